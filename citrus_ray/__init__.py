@@ -1,0 +1,24 @@
+"""citrus_ray: distributed hyper-parameter sweeps for bio-signal transfer learning.
+
+`Sweep`, `Trial` and `load_sweep` are looked up on first use, so that `import citrus_ray` stays cheap.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from citrus_ray.sweep import Sweep, load_sweep
+    from citrus_ray.trial import Trial
+
+__all__ = ["Sweep", "Trial", "load_sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Trial":
+        from citrus_ray.trial import Trial
+
+        return Trial
+    if name in ("Sweep", "load_sweep"):
+        from citrus_ray import sweep
+
+        return getattr(sweep, name)
+    raise AttributeError(f"module 'citrus_ray' has no attribute {name!r}")

@@ -1,0 +1,88 @@
+"""Which channels of a recording are used, and whether all recordings have the same ones."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from citrus_ray.data.formats import Channel, broken
+from citrus_ray.data.labels import unknown
+from citrus_ray.data.recordings import Header
+from citrus_ray.spec import Problem, SpecError
+
+Picks = tuple[Channel, ...]
+
+
+def pick(
+    header: Header, streams: Sequence[str] | None, names: Sequence[str] | None, modality: str | Sequence[str] | None
+) -> Picks:
+    """The wanted channels, in the order wanted, all of them readable."""
+    channels = _of_streams(header, streams)
+    signals = [c for c in channels if c.modality != "stim"]  # a trigger channel holds the labels: only by name
+    picks = signals if names is None else _named(header.path, channels, names)
+    faults = dict.fromkeys(c.fault for c in picks if c.fault)
+    if faults or not picks:
+        empty = "holds nothing but triggers; leave it out of `pattern`"
+        raise SpecError([Problem("", fault, str(header.path)) for fault in faults or [empty]])
+    return _with_modality(header.path, picks, modality)
+
+
+def _named(path: Path, channels: Sequence[Channel], names: Sequence[str]) -> list[Channel]:
+    by_name = {c.name: c for c in channels}
+    wrong = [unknown("channels", name, by_name, path) for name in names if name not in by_name]
+    if wrong:
+        raise SpecError(wrong)
+    return [by_name[name] for name in names]
+
+
+def _with_modality(path: Path, picks: Sequence[Channel], modality: str | Sequence[str] | None) -> Picks:
+    if modality is None:
+        return tuple(picks)
+    kinds = [modality] * len(picks) if isinstance(modality, str) else modality
+    if len(kinds) != len(picks):
+        rule = f"names {len(kinds)} modalities for {len(picks)} channels; give one, or one for each"
+        raise broken(path, rule, "modality")
+    return tuple(replace(c, modality=kind) for c, kind in zip(picks, kinds, strict=True))
+
+
+def _of_streams(header: Header, streams: Sequence[str] | None) -> list[Channel]:
+    """The channels of the wanted streams of a multi-rate file, or all of any other file."""
+    there = header.streams
+    if streams is None:
+        if there:
+            rule = f"holds several streams; name those to use in `streams:`, there are {', '.join(there)}"
+            raise broken(header.path, rule, "streams")
+        return list(header.channels)
+    if not there:
+        raise broken(header.path, "holds no streams; drop `streams:`, or pick with `channels:`", "streams")
+    wrong = [unknown("streams", name, there, header.path) for name in streams if name not in there]
+    if wrong:
+        raise SpecError(wrong)
+    return [c for name in streams for c in header.channels if c.stream == name]
+
+
+def alike(picks: Mapping[Path, Picks], units: bool) -> None:
+    """All recordings must have the same channels, of the same kind and, where it matters, in the same units."""
+    rules: list[tuple[str, str, Callable[[Channel], str]]] = [
+        ("channels", "name those to use in `channels:`", lambda c: c.name),
+        ("modality", "say what the channels are in `modality:`", lambda c: c.modality),
+    ]
+    if units:
+        rules.append(("normalize", "convert the files, or set `normalize: window`", lambda c: c.unit.lower()))
+    (first, others), *rest = picks.items() or [(Path(), ())]
+    for field, way, of in rules:
+        for path, mine in rest:
+            one, two = [of(c) for c in others], [of(c) for c in mine]
+            if one != two:
+                raise broken(path, f"{_difference(two, one, first.name)}; {way}", field)
+
+
+def _difference(one: Sequence[str], two: Sequence[str], name: str) -> str:
+    if set(one) == set(two):
+        return f"has the channels of {name} in another order"
+    return f"has {_less(one, two)}, but {name} has {_less(two, one)}"
+
+
+def _less(one: Sequence[str], two: Sequence[str], limit: int = 8) -> str:
+    """What the one has and the other has not."""
+    extra = [name for name in dict.fromkeys(one) if name not in two]
+    return ", ".join(extra[:limit]) + ("…" if len(extra) > limit else "") or "nothing more"

@@ -1,0 +1,116 @@
+"""Cutting recordings into windows: where each begins, what becomes of gaps and short ends, what must be said of it."""
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from citrus_ray.data.labels import Segment
+from citrus_ray.data.source import Normalize, zscore
+from citrus_ray.data.windows import Signal
+
+Span = tuple[int, int]  # first sample and length
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The windows of one recording, the segment that each is from, and what was left out."""
+
+    x: Signal  # (n, C, n_times)
+    origin: tuple[Segment, ...]
+    tally: Counter[str]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How to cut: lengths in samples at `sfreq`."""
+
+    sfreq: float
+    n_times: int
+    stride: int
+    normalize: Normalize
+    short: Literal["drop", "pad"]
+    limit: int | None = None
+
+    def __call__(self, x: Signal, segments: Sequence[Segment]) -> Pieces:
+        """(C, T) -> (n, C, n_times)."""
+        x = zscore_finite(x) if self.normalize == "recording" else x
+        spans = [(span, segment) for segment in segments for span in self.spans(segment, x.shape[1])]
+        whole = [(span, segment) for span, segment in spans if np.isfinite(_at(x, span)).all()]
+        windows = [self._window(_at(x, span)) for span, _ in whole]
+        tally = Counter(
+            segments=len(segments),
+            short=sum(self.length(segment, x.shape[1]) < self.n_times for segment in segments),
+            windows=len(spans),
+            gaps=len(spans) - len(whole),
+            overlaps=overlaps([span for span, _ in whole]),
+        )
+        empty = np.zeros((0, len(x), self.n_times), np.float32)
+        return Pieces(np.stack(windows) if windows else empty, tuple(segment for _, segment in whole), tally)
+
+    def length(self, segment: Segment, n_total: int) -> int:
+        if math.isinf(segment.stop_s):
+            return n_total
+        # from the difference: rounding both ends could cost the one sample that makes a window
+        return min(round((segment.stop_s - segment.start_s) * self.sfreq), n_total)
+
+    def spans(self, segment: Segment, n_total: int) -> list[Span]:
+        """Every window of a segment, in a recording of `n_total` samples."""
+        n = self.length(segment, n_total)
+        first = min(round(segment.start_s * self.sfreq), n_total - n)  # rounding may pass the end by one
+        if n < self.n_times:
+            return [(first, n)] if self.short == "pad" and n > 0 else []
+        starts = np.arange(0, n - self.n_times + 1, self.stride)
+        if self.limit and len(starts) > self.limit:
+            starts = starts[np.linspace(0, len(starts) - 1, self.limit).round().astype(int)]
+        return [(first + int(start), self.n_times) for start in starts]
+
+    def _window(self, x: Signal) -> Signal:
+        """(C, n) -> (C, n_times): zeros around a short segment, which is normalised without them."""
+        x = zscore(x) if self.normalize == "window" else x
+        missing = self.n_times - x.shape[1]
+        return np.pad(x, ((0, 0), (missing // 2, missing - missing // 2))) if missing else x
+
+    def caveats(self, tally: Counter[str], origin: Sequence[Segment]) -> Iterator[str]:
+        """What whoever reads a number from these windows should know."""
+        if tally["short"]:
+            fate = "padded with zeros" if self.short == "pad" else "gave no window"
+            seconds = self.n_times / self.sfreq
+            yield f"{tally['short']} of {tally['segments']} segments are shorter than {seconds:g} s and {fate}"
+        if tally["gaps"]:
+            yield f"dropped for missing samples: {tally['gaps']} of {tally['windows']} windows"
+        if tally["overlaps"]:
+            yield f"overlapping the one before: {tally['overlaps']} of {len(origin)} windows, so not independent samples"
+        single = single_group(origin)
+        if single:
+            yield f"{', '.join(single)}: all windows are from one group, so class and group cannot be told apart"
+
+
+def single_group(origin: Sequence[Segment]) -> list[str]:
+    """Labels that a single group has."""
+    groups = defaultdict[str, set[str]](set)
+    for segment in origin:
+        groups[segment.label].add(segment.group)
+    return sorted(label for label, of in groups.items() if label and len(of) == 1)
+
+
+def zscore_finite(x: Signal) -> Signal:
+    """`zscore` over the samples that are there."""
+    out = np.full_like(x, np.nan)
+    for row, finite, into in zip(x, np.isfinite(x), out, strict=True):
+        into[finite] = zscore(row[finite])
+    return out
+
+
+def overlaps(spans: Sequence[Span]) -> int:
+    """How many windows start before the one before ends; a sample of rounding does not count."""
+    return sum(b < a + n - 1 for (a, n), (b, _) in itertools.pairwise(sorted(spans)))
+
+
+def _at(x: Signal, span: Span) -> Signal:
+    first, length = span
+    return x[:, first : first + length]

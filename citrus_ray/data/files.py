@@ -1,0 +1,250 @@
+"""Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional CSV of labelled segments.
+
+`check` looks at headers and labels only and reports everything that is wrong at once. A window with a missing
+sample is dropped and counted. How each format is read is in recordings.py.
+"""
+
+import glob
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, ParamSpec, Self, TypeVar
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from citrus_ray.data.channels import alike, pick
+from citrus_ray.data.cut import Cut
+from citrus_ray.data.formats import Channel, broken
+from citrus_ray.data.labels import Segment, capped, crossing, match, read_labels, tidy, unknown
+from citrus_ray.data.recordings import Header, file_digest, file_parts, read, read_header
+from citrus_ray.data.source import Normalize, Source
+from citrus_ray.data.windows import Windows
+from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording and what is wanted of it."""
+
+    header: Header
+    picks: tuple[Channel, ...]
+    segments: tuple[Segment, ...]
+
+    @property
+    def seconds(self) -> float:
+        return min(c.n_times / c.sfreq for c in self.picks)
+
+
+class Files(Source):
+    """Windows of `seconds` at `sfreq`, cut from the recordings that `pattern` matches under `root`."""
+
+    kind: Literal["files"] = "files"
+    root: Annotated[str, Field(min_length=1), Aside()]  # may hold ~ and $VARIABLES
+    pattern: Name  # relative to root: recordings/*.npz, **/*.edf
+    seconds: Positive
+    sfreq: Positive  # every recording is resampled to this rate
+    labels: Name | None = None  # CSV relative to root: file,start_s,stop_s,label,group
+    group_pattern: str | None = None  # without labels: a regex whose one (…) finds the group in a file's stem
+    channels: Names | None = None  # which, in this order; all without
+    streams: Names | None = None  # which streams of multi-rate npz files
+    modality: Name | Names | None = None  # overrules what the files say
+    stride_s: Positive | None = None  # from window to window; `seconds` without: no overlap
+    classes: Names | None = None  # which labels, in this order; all without
+    merge: dict[str, str] | None = None  # label -> its new name
+    max_windows_per_segment: Annotated[int, Field(ge=1)] | None = None  # spread evenly over the segment
+    short: Literal["drop", "pad"] = "drop"  # what becomes of a segment shorter than `seconds`
+    normalize: Normalize = "window"
+
+    @property
+    def n_times(self) -> int:
+        return round(self.seconds * self.sfreq)
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if self.n_times < (2 if self.normalize == "window" else 1):
+            rule = f"seconds={self.seconds:g} is {self.n_times} samples at sfreq={self.sfreq:g}"
+            raise ValueError(f"{rule}; normalize={self.normalize} needs more: lengthen the window")
+        if os.path.isabs(self.pattern):
+            raise ValueError(f"pattern={self.pattern} must be relative to root; put the folder into `root`")
+        idle = [k for k in ("classes", "merge") if getattr(self, k) and not self.labels]
+        if idle:
+            raise ValueError(f"{idle[0]} has no effect without labels; give `labels:` a CSV or drop it")
+        twice = [
+            k
+            for k in ("channels", "streams", "classes")
+            if len(set(getattr(self, k) or ())) < len(getattr(self, k) or ())
+        ]
+        if twice:
+            raise ValueError(f"{twice[0]} must name each one once, but got {', '.join(getattr(self, twice[0]))}")
+        if self.group_pattern is not None:
+            self._check_group_pattern(self.group_pattern)
+        return self
+
+    def _check_group_pattern(self, pattern: str) -> None:
+        if self.labels:
+            raise ValueError("group_pattern has no effect: groups come from the labels' `group` column; drop it")
+        try:
+            n_groups = re.compile(pattern).groups
+        except re.error as err:
+            raise ValueError(f"group_pattern={pattern} is not a regular expression: {err}") from None
+        if n_groups != 1:
+            raise ValueError(f"group_pattern={pattern} must hold one (…) around the group, but holds {n_groups}")
+
+    # ---- where things are ----
+
+    def _root(self) -> Path:
+        text = os.path.expanduser(os.path.expandvars(self.root))
+        unset = re.search(r"\$\{?(\w+)", text)
+        if unset:
+            raise refuse(f"root={self.root}: the variable {unset[1]} is not set; set it or write the path", "root")
+        if not os.path.isdir(text):
+            raise refuse(f"root={self.root}: there is no folder {os.path.abspath(text)}; correct the path", "root")
+        return Path(text)
+
+    def _labels(self) -> Path:
+        path = self._root() / str(self.labels)
+        if not path.is_file():
+            raise broken(path, "there is no such file; correct `labels:`, it is relative to root", "labels")
+        return path
+
+    def _files(self) -> dict[str, Path]:
+        """Recordings by their names relative to root."""
+        root = self._root()
+        found = {name: root / name for name in sorted(glob.glob(self.pattern, root_dir=root, recursive=True))}
+        files = {PurePosixPath(name).as_posix(): path for name, path in found.items() if path.is_file()}
+        if not files:
+            there = ", ".join(sorted(os.listdir(root))[:8]) or "nothing"
+            raise refuse(f"pattern={self.pattern} matches no file under {root}, which holds {there}", "pattern")
+        return files
+
+    def content(self) -> str:
+        """Every matched file and the labels, by relative name: the folder may move."""
+        root = self._root()
+        paths = [part for path in self._files().values() for part in file_parts(path)]
+        if self.labels:
+            paths.append(self._labels())
+        return digest_of(sorted((os.path.relpath(path, root), file_digest(path)) for path in set(paths)))
+
+    # ---- checking ----
+
+    def check(self) -> None:
+        self._survey()
+
+    def _survey(self) -> list[Item]:
+        """Every recording that is used, from headers and labels; or everything that is wrong."""
+        files, problems = self._files(), list[Problem]()
+        segments = _gather(problems, self._labelled if self.labels else self._whole, files, problems) or {}
+        # with no usable segment the headers are looked at all the same, to report what is wrong with them
+        items = [_gather(problems, self._item, files[name], segments.get(name, [])) for name in segments or files]
+        found = [item for item in items if item]
+        _gather(problems, alike, {i.header.path: i.picks for i in found}, units=self.normalize == "none")
+        if problems:
+            raise SpecError(tidy(problems))
+        return found
+
+    def _labelled(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Segment]]:
+        rows, bad_rows = read_labels(self._labels())
+        found, unmatched = match(rows, files, self._labels())
+        problems += [*bad_rows, *unmatched]
+        names = _gather(problems, self._rename, {row.label for row in rows}) or {}
+        named = {
+            name: [replace(row, label=names[row.label]) for row in of if row.label in names]
+            for name, of in found.items()
+        }
+        return {name: of for name, of in named.items() if of}
+
+    def _rename(self, labels: set[str]) -> dict[str, str]:
+        """Old names to new ones, of the classes that are wanted; a name that no label has is a typo."""
+        merge = self.merge or {}
+        names = {label: merge.get(label, label) for label in labels}
+        problems = [unknown("merge", name, labels) for name in merge if name not in labels]
+        problems += [unknown("classes", c, names.values()) for c in self.classes or () if c not in names.values()]
+        if problems and labels:
+            raise SpecError(problems)
+        return {old: new for old, new in names.items() if not self.classes or new in self.classes}
+
+    def _whole(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Segment]]:
+        stems = Counter(PurePosixPath(name).stem for name in files)
+        out = dict[str, list[Segment]]()
+        for name, path in files.items():
+            bare = PurePosixPath(name).with_suffix("")
+            group = bare.name if stems[bare.name] == 1 else str(bare)
+            if self.group_pattern is not None:
+                # the stem first, then the folders: sub-01/rest.edf
+                found = re.search(self.group_pattern, bare.name) or re.search(self.group_pattern, str(bare))
+                if not found or not found[1]:
+                    rule = f"group_pattern={self.group_pattern} finds no group in `{bare}`; widen it"
+                    problems.append(Problem("group_pattern", rule, str(path)))
+                    continue
+                group = found[1]
+            out[name] = [Segment(name, 0.0, math.inf, "", group)]
+        return out
+
+    def _item(self, path: Path, segments: list[Segment]) -> Item:
+        header = read_header(path)
+        item = Item(header, pick(header, self.streams, self.channels, self.modality), tuple(segments))
+        # times are rounded to samples anyway, and tables round theirs to a millisecond
+        slack = 0.5 / min(self.sfreq, *(c.sfreq for c in item.picks)) + 1e-3
+        rule = f"is outside {path.name}, which is {item.seconds:.4f} s long; correct the time or the file"
+        late = [s for s in segments if math.isfinite(s.stop_s) and s.stop_s > item.seconds + slack]
+        problems = capped([self._row(f"stop_s={s.stop_s:g} {rule}", s) for s in late])
+        rule = "overlaps line {} but has another group, so no split can part them; correct group or times"
+        problems += capped([self._row(rule.format(a.line), b) for a, b in crossing(segments, slack)])
+        if problems:
+            raise SpecError(problems)
+        return item
+
+    def _row(self, message: str, segment: Segment) -> Problem:
+        return Problem("labels", message, str(self._labels()), segment.line)
+
+    # ---- cutting ----
+
+    def prepare(self) -> Windows:
+        items, stride = self._survey(), max(1, round((self.stride_s or self.seconds) * self.sfreq))
+        cut = Cut(self.sfreq, self.n_times, stride, self.normalize, self.short, self.max_windows_per_segment)
+        # resample before cutting: cutting first leaves filter edges in the window
+        parts = [cut(read(item.header, item.picks, self.sfreq).x, item.segments) for item in items]
+        origin = [segment for part in parts for segment in part.origin]
+        groups, classes = tuple(sorted({segment.group for segment in origin})), self._classes(items, origin)
+        return Windows(
+            x=np.concatenate([part.x for part in parts]),
+            y=np.array([classes.index(s.label) for s in origin], dtype=np.int64) if self.labels else None,
+            group=np.searchsorted(groups, [segment.group for segment in origin]).astype(np.int64),
+            sfreq=self.sfreq,
+            ch_names=tuple(c.name for c in items[0].picks),
+            modalities=tuple(c.modality for c in items[0].picks),
+            groups=groups,
+            classes=classes,
+            caveats=tuple(cut.caveats(sum((part.tally for part in parts), Counter()), origin)),
+            digest=self.digest(),
+        )
+
+    def _classes(self, items: Sequence[Item], origin: Sequence[Segment]) -> tuple[str, ...]:
+        if not self.labels:
+            return ()
+        classes = self.classes or tuple(sorted({segment.label for item in items for segment in item.segments}))
+        gone = sorted(set(classes) - {segment.label for segment in origin})
+        if gone and origin:
+            rule = f"{', '.join(gone)}: no window of {self.seconds:g} s is left of this class"
+            raise refuse(f"{rule}; shorten `seconds`, set `short: pad`, or leave it out of `classes`", "classes")
+        return classes
+
+
+def _gather(problems: list[Problem], step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Run one step of a check; what it complains of joins the others."""
+    try:
+        return step(*args, **kwargs)
+    except SpecError as err:
+        problems.extend(err.problems)
+        return None

@@ -1,0 +1,240 @@
+"""EDF, BDF, WFDB and npz: what each channel of a file is, and its samples as (T,) in the unit that the file states.
+
+Rates are left as they are; recordings.py brings them together.
+"""
+
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from citrus_ray.data.modality import guess_modality
+from citrus_ray.spec import Problem, SpecError
+
+ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
+AGAIN = "copy or download it again"
+Samples = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel as the header describes it. `fault` says why it cannot be read."""
+
+    name: str
+    sfreq: float
+    n_times: int
+    modality: str
+    unit: str = ""
+    stream: str = ""  # of a multi-rate npz
+    index: int = 0  # in the file, or in its stream
+    fault: str = ""
+
+
+def broken(path: Path, message: str, field: str = "") -> SpecError:
+    return SpecError([Problem(field, message, str(path))])
+
+
+# ---- EDF and BDF ----
+
+
+def _edf_header(path: Path) -> tuple[Channel, ...]:
+    with path.open("rb") as handle:
+        head = handle.read(256)
+        if head[:8].rstrip() not in (b"0", b"\xffBIOSEMI"):
+            raise broken(path, f"is not EDF or BDF: it starts with {head[:8]!r}; convert it, or narrow `pattern`")
+        n_chans = int(head[252:256])
+        table = handle.read(256 * n_chans)
+    if b"DF+D" in head[192:236] and not _is_continuous(path):
+        raise broken(path, "is EDF+D, a recording with interruptions; export its stretches as files of their own")
+    names = _unique([text.strip() for text in _edf_column(table, n_chans, 0, 16)])
+    units = [text.strip() for text in _edf_column(table, n_chans, 96, 8)]
+    samples = [int(text) for text in _edf_column(table, n_chans, 216, 8)]
+    n_records, seconds = _edf_records(path, head, sum(samples)), float(head[244:252]) or 1.0
+    return tuple(
+        Channel(name, n / seconds, n * n_records, guess_modality(name, unit), unit, index=i)
+        for i, (name, unit, n) in enumerate(zip(names, units, samples, strict=True))
+        if not name.startswith(ANNOTATIONS)
+    )
+
+
+def _edf_column(table: bytes, n_chans: int, offset: int, width: int) -> list[str]:
+    """Signal headers are stored field by field; `offset` counts the bytes of the fields before, per signal."""
+    start = offset * n_chans
+    return [table[start + i * width : start + (i + 1) * width].decode("latin-1") for i in range(n_chans)]
+
+
+def _edf_records(path: Path, head: bytes, samples_per_record: int) -> int:
+    """The number of data records; mne only warns of a file that holds fewer than its header says."""
+    n_header, promised = int(head[184:192]), int(head[236:244])
+    record = samples_per_record * (3 if path.suffix.lower() == ".bdf" else 2)
+    there = (path.stat().st_size - n_header) // max(record, 1)
+    if there < max(promised, 1):
+        rule = f"is truncated: its header promises {promised} data records of {record} bytes"
+        raise broken(path, f"{rule}, but it holds {max(there, 0)}; {AGAIN}")
+    return promised if promised > 0 else there  # -1: the recorder never closed the file
+
+
+def _is_continuous(path: Path) -> bool:
+    import edfio
+
+    edf = edfio.read_bdf(path) if path.suffix.lower() == ".bdf" else edfio.read_edf(path)
+    return bool(edf.is_continuous)
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Equal names get running numbers, as mne does it."""
+    total, seen, out = Counter(names), Counter[str](), []
+    for name in names:
+        out.append(f"{name}-{seen[name]}" if total[name] > 1 else name)
+        seen[name] += 1
+    return out
+
+
+def _edf_load(path: Path, picks: Sequence[Channel]) -> list[Samples]:
+    import mne
+
+    read_raw = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
+    found: dict[str, Samples] = {}
+    for rate in {c.sfreq for c in picks}:  # rate by rate: mne would blow all up to the highest by FFT
+        names = [c.name for c in picks if c.sfreq == rate]
+        raw = read_raw(path, include=names, exclude_after_unique=True, stim_channel=None, verbose="ERROR")
+        found.update(zip(raw.ch_names, raw.get_data(), strict=True))
+    return [found[c.name] / _mne_scale(c.unit) for c in picks]
+
+
+def _mne_scale(unit: str) -> float:
+    """What mne has multiplied a channel by to get volts."""
+    return {"uV": 1e-6, "µV": 1e-6, "\u03bcV": 1e-6, "\x83\xcaV": 1e-6, "mV": 1e-3}.get(unit, 1.0)
+
+
+# ---- WFDB ----
+
+# bytes per sample of the formats whose file size says how many samples there are
+WFDB_BYTES = {"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "212": 1.5}
+
+
+def _wfdb_header(path: Path) -> tuple[Channel, ...]:
+    import wfdb
+
+    record = wfdb.rdheader(str(path.with_suffix("")))
+    if isinstance(record, wfdb.MultiRecord):
+        raise broken(path, f"holds {record.n_seg} segments; let `pattern` match the segments' own headers", "pattern")
+    if not record.n_sig:
+        return ()
+    frames = {name: _wfdb_frames(path, record, name) for name in set(record.file_name)}
+    n_frames = record.sig_len or min(frames.values())
+    names = _unique([name or f"signal{i}" for i, name in enumerate(record.sig_name)])
+    return tuple(
+        Channel(name, float(record.fs * n), n_frames * n, guess_modality(name, unit or ""), unit or "", "", i, fault)
+        for i, (name, unit, n, fault) in enumerate(
+            zip(
+                names,
+                record.units,
+                record.samps_per_frame,
+                [_wfdb_fault(name, frames[name], n_frames) for name in record.file_name],
+                strict=True,
+            )
+        )
+    )
+
+
+def _wfdb_frames(path: Path, record: Any, name: str) -> int:
+    """How many frames a data file holds: 0 where it is missing, the header's word where its size does not tell."""
+    data = path.parent / name
+    index = [i for i, other in enumerate(record.file_name) if other == name]
+    width = WFDB_BYTES.get(record.fmt[index[0]])
+    if not data.exists() or width is None:
+        return int(record.sig_len or 0) if data.exists() else 0
+    frame = width * sum(record.samps_per_frame[i] for i in index)
+    return int((data.stat().st_size - (record.byte_offset[index[0]] or 0)) / frame)
+
+
+def _wfdb_fault(name: str, there: int, promised: int) -> str:
+    if there >= promised > 0:
+        return ""
+    if not there:
+        return f"its data file {name} is missing or empty; put it beside the header"
+    return f"its data file {name} is truncated: {promised} samples promised, {there} there; {AGAIN}"
+
+
+def _wfdb_load(path: Path, picks: Sequence[Channel]) -> list[Samples]:
+    import wfdb
+
+    index = [c.index for c in picks]
+    # frames are not smoothed: averaging is a poor filter, and every channel keeps its own rate
+    return list(wfdb.rdrecord(str(path.with_suffix("")), channels=index, smooth_frames=False).e_p_signal)
+
+
+# ---- npz ----
+
+
+def _npz_header(path: Path) -> tuple[Channel, ...]:
+    with np.load(path, allow_pickle=False) as data, zipfile.ZipFile(path) as archive:
+        if "streams" not in data:
+            names = [str(name) for name in data["ch_names"]] if "ch_names" in data else None
+            modality = [str(m) for m in data["modality"]] if "modality" in data else None
+            return _npz_channels(path, archive, data, "", names, modality)
+        streams = [str(stream) for stream in data["streams"]]
+        kinds = data["modality"].tolist() if "modality" in data else [None] * len(streams)
+        out: list[Channel] = []
+        for stream, kind in zip(streams, kinds, strict=True):
+            names = data[f"ch_names_{stream}"].tolist() if f"ch_names_{stream}" in data else None
+            out += _npz_channels(path, archive, data, stream, names, kind)
+        return tuple(out)
+
+
+def _npz_channels(
+    path: Path, archive: zipfile.ZipFile, data: Any, stream: str, names: list[str] | None, kinds: list[str] | str | None
+) -> tuple[Channel, ...]:
+    end = f"_{stream}" if stream else ""
+    missing = [f"`{key}{end}`" for key in ("x", "sfreq") if f"{key}{end}" not in data]
+    if missing:
+        raise broken(path, f"holds no {' and no '.join(missing)}, only {', '.join(data.files)}; write it with them")
+    with archive.open(f"x{end}.npy") as handle:
+        shape, dtype = _npy_shape(handle)
+    if len(shape) != 2 or dtype.kind not in "iuf":
+        raise broken(path, f"`x{end}` must be numbers (channels, samples), but is {dtype} {shape}; reshape it")
+    sfreq, unit = float(data[f"sfreq{end}"]), str(data["unit"]) if "unit" in data else ""
+    if not sfreq > 0:
+        raise broken(path, f"`sfreq{end}`={sfreq:g} must be above 0; write the rate in Hz")
+    names = names or ([stream or "ch0"] if shape[0] == 1 else [f"{stream or 'ch'}{i}" for i in range(shape[0])])
+    kinds = [kinds] * shape[0] if isinstance(kinds, str) else kinds or [guess_modality(name, unit) for name in names]
+    if not len(names) == len(kinds) == shape[0]:
+        counts = f"{len(names)} names and {len(kinds)} modalities"
+        raise broken(path, f"`x{end}` has {shape[0]} channels but {counts}; write one of each per channel")
+    pairs = zip(names, kinds, strict=True)
+    return tuple(Channel(n, sfreq, shape[1], kind, unit, stream, i) for i, (n, kind) in enumerate(pairs))
+
+
+def _npy_shape(handle: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(handle)
+    reader: Callable[[BinaryIO], Any] = np.lib.format.read_array_header_1_0
+    shape, _, dtype = (reader if version == (1, 0) else np.lib.format.read_array_header_2_0)(handle)
+    return shape, dtype
+
+
+def _npz_load(path: Path, picks: Sequence[Channel]) -> list[Samples]:
+    with np.load(path, allow_pickle=False) as data:
+        streams = {c.stream for c in picks}
+        blocks = {stream: _npz_block(data, f"_{stream}" if stream else "") for stream in streams}
+    return [blocks[c.stream][c.index] for c in picks]
+
+
+def _npz_block(data: Any, end: str) -> Samples:
+    scale = np.asarray(data.get(f"scale{end}", 1.0), dtype=np.float64)
+    return np.asarray(data[f"x{end}"] * scale.reshape(-1, 1), dtype=np.float32)  # one factor, or one per channel
+
+
+ReadHeader = Callable[[Path], tuple[Channel, ...]]
+Load = Callable[[Path, Sequence[Channel]], list[Samples]]
+FORMATS: dict[str, tuple[ReadHeader, Load]] = {
+    ".edf": (_edf_header, _edf_load),
+    ".bdf": (_edf_header, _edf_load),
+    ".hea": (_wfdb_header, _wfdb_load),
+    ".npz": (_npz_header, _npz_load),
+}

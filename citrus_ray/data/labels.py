@@ -1,0 +1,141 @@
+"""The CSV that says which stretch of which recording is what: `file,start_s,stop_s,label,group`.
+
+Nothing here opens a recording; every fault is reported with its line.
+"""
+
+import csv
+import difflib
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from citrus_ray.spec import Problem
+
+COLUMNS = ("file", "start_s", "stop_s", "label", "group")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one recording that belongs to one group. Without labels: the whole recording."""
+
+    file: str
+    start_s: float
+    stop_s: float
+    label: str
+    group: str
+    line: int = 0
+
+
+def read_labels(path: Path) -> tuple[list[Segment], list[Problem]]:
+    """The rows that make sense, and what is wrong with the others."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle, skipinitialspace=True)
+            head, raw = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        return [], [Problem("labels", f"cannot be read as CSV: {err}; save it as UTF-8 CSV", str(path))]
+    missing = [name for name in COLUMNS if name not in head]
+    if missing:
+        rule = f"has no column {', '.join(missing)}"
+        rule += f"; its first line must name {','.join(COLUMNS)}, but is {','.join(head)}"
+        return [], [Problem("labels", rule, str(path), 1)]
+    if not raw:
+        return [], [Problem("labels", "holds no row; add segments, or leave `labels` out", str(path))]
+    rows, wrong = list[Segment](), defaultdict[str, list[Problem]](list)
+    for line, row in raw:
+        text = {name: (row[name] or "").strip() for name in COLUMNS}
+        start, stop = _number(text["start_s"]), _number(text["stop_s"])
+        fault = _row_fault(text, start, stop)
+        if fault:
+            wrong[fault[0]].append(Problem("labels", fault[1], str(path), line))
+        else:
+            rows.append(Segment(text["file"], start, stop, text["label"], text["group"], line))
+    return rows, [problem for problems in wrong.values() for problem in capped(problems)]
+
+
+def _row_fault(text: dict[str, str], start: float, stop: float) -> tuple[str, str] | None:
+    """The rule that a row breaks, and the message."""
+    for name, value in (("start_s", start), ("stop_s", stop)):
+        if not math.isfinite(value):
+            return name, f"{name}={text[name]!r} is no number; write seconds"
+    if start < 0:
+        return "negative", f"start_s={start:g} is before the recording; count from 0"
+    if stop <= start:
+        return "order", f"stop_s={stop:g} must be after start_s={start:g}; correct one of them"
+    empty = next((name for name in ("file", "group", "label") if not text[name]), None)
+    return (empty, f"`{empty}` is empty; fill it in or remove the row") if empty else None
+
+
+def match(
+    rows: Iterable[Segment], files: Iterable[str], labels: Path
+) -> tuple[dict[str, list[Segment]], list[Problem]]:
+    """Rows by recording, and those that fit none. A row may name its file with or without folders and suffix."""
+    known = defaultdict[str, list[str]](list)
+    for name in files:
+        path = PurePosixPath(name)
+        for key in {name, str(path.with_suffix("")), path.name, path.stem}:
+            known[key].append(name)
+    found, problems = defaultdict[str, list[Segment]](list), list[Problem]()
+    for row in rows:
+        if len(known.get(row.file, ())) == 1:
+            found[known[row.file][0]].append(row)
+        else:
+            problems.append(_unmatched(row, known, labels))
+    return {name: found[name] for name in files if name in found}, capped(problems)
+
+
+def _unmatched(row: Segment, known: dict[str, list[str]], labels: Path) -> Problem:
+    if row.file in known:
+        rule = f"file={row.file} fits {', '.join(known[row.file])}; write its path relative to root"
+    else:
+        rule = f"file={row.file} fits no file that `pattern` matches; {_suggest(row.file, known)}"
+    return Problem("labels", rule, str(labels), row.line)
+
+
+def crossing(segments: Iterable[Segment], tolerance: float) -> list[tuple[Segment, Segment]]:
+    """Neighbouring segments of one recording that overlap and belong to different groups."""
+    ordered = sorted(segments, key=lambda s: s.start_s)
+    return [(a, b) for a, b in itertools.pairwise(ordered) if a.group != b.group and b.start_s < a.stop_s - tolerance]
+
+
+# ---- words ----
+
+
+def capped(problems: Sequence[Problem], limit: int = 5) -> list[Problem]:
+    """The first breaches of one rule and how many more there are: 25,000 equal lines help no one."""
+    more = len(problems) - limit
+    if more <= 0:
+        return list(problems)
+    first = problems[0]
+    file = first.file if all(problem.file == first.file for problem in problems) else None
+    return [*problems[:limit], Problem(first.path, f"and {more} more like these", file)]
+
+
+def tidy(problems: Iterable[Problem]) -> list[Problem]:
+    """The same complaint about many files is said of the first of them."""
+    alike = defaultdict[tuple[str, str], list[Problem]](list)
+    for problem in problems:
+        alike[problem.path, problem.message].append(problem)
+    return [problem for same in alike.values() for problem in capped(same)]
+
+
+def unknown(field: str, name: str, known: Iterable[str], file: Path | None = None) -> Problem:
+    rule = f"`{name}` is not there; {_suggest(name, known)}"
+    return Problem(field, rule, str(file) if file else None)
+
+
+def _suggest(name: str, known: Iterable[str], limit: int = 30) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    listed = ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    return (f"did you mean `{near[0]}`? " if near else "") + f"there are {listed or 'none'}"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

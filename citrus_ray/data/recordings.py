@@ -1,0 +1,151 @@
+"""Recordings as files: headers, signals at one rate, digests. What to cut from them is in files.py.
+
+Settled here, once: signals are (C, T) float32, and a sample that is missing is NaN. Channels of different rates are
+resampled to one rate and cut to the shortest of them.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from citrus_ray.data.cache import cache_root
+from citrus_ray.data.formats import AGAIN, FORMATS, Channel, broken
+from citrus_ray.data.windows import Signal
+from citrus_ray.spec import SpecError
+
+
+@dataclass(frozen=True)
+class Header:
+    path: Path
+    channels: tuple[Channel, ...]
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(c.stream for c in self.channels if c.stream))
+
+
+@dataclass(frozen=True)
+class Recording:
+    x: Signal  # (C, T), physical; NaN where a sample is missing
+    sfreq: float
+    ch_names: tuple[str, ...]
+    modalities: tuple[str, ...]
+
+
+def read_header(path: Path) -> Header:
+    """What is in a recording, without reading its signals."""
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        known = ", ".join(FORMATS)
+        raise broken(path, f"`{path.suffix}` is no format of recordings; narrow it to {known}", "pattern")
+    try:
+        channels = form[0](path)
+    except SpecError:
+        raise
+    except Exception as err:  # a broken file can raise anything in the library that reads it
+        raise broken(path, f"cannot be read as {path.suffix[1:]}: {_say(err)}; {AGAIN}") from None
+    if not channels:
+        raise broken(path, "holds no signal; leave it out of `pattern`")
+    return Header(path, channels)
+
+
+def read(header: Header, picks: Sequence[Channel], sfreq: float) -> Recording:
+    """The picked channels at `sfreq`, each (T,) -> (C, T)."""
+    try:
+        signals = FORMATS[header.path.suffix.lower()][1](header.path, picks)
+    except Exception as err:
+        raise broken(header.path, f"cannot be read: {_say(err)}; {AGAIN}") from None
+    x = _stack(signals, [c.sfreq for c in picks], sfreq)
+    x[~np.isfinite(x)] = np.nan
+    empty = [c.name for c, row in zip(picks, x, strict=True) if not np.isfinite(row).any()]
+    if empty:
+        way = "leave the channel out with `channels:` or the file out of `pattern`"
+        raise broken(header.path, f"{', '.join(empty)}: every sample is missing; {way}")
+    return Recording(x, sfreq, tuple(c.name for c in picks), tuple(c.modality for c in picks))
+
+
+def _say(err: Exception) -> str:
+    return str(err).strip().partition("\n")[0] or type(err).__name__
+
+
+def _stack(signals: Sequence[npt.NDArray[Any]], rates: Sequence[float], sfreq: float) -> Signal:
+    rows: dict[int, Signal] = {}
+    for rate in set(rates):
+        index = [i for i, other in enumerate(rates) if other == rate]
+        shortest = min(len(signals[i]) for i in index)  # streams of one rate may still end apart
+        block = np.stack([signals[i][:shortest] for i in index]).astype(np.float32)
+        rows.update(zip(index, resample(block, rate, sfreq), strict=True))
+    shortest = min(len(row) for row in rows.values())
+    return np.stack([rows[i][:shortest] for i in range(len(signals))])
+
+
+def resample(x: Signal, sfreq: float, target: float) -> Signal:
+    """(…, T) -> (…, T * target / sfreq), with an anti-aliasing filter. A gap grows by the filter's length."""
+    ratio = _ratio(max(sfreq, target) / min(sfreq, target), x.shape[-1])
+    if ratio == 1:
+        return x
+    from scipy.signal import resample_poly  # half a second to import
+
+    up, down = (ratio.numerator, ratio.denominator) if target > sfreq else (ratio.denominator, ratio.numerator)
+    # beyond its ends a signal stays where it was: padding with zeros rings where there is an offset (temperature)
+    return np.asarray(resample_poly(x, up, down, axis=-1, padtype="edge"), dtype=np.float32)
+
+
+def _ratio(exact: float, n_times: int) -> Fraction:
+    """The first ratio of small whole numbers, so of a short filter, that drifts by less than half a sample."""
+    ratios = (Fraction(exact).limit_denominator(limit) for limit in (100, 1_000, 10_000))
+    ratio = next(ratios)
+    while abs(ratio - Fraction(exact)) * n_times > 0.5:
+        ratio = next(ratios, None) or Fraction(exact).limit_denominator(100_000)
+    return ratio
+
+
+# ---- digests of what is in the files ----
+
+
+def file_parts(path: Path) -> list[Path]:
+    """The files a recording is made of: for WFDB, the data files that its header names are part of it."""
+    if path.suffix.lower() != ".hea":
+        return [path]
+    lines = [line.split() for line in path.read_text("latin-1").splitlines() if not line.startswith("#")]
+    names = dict.fromkeys(words[0] for words in lines[1:] if words)
+    return [path, *(path.parent / name for name in names if (path.parent / name).is_file())]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, remembered for as long as its size and time of change stay."""
+    stat = path.stat()
+    return _file_digest(str(path.absolute()), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _file_digest(path: str, size: int, mtime_ns: int) -> str:
+    memo = cache_root() / "hashes" / hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
+    with suppress(OSError):
+        known = memo.read_text()
+        if re.fullmatch("[0-9a-f]{64}", known):
+            return known
+    with open(path, "rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        _remember(memo, digest)
+    return digest
+
+
+def _remember(memo: Path, text: str) -> None:
+    memo.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, partial = tempfile.mkstemp(dir=memo.parent)
+    with os.fdopen(descriptor, "w") as handle:
+        handle.write(text)
+    os.replace(partial, memo)

@@ -1,0 +1,95 @@
+"""Signals of known structure from a seed: rhythms, bursts, 1/f background, evoked shapes.
+
+The class lives in the rhythm: every class has its own frequency, with random phase, waxing amplitude and a
+different mix over channels in every window. It is weaker than the background, so a few labels do not show it to a
+network; but it is the only thing that a masked stretch can be predicted from, so self-supervision finds it.
+Bursts and evoked shapes carry no class: they are what a network that memorises its few windows latches on to.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from citrus_ray.data.source import Normalize, Source, zscore
+from citrus_ray.data.windows import Windows
+
+Rng = np.random.Generator
+
+
+class Synthetic(Source):
+    """`n_subjects` people with `windows_per_subject` windows each, classes balanced within every person."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    seed: Annotated[int, Field(ge=0)] = 0
+    n_subjects: Annotated[int, Field(ge=1)] = 24
+    windows_per_subject: Annotated[int, Field(ge=1)] = 40
+    n_chans: Annotated[int, Field(ge=1)] = 4
+    sfreq: Annotated[float, Field(gt=0)] = 100.0
+    seconds: Annotated[float, Field(gt=0)] = 2.56
+    rhythms: Annotated[tuple[float, ...], Field(min_length=2)] = (6.0, 9.0, 13.0, 19.0)  # Hz, one class each
+    rhythm_gain: Annotated[float, Field(ge=0)] = 0.5  # rhythm over background, as amplitudes
+    normalize: Normalize = "window"
+
+    @property
+    def n_times(self) -> int:
+        return round(self.seconds * self.sfreq)
+
+    def prepare(self) -> Windows:
+        parts = [self._subject(i) for i in range(self.n_subjects)]
+        x = np.concatenate([part for part, _ in parts]).astype(np.float32)  # (n, C, T)
+        return Windows(
+            x=zscore(x) if self.normalize == "window" else x,
+            y=np.concatenate([labels for _, labels in parts]),
+            group=np.repeat(np.arange(self.n_subjects), self.windows_per_subject),
+            sfreq=self.sfreq,
+            ch_names=tuple(f"syn{c}" for c in range(self.n_chans)),
+            modalities=("eeg",) * self.n_chans,
+            groups=tuple(f"subject{i:02d}" for i in range(self.n_subjects)),
+            classes=tuple(f"{hz:g} Hz" for hz in self.rhythms),
+            digest=self.digest(),
+        )
+
+    def _subject(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """One person's windows: background colour, rhythm shift and gain are theirs alone."""
+        rng = np.random.default_rng([self.seed, i])
+        shape = (self.windows_per_subject, self.n_chans, self.n_times)
+        y = rng.permutation(np.arange(self.windows_per_subject) % len(self.rhythms)).astype(np.int64)
+        x = coloured_noise(rng, shape, self.sfreq, exponent=rng.uniform(0.8, 1.4))
+        x += self.rhythm_gain * self._rhythm(rng, np.asarray(self.rhythms)[y] * rng.uniform(0.95, 1.05))
+        x += self._bursts(rng, shape) + self._evoked(rng, shape)
+        return x * rng.lognormal(0.0, 0.3), y
+
+    def _rhythm(self, rng: Rng, hz: np.ndarray) -> np.ndarray:
+        """A waxing and waning oscillation per window, mixed into the channels with random sign and phase lag."""
+        n, t = len(hz), np.arange(self.n_times) / self.sfreq
+        phase = rng.uniform(0, 2 * np.pi, (n, 1, 1)) + rng.normal(0, 0.6, (n, self.n_chans, 1))
+        waxing = 1 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.2, 0.6, (n, 1, 1)) * t + rng.uniform(0, 6.28, (n, 1, 1)))
+        gain = rng.uniform(0.5, 1.5, (n, self.n_chans, 1))
+        return np.asarray(gain * waxing * np.sin(2 * np.pi * hz[:, None, None] * t + phase))
+
+    def _bursts(self, rng: Rng, shape: tuple[int, int, int]) -> np.ndarray:
+        """Short 25 to 35 Hz packets at random times in about every other window."""
+        n, n_chans, n_times = shape
+        t = np.arange(n_times) / self.sfreq
+        centre = rng.uniform(0, self.seconds, (n, 1, 1))
+        packet = np.exp(-0.5 * ((t - centre) / 0.08) ** 2) * np.sin(2 * np.pi * rng.uniform(25, 35, (n, 1, 1)) * t)
+        return np.asarray((rng.random((n, 1, 1)) < 0.5) * rng.uniform(0.5, 2.0, (n, n_chans, 1)) * packet)
+
+    def _evoked(self, rng: Rng, shape: tuple[int, int, int]) -> np.ndarray:
+        """A slow biphasic wave, as after a stimulus, at a random time."""
+        n, n_chans, n_times = shape
+        t = np.arange(n_times) / self.sfreq
+        since = (t - rng.uniform(0, self.seconds, (n, 1, 1))) / 0.15
+        return np.asarray(rng.normal(0, 1.0, (n, n_chans, 1)) * since * np.exp(-0.5 * since**2))
+
+
+def coloured_noise(rng: Rng, shape: tuple[int, ...], sfreq: float, exponent: float) -> np.ndarray:
+    """Noise whose power falls as 1/f**exponent, unit variance."""
+    n_times = shape[-1]
+    hz = np.fft.rfftfreq(n_times, 1 / sfreq)
+    amplitude = np.concatenate([[0.0], hz[1:] ** (-exponent / 2)])
+    spectrum = amplitude * (rng.normal(size=(*shape[:-1], len(hz))) + 1j * rng.normal(size=(*shape[:-1], len(hz))))
+    x = np.fft.irfft(spectrum, n=n_times)
+    return np.asarray(x / x.std())

@@ -1,0 +1,47 @@
+"""Joining or starting a Ray cluster, quietly."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+# Read by Ray when it is imported or started, so they must be set before.
+QUIET = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # 2.0 by default, which every report of a short epoch would wait for
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # records and TensorBoard files are our own
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no objective
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own state is never read back
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about a future default
+    "RAY_DEDUP_LOGS": "0",
+}
+for name, value in QUIET.items():
+    os.environ.setdefault(name, value)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the cluster has, in Ray's logical units."""
+
+    cpus: float
+    gpus: float
+
+
+@contextmanager
+def connect(address: str | None, verbose: bool) -> Iterator[Capacity]:
+    """The cluster at `address`, or a local one for the length of the block."""
+    import ray
+
+    level = logging.INFO if verbose else logging.ERROR
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(level)
+    # the dashboard's State API is what lets Ray Train clean up after itself; loopback only is its default
+    local = {} if address else {"include_dashboard": True}
+    ray.init(address=address, log_to_driver=verbose, logging_level=level, configure_logging=verbose, **local)
+    try:
+        total = ray.cluster_resources()
+        yield Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0))
+    finally:
+        ray.shutdown()

@@ -1,0 +1,158 @@
+"""The sweep command: check, plan, run, report. Ray is imported once something is really started."""
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from citrus_ray import records, summary
+from citrus_ray.plan import Plan, check_data
+from citrus_ray.spec import Problem, SpecError, parse_yaml, put, read_yaml
+from citrus_ray.sweep import Sweep, parse_sweep
+
+MAX_FAILED_SHARE = 0.5  # of a sweep's trials; beyond it the command says that the sweep failed
+
+
+@dataclass(frozen=True)
+class SweepCommand:
+    """One call of `sweeps/run.py`."""
+
+    sweep: Sweep
+    text: str  # the spec as it runs, edits included
+    out: Path
+    args: argparse.Namespace
+
+    @classmethod
+    def from_args(cls, spec: Path, args: argparse.Namespace) -> "SweepCommand":
+        document = read_yaml(spec)
+        edits = dict(_edit(text) for text in args.edits)
+        sweep = parse_sweep(document, edits)
+        return cls(sweep, _edited(document.tree, edits) if edits else document.text, _out(args, sweep), args)
+
+    def run(self) -> int:
+        if self.args.status:
+            return self._status()
+        check_data(self.sweep)
+        if self.args.dry_run:
+            print("\n".join([*Plan(self.sweep).lines(), f"results: {self.out}"]))
+            return 0
+        if self.args.fresh:
+            self._move_aside()
+        return self._sweep()
+
+    def _sweep(self) -> int:
+        started = time.monotonic()
+        records.write_text(self.out / "spec.yaml", self.text)
+        interrupted = self._launch()
+        found = self._summarise(time.monotonic() - started)
+        self._last_screen(found)
+        if interrupted:
+            print("interrupted: what was finished is recorded; run the same command to go on", file=sys.stderr)
+            return 130
+        n_trials, n_failed = (sum(cell[key] for cell in found["cells"]) for key in ("n_trials", "n_failed"))
+        return int(n_failed > MAX_FAILED_SHARE * n_trials or any(cell["test"] is None for cell in found["cells"]))
+
+    def _launch(self) -> bool:
+        """Whether Ctrl-C ended it."""
+        from citrus_ray.launch.progress import Progress
+        from citrus_ray.launch.study import Studies
+
+        studies = Studies(self.sweep, self.out / "records")
+        if studies.over:
+            print(f"{self.sweep.name}: every trial is recorded already, nothing to compute", file=sys.stderr)
+            return False
+        from citrus_ray.launch.cluster import connect
+        from citrus_ray.launch.runner import Workplace
+        from citrus_ray.launch.tune import Slots, run_sweep
+
+        print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
+        with _noted_interrupt() as interrupt, connect(self.args.address, self.args.verbose) as capacity:
+            slots = _checked(lambda: Slots(self.sweep, capacity))
+            store = self.out.parent / "store"
+            place = Workplace(self.out / "records", store, self.out / "tensorboard", slots.n)
+            with Progress(self.sweep, studies) as progress:
+                run_sweep(self.sweep, place, slots, studies, progress)
+        return interrupt.seen and not studies.over
+
+    def _summarise(self, seconds: float) -> dict[str, Any]:
+        found = summary.summarise(self.sweep, self.out / "records", seconds)
+        records.write_text(self.out / "summary.json", json.dumps(found, indent=1) + "\n")
+        return found
+
+    def _last_screen(self, found: dict[str, Any]) -> None:
+        print(
+            f"\n{self.sweep.name}: {found['cells'][0]['metric']} of each cell's winner on fresh seeds, 95 % interval\n"
+        )
+        print(summary.table(found))
+        for caveat in dict.fromkeys(text for cell in found["cells"] for text in cell["caveats"]):
+            print(f"caveat: {caveat}")
+        for reason in dict.fromkeys(text for cell in found["cells"] for text in cell["failures"]):
+            print(f"failed: {reason}")
+        print(f"\nresults      {self.out}/  (records/, summary.json, spec.yaml)")
+        print(f"tensorboard  tensorboard --logdir {self.out / 'tensorboard'}")
+
+    def _status(self) -> int:
+        found = summary.summarise(self.sweep, self.out / "records", 0.0)
+        n_done, n_all = sum(cell["n_trials"] for cell in found["cells"]), sum(c.n_trials for c in self.sweep.cells)
+        print(f"{self.sweep.name}: {n_done} of {n_all} search trials recorded in {self.out / 'records'}\n")
+        print(summary.table(found))
+        return 0
+
+    def _move_aside(self) -> None:
+        """Earlier results stay, under the time at which they were set aside."""
+        if self.out.exists():
+            aside = self.out.with_name(f"{self.out.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+            shutil.move(self.out, aside)
+            print(f"{self.sweep.name}: earlier results moved to {aside}", file=sys.stderr)
+
+
+def _out(args: argparse.Namespace, sweep: Sweep) -> Path:
+    return Path(args.out or Path("results") / sweep.name).resolve()
+
+
+def _edit(text: str) -> tuple[str, Any]:
+    """`path=value`, the value read as YAML."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise SpecError([Problem("--set", f"{text!r}: must read PATH=VALUE, for example budget.trials=8")])
+    return path, parse_yaml(f"value: {value}", "--set").tree["value"]
+
+
+def _edited(tree: dict[str, Any], edits: dict[str, Any]) -> str:
+    tree = json.loads(json.dumps(tree))
+    for path, value in edits.items():
+        put(tree, path, value)
+    return "# written by sweeps/run.py with --set\n" + yaml.safe_dump(tree, sort_keys=False)
+
+
+def _checked(build: Any) -> Any:
+    try:
+        return build()
+    except ValueError as err:
+        raise SpecError([Problem("trial.pretrain.workers", str(err))]) from None
+
+
+class _noted_interrupt:  # noqa: N801  (reads as a statement)
+    """Ray Tune handles Ctrl-C itself and returns as if all were well: remember that it came."""
+
+    seen = False
+
+    def __enter__(self) -> "_noted_interrupt":
+        self.before = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.seen = True
+        if callable(self.before):
+            self.before(number, frame)
+
+    def __exit__(self, *exc: object) -> None:
+        signal.signal(signal.SIGINT, self.before)

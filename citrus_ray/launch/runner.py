@@ -1,0 +1,142 @@
+"""What a warm Ray Tune worker does with a trial: run its members, write its record, then report."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from citrus_ray import records, tensorboard
+from citrus_ray.launch.study import summarise
+from citrus_ray.population import Population, Slot
+from citrus_ray.records import Record
+from citrus_ray.spec import flatten
+from citrus_ray.sweep import Sweep
+from citrus_ray.trial import Trial
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a sweep's results go, and what its records say of how it ran."""
+
+    records: Path
+    store: Path
+    tensorboard: Path
+    concurrency: int
+
+
+class TrialRunner(tune.Trainable):
+    """`config` is {cell, phase, params, digest}. One process runs trial after trial (`reuse_actors`)."""
+
+    def setup(self, config: dict[str, Any], sweep_json: str, workplace: Workplace) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # one trial per CPU: more threads would fight over it
+        self.sweep = Sweep.model_validate_json(sweep_json)
+        self.workplace = workplace
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._stopped_early()
+        self._begin(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        self._stopped_early()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self.job = config
+        self.cell = self.sweep.cells[config["cell"]]
+        self.members = self.cell.members(config["params"], config["phase"])
+        self.population: Population | None = None
+        self.is_recorded = False
+
+    def step(self) -> dict[str, Any]:
+        """The whole trial in one step, or one validation round where a scheduler may stop it in between."""
+        if self.population is None:
+            known = records.read_trial(self.workplace.records, self.job["digest"])
+            if known:
+                return self._reply(known)
+            self.population = Population(*self._loaded(), self.sweep.objective.metric)
+        while self.population.advance() is not None:
+            if self.sweep.asha is not None and self.job["phase"] == "search":
+                return {self.sweep.objective.metric: self.population.value, "status": "running"}
+        if self.job["phase"] == "final":
+            self.population.score_test()
+        return self._reply(self._record())
+
+    def _loaded(self) -> tuple[list[Trial], list[Any]]:
+        """Members and their encoders, each read once."""
+        from citrus_ray import checkpoint
+
+        trials = [trial for _, trial in self.members]
+        wanted = [trial.encoder_digest() for trial in trials]
+        loaded = {digest: checkpoint.load(self.workplace.store, digest) for digest in set(wanted) if digest}
+        return trials, [loaded.get(digest or "") for digest in wanted]
+
+    def _stopped_early(self) -> None:
+        """Ray takes the worker away from a trial that a scheduler stopped: record how far it came."""
+        if self.population is not None and not self.is_recorded:
+            self.population.prune()
+            self._record()
+
+    def _record(self) -> list[Record]:
+        assert self.population is not None
+        rows = [
+            row_of(self.job, self.cell.digest, self.cell.axes, repeat, slot, self.workplace.concurrency)
+            for (repeat, _), slot in zip(self.members, self.population.slots, strict=True)
+        ]
+        self._show(rows)
+        records.write(self.workplace.records, self.job["digest"], rows)
+        self.is_recorded = True
+        return rows
+
+    def _show(self, rows: list[Record]) -> None:
+        assert self.population is not None
+        result = summarise(rows, self.sweep.objective.metric)
+        constants = {"phase": self.job["phase"], "status": result.status, "members": len(rows)}
+        hparams = constants | self.cell.axes | self.job["params"]
+        folder = self.workplace.tensorboard / tensorboard.slug(self.cell.label) / self.job["digest"]
+        best = {} if result.value is None else {self.sweep.objective.metric: result.value}
+        tensorboard.write_run(folder, hparams, self.population.curves(), best)
+
+    def _reply(self, rows: list[Record]) -> dict[str, Any]:
+        result = summarise(rows, self.sweep.objective.metric)
+        return {self.sweep.objective.metric: result.value, "status": result.status, "done": True}
+
+
+def row_of(
+    job: dict[str, Any], cell: str, axes: dict[str, Any], repeat: dict[str, Any], slot: Slot, concurrency: int
+) -> Record:
+    """A member's line in the record."""
+    return Record(
+        digest=slot.trial.digest(),
+        trial=job["digest"],
+        cell=cell,
+        phase=job["phase"],
+        status=slot.status,
+        axes=axes,
+        params=job["params"],
+        repeat=repeat,
+        config=flatten(slot.trial.tree()),
+        metrics=slot.metrics,
+        seed=slot.trial.seed,
+        data_digest=slot.trial.finetune.target.digest(),
+        encoder=slot.trial.encoder_digest(),
+        reason=slot.reason,
+        seconds=round(slot.seconds, 4),
+        peak_mb=records.peak_mb(),
+        concurrency=concurrency,
+        versions=records.versions(),
+        commit=records.commit(),
+        finished=records.now(),
+    )
+
+
+def crashed(job: Any, reason: str, concurrency: int) -> Iterable[Record]:
+    """Rows for a trial whose process died before it could write its own."""
+    config = {"digest": job.digest, "phase": job.phase, "params": job.params}
+    for repeat, trial in job.members:
+        slot = Slot(trial, status="failed", reason=reason)
+        yield row_of(config, job.cell.digest, job.cell.axes, repeat, slot, concurrency)

@@ -1,0 +1,85 @@
+"""Residual 1-D convolutional encoder. Each channel is a signal of its own: the same filters read all of them."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models.encoder import Encoder, EncoderSpec, Size, hide_samples
+
+
+class Conv(EncoderSpec):
+    """`strides` multiply to the samples per token; every stage is one strided and `depth` residual convolutions."""
+
+    kind: Literal["conv"] = "conv"
+    dim: Size = 64
+    strides: Annotated[tuple[Size, ...], Field(min_length=1)] = (2, 2, 2, 2)
+    kernel: Annotated[int, Field(ge=3)] = 7
+    depth: Size = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _odd_kernel(self) -> "Conv":
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel={self.kernel}: must be odd to keep tokens aligned; {self.kernel + 1} is")
+        return self
+
+    @property
+    def patch(self) -> int:
+        product = 1
+        for stride in self.strides:
+            product *= stride
+        return product
+
+    def build(self, ctx: SignalContext) -> "ConvEncoder":
+        return ConvEncoder(self)
+
+
+class ConvEncoder(Encoder):
+    """No batch statistics: a window's tokens do not depend on which other windows share its batch."""
+
+    def __init__(self, spec: Conv) -> None:
+        super().__init__()
+        self.dim, self.patch = spec.dim, spec.patch
+        widths = [max(spec.dim >> (len(spec.strides) - 1 - i), 8) for i in range(len(spec.strides))]
+        widths[-1] = spec.dim
+        stages: list[nn.Module] = []
+        for n_in, n_out, stride in zip([1, *widths[:-1]], widths, spec.strides, strict=True):
+            stages.append(_downsample(n_in, n_out, spec.kernel, stride))
+            stages += [Residual(n_out, spec.kernel, spec.dropout) for _ in range(spec.depth)]
+        self.stages = nn.Sequential(*stages)
+        self.norm = nn.LayerNorm(spec.dim)
+
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
+        if hidden is not None:
+            x = hide_samples(x, hidden, self.patch)
+        n_batch, n_chans, n_times = x.shape
+        n_tokens = self.n_tokens(n_times)
+        x = x[..., : n_tokens * self.patch].reshape(n_batch * n_chans, 1, -1)  # (B, C, T) -> (B*C, 1, N*P)
+        tokens = self.stages(x).transpose(1, 2)  # (B*C, D, N) -> (B*C, N, D)
+        return self.norm(tokens).reshape(n_batch, n_chans, n_tokens, self.dim)  # type: ignore[no-any-return]
+
+
+def _downsample(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Module:
+    return nn.Conv1d(n_in, n_out, max(kernel, stride), stride, padding=(max(kernel, stride) - stride + 1) // 2)
+
+
+class Residual(nn.Module):
+    """norm -> activation -> convolution, twice, added to its input."""
+
+    def __init__(self, dim: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.GroupNorm(1, dim),
+            nn.GELU(),
+            nn.Conv1d(dim, dim, kernel, padding=kernel // 2),
+            nn.GroupNorm(1, dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Conv1d(dim, dim, kernel, padding=kernel // 2),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x)  # type: ignore[no-any-return]

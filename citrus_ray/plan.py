@@ -1,0 +1,185 @@
+"""What a sweep is going to do and cost, found out before a cluster is spent: `--dry-run`."""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from citrus_ray.context import SignalContext
+from citrus_ray.data import cache
+from citrus_ray.data.source import Source
+from citrus_ray.data.splits import label_subset, split
+from citrus_ray.spec import Problem, SpecError
+from citrus_ray.sweep import Cell, Sweep
+from citrus_ray.tasks.supervised import Classifier
+from citrus_ray.trial import Trial
+
+STEPS_TIMED = 3
+
+
+def check_data(sweep: Sweep) -> None:
+    """Everything about the data that would stop a trial later, all at once: files, splits, labels, sizes."""
+    problems: dict[tuple[str, str], Problem] = {}
+    contexts: dict[str, SignalContext] = {}
+    for cell in sweep.cells:
+        for _, trial in [*cell.members({}, "search"), *cell.members({}, "final")]:
+            for problem in _data_problems(trial, contexts):
+                problems.setdefault((problem.path, problem.message), problem)
+    if problems:
+        raise SpecError(list(problems.values()))
+
+
+def _data_problems(trial: Trial, known: dict[str, SignalContext]) -> list[Problem]:
+    found, contexts = [], {}
+    for path, source in trial.sources().items():
+        try:
+            digest = source.digest()
+            if digest not in known:
+                known[digest] = cache.load(source).context
+            contexts[path] = known[digest]
+        except SpecError as err:
+            found += [_under(f"trial.{path}", problem) for problem in err.problems]
+    if found:
+        return found
+    found = [_under("trial", problem) for problem in trial.problems(contexts)]
+    try:
+        windows = cache.load(trial.finetune.target)
+        parts = split(windows, trial.finetune.split, trial.seed)
+        label_subset(windows, parts.train, trial.finetune.labels, trial.seed)
+    except SpecError as err:
+        found += [_under("trial.finetune", problem) for problem in err.problems]
+    return found
+
+
+def _under(path: str, problem: Problem) -> Problem:
+    return Problem(f"{path}.{problem.path}".rstrip("."), problem.message, problem.file, problem.line)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts, and an estimate from a few timed steps of each model on signals of the right shape."""
+
+    sweep: Sweep
+
+    @cached_property
+    def n_trials(self) -> int:
+        return sum(cell.n_trials for cell in self.sweep.cells)
+
+    @cached_property
+    def n_members(self) -> int:
+        return sum(c.n_trials * len(c.repeat) + len(c.members({}, "final")) for c in self.sweep.cells)
+
+    def pretrainings(self, cell: Cell) -> int:
+        """At most: searched points that reach into the pre-training, times repeats that do."""
+        encoders = {trial.encoder_digest() for _, trial in cell.members({}, "search")} - {None}
+        points = 1.0
+        for path, axis in cell.search.items():
+            if path.startswith(("pretrain.", "model.")):
+                points *= axis.n_points()
+        fresh = {trial.encoder_digest() for _, trial in cell.members({}, "final")} - {None} - encoders
+        return int(min(points, cell.n_trials)) * len(encoders) + len(fresh)
+
+    @cached_property
+    def n_pretrainings(self) -> int:
+        return sum(self.pretrainings(cell) for cell in self.sweep.cells)
+
+    @cached_property
+    def cpu_seconds(self) -> tuple[float, float]:
+        """(pre-training, fine-tuning) on one thread of this machine."""
+        torch.set_num_threads(1)
+        pre = sum(self.pretrainings(c) * _pretrain_seconds(c.trial) for c in self.sweep.cells if c.trial.pretraining)
+        fine = sum(
+            (c.n_trials * len(c.repeat) + len(c.members({}, "final"))) * _finetune_seconds(c.trial)
+            for c in self.sweep.cells
+        )
+        return pre, fine
+
+    def lines(self) -> list[str]:
+        """The plan as a person reads it."""
+        pre, fine = self.cpu_seconds
+        out = [f"{self.sweep.name}: {len(self.sweep.cells)} cells, {self.n_trials} trials to search, "]
+        out[0] += f"{self.n_members} fine-tunes, at most {self.n_pretrainings} pre-trainings"
+        for cell in self.sweep.cells:
+            axes = ", ".join(cell.search) or "nothing: one trial"
+            out.append(
+                f"  {cell.label}: {cell.n_trials} trials x {len(cell.repeat)} members + "
+                f"{len(cell.members({}, 'final'))} on fresh seeds; searches {axes}"
+            )
+        out.append("data:")
+        out += [f"  {line}" for line in self._data_lines()]
+        out.append(
+            f"cost on one core of this machine: about {_minutes(pre)} of pre-training, {_minutes(fine)} of fine-tuning "
+            f"(timed on {STEPS_TIMED} steps of each; a pre-training starts in about 10 s more)"
+        )
+        out.append(self._resources())
+        return out
+
+    def _data_lines(self) -> list[str]:
+        sources: dict[str, tuple[str, Source]] = {}
+        for cell in self.sweep.cells:
+            for _, trial in cell.members({}, "search"):
+                for path, source in trial.sources().items():
+                    sources.setdefault(source.digest(), (path, source))
+        return [_describe(path, source) for path, source in sources.values()]
+
+    def _resources(self) -> str:
+        specs = [cell.trial.pretraining for cell in self.sweep.cells if cell.trial.pretraining]
+        cpus = max((s.workers * s.threads_per_worker for s in specs), default=0)
+        gpus = max((s.workers for s in specs if s.gpu), default=0)
+        trials = self.sweep.concurrency or "one per CPU"
+        return f"resources: trials at once: {trials}; a pre-training takes {cpus} CPUs and {gpus} GPUs"
+
+
+def _describe(path: str, source: Source) -> str:
+    windows = cache.load(source)
+    ctx = windows.context
+    classes = f", {len(windows.classes)} classes" if windows.classes else ", no labels"
+    text = f"{path}: {len(windows)} windows of {ctx.n_chans} x {ctx.seconds:g} s at {ctx.sfreq:g} Hz, "
+    text += f"{len(np.unique(windows.group))} groups{classes}"
+    return "\n    caveat: ".join([text, *windows.caveats])
+
+
+def _minutes(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _pretrain_seconds(trial: Trial) -> float:
+    spec = trial.pretraining
+    assert spec is not None
+    assert spec.task is not None
+    windows = cache.load(spec.source)
+    ctx = windows.context
+    task = spec.task.build(ctx, trial.model.build(ctx))
+    masks = torch.Generator().manual_seed(0)
+    x = torch.zeros(min(spec.optim.batch_size, len(windows)), ctx.n_chans, ctx.n_times)
+    n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // spec.optim.batch_size)
+    return n_steps * _step_seconds(task, lambda: task(x, masks)[0])
+
+
+def _finetune_seconds(trial: Trial) -> float:
+    spec, windows = trial.finetune, cache.load(trial.finetune.target)
+    ctx = windows.context
+    classifier = Classifier(trial.model.build(ctx), ctx.n_classes)
+    n_labels = len(label_subset(windows, split(windows, spec.split, trial.seed).train, spec.labels, trial.seed))
+    x = torch.zeros(min(spec.optim.batch_size, n_labels), ctx.n_chans, ctx.n_times)
+    step = _step_seconds(classifier, lambda: classifier(x).sum())
+    looks = spec.rounds * int(len(windows) * spec.split.val) / len(x) / 3  # a forward pass is a third of a step
+    return (spec.steps + looks) * step
+
+
+def _step_seconds(module: torch.nn.Module, loss: object) -> float:
+    assert callable(loss)
+    times = []
+    for _ in range(STEPS_TIMED):
+        started = time.perf_counter()
+        loss().backward()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))

@@ -1,0 +1,106 @@
+"""The members of a trial, run in step: round by round, so that a scheduler can stop the whole trial between rounds."""
+
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from citrus_ray.checkpoint import Weights
+from citrus_ray.finetune import Member
+from citrus_ray.records import Status
+from citrus_ray.trial import Trial
+
+Metrics = dict[str, float]
+
+
+@dataclass
+class Slot:
+    """One member and how it goes."""
+
+    trial: Trial
+    member: Member | None = None
+    status: Status = "ok"
+    reason: str | None = None
+    seconds: float = 0.0
+    history: list[Metrics] = field(default_factory=list)
+    metrics: Metrics = field(default_factory=dict)
+
+
+class Population:
+    """`weights` holds the pre-trained encoder of each member, None from scratch. A member that fails fails alone."""
+
+    def __init__(self, trials: Sequence[Trial], weights: Sequence[Weights | None], metric: str) -> None:
+        self.metric = metric
+        self.slots = [Slot(trial) for trial in trials]
+        for slot, w in zip(self.slots, weights, strict=True):
+            with _guarded(slot):
+                slot.member = Member(slot.trial, w, metric)
+
+    def advance(self) -> Metrics | None:
+        """One round for every member; the means over members, or None when all rounds are done."""
+        seen = []
+        for slot in self.slots:
+            with _guarded(slot):
+                metrics = slot.member.advance() if slot.member and slot.status == "ok" else None
+                if metrics is not None and slot.member is not None:
+                    slot.history.append(metrics)
+                    slot.metrics = slot.member.best
+                    seen.append(slot.member.best)
+        return mean_metrics(seen) if seen else None
+
+    def score_test(self) -> None:
+        """The one place where test data is scored: winners on fresh seeds, after their cell's search is over."""
+        for slot in self.slots:
+            with _guarded(slot):
+                if slot.member is not None and slot.status == "ok":
+                    slot.metrics = slot.metrics | slot.member.score_test()
+
+    def prune(self) -> None:
+        """The scheduler stopped this trial: what it reached stays, and says so."""
+        for slot in self.slots:
+            if slot.status == "ok":
+                slot.status = "pruned"
+
+    @property
+    def status(self) -> Status:
+        statuses = {slot.status for slot in self.slots}
+        return "failed" if "failed" in statuses else "pruned" if "pruned" in statuses else "ok"
+
+    @property
+    def value(self) -> float | None:
+        """The objective: the mean over members, None where one of them failed."""
+        if self.status == "failed":
+            return None
+        return mean_metrics([slot.metrics for slot in self.slots]).get(self.metric)
+
+    def curves(self) -> list[Metrics]:
+        """Means over members, round by round."""
+        n_rounds = min((len(slot.history) for slot in self.slots), default=0)
+        return [mean_metrics([slot.history[i] for slot in self.slots]) for i in range(n_rounds)]
+
+
+def mean_metrics(rows: Sequence[Metrics]) -> Metrics:
+    """Means of the metrics that all rows have."""
+    shared = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    return {name: float(np.mean([row[name] for row in rows])) for name in shared}
+
+
+class _guarded:  # noqa: N801  (reads as a statement: `with _guarded(slot):`)
+    """Times the block and turns an exception into the slot's failure; Ctrl-C passes."""
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot = slot
+
+    def __enter__(self) -> None:
+        self.started = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: object) -> bool:
+        self.slot.seconds += time.perf_counter() - self.started
+        if not isinstance(err, Exception):
+            return False
+        last = traceback.extract_tb(err.__traceback__)[-1]
+        self.slot.status = "failed"
+        self.slot.reason = f"{type(err).__name__}: {err} ({last.name}, line {last.lineno})"
+        return True

@@ -1,0 +1,123 @@
+"""One pre-training run, from spec to encoder weights. Ray Train calls `run` in every worker; nothing here knows Ray."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from citrus_ray import checkpoint
+from citrus_ray.data import cache
+from citrus_ray.data.windows import Index, Windows
+from citrus_ray.models import AnyEncoder
+from citrus_ray.train import seeded, shuffled, train
+from citrus_ray.trial import Pretrain, Trial
+
+Report = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run happens: which of how many workers it is, and how it wraps a module to share gradients."""
+
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+    wrap: Callable[[nn.Module], nn.Module] = lambda module: module
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Encoder weights and how the run went."""
+
+    weights: checkpoint.Weights
+    history: list[dict[str, float]]
+
+
+def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Report = lambda metrics: None) -> Pretrained:
+    """Train `model` on `spec.task`; `report` gets the metrics of every epoch."""
+    windows = cache.load(spec.source)
+    train_index, val_index = held_out(windows, spec.val, spec.seed)
+    assert spec.task is not None, "a run from scratch has nothing to pre-train"
+    with seeded(spec.seed):
+        encoder = model.build(windows.context)
+        task = spec.task.build(windows.context, encoder).to(place.device)
+    wrapped = place.wrap(task)
+    # each worker hides other patches: the same masks on every rank would waste half of them
+    masks = torch.Generator(place.device).manual_seed(spec.seed * 1009 + place.rank)
+
+    def loss_of(index: Index) -> torch.Tensor:
+        x = torch.from_numpy(windows.x[train_index[index]]).to(place.device)
+        return wrapped(x, masks)[0]  # type: ignore[no-any-return]
+
+    batches = shuffled(
+        len(train_index),
+        spec.optim.batch_size,
+        np.random.default_rng([4, spec.seed]),
+        (place.rank, place.world),
+    )
+    n_steps = spec.epochs * max(1, len(train_index) // spec.optim.batch_size)
+    history = []
+    for epoch, loss in enumerate(train(wrapped, loss_of, batches, spec.optim, n_steps, spec.epochs), start=1):
+        metrics = {
+            "epoch": float(epoch),
+            "train/loss": loss,
+            "val/loss": _val_loss(task, windows, val_index, spec, place),
+        }
+        history.append(metrics)
+        report(metrics)
+    return Pretrained(encoder.state_dict(), history)
+
+
+def held_out(windows: Windows, share: float, seed: int) -> tuple[Index, Index]:
+    """Train and validation windows with disjoint groups; a single group validates on itself."""
+    groups = np.unique(windows.group)
+    n_val = min(max(1, round(share * len(groups))), len(groups) - 1)
+    val = np.isin(windows.group, np.random.default_rng([5, seed]).choice(groups, n_val, replace=False))
+    return (np.flatnonzero(~val), np.flatnonzero(val)) if n_val else (np.flatnonzero(~val),) * 2
+
+
+@torch.no_grad()
+def _val_loss(task: nn.Module, windows: Windows, index: Index, spec: Pretrain, place: Place) -> float:
+    """The same masks every epoch, so that epochs can be compared."""
+    task.eval()
+    masks = torch.Generator(place.device).manual_seed(0)
+    size = spec.optim.batch_size
+    losses = []
+    for start in range(0, len(index), size):
+        x = torch.from_numpy(windows.x[index[start : start + size]]).to(place.device)
+        losses.append(float(task(x, masks)[0]) * len(x))
+    return sum(losses) / len(index)
+
+
+def default_store() -> Path:
+    return Path(os.environ.get("CITRUS_STORE", "results/store"))
+
+
+def ensure_encoder(trial: Trial, store: Path | None = None) -> checkpoint.Weights | None:
+    """The trial's pre-trained encoder, computed in this process if no one has yet; None from scratch."""
+    digest, spec, store = trial.encoder_digest(), trial.pretraining, store or default_store()
+    if digest is None or spec is None:
+        return None
+    if not checkpoint.exists(store, digest):
+        started = time.perf_counter()
+        done = run(spec, trial.model)
+        checkpoint.save(store, digest, done.weights, lineage(trial, done, time.perf_counter() - started))
+    return checkpoint.load(store, digest)
+
+
+def lineage(trial: Trial, done: Pretrained, seconds: float) -> dict[str, Any]:
+    """What the stored encoder is and where it came from."""
+    assert trial.pretrain is not None
+    return {
+        "pretrain": trial.pretrain.tree(),
+        "model": trial.model.tree(),
+        "data_digest": trial.pretrain.source.digest(),
+        "history": done.history,
+        "seconds": round(seconds, 3),
+    }

@@ -1,0 +1,107 @@
+"""Records are the truth: one small file per trial, a line of JSON per member, written before anyone hears of a result."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+Status = Literal["ok", "failed", "pruned"]
+Phase = Literal["search", "final"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One member of one trial: what it was, how it went, and on what it ran."""
+
+    digest: str  # of the member
+    trial: str  # digest of the trial that it belongs to
+    cell: str  # digest of the compared cell
+    phase: Phase
+    status: Status
+    axes: dict[str, Any]  # compared
+    params: dict[str, Any]  # searched
+    repeat: dict[str, Any]  # averaged over
+    config: dict[str, Any]  # the whole member, dotted
+    metrics: dict[str, float]
+    seed: int
+    data_digest: str
+    encoder: str | None  # digest of the pre-trained encoder
+    reason: str | None = None  # why it failed
+    seconds: float = 0.0
+    peak_mb: float = 0.0  # of the process, so an upper bound for this member
+    concurrency: int = 1
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    finished: str = ""
+
+
+def write(folder: Path, name: str, records: Iterable[Record]) -> Path:
+    """`<folder>/<name>.jsonl`, all lines or none, on disk before this returns."""
+    lines = [json.dumps(asdict(record), sort_keys=True, allow_nan=False) for record in records]
+    return write_text(folder / f"{name}.jsonl", "\n".join(lines) + "\n")
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write beside, flush to disk, rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o644)  # mkstemp makes it private; results are shared
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read_trial(folder: Path, name: str) -> list[Record]:
+    """The members of one trial, or an empty list where it has no record yet."""
+    path = folder / f"{name}.jsonl"
+    return [Record(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def read_all(folder: Path) -> Iterator[list[Record]]:
+    """Every recorded trial, in order of their digests."""
+    for path in sorted(folder.glob("*.jsonl")):
+        yield read_trial(folder, path.stem)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def peak_mb() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+@cache
+def versions() -> dict[str, str]:
+    names = ("citrus_ray", "ray", "torch", "optuna", "numpy", "scipy", "mne", "wfdb")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+@cache
+def commit() -> str | None:
+    """The git commit of the code that runs, `+` added when the tree differs from it; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else None

@@ -1,0 +1,316 @@
+"""The base of every spec: strict values, YAML with line numbers, dotted-path edits, digests.
+
+What a spec *means* is in the classes that inherit from `Spec`; nothing here knows of signals or sweeps.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, Union
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+SpecT = TypeVar("SpecT", bound="Spec")
+Loc = tuple[str | int, ...]
+
+
+class Aside:
+    """Marks a field that cannot change a result: paths, worker counts. Left out of digests."""
+
+
+class Spec(BaseModel):
+    """A frozen, strict value. `"4"` is no int, unknown keys are refused, edits return a new value."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def tree(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return self.model_dump(mode="json")
+
+    def at(self, edits: Mapping[str, Any]) -> Self:
+        """A new value with the dotted paths of `edits` replaced, validated again as a whole."""
+        tree = self.tree()
+        for path, value in edits.items():
+            put(tree, path, value)
+        return validate(type(self), tree)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that can change a result computed from this spec, and nothing else."""
+        return {
+            name: _identity(getattr(self, name))
+            for name, info in type(self).model_fields.items()
+            if not any(mark is Aside or isinstance(mark, Aside) for mark in info.metadata)
+        }
+
+    def digest(self) -> str:
+        return digest_of(self.identity())
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, Spec):
+        return value.identity()
+    if isinstance(value, tuple | list):
+        return [_identity(item) for item in value]
+    return value
+
+
+def digest_of(value: Any) -> str:
+    """16 hex digits of the SHA-256 of canonical JSON: one in 10^9 for a clash among 190,000 values."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# ---- errors ----
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule: where it is, and a message that reads rule, value, way out."""
+
+    path: str
+    message: str
+    file: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+
+class SpecError(ValueError):
+    """Everything that is wrong with a spec or its data, at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type["SpecError"], tuple[tuple[Problem, ...]]]:
+        return SpecError, (self.problems,)
+
+
+def refuse(message: str, path: str = "") -> SpecError:
+    """A single-problem error, for `raise refuse(…)`."""
+    return SpecError([Problem(path, message)])
+
+
+# ---- validation ----
+
+
+def validate(model: type[SpecT], tree: Mapping[str, Any]) -> SpecT:
+    """Build `model` from plain values; every error at once, in our own words."""
+    try:
+        # Through JSON, strict mode refuses "4" for an int yet fills tuples and paths from lists and strings.
+        return model.model_validate_json(json.dumps(tree))
+    except ValidationError as err:
+        raise SpecError(_problems(model, tree, err)) from None
+    except (TypeError, ValueError) as err:
+        if isinstance(err, SpecError):
+            raise
+        raise refuse(f"not plain data: {err}") from None
+
+
+def _problems(model: type[Spec], tree: Mapping[str, Any], err: ValidationError) -> list[Problem]:
+    found = []
+    for item in err.errors(include_url=False):
+        loc = _loc_in_tree(tree, item["loc"])
+        found.append(Problem(dotted(loc), _say(model, tree, loc, dict(item))))
+    return found
+
+
+def _loc_in_tree(tree: Any, loc: Loc) -> Loc:
+    """pydantic puts a union's tag into the location; the file has no such level, so drop it."""
+    out: list[str | int] = []
+    node = tree
+    for part in loc:
+        is_tag = isinstance(node, dict) and part not in node and part == node.get("kind")
+        if is_tag or (isinstance(part, str) and not isinstance(node, dict) and node is not None):
+            continue
+        out.append(part)
+        try:
+            node = node[part]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            node = None
+    return tuple(out)
+
+
+def _say(model: type[Spec], tree: Mapping[str, Any], loc: Loc, item: dict[str, Any]) -> str:
+    """One pydantic error in the words rule, value, way out."""
+    value, kind, name = item.get("input"), item["type"], str(loc[-1]) if loc else ""
+    if kind == "extra_forbidden":
+        known = sorted(_keys_at(model, tree, loc[:-1]))
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean `{near[0]}`? " if near else ""
+        return f"`{name}` is not a key here; {hint}known keys: {', '.join(known)}"
+    if kind == "missing":
+        return f"`{name}` is required and missing; add it"
+    if kind == "union_tag_invalid":
+        return f"kind={value.get('kind') if isinstance(value, dict) else value!r}: must be one of {item['ctx']['expected_tags']}"
+    if kind == "union_tag_not_found":
+        return "`kind` is required here and missing; it says which of the variants this is"
+    if kind == "value_error":
+        return str(item["ctx"]["error"])
+    rule = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    rule = "not empty" if kind in ("too_short", "string_too_short") else rule
+    return f"{name}={_short(value)}: must be {rule}"
+
+
+def _short(value: Any, limit: int = 80) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _keys_at(model: type[Spec], tree: Any, loc: Loc) -> set[str]:
+    spec: Any = model
+    node = tree
+    for part in loc:
+        node = node[part] if isinstance(node, dict | list) else None
+        variants = list(_variants(spec.model_fields[part].annotation if isinstance(part, str) else spec))
+        kind = node.get("kind") if isinstance(node, dict) else None
+        spec = next((v for v in variants if kind in _kinds(v)), variants[0] if variants else Spec)
+    return set(spec.model_fields)
+
+
+def _kinds(spec: type[Spec]) -> tuple[Any, ...]:
+    info = spec.model_fields.get("kind")
+    return typing.get_args(info.annotation) if info else ()
+
+
+def _variants(annotation: Any) -> Iterator[type[Spec]]:
+    """The spec classes inside an annotation, through Annotated, unions and containers."""
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        yield annotation
+        return
+    if typing.get_origin(annotation) in (Annotated, Union, types.UnionType, tuple, list, dict):
+        for inner in typing.get_args(annotation):
+            yield from _variants(inner)
+
+
+# ---- dotted paths ----
+
+
+def dotted(loc: Loc) -> str:
+    """`("compare", "seed", 1)` -> `compare.seed[1]`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return text.removeprefix(".")
+
+
+def put(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Set `a.b.c` in nested dicts, in place. The parent must be there: a typo must not create a branch."""
+    *parents, leaf = path.split(".")
+    node: Any = tree
+    for depth, part in enumerate(parents):
+        if not isinstance(node, dict) or part not in node:
+            raise refuse(f"{path}: there is no `{'.'.join(parents[: depth + 1])}` to set it in", path)
+        node = node[part]
+    if not isinstance(node, dict):
+        raise refuse(f"`{'.'.join(parents)}` is {_short(node)}, so it has no `{leaf}`", path)
+    node[leaf] = value
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts to `{dotted path: value}`; lists stay whole."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+# ---- YAML ----
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file as plain values, with the line of every dotted path."""
+
+    file: str
+    text: str
+    tree: dict[str, Any]
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def place(self, problem: Problem) -> Problem:
+        """The problem with its file and the line of the nearest enclosing key."""
+        path = problem.path
+        while path and path not in self.lines:
+            path = re.sub(r"(\.?[^.\[]+|\[\d+\])$", "", path)
+        return Problem(problem.path, problem.message, self.file, self.lines.get(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's JSON subset: no dates, no yes/no booleans, and `1e-3` is a number."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"
+    ),
+    list("-+0123456789."),
+)
+# YAML 1.1 wants a dot and a signed exponent; people write 1e-3, and Python reads it.
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value.replace("_", "")))
+
+
+def read_yaml(path: str | Path) -> Document:
+    """Parse one YAML mapping; duplicate keys and syntax errors are problems with a line."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as err:
+        raise SpecError([Problem("", f"cannot be read: {err.strerror}", str(path))]) from None
+    except UnicodeDecodeError as err:
+        raise SpecError([Problem("", f"is not UTF-8 text: {err.reason} at byte {err.start}", str(path))]) from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, file: str = "<text>") -> Document:
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+    except yaml.YAMLError as err:
+        mark = getattr(err, "problem_mark", None)
+        what = getattr(err, "problem", None) or str(err)
+        raise SpecError([Problem("", f"is not YAML: {what}", file, mark.line + 1 if mark else None)]) from None
+    finally:
+        loader.dispose()
+    if not isinstance(root, yaml.MappingNode):
+        raise SpecError([Problem("", "must hold `key: value` lines at its top level", file)])
+    lines: dict[str, int] = {}
+    problems: list[Problem] = []
+    tree = _read_node(loader, root, (), lines, problems, file)
+    if problems:
+        raise SpecError(problems)
+    return Document(file, text, tree, lines)
+
+
+def _read_node(
+    loader: _Loader, node: yaml.Node, loc: Loc, lines: dict[str, int], problems: list[Problem], file: str
+) -> Any:
+    lines.setdefault(dotted(loc), node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        return [_read_node(loader, item, (*loc, i), lines, problems, file) for i, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return loader.construct_object(node, deep=True)
+    tree: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        where = (*loc, key)
+        if key in tree:
+            first = lines[dotted(where)]
+            problems.append(Problem(dotted(where), f"stands twice, first on line {first}; keep one", file, line))
+            continue
+        lines[dotted(where)] = line
+        tree[key] = _read_node(loader, value_node, where, lines, problems, file)
+    return tree

@@ -1,0 +1,130 @@
+"""What a sweep found, from its records alone: `summary.json` and the last screen."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from citrus_ray import records
+from citrus_ray.data import cache
+from citrus_ray.population import mean_metrics
+from citrus_ray.records import Record
+from citrus_ray.sweep import Cell, Sweep, short
+
+Trials = list[list[Record]]
+
+
+def summarise(sweep: Sweep, folder: Path, seconds: float) -> dict[str, Any]:
+    """The content of `summary.json`."""
+    trials = list(records.read_all(folder))
+    finals = {cell.digest: _final(cell, trials) for cell in sweep.cells}
+    return {
+        "name": sweep.name,
+        "spec_digest": sweep.digest(),
+        "cells": [_cell(cell, trials, finals) for cell in sweep.cells],
+        "seconds": round(seconds, 2),
+        "compute_seconds": round(sum(row.seconds for rows in trials for row in rows), 2),
+    }
+
+
+def _cell(cell: Cell, trials: Trials, finals: dict[str, list[Record]]) -> dict[str, Any]:
+    metric, test = cell.sweep.objective.metric, _test_name(cell.sweep)
+    mine = [rows for rows in trials if rows[0].cell == cell.digest and rows[0].phase == "search"]
+    full = [rows for rows in mine if all(row.status == "ok" for row in rows)]
+    sign = 1 if cell.sweep.objective.mode == "max" else -1
+    best = max(full, key=lambda rows: sign * mean_metrics([r.metrics for r in rows])[metric], default=None)
+    final = finals[cell.digest]
+    return {
+        "axes": cell.axes,
+        "metric": test,
+        "n_trials": len(mine),
+        "n_failed": sum(any(row.status == "failed" for row in rows) for rows in mine),
+        "n_pruned": sum(any(row.status == "pruned" for row in rows) for rows in mine),
+        "best": best[0].params if best else None,
+        "val": mean_metrics([row.metrics for row in best])[metric] if best else None,
+        "test": interval([row.metrics[test] for row in final if row.status == "ok"]),
+        "gain": _gain(cell, finals),
+        "baselines": {},
+        "caveats": _caveats(cell),
+        "failures": sorted({row.reason for rows in [*mine, final] for row in rows if row.reason}),
+    }
+
+
+def _test_name(sweep: Sweep) -> str:
+    return "test/" + sweep.objective.metric.removeprefix("val/")
+
+
+def _final(cell: Cell, trials: Trials) -> list[Record]:
+    """The rows of the winner's refit; the newest where a larger budget crowned another winner later."""
+    found = [rows for rows in trials if rows[0].cell == cell.digest and rows[0].phase == "final"]
+    return max(found, key=lambda rows: rows[0].finished, default=[])
+
+
+def _gain(cell: Cell, finals: dict[str, list[Record]]) -> dict[str, Any] | None:
+    """Pre-trained minus scratch, paired by everything that both arms repeat over: target and fresh seed."""
+    twin, test = cell.scratch_twin(), _test_name(cell.sweep)
+    if twin is None:
+        return None
+    with_, without = (_by_repeat(finals[c.digest], test) for c in (cell, twin))
+    pairs = sorted(with_.keys() & without.keys())
+    found = interval([with_[pair] - without[pair] for pair in pairs])
+    return found and found | {"against": twin.axes, "fresh_pretraining": cell.sweep.final.pretrain}
+
+
+def _by_repeat(rows: Sequence[Record], metric: str) -> dict[str, float]:
+    return {_pair_key(row.repeat): row.metrics[metric] for row in rows if row.status == "ok"}
+
+
+def _pair_key(repeat: dict[str, Any]) -> str:
+    return json.dumps(
+        {path: value for path, value in repeat.items() if not path.startswith("pretrain.")}, sort_keys=True
+    )
+
+
+def _caveats(cell: Cell) -> list[str]:
+    """What the sources say of themselves, and how the number was made."""
+    members = [trial for _, trial in cell.members({}, "final")]
+    sources = {source.digest(): source for trial in members for source in trial.sources().values()}
+    said = [caveat for source in sources.values() for caveat in cache.load(source).caveats]
+    if cell.trial.pretraining is not None and not cell.sweep.final.pretrain:
+        said.append("fresh seeds reach the fine-tune only: one pre-trained encoder serves all of them")
+    return list(dict.fromkeys(said))
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> dict[str, float] | None:
+    """Mean and Student-t interval: with a handful of seeds a bootstrap percentile interval would be too narrow."""
+    from scipy.special import stdtrit
+
+    n = len(values)
+    if n == 0:
+        return None
+    mean = float(np.mean(values))
+    if n == 1:
+        return {"mean": mean, "low": -math.inf, "high": math.inf, "n": 1}
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": n}
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The last screen's table: best trial, test score and transfer gain of every cell."""
+    rows = [("cell", "trials", "best trial", "val", "test", "gain over scratch")]
+    for cell in summary["cells"]:
+        name = ", ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in cell["axes"].items()) or "all"
+        failed = f" ({cell['n_failed']} failed)" if cell["n_failed"] else ""
+        best = ", ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in (cell["best"] or {}).items())
+        val = f"{cell['val']:.3f}" if cell["val"] is not None else "-"
+        rows.append(
+            (name, f"{cell['n_trials']}{failed}", best or "-", val, spread(cell["test"]), spread(cell["gain"], "+"))
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def spread(found: dict[str, Any] | None, sign: str = "") -> str:
+    if found is None:
+        return "-"
+    return f"{found['mean']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}] n={found['n']}"

@@ -1,0 +1,27 @@
+"""What every pre-training task promises: a batch of signals in, a scalar loss and named metrics out."""
+
+from abc import abstractmethod
+
+import torch
+from torch import nn
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models.encoder import Encoder
+from citrus_ray.spec import Spec
+
+Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
+
+
+class Task(nn.Module):
+    """Owns the encoder and whatever head the task needs; only the encoder outlives pre-training."""
+
+    encoder: Encoder
+
+    @abstractmethod
+    def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
+        """(B, C, T) -> (), metrics. All randomness comes from `generator`."""
+
+
+class TaskSpec(Spec):
+    @abstractmethod
+    def build(self, ctx: SignalContext, encoder: Encoder) -> Task: ...

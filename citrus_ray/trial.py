@@ -1,0 +1,93 @@
+"""A trial is a value: one complete description of where signals come from, how a model is pre-trained and fine-tuned."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from citrus_ray.context import SignalContext
+from citrus_ray.data import AnySource
+from citrus_ray.data.source import Source
+from citrus_ray.data.splits import Labels, Split
+from citrus_ray.models import AnyEncoder
+from citrus_ray.models.conv import Conv
+from citrus_ray.spec import Aside, Problem, Spec, digest_of
+from citrus_ray.tasks import AnyTask
+from citrus_ray.train import Optim
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Pretrain(Spec):
+    """Learning without labels. `task: null` means from scratch: nothing else here is then used."""
+
+    source: AnySource
+    task: AnyTask | None
+    optim: Optim = Optim()
+    epochs: Count = 20
+    seed: Annotated[int, Field(ge=0)] = 0
+    val: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of groups whose loss is watched, never trained on
+    workers: Annotated[Count, Aside()] = 1
+    threads_per_worker: Annotated[Count, Aside()] = 1
+    gpu: Annotated[bool, Aside()] = False
+
+
+class Finetune(Spec):
+    """Learning from the labels of one target. Equal steps for every arm and every number of labels."""
+
+    target: AnySource
+    labels: Labels = Labels(fraction=1.0)
+    split: Split = Split()
+    optim: Optim = Optim(batch_size=32)
+    steps: Count = 100
+    rounds: Count = 10  # looks at validation data; the best round's weights are kept
+    mode: Literal["full", "frozen"] = "full"
+
+
+class Trial(Spec):
+    """One run. `pretrain: null` and `pretrain.task: null` both mean from scratch."""
+
+    model: AnyEncoder = Conv()
+    pretrain: Pretrain | None = None
+    finetune: Finetune
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def pretraining(self) -> Pretrain | None:
+        """The pre-training that takes place, None from scratch."""
+        return self.pretrain if self.pretrain is not None and self.pretrain.task is not None else None
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"pretrain": self.pretraining and self.pretraining.identity()}
+
+    def encoder_digest(self) -> str | None:
+        """Names the pre-trained encoder: a function of `pretrain` and `model` alone."""
+        if self.pretraining is None:
+            return None
+        return digest_of({"pretrain": self.pretraining.identity(), "model": self.model.identity()})
+
+    def sources(self) -> dict[str, Source]:
+        """The sources that this trial reads, by the path of their spec."""
+        used: dict[str, Source] = {"finetune.target": self.finetune.target}
+        if self.pretraining is not None:
+            used["pretrain.source"] = self.pretraining.source
+        return used
+
+    def problems(self, contexts: dict[str, SignalContext]) -> list[Problem]:
+        """What makes this trial mean nothing for the signals at hand."""
+        found = []
+        for path, ctx in contexts.items():
+            complaint = self.model.check(ctx)
+            if complaint:
+                found.append(Problem("model", f"{complaint} (signals of {path})"))
+        if self.pretraining is not None and self.pretraining.workers > self.pretraining.optim.batch_size:
+            found.append(Problem("pretrain.workers", "must not exceed pretrain.optim.batch_size: each needs a window"))
+        return found
+
+    def run(self) -> dict[str, float]:
+        """Run this one trial in this process, without Ray; validation metrics of its best round."""
+        from citrus_ray.finetune import Member
+        from citrus_ray.pretrain import ensure_encoder
+
+        member = Member(self, ensure_encoder(self))
+        member.finish()
+        return member.best

@@ -1,0 +1,61 @@
+#!/usr/bin/env python
+"""Run a sweep: `python sweeps/run.py quickstart`. Running the same command again computes only what is missing."""
+
+import argparse
+import sys
+from pathlib import Path
+
+SWEEPS = Path(__file__).resolve().parent
+EXIT_CODES = "exit codes: 0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, 130 interrupted"
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    from citrus_ray.launch.command import SweepCommand  # after parsing: `--help` must not wait for torch
+    from citrus_ray.spec import SpecError
+
+    try:
+        return SweepCommand.from_args(find(args.spec), args).run()
+    except SpecError as err:
+        print(err, file=sys.stderr)
+        print(f"{len(err.problems)} problem{'s' * (len(err.problems) > 1)}; nothing was started", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    cli = argparse.ArgumentParser(prog="sweeps/run.py", description=__doc__, epilog=EXIT_CODES)
+    cli.add_argument("spec", metavar="SPEC", help="a sweep's YAML file, or the name of one in sweeps/")
+    cli.add_argument("--address", metavar="A", help="run on the Ray cluster at A (`auto`: the one on this machine)")
+    cli.add_argument(
+        "--dry-run", action="store_true", help="check everything, print the plan and its cost, start nothing"
+    )
+    cli.add_argument("--status", action="store_true", help="print what is recorded so far, start nothing")
+    cli.add_argument("--fresh", action="store_true", help="start over: earlier results are moved aside, never deleted")
+    cli.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="edits",
+        help="change one key of the spec, e.g. budget.trials=8",
+    )
+    cli.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: results/<name of the sweep>)")
+    cli.add_argument("--verbose", action="store_true", help="show what Ray has to say")
+    return cli
+
+
+def find(spec: str) -> Path:
+    """A path, or a bare name looked up in sweeps/."""
+    for path in (Path(spec), SWEEPS / spec, SWEEPS / f"{spec}.yaml"):
+        if path.is_file():
+            return path
+    from citrus_ray.spec import Problem, SpecError
+
+    known = ", ".join(sorted(str(p.relative_to(SWEEPS).with_suffix("")) for p in SWEEPS.rglob("*.yaml")))
+    raise SpecError([Problem("", f"no such sweep; give a YAML file, or one of: {known}", spec)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
