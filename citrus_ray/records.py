@@ -1,4 +1,4 @@
-"""Records are the truth: one small file per trial, a line of JSON per member, written before anyone hears of a result."""
+"""Records are the truth: a small file per trial, a line of JSON per member, written before anyone hears of it."""
 
 import json
 import os

@@ -134,7 +134,7 @@ def _loc_in_tree(tree: Any, loc: Loc) -> Loc:
             continue
         out.append(part)
         try:
-            node = node[part]  # type: ignore[index]
+            node = node[part]
         except (KeyError, IndexError, TypeError):
             node = None
     return tuple(out)
@@ -151,7 +151,8 @@ def _say(model: type[Spec], tree: Mapping[str, Any], loc: Loc, item: dict[str, A
     if kind == "missing":
         return f"`{name}` is required and missing; add it"
     if kind == "union_tag_invalid":
-        return f"kind={value.get('kind') if isinstance(value, dict) else value!r}: must be one of {item['ctx']['expected_tags']}"
+        given = value.get("kind") if isinstance(value, dict) else value
+        return f"kind={_short(given)}: must be one of {item['ctx']['expected_tags']}"
     if kind == "union_tag_not_found":
         return "`kind` is required here and missing; it says which of the variants this is"
     if kind == "value_error":
@@ -167,11 +168,13 @@ def _short(value: Any, limit: int = 80) -> str:
 
 
 def _keys_at(model: type[Spec], tree: Any, loc: Loc) -> set[str]:
+    """The keys that the spec at `loc` knows. Keys of a dict and indices of a list lead to the same kind of spec."""
     spec: Any = model
-    node = tree
+    node: Any = tree
     for part in loc:
-        node = node[part] if isinstance(node, dict | list) else None
-        variants = list(_variants(spec.model_fields[part].annotation if isinstance(part, str) else spec))
+        node = node[part] if isinstance(node, (dict, list)) else None
+        inside = spec.model_fields[part].annotation if part in spec.model_fields else spec
+        variants = list(_variants(inside))
         kind = node.get("kind") if isinstance(node, dict) else None
         spec = next((v for v in variants if kind in _kinds(v)), variants[0] if variants else Spec)
     return set(spec.model_fields)

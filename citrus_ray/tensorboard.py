@@ -24,7 +24,7 @@ def write_run(
             for name, value in metrics.items():
                 writer.add_scalar(name, value, step)
         result = {f"result/{name}": value for name, value in result.items()}
-        for summary in hparams_summary({name: plain(value) for name, value in hparams.items()}, result):
+        for summary in hparams_summary({name: plain(value) for name, value in hparams.items()}, result):  # type: ignore[no-untyped-call]
             writer._get_file_writer().add_summary(summary)  # the public add_hparams would start a run inside the run
         for name, value in result.items():
             writer.add_scalar(name, value, len(curves))

@@ -1,5 +1,6 @@
 """One training loop for pre-training and fine-tuning. It knows losses and parameters, not what they are for."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ def train(
     # foreach: one call over all tensors; the per-tensor loop costs more than the arithmetic on small models
     optimizer = torch.optim.AdamW(parameters, lr=optim.lr, weight_decay=optim.weight_decay, foreach=True)
     edges = np.linspace(0, n_steps, n_rounds + 1).round().astype(int)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         module.train()
         losses = [_step(loss_of, next(batches), optimizer, optim.rate(i, n_steps)) for i in range(start, stop)]
         yield _finite_mean(losses, int(start), optim, n_steps, module)

@@ -1,4 +1,4 @@
-"""A trial is a value: one complete description of where signals come from, how a model is pre-trained and fine-tuned."""
+"""A trial is a value: it says completely where signals come from and how a model is pre-trained and fine-tuned."""
 
 from typing import Annotated, Any, Literal
 

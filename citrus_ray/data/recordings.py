@@ -104,10 +104,10 @@ def resample(x: Signal, sfreq: float, target: float) -> Signal:
 
 def _ratio(exact: float, n_times: int) -> Fraction:
     """The first ratio of small whole numbers, so of a short filter, that drifts by less than half a sample."""
-    ratios = (Fraction(exact).limit_denominator(limit) for limit in (100, 1_000, 10_000))
-    ratio = next(ratios)
-    while abs(ratio - Fraction(exact)) * n_times > 0.5:
-        ratio = next(ratios, None) or Fraction(exact).limit_denominator(100_000)
+    for limit in (100, 1_000, 10_000):
+        ratio = Fraction(exact).limit_denominator(limit)
+        if abs(ratio - Fraction(exact)) * n_times < 0.5:
+            break
     return ratio
 
 

@@ -6,7 +6,6 @@ network; but it is the only thing that a masked stretch can be predicted from, s
 Bursts and evoked shapes carry no class: they are what a network that memorises its few windows latches on to.
 """
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np

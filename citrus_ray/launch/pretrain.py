@@ -11,7 +11,7 @@ from citrus_ray.launch import cluster
 
 
 # A task with no CPU of its own: the workers of the trainer ask for theirs, and waiting for them must not hold one.
-@ray.remote(num_cpus=0, max_retries=1)
+@ray.remote(num_cpus=0, max_retries=1)  # type: ignore[untyped-decorator]
 def pretrain(trial_json: str, store: str, tensorboard: str) -> dict[str, Any]:
     """Fill the store with the trial's encoder; returns its lineage."""
     from ray.train import RunConfig, ScalingConfig

@@ -35,7 +35,7 @@ class Progress:
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._write(self.line() + "\n" if self.live else self.line() + "\n")
+        self._write(self.line() + "\n")
 
     @property
     def live(self) -> bool:

@@ -26,7 +26,7 @@ class Workplace:
     concurrency: int
 
 
-class TrialRunner(tune.Trainable):
+class TrialRunner(tune.Trainable):  # type: ignore[misc]
     """`config` is {cell, phase, params, digest}. One process runs trial after trial (`reuse_actors`)."""
 
     def setup(self, config: dict[str, Any], sweep_json: str, workplace: Workplace) -> None:

@@ -104,10 +104,10 @@ class CellSearch(Searcher):  # type: ignore[misc]
         return {"cell": job.cell.index, "phase": job.phase, "params": job.params, "digest": job.digest}
 
     def _startable(self) -> Job | None:
-        for job in self.parked:
-            if self._has_encoders(job):
-                self.parked.remove(job)
-                return job
+        ready = next((job for job in self.parked if self._has_encoders(job)), None)
+        if ready is not None:
+            self.parked.remove(ready)
+            return ready
         while len(self.parked) < 2 * self.slots.n * len(self.studies.studies):
             job = self.studies.next_job()
             if job is None or self._has_encoders(job):
@@ -116,7 +116,8 @@ class CellSearch(Searcher):  # type: ignore[misc]
         return None
 
     def _has_encoders(self, job: Job) -> bool:
-        return all([self.encoders.want(digest, trial) for digest, trial in job.encoders().items()])
+        there = [self.encoders.want(digest, trial) for digest, trial in job.encoders().items()]  # ask for all of them
+        return all(there)
 
     def _drop_hopeless(self) -> None:
         """A trial whose encoder could not be made is a failed row."""
@@ -198,7 +199,7 @@ class PerCell(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         bracket = self._of(trial)
         if bracket is None or result.get(bracket.metric) is None:
-            return TrialScheduler.CONTINUE
+            return str(TrialScheduler.CONTINUE)
         return str(bracket.on_trial_result(tune_controller, trial, result))
 
 

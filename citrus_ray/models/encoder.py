@@ -41,7 +41,8 @@ class EncoderSpec(Spec):
         """Why this encoder means nothing for such windows, or None."""
         patch = getattr(self, "patch", 1)
         if ctx.n_times // patch < 2:
-            return f"patch={patch}: a window of {ctx.n_times} samples must hold at least 2 patches; at most {ctx.n_times // 2} does"
+            rule = f"a window of {ctx.n_times} samples must hold at least 2 patches"
+            return f"patch={patch}: {rule}; at most {ctx.n_times // 2} does"
         return None
 
 

@@ -1,4 +1,4 @@
-"""Classification: an encoder, a linear head and cross-entropy. The same module whether weights are new or pre-trained."""
+"""Classification: an encoder and a linear head. The same module whether weights are new or pre-trained."""
 
 import torch
 from torch import nn
