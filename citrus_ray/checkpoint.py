@@ -38,6 +38,9 @@ def save(store: Path, digest: str, weights: Weights, meta: dict[str, Any]) -> No
         if not exists(store, digest):
             shutil.rmtree(store / digest, ignore_errors=True)
             partial.rename(store / digest)
+    except OSError:
+        if not exists(store, digest):  # otherwise another writer was faster, with the same encoder
+            raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -58,7 +58,8 @@ class Member:
             return torch.nn.functional.cross_entropy(self.classifier(x[index]), y[index])
 
         batches = shuffled(len(y), spec.optim.batch_size, np.random.default_rng([6, self.trial.seed]))
-        for number, loss in enumerate(train(self.classifier, loss_of, batches, spec.optim, spec.steps, spec.rounds), 1):
+        losses = train(self.classifier, loss_of, batches, spec.optim, spec.steps, spec.rounds, self.trial.seed)
+        for number, loss in enumerate(losses, start=1):
             metrics = {"round": float(number), "train/loss": loss} | self._score(self.parts.val, "val")
             if not self.best or metrics[self.metric] > self.best[self.metric]:
                 self.best = metrics

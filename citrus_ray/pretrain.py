@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from citrus_ray import checkpoint
+from citrus_ray import checkpoint, records
 from citrus_ray.data import cache
 from citrus_ray.data.windows import Index, Windows
 from citrus_ray.models import AnyEncoder
@@ -49,7 +49,8 @@ def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Repor
         task = spec.task.build(windows.context, encoder).to(place.device)
     wrapped = place.wrap(task)
     # each worker hides other patches: the same masks on every rank would waste half of them
-    masks = torch.Generator(place.device).manual_seed(spec.seed * 1009 + place.rank)
+    seed = spec.seed * 1009 + place.rank
+    masks = torch.Generator(place.device).manual_seed(seed)
 
     def loss_of(index: Index) -> torch.Tensor:
         x = torch.from_numpy(windows.x[train_index[index]]).to(place.device)
@@ -63,7 +64,7 @@ def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Repor
     )
     n_steps = spec.epochs * max(1, len(train_index) // spec.optim.batch_size)
     history = []
-    for epoch, loss in enumerate(train(wrapped, loss_of, batches, spec.optim, n_steps, spec.epochs), start=1):
+    for epoch, loss in enumerate(train(wrapped, loss_of, batches, spec.optim, n_steps, spec.epochs, seed), start=1):
         metrics = {
             "epoch": float(epoch),
             "train/loss": loss,
@@ -107,11 +108,11 @@ def ensure_encoder(trial: Trial, store: Path | None = None) -> checkpoint.Weight
     if not checkpoint.exists(store, digest):
         started = time.perf_counter()
         done = run(spec, trial.model)
-        checkpoint.save(store, digest, done.weights, lineage(trial, done, time.perf_counter() - started))
+        checkpoint.save(store, digest, done.weights, lineage(trial, done, time.perf_counter() - started, 1))
     return checkpoint.load(store, digest)
 
 
-def lineage(trial: Trial, done: Pretrained, seconds: float) -> dict[str, Any]:
+def lineage(trial: Trial, done: Pretrained, seconds: float, workers: int) -> dict[str, Any]:
     """What the stored encoder is and where it came from."""
     assert trial.pretrain is not None
     return {
@@ -120,4 +121,7 @@ def lineage(trial: Trial, done: Pretrained, seconds: float) -> dict[str, Any]:
         "data_digest": trial.pretrain.source.digest(),
         "history": done.history,
         "seconds": round(seconds, 3),
+        "workers": workers,
+        "versions": records.versions(),
+        "commit": records.commit(),
     }

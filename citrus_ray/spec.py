@@ -32,7 +32,7 @@ class Spec(BaseModel):
 
     def tree(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", by_alias=True)
 
     def at(self, edits: Mapping[str, Any]) -> Self:
         """A new value with the dotted paths of `edits` replaced, validated again as a whole."""
@@ -172,12 +172,12 @@ def _keys_at(model: type[Spec], tree: Any, loc: Loc) -> set[str]:
     spec: Any = model
     node: Any = tree
     for part in loc:
-        node = node[part] if isinstance(node, (dict, list)) else None
+        node = node[part] if isinstance(node, (dict, list)) else None  # type: ignore[index]
         inside = spec.model_fields[part].annotation if part in spec.model_fields else spec
         variants = list(_variants(inside))
         kind = node.get("kind") if isinstance(node, dict) else None
         spec = next((v for v in variants if kind in _kinds(v)), variants[0] if variants else Spec)
-    return set(spec.model_fields)
+    return {info.alias or name for name, info in spec.model_fields.items()}
 
 
 def _kinds(spec: type[Spec]) -> tuple[Any, ...]:
@@ -280,19 +280,19 @@ def read_yaml(path: str | Path) -> Document:
 
 def parse_yaml(text: str, file: str = "<text>") -> Document:
     loader = _Loader(text)
+    lines: dict[str, int] = {}
+    problems: list[Problem] = []
     try:
         root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise SpecError([Problem("", "must hold `key: value` lines at its top level", file)])
+        tree = _read_node(loader, root, (), lines, problems, file)
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
         what = getattr(err, "problem", None) or str(err)
         raise SpecError([Problem("", f"is not YAML: {what}", file, mark.line + 1 if mark else None)]) from None
     finally:
         loader.dispose()
-    if not isinstance(root, yaml.MappingNode):
-        raise SpecError([Problem("", "must hold `key: value` lines at its top level", file)])
-    lines: dict[str, int] = {}
-    problems: list[Problem] = []
-    tree = _read_node(loader, root, (), lines, problems, file)
     if problems:
         raise SpecError(problems)
     return Document(file, text, tree, lines)

@@ -32,11 +32,7 @@ def summarise(sweep: Sweep, folder: Path, seconds: float) -> dict[str, Any]:
 
 def _cell(cell: Cell, trials: Trials, finals: dict[str, list[Record]]) -> dict[str, Any]:
     metric, test = cell.sweep.objective.metric, _test_name(cell.sweep)
-    mine = [rows for rows in trials if rows[0].cell == cell.digest and rows[0].phase == "search"]
-    full = [rows for rows in mine if all(row.status == "ok" for row in rows)]
-    sign = 1 if cell.sweep.objective.mode == "max" else -1
-    best = max(full, key=lambda rows: sign * mean_metrics([r.metrics for r in rows])[metric], default=None)
-    final = finals[cell.digest]
+    mine, best, final = _searched(cell, trials), _best(cell, trials), finals[cell.digest]
     return {
         "axes": cell.axes,
         "metric": test,
@@ -57,10 +53,24 @@ def _test_name(sweep: Sweep) -> str:
     return "test/" + sweep.objective.metric.removeprefix("val/")
 
 
+def _searched(cell: Cell, trials: Trials) -> Trials:
+    """As many recorded trials as the budget has, so that every cell chooses among equally many."""
+    return [rows for rows in trials if rows[0].cell == cell.digest and rows[0].phase == "search"][: cell.n_trials]
+
+
+def _best(cell: Cell, trials: Trials) -> list[Record] | None:
+    """The rows of the winner. Ties go by digest, as in `Study.best`, so that the refit is the winner's own."""
+    full = [rows for rows in _searched(cell, trials) if all(row.status == "ok" for row in rows)]
+    sign, metric = 1 if cell.sweep.objective.mode == "max" else -1, cell.sweep.objective.metric
+    return max(full, key=lambda r: (sign * mean_metrics([m.metrics for m in r])[metric], r[0].trial), default=None)
+
+
 def _final(cell: Cell, trials: Trials) -> list[Record]:
-    """The rows of the winner's refit; the newest where a larger budget crowned another winner later."""
+    """The rows of the winner's refit; a winner that a larger budget dethroned has one too, which is not reported."""
+    best = _best(cell, trials)
     found = [rows for rows in trials if rows[0].cell == cell.digest and rows[0].phase == "final"]
-    return max(found, key=lambda rows: rows[0].finished, default=[])
+    own = [rows for rows in found if best and rows[0].params == best[0].params]
+    return max(own, key=lambda rows: rows[0].finished, default=[])
 
 
 def _gain(cell: Cell, finals: dict[str, list[Record]]) -> dict[str, Any] | None:
@@ -94,7 +104,7 @@ def _caveats(cell: Cell) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> dict[str, float] | None:
+def interval(values: Sequence[float], level: float = 0.95) -> dict[str, Any] | None:
     """Mean and Student-t interval: with a handful of seeds a bootstrap percentile interval would be too narrow."""
     from scipy.special import stdtrit
 
@@ -103,7 +113,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> dict[str, float] |
         return None
     mean = float(np.mean(values))
     if n == 1:
-        return {"mean": mean, "low": -math.inf, "high": math.inf, "n": 1}
+        return {"mean": mean, "low": None, "high": None, "n": 1}  # no spread in one value; JSON has no infinity
     half = float(stdtrit(n - 1, (1 + level) / 2)) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return {"mean": mean, "low": mean - half, "high": mean + half, "n": n}
 
@@ -127,4 +137,6 @@ def table(summary: dict[str, Any]) -> str:
 def spread(found: dict[str, Any] | None, sign: str = "") -> str:
     if found is None:
         return "-"
+    if found["low"] is None:
+        return f"{found['mean']:{sign}.3f} n={found['n']}"
     return f"{found['mean']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}] n={found['n']}"

@@ -4,13 +4,14 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from citrus_ray.metrics import HARD
 from citrus_ray.records import Phase
 from citrus_ray.spec import Aside, Document, Problem, Spec, SpecError, digest_of, put, read_yaml, validate
 from citrus_ray.trial import Trial
@@ -43,6 +44,8 @@ class Axis(Spec):
             raise ValueError(f"loguniform needs low > 0, but got {list(self.loguniform)}")
         if self.step is not None and not (self.uniform or self.int_):
             raise ValueError("step goes with uniform or int only")
+        if self.step is not None and self.int_ and self.step % 1:
+            raise ValueError(f"step={self.step:g} must be whole for an int axis; use uniform for steps between")
         return self
 
     def corners(self) -> list[Any]:
@@ -74,6 +77,9 @@ class Objective(Spec):
     def _from_validation(self) -> "Objective":
         if not self.metric.startswith("val/"):
             raise ValueError(f"metric={self.metric!r}: selection sees validation data only; use val/…")
+        if self.metric.removeprefix("val/") not in HARD:
+            known = ", ".join(f"val/{name}" for name in HARD)
+            raise ValueError(f"metric={self.metric!r}: must be one of {known}")
         return self
 
 
@@ -128,7 +134,7 @@ class Cell:
     trial: Trial
     search: dict[str, Axis]  # the axes that exist in this arm
     repeat: tuple[dict[str, Any], ...]
-    sweep: Sweep
+    sweep: Sweep = field(repr=False, compare=False)  # it holds its cells: comparing it would never end
 
     @cached_property
     def digest(self) -> str:
@@ -296,7 +302,7 @@ def has_path(trial: Trial, path: str) -> bool:
 
 
 def load_sweep(spec: str | Path, edits: dict[str, Any] | None = None) -> Sweep:
-    """Read and check a sweep: a path, or a bare name in `sweeps/`. Every problem at once, with file and line."""
+    """Read and check a sweep's YAML file. Every problem at once, with file and line."""
     return parse_sweep(read_yaml(spec), edits)
 
 

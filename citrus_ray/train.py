@@ -37,7 +37,13 @@ class NonFiniteLossError(ArithmeticError):
 
 
 def train(
-    module: nn.Module, loss_of: LossOf, batches: Iterator[Index], optim: Optim, n_steps: int, n_rounds: int
+    module: nn.Module,
+    loss_of: LossOf,
+    batches: Iterator[Index],
+    optim: Optim,
+    n_steps: int,
+    n_rounds: int,
+    seed: int = 0,
 ) -> Iterator[float]:
     """Take `n_steps` optimiser steps in `n_rounds` rounds; yields the mean loss of each round."""
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -46,7 +52,8 @@ def train(
     edges = np.linspace(0, n_steps, n_rounds + 1).round().astype(int)
     for start, stop in itertools.pairwise(edges):
         module.train()
-        losses = [_step(loss_of, next(batches), optimizer, optim.rate(i, n_steps)) for i in range(start, stop)]
+        with seeded(seed * 100_003 + int(start)):  # dropout: members run in turn must not share its draws
+            losses = [_step(loss_of, next(batches), optimizer, optim.rate(i, n_steps)) for i in range(start, stop)]
         yield _finite_mean(losses, int(start), optim, n_steps, module)
 
 
@@ -89,7 +96,7 @@ def shuffled(n: int, batch_size: int, rng: np.random.Generator, shard: tuple[int
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Layers draw their first weights from torch's global generator: seed it for the block, then put it back."""
+    """First weights and dropout come from torch's global generator: seed it for the block, then put it back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from citrus_ray.context import SignalContext
 from citrus_ray.data import AnySource
@@ -41,6 +41,14 @@ class Finetune(Spec):
     steps: Count = 100
     rounds: Count = 10  # looks at validation data; the best round's weights are kept
     mode: Literal["full", "frozen"] = "full"
+
+    @model_validator(mode="after")
+    def _steps_in_every_round(self) -> "Finetune":
+        if self.rounds > self.steps:
+            raise ValueError(
+                f"rounds={self.rounds} must not exceed steps={self.steps}; lower rounds or take more steps"
+            )
+        return self
 
 
 class Trial(Spec):

@@ -84,7 +84,7 @@ class Cut:
         if tally["gaps"]:
             yield f"dropped for missing samples: {tally['gaps']} of {tally['windows']} windows"
         if tally["overlaps"]:
-            yield f"overlapping the one before: {tally['overlaps']} of {len(origin)} windows, so not independent samples"
+            yield f"overlapping the one before: {tally['overlaps']} of {len(origin)} windows, so not independent"
         single = single_group(origin)
         if single:
             yield f"{', '.join(single)}: all windows are from one group, so class and group cannot be told apart"

@@ -129,7 +129,8 @@ def unknown(field: str, name: str, known: Iterable[str], file: Path | None = Non
 
 def _suggest(name: str, known: Iterable[str], limit: int = 30) -> str:
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    lower = {known_name.lower(): known_name for known_name in names}
+    near = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=1)]
     listed = ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
     return (f"did you mean `{near[0]}`? " if near else "") + f"there are {listed or 'none'}"
 

@@ -81,11 +81,11 @@ def _say(err: Exception) -> str:
 
 def _stack(signals: Sequence[npt.NDArray[Any]], rates: Sequence[float], sfreq: float) -> Signal:
     rows: dict[int, Signal] = {}
-    for rate in set(rates):
-        index = [i for i, other in enumerate(rates) if other == rate]
-        shortest = min(len(signals[i]) for i in index)  # streams of one rate may still end apart
-        block = np.stack([signals[i][:shortest] for i in index]).astype(np.float32)
-        rows.update(zip(index, resample(block, rate, sfreq), strict=True))
+    alike = [(rate, len(signal)) for rate, signal in zip(rates, signals, strict=True)]
+    for key in set(alike):  # streams of one rate may still end apart
+        index = [i for i, other in enumerate(alike) if other == key]
+        block = np.stack([signals[i] for i in index]).astype(np.float32)
+        rows.update(zip(index, resample(block, key[0], sfreq), strict=True))
     shortest = min(len(row) for row in rows.values())
     return np.stack([rows[i][:shortest] for i in range(len(signals))])
 
@@ -103,10 +103,10 @@ def resample(x: Signal, sfreq: float, target: float) -> Signal:
 
 
 def _ratio(exact: float, n_times: int) -> Fraction:
-    """The first ratio of small whole numbers, so of a short filter, that drifts by less than half a sample."""
+    """The first ratio of small whole numbers, so of a short filter, that drifts by less than a tenth of a sample."""
     for limit in (100, 1_000, 10_000):
         ratio = Fraction(exact).limit_denominator(limit)
-        if abs(ratio - Fraction(exact)) * n_times < 0.5:
+        if abs(ratio - Fraction(exact)) * n_times < 0.1:
             break
     return ratio
 

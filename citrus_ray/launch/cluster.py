@@ -31,17 +31,28 @@ class Capacity:
 
 @contextmanager
 def connect(address: str | None, verbose: bool) -> Iterator[Capacity]:
-    """The cluster at `address`, or a local one for the length of the block."""
+    """The cluster at `address`, or a local one for the length of the block; a connection that is open is used."""
     import ray
 
+    if ray.is_initialized():
+        yield capacity()
+        return
+
     level = logging.INFO if verbose else logging.ERROR
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+    for name in ("ray", "ray.tune", "ray.train", "ray.data", "ray.tune.analysis.experiment_analysis"):
         logging.getLogger(name).setLevel(level)
     # the dashboard's State API is what lets Ray Train clean up after itself; loopback only is its default
     local = {} if address else {"include_dashboard": True}
     ray.init(address=address, log_to_driver=verbose, logging_level=level, configure_logging=verbose, **local)
     try:
-        total = ray.cluster_resources()
-        yield Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0))
+        yield capacity()
     finally:
         ray.shutdown()
+
+
+def capacity() -> Capacity:
+    """Of the cluster that this process is connected to."""
+    import ray
+
+    total = ray.cluster_resources()
+    return Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0))

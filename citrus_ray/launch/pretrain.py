@@ -12,7 +12,7 @@ from citrus_ray.launch import cluster
 
 # A task with no CPU of its own: the workers of the trainer ask for theirs, and waiting for them must not hold one.
 @ray.remote(num_cpus=0, max_retries=1)  # type: ignore[untyped-decorator]
-def pretrain(trial_json: str, store: str, tensorboard: str) -> dict[str, Any]:
+def pretrain(trial_json: str, store: str, tensorboard: str, cpus_per_thread: float) -> dict[str, Any]:
     """Fill the store with the trial's encoder; returns its lineage."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -30,7 +30,11 @@ def pretrain(trial_json: str, store: str, tensorboard: str) -> dict[str, Any]:
             scaling_config=ScalingConfig(
                 num_workers=spec.workers,
                 use_gpu=spec.gpu,
-                resources_per_worker={"CPU": spec.threads_per_worker, **({"GPU": 1} if spec.gpu else {})},
+                resources_per_worker={
+                    "CPU": spec.threads_per_worker * cpus_per_thread,
+                    **({"GPU": 1} if spec.gpu else {}),
+                },
+                placement_strategy="SPREAD",  # workers on one node would fight over its memory bandwidth
             ),
             torch_config=TorchConfig(backend="nccl" if spec.gpu else "gloo"),
             run_config=RunConfig(name=digest, storage_path=scratch),
@@ -65,7 +69,7 @@ def _worker(config: dict[str, str]) -> None:
     started = time.perf_counter()
     done = run(spec, trial.model, place, ray.train.report)
     if place.rank == 0:
-        meta = lineage(trial, done, time.perf_counter() - started)
+        meta = lineage(trial, done, time.perf_counter() - started, place.world)
         checkpoint.save(Path(config["store"]), digest, done.weights, meta)
         hparams = {"task": spec.task and spec.task.kind, "model": trial.model.kind, "lr": spec.optim.lr}
         folder = Path(config["tensorboard"]) / "pretrain" / digest

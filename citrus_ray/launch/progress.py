@@ -16,8 +16,8 @@ PLAIN_EVERY_S = 10.0
 class Progress:
     """Counts that the search hands over, painted by a thread so that a busy driver does not freeze the line."""
 
-    def __init__(self, sweep: Sweep, studies: "Studies", out: TextIO = sys.stderr) -> None:
-        self.sweep, self.studies, self.out = sweep, studies, out
+    def __init__(self, sweep: Sweep, studies: "Studies", out: TextIO | None = None) -> None:
+        self.sweep, self.studies, self.out = sweep, studies, out or sys.stderr
         self.n_total = sum(cell.n_trials + 1 for cell in sweep.cells)  # the winner's refit is one more
         known = [r for study in studies.studies for r in study.results.values()]
         self.n_before = len(known) + sum(bool(study.final_rows) for study in studies.studies)

@@ -179,10 +179,10 @@ class Study:
 
     @property
     def best(self) -> Result | None:
-        """The best trial that reached its full length."""
+        """The best trial that reached its full length; of equals one that does not depend on who came first."""
         full = [r for r in self.results.values() if r.status == "ok" and r.value is not None]
         sign = 1 if self.sweep.objective.mode == "max" else -1
-        return max(full, key=lambda r: sign * (r.value or 0.0), default=None)
+        return max(full, key=lambda r: (sign * (r.value or 0.0), r.digest), default=None)
 
     @property
     def over(self) -> bool:

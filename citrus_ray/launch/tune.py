@@ -3,6 +3,8 @@
 Trials start only when the encoders they need are in the store, so that none of them waits while holding a CPU.
 """
 
+import contextlib
+import math
 import tempfile
 import time
 from typing import Any
@@ -23,10 +25,11 @@ from citrus_ray.trial import Trial
 
 
 class Slots:
-    """How many trials run at once, and what share of a CPU each asks Ray for.
+    """How many trials run at once, and what trials and pre-training workers ask Ray for.
 
-    Warm workers hold their request even while idle. The requests of all of them together leave room for the
-    workers of one pre-training, so neither can starve the other.
+    Warm workers hold their request even while idle. All requests together, those of one pre-training included, fit
+    into the cluster, so neither kind can starve the other: trials share what a pre-training leaves, and where it
+    would leave nothing, both ask for half of what they use.
     """
 
     def __init__(self, sweep: Sweep, capacity: Capacity) -> None:
@@ -38,16 +41,18 @@ class Slots:
                 f"{capacity.cpus:g}; lower pretrain.workers, or add nodes"
             )
         self.n = sweep.concurrency or max(1, int(capacity.cpus))
-        free = max(capacity.cpus - reserved, 0.5 * min(capacity.cpus, 1))
-        self.cpus_per_trial = max(round(min(1.0, free / self.n) - 5e-4, 3), 0.001)
-        self.pretrain_share = reserved
+        tight = reserved > capacity.cpus - min(1.0, capacity.cpus / 2)
+        self.cpus_per_thread = 0.5 * capacity.cpus / reserved if tight else 1.0
+        left = capacity.cpus - reserved * self.cpus_per_thread
+        self.cpus_per_trial = math.floor(min(1.0, left / self.n) * 1000) / 1000
+        self.pretrainings = max(1, int(capacity.cpus // (4 * reserved))) if reserved else 1
 
 
 class Encoders:
     """Pre-trainings under way: each digest once, as many at a time as fit beside the trials."""
 
-    def __init__(self, workplace: Workplace, at_once: int) -> None:
-        self.workplace, self.at_once = workplace, at_once
+    def __init__(self, workplace: Workplace, slots: Slots) -> None:
+        self.workplace, self.slots = workplace, slots
         self.waiting: dict[str, Trial] = {}
         self.running: dict[ray.ObjectRef, tuple[str, float]] = {}
         self.failed: dict[str, str] = {}
@@ -66,11 +71,13 @@ class Encoders:
 
     def poll(self) -> None:
         """Start what fits, take in what is done."""
-        while self.waiting and len(self.running) < self.at_once:
+        while self.waiting and len(self.running) < self.slots.pretrainings:
             digest, trial = next(iter(self.waiting.items()))
             del self.waiting[digest]
             place = self.workplace
-            ref = pretrain.remote(trial.model_dump_json(), str(place.store), str(place.tensorboard))
+            ref = pretrain.remote(
+                trial.model_dump_json(), str(place.store), str(place.tensorboard), self.slots.cpus_per_thread
+            )
             self.running[ref] = (digest, time.monotonic())
         done, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0) if self.running else ([], [])
         for ref in done:
@@ -80,6 +87,11 @@ class Encoders:
                 ray.get(ref)
             except Exception as err:
                 self.failed[digest] = f"pre-training failed: {_last_line(err)}"
+
+    def close(self) -> None:
+        """Ctrl-C: what is under way is of no use to a cluster that outlives this sweep."""
+        for ref in self.running:
+            ray.cancel(ref, force=True, recursive=True)
 
 
 class CellSearch(Searcher):  # type: ignore[misc]
@@ -207,10 +219,10 @@ def run_sweep(sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies
     """Run what is missing. Returns when all cells are over, or when Ctrl-C stopped Tune."""
     if studies.over:
         return
-    at_once = max(1, int(slots.n // max(4 * slots.pretrain_share, 1)))
-    search = CellSearch(studies, Encoders(workplace, at_once), slots, progress)
+    encoders = Encoders(workplace, slots)
+    search = CellSearch(studies, encoders, slots, progress)
     trainable = tune.with_parameters(TrialRunner, sweep_json=sweep.model_dump_json(by_alias=True), workplace=workplace)
-    with tempfile.TemporaryDirectory(prefix="citrus-tune-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="citrus-tune-") as scratch, contextlib.closing(encoders):
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": slots.cpus_per_trial}),
             tune_config=tune.TuneConfig(

@@ -88,7 +88,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 def test_a_gap_is_refused_because_the_formats_would_write_it_as_a_value(tmp_path, suffix):
     x = SIGNAL.copy()
     x[1, 5] = np.nan
-    with pytest.raises(SpecError, match="must be .* finite"):
+    with pytest.raises(SpecError, match=r"must be .* finite"):
         export.write(tmp_path / f"a{suffix}", x, 100.0, NAMES, ["eeg"] * 3)
 
 

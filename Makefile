@@ -1,0 +1,34 @@
+# Every target sets up what it needs from nothing: Python 3.11+ and make are enough.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-ray check format clean help
+
+help:        ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+demo: $(READY)  ## the quickstart sweep, from pre-training to transfer gain, in a few minutes
+	$(VENV)/bin/python sweeps/run.py sweeps/quickstart.yaml
+
+test: $(READY)  ## all tests: those without Ray first (seconds), then those on a local Ray cluster (minutes)
+	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -m ray --timeout 600
+
+check: $(READY)  ## lint, format and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(READY)  ## put the code into its format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:       ## remove the virtual environment and tool caches; results stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("citrus_ray needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + "; call make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+	touch $@

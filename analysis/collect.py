@@ -1,0 +1,182 @@
+"""Records of one or many results folders as rows, each computation with one value. Computes no score.
+
+A computation is a (digest, phase). Two machines may both have done it, and two trials may share it: every place
+that it takes in a sweep stays a row, and all of them carry the same result.
+"""
+
+import gc
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from citrus_ray.records import Record
+
+TOLERANCE = 1e-6  # of a metric; two machines may round differently below it
+PREFERENCE = {"ok": 2, "pruned": 1, "failed": 0}  # which of several copies stands
+
+Computation = tuple[str, str]  # digest, phase
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The same computation with different results: something that changes numbers is not in the digest."""
+
+    digest: str
+    phase: str
+    metric: str
+    values: tuple[float, ...]  # sorted
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A record file that could not be taken in."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Everything that some results folders hold."""
+
+    rows: tuple[Record, ...]  # one per (cell, trial, digest, phase)
+    folders: dict[str, tuple[int, ...]]  # cell -> the folders that have rows of it, by number
+    conflicts: tuple[Conflict, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    n_read: int = 0
+    n_superseded: int = 0  # failures and cut-short runs that a full result of the same computation stands for
+
+    @property
+    def n_computations(self) -> int:
+        return len({(row.digest, row.phase) for row in self.rows})
+
+
+def collect(folders: Sequence[Path]) -> Collection:
+    """Read `<folder>/records/*.jsonl` of every folder. A file that cannot be read is reported, not raised."""
+    found: list[tuple[int, Record]] = []
+    unreadable: list[Unreadable] = []
+    with _no_collector():
+        for number, folder in enumerate(folders):
+            for record in _read_folder(folder, unreadable):
+                found.append((number, record))
+    copies: dict[Computation, list[Record]] = defaultdict(list)
+    for _, row in found:
+        copies[row.digest, row.phase].append(row)
+    standing = {key: _standing(rows) for key, rows in copies.items()}
+    return Collection(
+        rows=tuple(_places((row for _, row in found), standing)),
+        folders=_folders_of_cells(found),
+        conflicts=tuple(conflict for rows in copies.values() for conflict in _conflicts(rows)),
+        unreadable=tuple(unreadable),
+        n_read=len(found),
+        n_superseded=sum(row.status != standing[row.digest, row.phase].status for _, row in found),
+    )
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Python's cycle collector walks every dict again and again while millions are made, none of them in a cycle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _read_folder(folder: Path, unreadable: list[Unreadable]) -> Iterator[Record]:
+    share = _Shared()
+    for path in sorted((folder / "records").glob("*.jsonl")):
+        try:
+            yield from [share.record(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError, TypeError, AttributeError) as err:
+            unreadable.append(Unreadable(path.name, f"{type(err).__name__}: {err}"))
+
+
+class _Shared:
+    """Equal keys, values and version tables once in memory: 100,000 records else take more than a gigabyte."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[type, Any], Any] = {}
+        self.versions: dict[str, dict[str, str]] = {}
+
+    def record(self, tree: dict[str, Any]) -> Record:
+        config, versions = tree["config"], tree["versions"]
+        tree["config"] = {sys.intern(path): self._value(value) for path, value in config.items()}
+        tree["versions"] = self.versions.setdefault(repr(versions), versions)
+        return Record(**tree)
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, list | dict):
+            return value
+        return self.values.setdefault((type(value), value), value)  # the type: 1, 1.0 and true are equal keys
+
+
+def _standing(rows: Sequence[Record]) -> Record:
+    """A full result before one cut short before a failure, then the newest."""
+    if len(rows) == 1:
+        return rows[0]
+    return max(rows, key=lambda row: (PREFERENCE[row.status], row.finished, json.dumps(row.metrics, sort_keys=True)))
+
+
+def _places(rows: Iterable[Record], standing: dict[Computation, Record]) -> Iterator[Record]:
+    """Every place once, in the order read, with the result that stands."""
+    seen = set()
+    for row in rows:
+        place = (row.cell, row.trial, row.digest, row.phase)
+        if place not in seen:
+            seen.add(place)
+            stands = standing[row.digest, row.phase]
+            yield row if row is stands else _with_result(row, stands)
+
+
+def _with_result(row: Record, of: Record) -> Record:
+    return replace(row, status=of.status, metrics=of.metrics, reason=of.reason, finished=of.finished)
+
+
+def _conflicts(rows: Sequence[Record]) -> Iterator[Conflict]:
+    full = [row for row in rows if row.status == "ok"]
+    if len(full) < 2:
+        return
+    for metric in sorted(set.intersection(*(set(row.metrics) for row in full))):
+        values = sorted({row.metrics[metric] for row in full})
+        if values[-1] - values[0] > TOLERANCE:
+            yield Conflict(full[0].digest, full[0].phase, metric, tuple(values))
+
+
+def _folders_of_cells(found: Iterable[tuple[int, Record]]) -> dict[str, tuple[int, ...]]:
+    folders: dict[str, set[int]] = defaultdict(set)
+    for number, row in found:
+        folders[row.cell].add(number)
+    return {cell: tuple(sorted(numbers)) for cell, numbers in folders.items()}
+
+
+def table(rows: Iterable[Record]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns, and a flat dict per row: `axes.…`, `params.…`, `repeat.…` and each metric by its name."""
+    flat = [_flat(row) for row in rows]
+    columns = dict.fromkeys(name for line in flat for name in line)
+    fixed = [name for name in columns if name in FIXED]
+    return fixed + sorted(name for name in columns if name not in FIXED), flat
+
+
+FIXED = (
+    *("digest", "phase", "status", "cell", "trial", "seed", "encoder", "data_digest"),
+    *("reason", "seconds", "peak_mb", "concurrency", "commit", "finished"),
+)
+
+
+def _flat(row: Record) -> dict[str, Any]:
+    line = {name: getattr(row, name) for name in FIXED}
+    for group, values in (("axes", row.axes), ("params", row.params), ("repeat", row.repeat)):
+        line |= {f"{group}.{path}": plain(value) for path, value in values.items()}
+    return line | row.metrics
+
+
+def plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) else json.dumps(value, sort_keys=True)

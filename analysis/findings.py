@@ -1,0 +1,73 @@
+"""All that one page is about, read once: plans, rows, cells, gains and the numbered caveats beside them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analysis import words
+from analysis.cells import Cell, cells_of
+from analysis.collect import Collection, collect
+from analysis.markup import Html, joined, tag, text
+from analysis.plans import Plan, read_plan
+from analysis.transfer_gain import Gain, gains
+
+
+@dataclass
+class Footnotes:
+    """Caveats by number, each with the cells that it stands beside."""
+
+    owners: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, owner: str, caveats: Iterable[str]) -> list[int]:
+        for caveat in caveats:
+            self.owners.setdefault(caveat, []).append(owner)
+        return self.numbers(owner)
+
+    def numbers(self, owner: str) -> list[int]:
+        return [i for i, owners in enumerate(self.owners.values(), 1) if owner in owners]
+
+
+@dataclass
+class Findings:
+    """What one page is about."""
+
+    plans: list[Plan]
+    found: Collection
+    cells: list[Cell]
+    gains: list[Gain]
+    notes: Footnotes = field(default_factory=Footnotes)
+
+    def __post_init__(self) -> None:
+        for cell in self.cells:
+            self.notes.add(cell.digest, cell.caveats())
+        for gain in self.gains:
+            self.notes.add(gain_owner(gain), words.gain_caveats(gain))
+
+    @property
+    def plan(self) -> Plan:
+        """The first folder's, after which the page is named."""
+        return self.plans[0]
+
+    def marks(self, *owners: str) -> Html:
+        """Superscripts that lead to the caveats."""
+        numbers = sorted({n for owner in owners for n in self.notes.numbers(owner)})
+        links = [tag("a", text(n), href=f"#note-{n}") for n in numbers]
+        return tag("sup", joined(links, " ")) if links else Html("")
+
+    def gain_marks(self, gain: Gain) -> Html:
+        return self.marks(gain_owner(gain), gain.cell.digest, gain.against.digest)
+
+
+def badge(gain: Gain) -> Html:
+    return tag("span", text(f"{words.SIGNS[gain.verdict]} {gain.verdict}"), cls=f"badge {gain.verdict}")
+
+
+def gain_owner(gain: Gain) -> str:
+    return f"{gain.cell.digest}-{gain.against.digest}"
+
+
+def read_findings(folders: Sequence[Path]) -> Findings:
+    found = collect(folders)
+    plans = [read_plan(folder) for folder in folders]
+    cells = cells_of(found, plans)
+    return Findings(plans, found, cells, gains(cells))

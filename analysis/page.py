@@ -1,0 +1,173 @@
+"""The page, top to bottom. Pictures and provenance have files of their own; what is said is in words.py."""
+
+from collections.abc import Iterable
+
+from analysis import words
+from analysis.cells import Cell, axes_label
+from analysis.findings import Findings, badge
+from analysis.markup import (
+    DASH,
+    Html,
+    count,
+    duration,
+    joined,
+    number,
+    paragraph,
+    section,
+    sentence,
+    spread,
+    table,
+    tag,
+    text,
+)
+from analysis.pictures import by_regime, gain_figure, history_figure, score_figure
+from analysis.plans import axes_key
+from analysis.provenance import failures, provenance
+from analysis.style import CSS
+from analysis.transfer_gain import Gain
+
+CARDS = 4  # gains; beyond it, one line each
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the page asks the network for nothing
+
+
+def page(findings: Findings) -> str:
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><link rel="icon" href="data:,">'
+        f"<title>{text(findings.plan.name)}: what pre-training gains</title><style>{CSS}</style>"
+    )
+    parts = [verdicts, gain_figure, score_figure, caveats, cell_table, history_figure, failures, provenance]
+    body = joined((part(findings) for part in parts), "\n")
+    foot = tag("footer", text("Made by analysis/report.py from the records alone; running it again gives this page."))
+    main = tag("main", incomplete(findings), body)
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{header(findings)}{main}{foot}</body></html>\n'
+
+
+def header(findings: Findings) -> Html:
+    plan, rows = findings.plan, findings.found.rows
+    more = f" and {count(len(findings.plans) - 1, 'more folder')}" if len(findings.plans) > 1 else ""
+    newest = max((row.finished for row in rows), default="")
+    state = [
+        count(len(findings.cells), "cell"),
+        count(sum(len(cell.searched) for cell in findings.cells), "searched trial"),
+        count(sum(len(cell.scored) for cell in findings.cells), "scored refit"),
+        f"records up to {newest[:16].replace('T', ' ')} UTC" if newest else "no records",
+    ]
+    kicker = paragraph(f"citrus_ray sweep report: {plan.name} ({plan.folder}){more}", "kicker")
+    asked, mark, rest = (plan.question or f"{plan.name}: what does pre-training gain?").partition("?")
+    deck = [paragraph(rest.strip(), "deck")] if rest.strip() else []
+    return tag("header", kicker, tag("h1", text(asked + mark)), *deck, paragraph(" · ".join(state), "state"))
+
+
+# ---- what is missing ----
+
+
+def incomplete(findings: Findings) -> Html:
+    said = [*_missing(findings), *_trouble(findings)]
+    if not said:
+        return Html("")
+    items = tag("ul", *(tag("li", text(line)) for line in said))
+    return tag("div", tag("strong", text("Not all there yet, or not all well")), items, cls="notice", id="incomplete")
+
+
+def _missing(findings: Findings) -> Iterable[str]:
+    there = {axes_key(cell.axes) for cell in findings.cells}
+    absent = [axes for plan in findings.plans for axes in plan.cells if axes_key(axes) not in there]
+    if absent:
+        yield f"{count(len(absent), 'compared cell')} without any record: {_listed(map(axes_label, absent))}"
+    searching = [cell for cell in findings.cells if not cell.final]
+    if searching:
+        names = (f"{words.cell_label(cell)} ({words.progress(cell)})" for cell in searching)
+        yield f"{count(len(searching), 'cell')} not yet scored on test data: {_listed(names)}"
+    unscored = [cell for cell in findings.cells if cell.final and not cell.scored]
+    if unscored:
+        names = (words.cell_label(cell) for cell in unscored)
+        yield f"every refit failed in {count(len(unscored), 'cell')}: {_listed(names)}"
+    paired = {gain.cell.digest for gain in findings.gains}
+    alone = [cell for cell in findings.cells if cell.scored and not cell.is_scratch and cell.digest not in paired]
+    if alone:
+        names = (words.cell_label(cell) for cell in alone)
+        yield f"no scored from-scratch partner, so no gain, for {count(len(alone), 'cell')}: {_listed(names)}"
+
+
+def _listed(names: Iterable[str], most: int = 6) -> str:
+    names = list(names)
+    more = f"; and {len(names) - most} more" if len(names) > most else ""
+    return "; ".join(names[:most]) + more
+
+
+def _trouble(findings: Findings) -> Iterable[str]:
+    yield from (f"{plan.folder}: {plan.problem}" for plan in findings.plans if plan.problem)
+    found = findings.found
+    if found.unreadable:
+        first = found.unreadable[0]
+        yield f"{count(len(found.unreadable), 'record file')} could not be read, first {first.file}: {first.reason}"
+    if found.conflicts:
+        n = len({(conflict.digest, conflict.phase) for conflict in found.conflicts})
+        yield f"{count(n, 'computation')} with different results in different copies (see Failures); the newest counts"
+    if found.n_superseded:
+        yield f"{count(found.n_superseded, 'failed or cut-short run')} stand corrected by a full result of the same"
+
+
+# ---- verdicts and cells ----
+
+
+def verdicts(findings: Findings) -> Html:
+    if not findings.gains:
+        said = "No verdict yet: it needs a pre-trained and a from-scratch cell, both scored on test data."
+        return tag("section", paragraph(said, "shows"), id="verdicts")
+    if len(findings.gains) <= CARDS:
+        return tag("section", *(_card(findings, gain) for gain in findings.gains), id="verdicts")
+    lines = tag("ul", *(_verdict_line(findings, gain) for gain in by_regime(findings.gains)), cls="sentences")
+    return tag("section", paragraph(words.verdicts_shown(findings.gains), "shows"), lines, id="verdicts")
+
+
+def _card(findings: Findings, gain: Gain) -> Html:
+    metric, found = gain.cell.plan.test_metric, gain.effect
+    range_ = tag("small", text(words.gain_range(found, metric)))
+    big = tag("p", text(words.amount(found.mean, metric, sign=True)), range_, cls="big")
+    say = tag("p", badge(gain), text(f" {words.verdict_sentence(gain)}"), findings.gain_marks(gain), cls="say")
+    body = tag("div", say, paragraph(words.evidence(gain), "fine"))
+    return tag("article", big, body, cls=f"verdict {gain.verdict}")
+
+
+def _verdict_line(findings: Findings, gain: Gain) -> Html:
+    said = tag("span", text(words.verdict_line(gain)), findings.gain_marks(gain))
+    return tag("li", badge(gain), said)
+
+
+def caveats(findings: Findings) -> Html:
+    if not findings.notes.owners:
+        return Html("")
+    items = [tag("li", text(f"{sentence(said)}."), id=f"note-{i}") for i, said in enumerate(findings.notes.owners, 1)]
+    baselines = any(cell.notes.baselines for cell in findings.cells)
+    missing = "" if baselines else " No dumb baselines are recorded, so chance and one-feature scores are unknown."
+    lead = paragraph(f"The small numbers beside scores and gains lead here.{missing}", "fine")
+    return section("Read these numbers with care", lead, tag("ol", *items, cls="notes"), name="caveats")
+
+
+def cell_table(findings: Findings) -> Html:
+    head = ["cell", "test", "gain", "validation, chosen trial", "trials", "failed", "pruned", "chosen settings"]
+    head += ["baselines", "compute", "digest"]
+    gains = {gain.cell.digest: gain for gain in findings.gains}
+    rows = [_cell_line(findings, cell, gains.get(cell.digest)) for cell in findings.cells]
+    said = paragraph("Also as cells.csv, and every member of every trial as members.csv, in the same folder.", "fine")
+    return section("All cells", table(head, rows, "One row per compared cell"), said, name="cells")
+
+
+def _cell_line(findings: Findings, cell: Cell, gain: Gain | None) -> list[Html]:
+    best = cell.best
+    gained = joined((text(spread(gain.effect, sign=True)), findings.gain_marks(gain))) if gain else text(DASH)
+    counts = (len(cell.searched), cell.n_searched("failed"), cell.n_searched("pruned"))
+    baselines = ", ".join(f"{name} {number(score)}" for name, score in cell.notes.baselines.items()) or "none recorded"
+    return [
+        text(words.cell_label(cell)),
+        joined((text(spread(cell.test)), findings.marks(cell.digest))),
+        gained,
+        text(number(best.value if best else None)),
+        *(text(n) for n in counts),
+        text(words.params_label(best.params) or "nothing searched" if best else DASH),
+        text(baselines),
+        text(duration(sum(row.seconds for row in cell.rows))),
+        tag("code", text(cell.digest)),
+    ]

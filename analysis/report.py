@@ -1,0 +1,114 @@
+#!/usr/bin/env python
+"""One self-contained page with what a sweep found: `python analysis/report.py results/lowdata [more results…]`.
+
+Writes report.html, cells.csv and members.csv into the first folder. Works on a sweep that is still running.
+"""
+
+import argparse
+import csv
+import io
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # as a script, Python puts analysis/ on the path, not the repository root
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from analysis import collect, words
+from analysis.cells import Cell
+from analysis.findings import Findings, read_findings
+from analysis.page import page
+from analysis.transfer_gain import Gain
+from citrus_ray.records import write_text
+
+
+def write_report(folders: Sequence[Path]) -> Path:
+    """The page of one or several results folders, written into the first of them."""
+    findings = read_findings(folders)
+    columns, rows = collect.table(findings.found.rows)
+    write_text(folders[0] / "members.csv", csv_text(columns, rows))
+    write_text(folders[0] / "cells.csv", csv_text(*_cell_rows(findings)))
+    return write_text(folders[0] / "report.html", page(findings))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _cell_rows(findings: Findings) -> tuple[list[str], list[dict[str, Any]]]:
+    by_cell = {gain.cell.digest: gain for gain in findings.gains}
+    rows = [_cell_row(cell) | _gain_row(by_cell.get(cell.digest)) for cell in findings.cells]
+    return list(dict.fromkeys(name for row in rows for name in row)), rows
+
+
+def _cell_row(cell: Cell) -> dict[str, Any]:
+    best, test = cell.best, cell.test
+    return {
+        "digest": cell.digest,
+        "sweep": cell.plan.name,
+        **{f"axes.{path}": collect.plain(value) for path, value in cell.axes.items()},
+        "metric": cell.plan.test_metric,
+        "test_mean": test and test.mean,
+        "test_low": test and _finite(test.low),
+        "test_high": test and _finite(test.high),
+        "test_n": test and test.n,
+        "val": best and best.value,
+        "n_trials": len(cell.searched),
+        "n_failed": cell.n_searched("failed"),
+        "n_pruned": cell.n_searched("pruned"),
+        **{f"best.{path}": collect.plain(value) for path, value in (best.params if best else {}).items()},
+        **{f"baseline.{name}": score for name, score in cell.notes.baselines.items()},
+        "caveats": " | ".join(cell.caveats()),
+    }
+
+
+def _gain_row(gain: Gain | None) -> dict[str, Any]:
+    if gain is None:
+        return {}
+    up, down, tied = gain.signs
+    found, test = gain.effect, gain.test
+    return {
+        "gain_mean": found.mean,
+        "gain_low": _finite(found.low),
+        "gain_high": _finite(found.high),
+        "gain_n": found.n,
+        "gain_against": gain.against.digest,
+        "gain_up": up,
+        "gain_down": down,
+        "gain_tied": tied,
+        "wilcoxon_p": test.p,
+        "p_floor": test.floor,
+        "holm_p": gain.p_holm,
+        "n_comparisons": gain.n_comparisons,
+        "verdict": gain.verdict,
+        "gain_caveats": " | ".join(words.gain_caveats(gain)),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    cli = argparse.ArgumentParser(prog="analysis/report.py", description=__doc__)
+    cli.add_argument("folders", nargs="+", type=Path, metavar="RESULTS", help="a results folder of a sweep")
+    folders: list[Path] = cli.parse_args(argv).folders
+    absent = [folder for folder in folders if not folder.is_dir()]
+    if absent:
+        print(
+            f"{absent[0]}: no such folder; give one that sweeps/run.py wrote, such as results/quickstart",
+            file=sys.stderr,
+        )
+        return 2
+    print(write_report(folders))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Prepared windows on disk: made once, whole or not there, shared by all."""
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from citrus_ray.data import cache
+from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.windows import Windows
+from tests.small import SOURCE
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CITRUS_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which sources were really prepared."""
+    calls: list[str] = []
+    real = Synthetic.prepare
+
+    def prepare(self: Synthetic) -> Windows:
+        calls.append(self.digest())
+        return real(self)
+
+    monkeypatch.setattr(Synthetic, "prepare", prepare)
+    return calls
+
+
+def test_a_source_is_prepared_once(prepared):
+    first, again = cache.load(SOURCE), cache.load(SOURCE)
+    cache.load(SOURCE.model_copy(update={"seed": 7}))
+    assert prepared == [SOURCE.digest(), SOURCE.model_copy(update={"seed": 7}).digest()]
+    assert np.array_equal(first.x, again.x)
+
+
+def test_signals_are_memory_mapped_and_cannot_be_written():
+    found = cache.load(SOURCE)
+    assert isinstance(found.x, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        found.x[0, 0, 0] = 1
+
+
+def test_an_unlabelled_set_stays_unlabelled(monkeypatch):
+    real = Synthetic.prepare
+    monkeypatch.setattr(
+        Synthetic, "prepare", lambda self: replace(real(self), y=None, classes=(), caveats=("no labels",))
+    )
+    for _ in range(2):
+        found = cache.load(SOURCE)
+        assert found.y is None
+        assert (found.classes, found.caveats) == ((), ("no labels",))
+
+
+def test_a_write_that_fails_leaves_nothing(root, monkeypatch, prepared):
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            cache.load(SOURCE)
+    assert list((root / "windows").iterdir()) == []
+    assert len(cache.load(SOURCE)) == 64
+    assert len(prepared) == 2
+
+
+def test_a_process_that_is_overtaken_uses_what_the_other_made(root, monkeypatch):
+    real = Path.rename
+
+    def overtaken(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", real)
+        cache.load(SOURCE)
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    assert np.array_equal(cache.load(SOURCE).x, SOURCE.prepare().x)
+    assert [path.name for path in (root / "windows").iterdir()] == [SOURCE.digest()]
+
+
+def test_others_may_read_the_cache(root):
+    cache.load(SOURCE)
+    assert (root / "windows" / SOURCE.digest()).stat().st_mode & 0o777 == 0o755
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.delenv("CITRUS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.cache_root() == tmp_path / "xdg" / "citrus_ray"

@@ -1,0 +1,77 @@
+"""What every source in the registry promises. A new entry in the union is tested without another line, if its
+defaults mean something; else it needs an example here."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from citrus_ray.data import AnySource, cache
+from citrus_ray.data.files import Files
+from citrus_ray.data.source import Source
+from citrus_ray.data.windows import Windows
+from citrus_ray.spec import validate
+from tests.small import registered
+
+
+def _files(root: Path) -> Files:
+    rng = np.random.default_rng(0)
+    rows = ["file,start_s,stop_s,label,group"]
+    for person in range(3):
+        x = rng.normal(size=(2, 1200)).astype(np.float32)
+        np.savez(root / f"p{person}.npz", x=x, sfreq=100.0, ch_names=["a", "b"], modality=["eeg", "eeg"])
+        rows += [f"p{person},0,6,rest,p{person}", f"p{person},6,12,move,p{person}"]
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return Files(root=str(root), pattern="*.npz", seconds=1.0, sfreq=100.0, labels="labels.csv")
+
+
+EXAMPLES: dict[type[Source], Callable[[Path], Source]] = {Files: _files}
+KINDS = registered(AnySource)
+pytestmark = pytest.mark.parametrize("source", KINDS, ids=lambda kind: kind.__name__, indirect=True)
+
+
+@pytest.fixture(scope="module")
+def source(request: Any, tmp_path_factory: Any) -> Source:
+    kind: type[Source] = request.param
+    return EXAMPLES[kind](tmp_path_factory.mktemp("source")) if kind in EXAMPLES else kind()
+
+
+def same(one: Windows, other: Windows) -> bool:
+    arrays = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("x", "y", "group"))
+    names = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats", "digest")
+    return arrays and all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+def test_a_spec_survives_its_tree_and_names_itself(source):
+    assert validate(type(source), source.tree()) == source
+    assert source.tree()["kind"] == source.kind
+
+
+def test_windows_are_finite_and_every_name_is_used(source):
+    source.check()
+    found = source.prepare()
+    assert found.x.dtype == np.float32
+    assert np.isfinite(found.x).all()
+    assert found.group.dtype == found.labels.dtype == np.int64
+    assert np.unique(found.group).tolist() == list(range(len(found.groups)))
+    assert np.unique(found.labels).tolist() == list(range(len(found.classes)))
+    assert len(set(found.groups)) == len(found.groups)
+    assert len(set(found.classes)) == len(found.classes)
+    assert found.digest == source.digest()
+
+
+def test_normalised_windows_have_no_mean_and_unit_spread(source):
+    assert source.normalize == "window"
+    x = source.prepare().x
+    assert np.abs(x.mean(axis=-1)).max() < 1e-4
+    assert x.std(axis=-1) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_same_spec_makes_the_same_windows(source):
+    assert same(source.prepare(), source.prepare())
+
+
+def test_the_cache_gives_back_what_was_prepared(source):
+    assert same(cache.load(source), source.prepare())

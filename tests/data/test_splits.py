@@ -1,0 +1,248 @@
+"""Splits and label subsets: what holds for any set of windows."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from citrus_ray.data.splits import Labels, Parts, Split, label_subset, split
+from citrus_ray.data.windows import Windows
+from citrus_ray.spec import SpecError
+from tests.small import windows_of
+
+seeds = st.integers(0, 10_000)
+
+
+@st.composite
+def balanced(draw: st.DrawFn) -> Windows:
+    """Every group holds every class, in unequal numbers: always splittable."""
+    rng = np.random.default_rng(draw(seeds))
+    n_groups, n_classes = draw(st.integers(4, 9)), draw(st.integers(2, 4))
+    parts = [
+        (np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, rng.integers(3, 9))]), g)
+        for g in rng.permutation(n_groups)
+    ]
+    y = np.concatenate([labels for labels, _ in parts])
+    group = np.concatenate([np.full(len(labels), g) for labels, g in parts])
+    order = rng.permutation(len(y))
+    return windows_of(y[order], group[order], n_classes)
+
+
+@st.composite
+def ragged(draw: st.DrawFn) -> Windows:
+    """Groups that hold some of the classes only: not always splittable."""
+    rng = np.random.default_rng(draw(seeds))
+    n_classes, n = draw(st.integers(2, 4)), draw(st.integers(12, 60))
+    group = rng.integers(0, draw(st.integers(3, 10)), n)
+    favourite = rng.integers(0, n_classes, group.max() + 1)
+    y = np.where(rng.random(n) < 0.6, favourite[group], rng.integers(0, n_classes, n))
+    return windows_of(y, np.unique(group, return_inverse=True)[1], n_classes)
+
+
+def try_split(windows: Windows, spec: Split, seed: int) -> Parts:
+    try:
+        return split(windows, spec, seed)
+    except SpecError:
+        assume(False)
+        raise
+
+
+def pieces(parts: Parts) -> list[np.ndarray]:
+    return [parts.train, parts.val, parts.test]
+
+
+# ---- splits ----
+
+
+@given(windows=ragged(), seed=seeds)
+def test_no_group_crosses_a_split_and_no_window_is_lost(windows, seed):
+    parts = try_split(windows, Split(), seed)
+    groups = [set(windows.group[part].tolist()) for part in pieces(parts)]
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
+    assert sorted(np.concatenate(pieces(parts)).tolist()) == list(range(len(windows)))
+    assert all((np.diff(part) > 0).all() for part in pieces(parts))
+
+
+@given(windows=ragged(), seed=seeds)
+def test_every_part_holds_every_class(windows, seed):
+    parts = try_split(windows, Split(), seed)
+    wanted = np.unique(windows.labels).tolist()
+    assert all(np.unique(windows.labels[part]).tolist() == wanted for part in pieces(parts))
+
+
+@given(windows=balanced(), seed=seeds, val=st.floats(0.05, 0.45), test=st.floats(0.05, 0.45))
+def test_groups_that_hold_every_class_can_always_be_split(windows, seed, val, test):
+    n_groups = len(windows.groups)
+    n_test, n_val = max(1, round(test * n_groups)), max(1, round(val * n_groups))
+    assume(n_groups - n_test - n_val >= 1)
+    parts = split(windows, Split(val=val, test=test), seed)
+    counts = [len(np.unique(windows.group[part])) for part in pieces(parts)]
+    assert counts == [n_groups - n_test - n_val, n_val, n_test]
+
+
+@given(windows=balanced(), one=seeds, other=seeds)
+def test_test_groups_do_not_depend_on_the_seed_of_a_trial(windows, one, other):
+    assert np.array_equal(split(windows, Split(), one).test, split(windows, Split(), other).test)
+
+
+def test_seeds_move_validation_groups_and_the_split_seed_moves_test_groups():
+    windows = windows_of(np.tile([0, 1], 40), np.repeat(np.arange(20), 4), 2)
+    assert len({tuple(split(windows, Split(), seed).val) for seed in range(8)}) > 4
+    assert len({tuple(split(windows, Split(seed=seed), 0).test) for seed in range(8)}) > 4
+
+
+@given(windows=balanced(), seed=seeds)
+def test_a_split_is_a_function_of_its_seeds(windows, seed):
+    one, again = split(windows, Split(), seed), split(windows, Split(), seed)
+    assert all(np.array_equal(a, b) for a, b in zip(pieces(one), pieces(again), strict=True))
+
+
+@given(windows=ragged(), seed=seeds)
+def test_the_order_of_labels_within_test_groups_changes_no_other_part(windows, seed):
+    """Which classes a group holds decides where it may go; which of its windows holds them must not."""
+    before = try_split(windows, Split(), seed)
+    y = windows.labels.copy()
+    rng = np.random.default_rng(seed)
+    for g in np.unique(windows.group[before.test]):
+        members = np.flatnonzero(windows.group == g)
+        y[members] = rng.permutation(y[members])
+    changed = windows_of(y, windows.group, len(windows.classes))
+    after = split(changed, Split(), seed)
+    assert all(np.array_equal(a, b) for a, b in zip(pieces(before), pieces(after), strict=True))
+    labels = Labels(fraction=0.5)
+    assume(len(before.train) >= 2 * len(windows.classes))
+    assert np.array_equal(
+        label_subset(windows, before.train, labels, seed), label_subset(changed, after.train, labels, seed)
+    )
+
+
+@given(windows=balanced(), seed=seeds)
+def test_any_labels_of_test_windows_that_keep_every_class_change_no_other_part(windows, seed):
+    before = split(windows, Split(), seed)
+    y = windows.labels.copy()
+    rng = np.random.default_rng(seed)
+    for g in np.unique(windows.group[before.test]):
+        members = np.flatnonzero(windows.group == g)
+        y[members] = rng.permutation(np.arange(len(members)) % len(windows.classes))
+    after = split(windows_of(y, windows.group, len(windows.classes)), Split(), seed)
+    assert all(np.array_equal(a, b) for a, b in zip(pieces(before), pieces(after), strict=True))
+
+
+def test_two_groups_are_too_few_and_the_error_says_so():
+    windows = windows_of(np.tile([0, 1], 4), np.repeat([0, 1], 4), 2)
+    with pytest.raises(SpecError, match=r"2 groups cannot be split into train, val .* without cutting one"):
+        split(windows, Split(), 0)
+
+
+def test_a_class_in_one_group_only_cannot_be_in_every_part_and_the_error_names_it():
+    y, group = np.tile([0, 1], 12), np.repeat(np.arange(6), 4)
+    windows = windows_of(np.where(group == 2, 2, y), group, 3)
+    with pytest.raises(SpecError, match=r"groups per class: .*'class2': 1"):
+        split(windows, Split(), 0)
+
+
+def test_shares_that_leave_nothing_to_train_on_are_refused():
+    with pytest.raises(ValueError, match="must leave groups to train on"):
+        Split(val=0.5, test=0.5)
+
+
+# ---- label subsets ----
+
+
+def subset(windows: Windows, pool: np.ndarray, seed: int, **labels: float) -> np.ndarray:
+    try:
+        return label_subset(windows, pool, Labels.model_validate(labels), seed)
+    except SpecError:
+        return np.array([], dtype=np.int64)
+
+
+SIZES: dict[str, list[float]] = {
+    "per_class": [1, 2, 3, 5],
+    "count": [2, 3, 4, 6, 9, 14],
+    "fraction": [0.1, 0.25, 0.5, 0.9, 1.0],
+}
+
+
+@pytest.mark.parametrize("how", list(SIZES))
+@given(windows=ragged(), seed=seeds)
+def test_fewer_labels_of_a_seed_are_part_of_more(how, windows, seed):
+    pool = np.flatnonzero(windows.group != 0)
+    found = [subset(windows, pool, seed, **{how: size}) for size in SIZES[how]]
+    given_ = [set(index.tolist()) for index in found if len(index)]
+    assert all(few <= many for few, many in pairwise(given_))
+
+
+@pytest.mark.parametrize("how", list(SIZES))
+@given(windows=ragged(), seed=seeds)
+def test_a_subset_is_sorted_inside_its_pool_and_holds_every_class_of_it(how, windows, seed):
+    pool = np.flatnonzero(windows.group != 0)
+    classes = np.unique(windows.labels[pool]).tolist()
+    for size in SIZES[how]:
+        found = subset(windows, pool, seed, **{how: size})
+        if len(found):
+            assert (np.diff(found) > 0).all()
+            assert set(found.tolist()) <= set(pool.tolist())
+            assert np.unique(windows.labels[found]).tolist() == classes
+
+
+@given(windows=balanced(), seed=seeds, n=st.integers(1, 3))
+def test_sizes_are_exact(windows, seed, n):
+    pool = np.arange(len(windows))
+    assert len(subset(windows, pool, seed, count=len(windows.classes) + n)) == len(windows.classes) + n
+    assert len(subset(windows, pool, seed, fraction=0.5)) == -(-len(pool) // 2)
+    assert len(subset(windows, pool, seed, fraction=1.0)) == len(pool)
+    counts = np.bincount(windows.labels[subset(windows, pool, seed, per_class=n)])
+    assert set(counts.tolist()) == {n}
+
+
+@given(windows=balanced(), seed=seeds, size=st.floats(0.3, 1.0))
+def test_a_subset_keeps_the_shares_of_the_classes(windows, seed, size):
+    pool = np.arange(len(windows))
+    found = label_subset(windows, pool, Labels(fraction=size), seed)
+    share = np.bincount(windows.labels) / len(pool)
+    got = np.bincount(windows.labels[found], minlength=len(share))
+    assert (np.abs(got - share * len(found)) <= len(share)).all()
+
+
+def test_few_labels_come_from_many_groups():
+    windows = windows_of(np.tile([0, 1], 40), np.repeat(np.arange(10), 8), 2)
+    for seed in range(5):
+        found = label_subset(windows, np.arange(80), Labels(per_class=10), seed)
+        for k in (0, 1):
+            assert len(np.unique(windows.group[found][windows.labels[found] == k])) == 10
+
+
+def test_seeds_give_other_labels_and_one_seed_the_same():
+    windows = windows_of(np.tile([0, 1], 40), np.repeat(np.arange(10), 8), 2)
+    found = [label_subset(windows, np.arange(80), Labels(per_class=4), seed) for seed in (0, 0, 1, 2, 3)]
+    assert np.array_equal(found[0], found[1])
+    assert len({tuple(index) for index in found}) == 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (Labels(per_class=9), "labels.per_class=9: class 'class0' has only 8 training windows"),
+        (
+            Labels(count=1),
+            "labels: 1 of the 16 training windows cannot hold one of each of the 2 classes; ask for 2 to 16",
+        ),
+        (Labels(count=17), "ask for 2 to 16"),
+        (Labels(fraction=0.01), "cannot hold one of each"),
+    ],
+)
+def test_labels_that_are_not_there_are_refused_with_what_is(labels, says):
+    windows = windows_of(np.tile([0, 1], 8), np.repeat(np.arange(4), 4), 2)
+    with pytest.raises(SpecError) as caught:
+        label_subset(windows, np.arange(16), labels, 0)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("given_", [{}, {"per_class": 2, "count": 4}, {"count": 2, "fraction": 0.5}])
+def test_labels_are_counted_in_exactly_one_way(given_):
+    with pytest.raises(ValueError, match="exactly one of per_class, count, fraction"):
+        Labels(**given_)

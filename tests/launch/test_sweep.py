@@ -1,0 +1,173 @@
+"""Whole sweeps on a real local cluster."""
+
+import copy
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.util.state import list_actors
+
+from tests.launch.conftest import TINY, lines
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+Run = Callable[..., tuple[int, Path]]
+
+
+def tiny(**changes: Any) -> dict[str, Any]:
+    return copy.deepcopy(TINY) | changes
+
+
+def test_a_sweep_ends_with_records_a_summary_and_a_gain_and_runs_once_only(run: Run, capsys: Any) -> None:
+    code, out = run(TINY)
+    assert code == 0
+    found = json.loads((out / "summary.json").read_text())
+    scratch, masked = found["cells"]
+    assert (scratch["n_trials"], masked["n_trials"]) == (3, 3)
+    assert masked["gain"]["n"] == 2
+    assert masked["gain"]["mean"] == pytest.approx(masked["test"]["mean"] - scratch["test"]["mean"])
+    assert scratch["gain"] is None
+    rows = lines(out)
+    assert len(rows) == 2 * (3 * 2 + 2)  # cells x (trials x seeds + fresh seeds)
+    assert {row["encoder"] is None for row in rows if row["axes"]["pretrain.task"] is None} == {True}
+    assert all(row["versions"]["ray"] and row["data_digest"] and row["concurrency"] == 2 for row in rows)
+    assert not any(name.startswith("test/") for row in rows if row["phase"] == "search" for name in row["metrics"])
+    assert "tensorboard --logdir" in capsys.readouterr().out
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent.name == "records"}
+    again, _ = run(TINY)
+    assert again == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent.name == "records"} == before
+    assert "nothing to compute" in capsys.readouterr().err
+
+
+def test_a_larger_budget_keeps_what_was_computed_and_adds_the_rest(run: Run) -> None:
+    _, out = run(tiny(budget={"trials": 2}))
+    before = {path.name for path in (out / "records").iterdir()}
+    code, _ = run(tiny(budget={"trials": 4}))
+    assert code == 0
+    assert before < {path.name for path in (out / "records").iterdir()}
+    counts = [cell["n_trials"] for cell in json.loads((out / "summary.json").read_text())["cells"]]
+    assert counts == [4, 4]
+
+
+def test_a_trial_that_diverges_is_a_failed_row_and_the_sweep_goes_on(run: Run) -> None:
+    tree = tiny(search={"finetune.optim.lr": {"choice": [1e-3, 1e30]}}, budget={"trials": 2})
+    code, out = run(tree)
+    found = json.loads((out / "summary.json").read_text())
+    assert [cell["n_failed"] for cell in found["cells"]] == [1, 1]
+    assert all(cell["best"] == {"finetune.optim.lr": 1e-3} and cell["test"] for cell in found["cells"])
+    failed = [row for row in lines(out) if row["status"] == "failed"]
+    assert failed
+    assert all("step" in row["reason"] and "lr=" in row["reason"] for row in failed)
+    assert code == 0
+
+
+def test_a_pretraining_that_fails_fails_its_trials_and_not_the_scratch_arm(run: Run) -> None:
+    tree = tiny(budget={"trials": 1})
+    tree["trial"]["pretrain"]["optim"] = {"lr": 1e30}
+    code, out = run(tree)
+    scratch, masked = json.loads((out / "summary.json").read_text())["cells"]
+    assert (scratch["n_failed"], masked["n_failed"]) == (0, 1)
+    assert any("pre-training failed" in reason and "step" in reason for reason in masked["failures"])
+    assert masked["test"] is None
+    assert code == 1
+
+
+def test_a_worker_process_that_dies_leaves_a_failed_row(run: Run) -> None:
+    killer = threading.Thread(target=_kill_a_trial_worker)
+    killer.start()
+    tree = tiny(compare={}, search={"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}})
+    tree["trial"]["finetune"] |= {"steps": 400}
+    _, out = run(tree)
+    killer.join()
+    (cell,) = json.loads((out / "summary.json").read_text())["cells"]
+    assert (cell["n_trials"], cell["n_failed"]) == (3, 1)
+    assert cell["test"] is not None
+
+
+def _kill_a_trial_worker() -> None:
+    """SIGKILL the first process that runs a trial, a second after it came up."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        alive = [a for a in list_actors(detail=True) if "Trainable" in a.class_name and a.state == "ALIVE" and a.pid]
+        if alive:
+            time.sleep(1.0)
+            os.kill(alive[0].pid, signal.SIGKILL)
+            return
+        time.sleep(0.1)
+
+
+def test_pretraining_runs_data_parallel_on_two_workers(run: Run) -> None:
+    tree = tiny(budget={"trials": 1})
+    tree["trial"]["pretrain"] |= {"workers": 2, "seed": 77}
+    code, out = run(tree)
+    assert code == 0
+    (digest,) = {row["encoder"] for row in lines(out) if row["encoder"]}
+    meta = json.loads((out.parent / "store" / digest / "meta.json").read_text())
+    assert [row["epoch"] for row in meta["history"]] == [1, 2]
+    assert meta["workers"] == 2
+
+
+def test_asha_stops_trials_early_and_says_so(run: Run) -> None:
+    tree = tiny(asha={"grace": 1, "reduction": 2}, budget={"trials": 8}, compare={})
+    tree["search"] = {"finetune.optim.lr": {"loguniform": [1e-6, 1e-2]}}
+    tree["trial"]["finetune"] |= {"rounds": 6, "steps": 24}
+    code, out = run(tree)
+    assert code == 0
+    pruned = [row for row in lines(out) if row["status"] == "pruned"]
+    assert pruned
+    assert all(row["phase"] == "search" and row["metrics"]["round"] < 6 for row in pruned)
+    (cell,) = json.loads((out / "summary.json").read_text())["cells"]
+    assert cell["n_pruned"] > 0
+    assert cell["n_trials"] == 8
+
+
+def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> None:
+    _, out = run(TINY)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(out / "tensorboard"), "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        base = f"http://127.0.0.1:{port}/data"
+        runs = _get(f"{base}/runs")
+        trials = [name for name in runs if not name.startswith("pretrain/")]
+        assert len(trials) == 8  # 2 cells x (3 searched + 1 final)
+        body = json.dumps({"experimentName": "", "allowedStatuses": ["STATUS_UNKNOWN"], "sliceSize": 100}).encode()
+        groups = _get(f"{base}/plugin/hparams/session_groups", body)["sessionGroups"]
+        hparams = [group["hparams"] for group in groups]
+        tried = [h for h in hparams if "finetune.optim.lr" in h]
+        assert len(tried) == 8
+        assert {h["pretrain.task"] for h in tried} == {"none", '{"kind": "masked"}'}
+        assert all(1e-3 <= h["finetune.optim.lr"] <= 1e-2 for h in tried)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _get(url: str, body: bytes | None = None, patience_s: float = 60) -> Any:
+    """The JSON at `url`, once the server is up and has read its files."""
+    last: Exception | None = None
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until:
+        try:
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                found = json.load(answer)
+            if found and (not isinstance(found, dict) or found.get("sessionGroups", True)):
+                return found
+        except OSError as err:
+            last = err
+        time.sleep(0.5)
+    raise AssertionError(f"{url} gave nothing in {patience_s} s: {last}")

@@ -1,0 +1,142 @@
+"""What every encoder in the registry promises. A new entry in the union is tested without another line."""
+
+import pytest
+import torch
+from torch import nn
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models import AnyEncoder
+from citrus_ray.models.encoder import Encoder, EncoderSpec
+from citrus_ray.spec import validate
+from citrus_ray.train import seeded
+from tests.small import registered
+
+CTX = SignalContext(n_chans=3, n_times=256, sfreq=100.0, n_classes=4, modalities=("eeg",) * 3)
+KINDS = registered(AnyEncoder)
+pytestmark = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+
+
+def build(kind: type[EncoderSpec], seed: int = 0) -> Encoder:
+    with seeded(seed):
+        return kind().build(CTX).eval()
+
+
+def signals(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def hidden_at(encoder: Encoder, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """Random masks, (B, C, N), at least one token hidden and one visible in every row."""
+    shape = (*x.shape[:2], encoder.n_tokens(x.shape[2]))
+    hidden = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    hidden[..., 0], hidden[..., 1] = True, False
+    return hidden
+
+
+def test_a_spec_survives_its_tree_and_names_itself(kind):
+    spec = kind()
+    assert validate(kind, spec.tree()) == spec
+    assert spec.tree()["kind"] == spec.kind
+
+
+@pytest.mark.parametrize("n_chans", [1, 3, 7])
+@pytest.mark.parametrize(("n_patches", "rest"), [(2, 0), (2, 1), (5, 3), (16, 0)])
+def test_any_channels_and_any_length_become_whole_patches_of_tokens(kind, n_chans, n_patches, rest):
+    encoder = build(kind)
+    tokens = encoder(signals(2, n_chans, n_patches * encoder.patch + rest))
+    assert tokens.shape == (2, n_chans, n_patches, encoder.dim)
+    assert encoder.n_tokens(n_patches * encoder.patch + rest) == n_patches
+    assert tokens.dtype == torch.float32
+    assert tokens.isfinite().all()
+
+
+def test_a_remainder_shorter_than_a_patch_is_left_out(kind):
+    encoder = build(kind)
+    if encoder.patch == 1:
+        pytest.skip("a patch of one sample leaves no remainder")
+    x = signals(1, 2, 6 * encoder.patch + 1)
+    changed = x.clone()
+    changed[..., -1] += 100
+    assert torch.equal(encoder(x), encoder(changed))
+
+
+def test_samples_of_hidden_patches_never_reach_the_output(kind):
+    encoder = build(kind)
+    x = signals(3, 2, 9 * encoder.patch)
+    hidden = hidden_at(encoder, x)
+    noise = 100 * signals(*x.shape, seed=1) * hidden.repeat_interleave(encoder.patch, dim=-1)
+    before = encoder(x, hidden)
+    assert torch.equal(before, encoder(x + noise, hidden))
+    assert not torch.allclose(encoder(x), encoder(x + noise)), "without a mask the same samples must matter"
+
+
+def test_gradients_stop_at_hidden_samples(kind):
+    encoder = build(kind)
+    x = signals(2, 2, 9 * encoder.patch).requires_grad_()
+    hidden = hidden_at(encoder, x)
+    (encoder(x, hidden) * signals(encoder.dim, seed=2)).sum().backward()  # type: ignore[no-untyped-call]
+    behind = hidden.repeat_interleave(encoder.patch, dim=-1)
+    assert x.grad is not None
+    assert not x.grad[behind].any()
+    assert x.grad[~behind].any()
+
+
+def test_samples_of_visible_patches_do_reach_the_output(kind):
+    encoder = build(kind)
+    x = signals(2, 2, 9 * encoder.patch)
+    hidden = hidden_at(encoder, x)
+    seen = (~hidden).repeat_interleave(encoder.patch, dim=-1)
+    assert not torch.allclose(encoder(x, hidden), encoder(x + seen * signals(*x.shape, seed=1), hidden))
+
+
+def test_gradients_reach_every_parameter(kind):
+    encoder = build(kind)
+    x = signals(4, 2, 8 * encoder.patch)
+    (encoder(x, hidden_at(encoder, x)) * signals(encoder.dim, seed=2)).sum().backward()  # type: ignore[no-untyped-call]
+    dead = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not dead
+
+
+def test_a_window_alone_is_encoded_as_it_is_among_others(kind):
+    encoder = build(kind)
+    x = signals(5, 2, 8 * encoder.patch)
+    hidden = hidden_at(encoder, x)
+    for mask in (None, hidden):
+        together = encoder(x, mask)
+        for i in range(len(x)):
+            alone = encoder(x[i : i + 1], None if mask is None else mask[i : i + 1])
+            torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_training_keeps_no_statistics_of_its_batches(kind):
+    encoder = build(kind).train()
+    norms = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+    assert not [m for m in encoder.modules() if isinstance(m, norms) and getattr(m, "track_running_stats", False)]
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    encoder(signals(4, 2, 8 * encoder.patch) * 50)
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+
+
+def test_a_state_dict_moves_an_encoder_completely(kind):
+    one, other = build(kind, seed=0), build(kind, seed=1)
+    x = signals(2, 2, 8 * one.patch)
+    assert not torch.allclose(one(x), other(x))
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(one(x), other(x))
+
+
+def test_a_seed_decides_the_first_weights(kind):
+    one, again, other = build(kind, seed=3), build(kind, seed=3), build(kind, seed=4)
+    same = [torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True)]
+    assert all(same)
+    assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_window_of_fewer_than_two_patches_is_refused(kind):
+    patch = build(kind).patch
+    enough = SignalContext(n_chans=1, n_times=2 * patch, sfreq=100.0)
+    short = SignalContext(n_chans=1, n_times=2 * patch - 1, sfreq=100.0)
+    assert kind().check(enough) is None
+    complaint = kind().check(short)
+    assert complaint is not None
+    assert str(2 * patch - 1) in complaint

@@ -1,0 +1,153 @@
+"""The arrows of the design: who may import whom, and what must stay cheap to import."""
+
+import ast
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from citrus_ray.sweep import load_sweep
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "citrus_ray"
+OURS = ("citrus_ray", "sweeps", "analysis", "cluster", "tests")
+SPECS = sorted((ROOT / "sweeps").rglob("*.yaml"))
+
+FOUNDATION = {"spec", "context"}
+BUILT = FOUNDATION | {"data", "models", "tasks", "train", "trial"}
+# What each unit (a module, or a whole folder) may import of ours. A folder may import itself.
+ARROWS: dict[str, set[str]] = {
+    "spec": set(),
+    "context": set(),
+    "metrics": set(),
+    "records": set(),
+    "checkpoint": set(),
+    "tensorboard": set(),
+    "data": FOUNDATION,
+    "models": FOUNDATION,
+    "tasks": FOUNDATION | {"models"},
+    "train": FOUNDATION | {"data"},
+    "trial": BUILT - {"trial"} | {"finetune", "pretrain"},  # these two inside Trial.run only
+    "pretrain": BUILT | {"checkpoint", "records"},
+    "finetune": BUILT | {"checkpoint", "metrics"},
+    "population": BUILT | {"checkpoint", "finetune", "metrics", "records"},
+    "sweep": FOUNDATION | {"trial", "records", "metrics"},
+}
+LATE = {("trial", "finetune"), ("trial", "pretrain")}  # imported by a function, never when the module loads
+
+
+def unit_of(path: Path) -> str:
+    inside = path.relative_to(PACKAGE)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of everything imported anywhere below `tree`, `from a import b` as a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the arrow; write citrus_ray.…"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(names: Iterator[str]) -> set[str]:
+    """Units of citrus_ray among imported names."""
+    return {name.split(".")[1] for name in names if name.startswith("citrus_ray.")}
+
+
+MODULES = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def test_every_unit_imports_only_what_the_design_lets_it():
+    checked = set()
+    for path, tree in MODULES.items():
+        unit = unit_of(path)
+        if unit in ARROWS:
+            checked.add(unit)
+            extra = ours(imports(tree)) - ARROWS[unit] - ({unit} if path.parent != PACKAGE else set())
+            assert not extra, f"{path.relative_to(ROOT)} must not import {sorted(extra)}"
+    assert checked == set(ARROWS)
+
+
+def test_a_trial_loads_training_code_only_when_it_runs():
+    for unit, late in LATE:
+        tree = ast.parse((PACKAGE / f"{unit}.py").read_text())
+        at_load = ast.Module([node for node in tree.body if not isinstance(node, ast.ClassDef)], [])
+        assert late in ours(imports(tree))
+        assert late not in ours(imports(at_load))
+
+
+def test_only_launch_imports_ray():
+    users = {unit_of(path) for path, tree in MODULES.items() if "ray" in {n.split(".")[0] for n in imports(tree)}}
+    assert users == {"launch"}
+
+
+def test_nothing_imports_launch_but_the_command():
+    users = {unit_of(path) for path, tree in MODULES.items() if "launch" in ours(imports(tree))}
+    assert users == {"launch"}
+    assert "launch" in ours(imports(ast.parse((ROOT / "sweeps" / "run.py").read_text())))
+
+
+def test_analysis_reads_records_alone():
+    """And the specs that lie beside them, as YAML: nothing that trains, and no Ray."""
+    for path in (ROOT / "analysis").rglob("*.py"):
+        extra = ours(imports(ast.parse(path.read_text()))) - {"records", "metrics", "spec"}
+        assert not extra, f"{path.relative_to(ROOT)} must not import {sorted(extra)}"
+
+
+def test_no_module_is_a_drawer_for_everything():
+    drawers = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
+    written = [path for folder in OURS for path in (ROOT / folder).rglob("*.py")]
+    assert len(written) > 20
+    assert not [path for path in written if path.name in drawers]
+
+
+# ---- what importing costs ----
+
+
+def loaded_after(*steps: str) -> list[set[str]]:
+    """Which of torch and ray are loaded after each statement, in one fresh interpreter."""
+    show = "print(json.dumps([m for m in ('torch', 'ray', 'optuna') if m in sys.modules]))"
+    code = "\n".join(["import json, sys", *(line for step in steps for line in (step, show))])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [set(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+def test_importing_the_package_and_asking_for_help_load_neither_torch_nor_ray():
+    ask = "import runpy\nsys.argv = ['run.py', '--help']\ntry: runpy.run_path('sweeps/run.py', run_name='__main__')"
+    after_package, after_help = loaded_after("import citrus_ray", f"{ask}\nexcept SystemExit: pass")
+    assert after_package == after_help == set()
+
+
+def test_training_and_the_command_load_no_ray():
+    after_train, after_command = loaded_after("import citrus_ray.train", "import citrus_ray.launch.command")
+    assert after_train == after_command == {"torch"}
+
+
+# ---- the sweeps that come with it ----
+
+
+def test_there_are_sweeps_to_check():
+    assert len(SPECS) >= 1
+    assert "quickstart" in {path.stem for path in SPECS}
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
+def test_a_sweep_that_comes_with_the_project_is_valid(path):
+    sweep = load_sweep(path)
+    assert sweep.cells
+    assert yaml.safe_load(path.read_text())["name"] == path.stem == sweep.name
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
+def test_a_sweep_opens_with_its_question_and_its_command(path):
+    comment = list(itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines()))
+    assert "?" in comment[0]
+    name = path.relative_to(ROOT / "sweeps").with_suffix("")
+    assert any(f"python sweeps/run.py {name}" in line or f"sweeps/{name}.yaml" in line for line in comment)

@@ -1,0 +1,226 @@
+"""The command line up to the point where Ray would start."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from citrus_ray import records
+from citrus_ray.launch import command
+from citrus_ray.sweep import load_sweep
+from sweeps.run import SWEEPS, find, main
+from tests.small import SWEEP, sweep_of
+from tests.test_summary import final, search_trial
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(SWEEP)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _no_ray(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)  # importing it is an error
+    monkeypatch.chdir(tmp_path)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    out, err = capsys.readouterr()
+    return out + err
+
+
+def test_help_tells_every_option_and_every_exit_code(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    text = " ".join(said(capsys).split())
+    for flag in ("--address", "--dry-run", "--status", "--fresh", "--set PATH=VALUE", "--out DIR", "--verbose", "SPEC"):
+        assert flag in text
+    assert "0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, 130 interrupted" in text
+
+
+@pytest.mark.parametrize("argv", [[], ["--nonsense", "x"], ["x", "--set"]])
+def test_a_call_that_makes_no_sense_exits_with_2(argv, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(argv)
+    assert left.value.code == 2
+    assert "usage:" in said(capsys)
+
+
+def test_the_script_runs_from_any_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "sweeps" / "run.py", "no-such-sweep"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "no such sweep; give a YAML file, or one of: " in done.stderr
+    assert "quickstart" in done.stderr
+    assert "1 problem; nothing was started" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+# ---- finding ----
+
+
+def test_a_bare_name_is_looked_up_among_the_sweeps(spec):
+    assert find("quickstart") == find("quickstart.yaml") == SWEEPS / "quickstart.yaml"
+    assert find(str(spec)) == spec
+
+
+def test_a_file_here_goes_before_one_of_the_same_name_there(tmp_path):
+    (tmp_path / "quickstart.yaml").write_text(SWEEP)
+    assert load_sweep(find("quickstart.yaml")).name == "small"
+
+
+# ---- dry run ----
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(spec, tmp_path, capsys):
+    assert main([str(spec), "--dry-run", "--out", "here"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("small: 2 cells, 8 trials to search, ")
+    assert out.splitlines()[-1] == f"results: {tmp_path / 'here'}"
+    assert err == ""
+    assert os.listdir(tmp_path) == ["small.yaml"]
+
+
+def test_results_go_to_a_folder_of_the_sweeps_name(spec, tmp_path, capsys):
+    assert main([str(spec), "--dry-run"]) == 0
+    assert f"results: {tmp_path / 'results' / 'small'}" in said(capsys)
+
+
+# ---- edits ----
+
+
+def test_an_edit_changes_the_plan(spec, capsys):
+    assert main([str(spec), "--dry-run", "--set", "budget.trials=2", "--set", "name=other"]) == 0
+    assert said(capsys).startswith("other: 2 cells, 4 trials to search")
+
+
+def test_an_edit_is_read_as_yaml(spec, capsys):
+    edits = ["--set", "compare={finetune.labels: [{per_class: 2}, {fraction: 1}]}", "--set", "search={}"]
+    assert main([str(spec), "--dry-run", *edits]) == 0
+    assert "finetune.labels=per_class=2: " in said(capsys)
+    assert main([str(spec), "--dry-run", "--set", "trial.finetune.optim={lr: 1e-3}"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ("budget.trials", "must read PATH=VALUE, for example budget.trials=8"),
+        ("=3", "must read PATH=VALUE"),
+        ("budget.trails=3", "did you mean `trials`?"),
+        ("bugdet.trials=3", "there is no `bugdet` to set it in"),
+        ('budget.trials="3"', 'trials="3": must be a valid integer'),
+        ("budget.trials=[3", "is not YAML"),
+    ],
+)
+def test_an_edit_that_is_wrong_exits_with_2(spec, capsys, edit, says):
+    assert main([str(spec), "--dry-run", "--set", edit]) == 2
+    text = said(capsys)
+    assert says in text
+    assert "1 problem; nothing was started" in text
+
+
+def test_what_is_kept_beside_the_results_is_the_spec_as_it_ran(spec, monkeypatch, capsys):
+    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: False)
+    assert main([str(spec), "--out", "plain"]) == 1  # nothing was recorded, so there is no score
+    assert Path("plain/spec.yaml").read_text() == SWEEP
+    assert main([str(spec), "--out", "edited", "--set", "budget.trials=2"]) == 1
+    kept = Path("edited/spec.yaml")
+    assert load_sweep(kept) == sweep_of(SWEEP, budget={"trials": 2})
+    assert yaml.safe_load(kept.read_text())["budget"] == {"trials": 2}
+
+
+# ---- what is wrong ----
+
+
+def test_all_errors_are_shown_at_once_each_with_its_line(spec, capsys):
+    text = SWEEP.replace("dim: 8", "dims: 8").replace("trials: 4", "trials: none").replace("seeds: 5", "seeds: 1")
+    spec.write_text(text)
+    assert main([str(spec), "--dry-run"]) == 2
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == ""
+    assert [line.split(": ")[:2] for line in lines[:3]] == [
+        [f"{spec}:4", "trial.model.dims"],
+        [f"{spec}:21", "budget.trials"],
+        [f"{spec}:22", "final.seeds"],
+    ]
+    assert lines[-1] == "3 problems; nothing was started"
+
+
+def test_data_that_cannot_be_used_exits_with_2_and_starts_nothing(spec, tmp_path, capsys):
+    spec.write_text(SWEEP.replace("per_class: 4", "per_class: 400"))
+    assert main([str(spec)]) == 2
+    assert "labels.per_class=400: class '5 Hz' has only" in said(capsys)
+    assert os.listdir(tmp_path) == ["small.yaml"]
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "a: [", "name: x\nname: y\n"])
+def test_a_file_that_is_no_spec_exits_with_2_and_no_traceback(spec, capsys, text):
+    spec.write_text(text)
+    assert main([str(spec)]) == 2
+    assert str(spec) in said(capsys)
+
+
+def test_ctrl_c_exits_with_130(spec, monkeypatch):
+    def interrupted(self: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.SweepCommand, "_launch", interrupted)
+    assert main([str(spec), "--out", "out"]) == 130
+
+
+# ---- status, fresh, exit codes ----
+
+
+def recorded(folder: Path, n_failed: int = 0, test: bool = True) -> None:
+    for cell in sweep_of().cells:
+        for i in range(4):
+            bad = {"status": "failed", "reason": "OSError: gone"} if i < n_failed else {}
+            search_trial(folder, cell, f"s{cell.index}{i}", [0.5], **bad)
+        if test:
+            final(folder, cell, {1000: 0.6, 1001: 0.8})
+
+
+def test_status_says_what_is_recorded_and_starts_nothing(spec, tmp_path, capsys):
+    assert main([str(spec), "--status", "--out", "out"]) == 0
+    assert "small: 0 of 8 search trials recorded" in said(capsys)
+    recorded(tmp_path / "out" / "records")
+    before = sorted(path.name for path in (tmp_path / "out").rglob("*"))
+    assert main([str(spec), "--status", "--out", "out"]) == 0
+    text = said(capsys)
+    assert "small: 8 of 8 search trials recorded" in text
+    assert "0.700 [" in text
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == before
+
+
+@pytest.mark.parametrize(("n_failed", "test", "code"), [(0, True, 0), (2, True, 0), (3, True, 1), (0, False, 1)])
+def test_the_exit_code_says_whether_too_much_failed(spec, tmp_path, monkeypatch, capsys, n_failed, test, code):
+    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: False)
+    recorded(tmp_path / "out" / "records", n_failed, test)
+    assert main([str(spec), "--out", "out"]) == code
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [cell["n_failed"] for cell in found["cells"]] == [n_failed, n_failed]
+    text = said(capsys)
+    assert ("failed: OSError: gone" in text) == (n_failed > 0)
+    assert "tensorboard --logdir" in text
+
+
+def test_starting_over_moves_results_aside_and_deletes_none(spec, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: False)
+    recorded(tmp_path / "out" / "records")
+    assert main([str(spec), "--out", "out", "--fresh"]) == 1
+    (aside,) = tmp_path.glob("out.*")
+    assert len(list(records.read_all(aside / "records"))) == 10
+    assert list(records.read_all(tmp_path / "out" / "records")) == []
+    assert "earlier results moved to" in said(capsys)

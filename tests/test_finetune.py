@@ -1,0 +1,169 @@
+"""One fine-tune: what it sees, what it keeps, and what it must not know."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from citrus_ray.checkpoint import CheckpointError, Weights
+from citrus_ray.data import cache
+from citrus_ray.data.windows import Windows
+from citrus_ray.finetune import Member
+from citrus_ray.train import seeded
+from citrus_ray.trial import Trial
+from tests.small import MODEL, PRETRAINED, SCRATCH, SOURCE
+
+
+def encoder_weights(seed: int = 9) -> Weights:
+    with seeded(seed):
+        return dict(MODEL.build(cache.load(SOURCE).context).state_dict())
+
+
+def finished(trial: Trial, weights: Weights | None = None) -> Member:
+    member = Member(trial, weights)
+    member.finish()
+    return member
+
+
+def same_state(one: Any, other: Any) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_pretrained_and_scratch_see_the_same_labels():
+    for seed in (0, 1):
+        scratch = Member(SCRATCH.at({"seed": seed}), None)
+        pretrained = Member(PRETRAINED.at({"seed": seed}), encoder_weights())
+        assert np.array_equal(scratch.labelled, pretrained.labelled)
+        assert np.array_equal(scratch.parts.val, pretrained.parts.val)
+        assert np.array_equal(scratch.parts.test, pretrained.parts.test)
+    assert len(scratch.labelled) == 2 * 4
+
+
+def test_labels_come_from_the_training_part_alone():
+    member = Member(SCRATCH, None)
+    assert set(member.labelled.tolist()) <= set(member.parts.train.tolist())
+    assert not set(member.parts.train.tolist()) & {*member.parts.val.tolist(), *member.parts.test.tolist()}
+
+
+def test_a_pretrained_encoder_is_where_training_starts():
+    weights = encoder_weights()
+    member = Member(PRETRAINED, weights)
+    assert same_state(weights, member.classifier.encoder.state_dict())
+    assert not same_state(weights, Member(SCRATCH, None).classifier.encoder.state_dict())
+
+
+def test_both_arms_start_from_the_same_head():
+    heads = [Member(SCRATCH, w).classifier.head.state_dict() for w in (None, encoder_weights())]
+    assert same_state(*heads)
+
+
+def test_weights_of_another_model_are_refused():
+    with pytest.raises(CheckpointError, match="encoder weights do not fit"):
+        Member(SCRATCH.at({"model.dim": 16}), encoder_weights())
+
+
+def test_a_trial_gives_the_same_numbers_every_time():
+    assert finished(SCRATCH).best == finished(SCRATCH).best
+    noisy = SCRATCH.at({"model.dropout": 0.3})
+    one = finished(noisy)
+    torch.rand(3)
+    assert one.best == finished(noisy).best
+    assert finished(SCRATCH.at({"seed": 1})).best["train/loss"] != finished(SCRATCH).best["train/loss"]
+
+
+def test_rounds_end_and_the_best_of_them_is_kept():
+    member = Member(SCRATCH, None)
+    rounds = list(iter(member.advance, None))
+    assert [metrics["round"] for metrics in rounds] == [1, 2, 3, 4]
+    assert member.advance() is None
+    values = [metrics["val/balanced_accuracy"] for metrics in rounds]
+    assert member.best == rounds[int(np.argmax(values))]
+    assert not any(name.startswith("test/") for metrics in rounds for name in metrics)
+
+
+def test_the_objective_decides_which_round_is_kept(monkeypatch):
+    curves = {"val/accuracy": [0.1, 0.9, 0.2, 0.3], "val/balanced_accuracy": [0.5, 0.4, 0.6, 0.6]}
+    for metric, kept in (("val/accuracy", 2), ("val/balanced_accuracy", 3)):
+        member = Member(SCRATCH, None, metric)
+        numbers = iter(range(4))
+        monkeypatch.setattr(member, "_score", lambda index, name, numbers=numbers: at(curves, next(numbers)))
+        states = []
+        while member.advance():
+            states.append({k: v.clone() for k, v in member.classifier.state_dict().items()})
+        assert member.best["round"] == kept
+        assert same_state(member._best_state, states[kept - 1])
+        assert not same_state(member._best_state, states[-1])
+
+
+def at(curves: dict[str, list[float]], i: int) -> dict[str, float]:
+    return {name: values[i] for name, values in curves.items()}
+
+
+def test_test_data_is_scored_with_the_kept_round():
+    member = finished(SCRATCH)
+    kept = {k: v.clone() for k, v in member._best_state.items()}
+    found = member.score_test()
+    assert found.keys() == {"test/accuracy", "test/balanced_accuracy", "test/macro_f1"}
+    assert same_state(member.classifier.state_dict(), kept)
+    with torch.no_grad():
+        logits = member.classifier.eval()(torch.from_numpy(np.array(member.windows.x[member.parts.test])))
+    right = logits.argmax(dim=1).numpy() == member.windows.labels[member.parts.test]
+    assert found["test/accuracy"] == pytest.approx(right.mean())
+
+
+def test_test_labels_change_no_validation_number_and_no_kept_round(monkeypatch):
+    before = finished(SCRATCH)
+    windows = cache.load(SOURCE)
+    y = windows.labels.copy()
+    rng = np.random.default_rng(0)
+    for g in np.unique(windows.group[before.parts.test]):
+        members = np.flatnonzero(windows.group == g)
+        y[members] = rng.permutation(y[members])
+    changed: Windows = dataclasses.replace(windows, y=y)
+    monkeypatch.setattr(cache, "load", lambda source: changed)
+    after = finished(SCRATCH)
+    assert after.best == before.best
+    assert same_state(after._best_state, before._best_state)
+    assert not np.array_equal(after.windows.labels, before.windows.labels)
+    assert after.score_test() != before.score_test()
+
+
+def test_validation_labels_do_change_validation_numbers(monkeypatch):
+    """The test above can fail: the same change in another part is seen."""
+    before = finished(SCRATCH)
+    windows = cache.load(SOURCE)
+    y = windows.labels.copy()
+    y[before.parts.val] = 1 - y[before.parts.val]
+    monkeypatch.setattr(cache, "load", lambda source: dataclasses.replace(windows, y=y))
+    assert finished(SCRATCH).best != before.best
+
+
+def test_a_frozen_encoder_does_not_move_and_its_head_does():
+    weights = encoder_weights()
+    member = Member(PRETRAINED.at({"finetune.mode": "frozen"}), weights)
+    head = {k: v.clone() for k, v in member.classifier.head.state_dict().items()}
+    member.finish()
+    assert same_state(weights, member.classifier.encoder.state_dict())
+    assert not same_state(head, member.classifier.head.state_dict())
+
+
+def test_the_stored_encoder_is_not_changed_by_fine_tuning():
+    weights = encoder_weights()
+    before = {k: v.clone() for k, v in weights.items()}
+    finished(PRETRAINED, weights)
+    assert same_state(before, weights)
+
+
+def test_a_signal_with_a_rhythm_per_class_is_learnt():
+    source = SOURCE.model_copy(update={"rhythm_gain": 3.0})
+    trial = SCRATCH.at(
+        {
+            "finetune.target": source.tree(),
+            "finetune.labels": {"fraction": 1.0},
+            "finetune.steps": 60,
+            "finetune.optim": {"lr": 1e-2, "batch_size": 16},
+        }
+    )
+    assert finished(trial).best["val/balanced_accuracy"] > 0.8

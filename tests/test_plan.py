@@ -1,0 +1,83 @@
+"""What a dry run says, and what is found wrong with data before anything starts."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from citrus_ray.data import splits
+from citrus_ray.plan import Plan, check_data
+from citrus_ray.spec import SpecError
+from citrus_ray.sweep import load_sweep
+from tests.small import SWEEP, sweep_of
+
+QUICKSTART = Path(__file__).resolve().parents[1] / "sweeps" / "quickstart.yaml"
+
+
+def test_the_plan_of_the_quickstart_counts_what_it_will_do():
+    sweep = load_sweep(QUICKSTART)
+    check_data(sweep)
+    n_cells, n_seeds, n_final = len(sweep.cells), len(sweep.repeat["seed"]), sweep.final.seeds
+    n_trials = sum(cell.n_trials for cell in sweep.cells)
+    first, *rest = Plan(sweep).lines()
+    counts = [int(number) for number in re.findall(r"\d+", first)]
+    assert counts == [n_cells, n_trials, n_trials * n_seeds + n_cells * n_final, 2]
+    assert "cells" in first
+    assert "fine-tunes" in first
+    text = "\n".join(rest)
+    assert "task=scratch" in text
+    assert "searches pretrain.task.ratio, finetune.optim.lr" in text
+    assert "finetune.target: 640 windows of 4 x 2.56 s at 100 Hz, 16 groups, 4 classes" in text
+    assert "pretrain.source: 1600 windows" in text
+    assert "cost on one core of this machine" in text
+    assert "resources: trials at once: one per CPU; a pre-training takes 1 CPUs and 0 GPUs" in text
+
+
+def test_pretrainings_are_counted_by_what_tells_encoders_apart():
+    def counts(**edits: object) -> list[int]:
+        plan = Plan(sweep_of(SWEEP, **edits))
+        return [plan.pretrainings(cell) for cell in plan.sweep.cells]
+
+    assert counts() == [0, 2]  # two ratios
+    assert counts(search={"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}) == [0, 1]
+    assert counts(search={"pretrain.task.ratio": {"uniform": [0.2, 0.8]}}) == [0, 4]  # the budget
+    assert counts(repeat={"seed": [0], "pretrain.seed": [0, 1, 2]}) == [0, 6]
+    assert counts(final={"seeds": 5, "pretrain": True}) == [0, 2 + 5]
+
+
+def test_good_data_is_no_problem():
+    check_data(sweep_of())
+
+
+def test_everything_wrong_with_labels_and_sizes_is_said_at_once():
+    labels = [{"per_class": 4}, {"per_class": 500}, {"count": 1}]
+    sweep = sweep_of(compare={"finetune.labels": labels, "model.strides": [[2, 2], [8, 8]]}, search={})
+    with pytest.raises(SpecError) as caught:
+        check_data(sweep)
+    text = str(caught.value)
+    assert "labels.per_class=500: class '5 Hz' has only" in text
+    assert "labels: 1 of the" in text
+    assert "patch=64: a window of 64 samples must hold at least 2 patches" in text
+    assert text.count("per_class=500") == 1, "the same complaint of several seeds and cells is said once"
+    assert all(problem.path.startswith("trial.") for problem in caught.value.problems)
+
+
+def test_too_few_people_to_split_are_found_before_the_start():
+    target = sweep_of().trial.finetune.target.tree() | {"n_subjects": 2}
+    with pytest.raises(SpecError, match="2 groups cannot be split"):
+        check_data(sweep_of(repeat={"finetune.target": [target]}))
+
+
+def test_labels_missing_for_a_fresh_seed_only_are_found_too(monkeypatch):
+    """The winner's refit must not be what finds out, hours later."""
+    sweep = sweep_of(final={"seeds": 5})
+    fresh = {trial.seed for _, trial in sweep.cells[0].members({}, "final")}
+    seen: set[int] = set()
+
+    def noted(windows, spec, seed):
+        seen.add(seed)
+        return splits.split(windows, spec, seed)
+
+    monkeypatch.setattr("citrus_ray.plan.split", noted)
+    check_data(sweep)
+    assert fresh <= seen

@@ -1,0 +1,175 @@
+"""Many fine-tunes at once: the numbers of one at a time, failures that stay alone, test data scored once."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import citrus_ray
+from citrus_ray.population import Population, mean_metrics
+from citrus_ray.pretrain import ensure_encoder
+from citrus_ray.trial import Trial
+from tests.small import PRETRAINED, SCRATCH
+
+METRIC = "val/balanced_accuracy"
+PACKAGE = Path(citrus_ray.__file__).parent
+
+
+def seeds(trial: Trial, n: int = 3) -> list[Trial]:
+    return [trial.at({"seed": seed}) for seed in range(n)]
+
+
+def population(trials: list[Trial]) -> Population:
+    return Population(trials, [ensure_encoder(trial) for trial in trials], METRIC)
+
+
+def finished(trials: list[Trial]) -> Population:
+    found = population(trials)
+    while found.advance() is not None:
+        pass
+    return found
+
+
+@pytest.mark.parametrize(
+    "trial", [SCRATCH, PRETRAINED, SCRATCH.at({"model.dropout": 0.3})], ids=["scratch", "pretrained", "dropout"]
+)
+def test_members_get_the_numbers_that_they_get_alone(trial):
+    trials = seeds(trial)
+    together = finished(trials)
+    assert [slot.metrics for slot in together.slots] == [alone.run() for alone in trials]
+    assert len({slot.metrics["train/loss"] for slot in together.slots}) == 3
+
+
+def test_the_value_of_a_trial_is_the_mean_over_its_members():
+    found = finished(seeds(SCRATCH))
+    assert found.status == "ok"
+    assert found.value == pytest.approx(sum(slot.metrics[METRIC] for slot in found.slots) / 3)
+
+
+def test_every_round_reports_the_mean_of_the_best_so_far():
+    found = population(seeds(SCRATCH))
+    seen = [found.advance() for _ in range(5)]
+    assert seen[4] is None
+    values = [metrics[METRIC] for metrics in seen[:4] if metrics]
+    assert values == sorted(values)
+    assert values[-1] == found.value
+
+
+def test_curves_are_means_round_by_round():
+    found = finished(seeds(SCRATCH))
+    curves = found.curves()
+    assert [row["round"] for row in curves] == [1, 2, 3, 4]
+    assert curves[1]["train/loss"] == pytest.approx(sum(slot.history[1]["train/loss"] for slot in found.slots) / 3)
+
+
+def test_a_member_that_leaves_the_numbers_fails_alone_with_its_reason():
+    good, bad = SCRATCH, SCRATCH.at({"finetune.optim.lr": 1e30, "seed": 1})
+    found = finished([good, bad, good])
+    assert [slot.status for slot in found.slots] == ["ok", "failed", "ok"]
+    assert found.slots[0].metrics == found.slots[2].metrics == good.run()
+    reason = found.slots[1].reason or ""
+    assert reason.startswith("NonFiniteLossError: loss is ")
+    assert "step " in reason
+    assert "lr=" in reason
+    assert found.slots[0].reason is None
+    assert found.slots[1].seconds > 0
+
+
+def test_a_trial_with_a_failed_member_has_no_value():
+    """A mean over the members that are left would reward settings that make the hard ones crash."""
+    found = finished([SCRATCH, SCRATCH.at({"finetune.optim.lr": 1e30})])
+    assert (found.status, found.value) == ("failed", None)
+
+
+def test_a_member_that_cannot_be_built_fails_alone_too():
+    bad = SCRATCH.at({"finetune.labels": {"per_class": 10_000}})
+    found = finished([bad, SCRATCH])
+    assert [slot.status for slot in found.slots] == ["failed", "ok"]
+    assert "labels.per_class=10000" in (found.slots[0].reason or "")
+
+
+def test_weights_that_do_not_fit_fail_their_member():
+    weights = ensure_encoder(PRETRAINED)
+    found = Population([PRETRAINED.at({"model.dim": 16}), PRETRAINED], [weights, weights], METRIC)
+    assert [slot.status for slot in found.slots] == ["failed", "ok"]
+    assert "CheckpointError" in (found.slots[0].reason or "")
+
+
+def test_an_interrupt_is_not_taken_for_a_failure(monkeypatch):
+    found = population([SCRATCH])
+    assert found.slots[0].member is not None
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(found.slots[0].member, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        found.advance()
+    assert found.status == "ok"
+
+
+def test_a_stopped_trial_keeps_what_it_reached_and_says_so():
+    found = population(seeds(SCRATCH))
+    found.advance()
+    found.prune()
+    assert found.status == "pruned"
+    assert found.value == pytest.approx(mean_metrics([slot.metrics for slot in found.slots])[METRIC])
+    assert found.advance() is None
+
+
+def test_scoring_test_data_adds_to_the_metrics_and_changes_none():
+    found = finished(seeds(SCRATCH))
+    before = [dict(slot.metrics) for slot in found.slots]
+    found.score_test()
+    for slot, old in zip(found.slots, before, strict=True):
+        assert {k: v for k, v in slot.metrics.items() if not k.startswith("test/")} == old
+        assert "test/balanced_accuracy" in slot.metrics
+
+
+def test_a_failed_member_is_not_scored():
+    found = finished([SCRATCH.at({"finetune.optim.lr": 1e30}), SCRATCH])
+    found.score_test()
+    assert found.slots[0].status == "failed"
+    assert "test/accuracy" not in found.slots[0].metrics
+    assert "test/accuracy" in found.slots[1].metrics
+
+
+def test_mean_metrics_are_of_what_all_rows_have():
+    assert mean_metrics([{"a": 1.0, "b": 2.0}, {"a": 3.0}]) == {"a": 2.0}
+    assert mean_metrics([]) == {}
+
+
+# ---- test once, in the code itself ----
+
+
+def uses(name: str) -> list[tuple[str, str]]:
+    """(module, function) of every read of the attribute `name` in the code base."""
+    found = []
+    for path in sorted([*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "sweeps").glob("*.py")]):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                inside = [n for n in ast.walk(function) if isinstance(n, ast.Attribute) and n.attr == name]
+                found += [(path.relative_to(PACKAGE.parent).as_posix(), function.name)] * len(inside)
+    return found
+
+
+def test_test_data_is_scored_in_one_place():
+    assert uses("score_test") == [
+        ("citrus_ray/launch/runner.py", "step"),  # the population's, for finals
+        ("citrus_ray/population.py", "score_test"),  # the members', by the population
+    ]
+
+
+def test_test_data_is_scored_for_finals_only():
+    tree = ast.parse((PACKAGE / "launch" / "runner.py").read_text())
+    guards = [
+        ast.unparse(node.test)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and any("score_test" in ast.unparse(line) for line in node.body)
+    ]
+    assert guards == ["self.job['phase'] == 'final'"]
+
+
+def test_the_windows_of_the_test_part_are_read_in_one_place():
+    found = {path.name: path.read_text().count("parts.test") for path in PACKAGE.rglob("*.py")}
+    assert {name: n for name, n in found.items() if n} == {"finetune.py": 1}

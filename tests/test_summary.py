@@ -1,0 +1,217 @@
+"""What is said of a sweep, from constructed records whose answer is known."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from citrus_ray import records
+from citrus_ray.summary import interval, spread, summarise, table
+from citrus_ray.sweep import Cell, Sweep
+from tests.small import record_of, sweep_of
+
+VAL, TEST = "val/balanced_accuracy", "test/balanced_accuracy"
+LR = "finetune.optim.lr"
+
+
+def search_trial(folder: Path, cell: Cell, name: str, values: list[float], **fields: Any) -> None:
+    """A recorded trial; a value of None is a member that failed."""
+    rows = []
+    for seed, value in enumerate(values):
+        how = {"phase": "search", "trial": name, "params": {LR: 0.002}} | fields
+        rows.append(record_of(cell, {"seed": seed}, {VAL: value}, **how))
+    records.write(folder, name, rows)
+
+
+def failed_trial(folder: Path, cell: Cell, name: str) -> None:
+    good = record_of(cell, {"seed": 0}, {VAL: 0.99}, phase="search", trial=name)
+    bad = record_of(cell, {"seed": 1}, {}, phase="search", trial=name, status="failed", reason="NonFiniteLossError: x")
+    records.write(folder, name, [good, bad])
+
+
+def final(folder: Path, cell: Cell, scores: dict[int, float | None], name: str = "", **fields: Any) -> None:
+    """The winner's refit: a test score per fresh seed, None where it failed."""
+    name = name or f"final{cell.index}"
+    rows = []
+    for seed, score in scores.items():
+        ok: dict[str, Any] = {} if score is not None else {"status": "failed", "reason": "OSError: disk"}
+        how = {"trial": name, "params": {LR: 0.002}} | fields
+        rows.append(record_of(cell, {"seed": seed}, {} if score is None else {TEST: score}, **how, **ok))
+    records.write(folder, name, rows)
+
+
+@pytest.fixture
+def sweep() -> Sweep:
+    return sweep_of()
+
+
+def cells(sweep: Sweep, folder: Path) -> list[dict[str, Any]]:
+    found = summarise(sweep, folder, 1.0)
+    json.loads(json.dumps(found, allow_nan=False))  # what is written must be JSON that others read
+    return list(found["cells"])
+
+
+# ---- intervals ----
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 12, 100])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_intervals_are_students(n, level):
+    values = np.random.default_rng(n).normal(0.7, 0.1, n)
+    found = interval(values.tolist(), level)
+    low, high = stats.t.interval(level, n - 1, values.mean(), stats.sem(values))
+    assert found is not None
+    assert (found["mean"], found["low"], found["high"]) == pytest.approx((values.mean(), low, high))
+    assert found["n"] == n
+
+
+def test_one_value_has_no_interval_and_none_has_nothing():
+    found = interval([0.5])
+    assert found == {"mean": 0.5, "low": None, "high": None, "n": 1}
+    assert json.dumps(found, allow_nan=False)
+    assert spread(found) == "0.500 n=1"
+    assert interval([]) is None
+    assert spread(None) == "-"
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    found = [interval(rng.normal(1, 1, 5).tolist()) for _ in range(2000)]
+    share = np.mean([f["low"] <= 1 <= f["high"] for f in found if f])
+    assert share == pytest.approx(0.95, abs=0.015)
+
+
+# ---- cells ----
+
+
+def test_the_best_full_trial_is_the_winner(sweep, tmp_path):
+    scratch = sweep.cells[0]
+    search_trial(tmp_path, scratch, "a", [0.5, 0.6, 0.7], params={LR: 0.001})
+    search_trial(tmp_path, scratch, "b", [0.7, 0.7, 0.7], params={LR: 0.009})
+    search_trial(tmp_path, scratch, "c", [0.9, 0.9, 0.9], params={LR: 0.005}, status="pruned")
+    failed_trial(tmp_path, scratch, "d")
+    found = cells(sweep, tmp_path)[0]
+    assert (found["best"], found["val"]) == ({LR: 0.009}, pytest.approx(0.7))
+    assert (found["n_trials"], found["n_failed"], found["n_pruned"]) == (4, 1, 1)
+    assert found["failures"] == ["NonFiniteLossError: x"]
+    assert found["test"] is None
+
+
+def test_nothing_recorded_is_said_as_nothing(sweep, tmp_path):
+    for found in cells(sweep, tmp_path):
+        assert (found["n_trials"], found["best"], found["val"], found["test"], found["gain"]) == (
+            0,
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def test_the_gain_is_paired_by_fresh_seed(sweep, tmp_path):
+    """Seeds differ far more than arms: unpaired, the interval would hold zero."""
+    scratch, masked = sweep.cells
+    gains = [0.05, 0.06, 0.04, 0.05, 0.05]
+    base = [0.3, 0.9, 0.5, 0.7, 0.4]
+    for cell in (scratch, masked):
+        search_trial(tmp_path, cell, f"s{cell.index}", [0.5])
+    final(tmp_path, scratch, {1000 + i: b for i, b in enumerate(base)})
+    final(tmp_path, masked, {1004 - i: base[4 - i] + gains[4 - i] for i in range(5)})  # in another order
+    one, two = cells(sweep, tmp_path)
+    low, high = stats.t.interval(0.95, 4, np.mean(gains), stats.sem(gains))
+    assert one["gain"] is None
+    assert (two["gain"]["mean"], two["gain"]["low"], two["gain"]["high"]) == pytest.approx((0.05, low, high))
+    assert two["gain"]["low"] > 0
+    assert two["gain"]["against"] == scratch.axes
+    assert two["gain"]["n"] == 5
+    assert one["test"]["mean"] == pytest.approx(np.mean(base))
+
+
+def test_a_seed_that_failed_in_one_arm_is_left_out_of_the_pairs_and_counted(sweep, tmp_path):
+    scratch, masked = sweep.cells
+    for cell in (scratch, masked):
+        search_trial(tmp_path, cell, f"s{cell.index}", [0.5])
+    final(tmp_path, scratch, {1000: 0.5, 1001: 0.6, 1002: None, 1003: 0.8})
+    final(tmp_path, masked, {1000: None, 1001: 0.7, 1002: 0.9, 1003: 0.9, 1004: 0.1})
+    one, two = cells(sweep, tmp_path)
+    assert (one["test"]["n"], two["test"]["n"]) == (3, 4)
+    assert two["gain"]["n"] == 2
+    assert two["gain"]["mean"] == pytest.approx(0.1)
+    assert "OSError: disk" in one["failures"]
+
+
+def test_arms_without_a_seed_in_common_have_no_gain(sweep, tmp_path):
+    scratch, masked = sweep.cells
+    for cell in (scratch, masked):
+        search_trial(tmp_path, cell, f"s{cell.index}", [0.5])
+    final(tmp_path, scratch, {1000: 0.5})
+    final(tmp_path, masked, {1001: 0.7})
+    assert cells(sweep, tmp_path)[1]["gain"] is None
+
+
+def test_gains_over_several_targets_are_paired_within_each(tmp_path):
+    target = sweep_of().trial.finetune.target.tree()
+    sweep = sweep_of(repeat={"finetune.target": [target | {"seed": 5}, target | {"seed": 6}], "seed": [0]})
+    for cell, shift in zip(sweep.cells, (0.0, 0.1), strict=True):
+        search_trial(tmp_path, cell, f"s{cell.index}", [0.5])
+        rows = [
+            record_of(
+                cell, repeat, {TEST: 0.2 + shift + 0.5 * (repeat["finetune.target"]["seed"] == 6)}, params={LR: 0.002}
+            )
+            for repeat, _ in cell.members({}, "final")
+        ]
+        records.write(tmp_path, f"final{cell.index}", rows)
+    gain = cells(sweep, tmp_path)[1]["gain"]
+    assert gain["n"] == 10
+    assert (gain["mean"], gain["low"], gain["high"]) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_the_test_score_is_that_of_the_reported_winner(sweep, tmp_path):
+    scratch = sweep.cells[0]
+    search_trial(tmp_path, scratch, "a", [0.6], params={LR: 0.001})
+    search_trial(tmp_path, scratch, "b", [0.8], params={LR: 0.002})
+    final(tmp_path, scratch, {1000: 0.1, 1001: 0.1}, "dethroned", params={LR: 0.001}, finished="2030-01-01")
+    final(tmp_path, scratch, {1000: 0.7, 1001: 0.7}, "winner", params={LR: 0.002}, finished="2026-01-01")
+    found = cells(sweep, tmp_path)[0]
+    assert found["best"] == {LR: 0.002}
+    assert found["test"]["mean"] == pytest.approx(0.7)
+
+
+def test_a_smaller_budget_chooses_among_as_many_trials_as_it_has(tmp_path):
+    sweep = sweep_of(budget={"trials": 2})
+    for name, value in (("a", 0.5), ("b", 0.6), ("c", 0.9)):
+        search_trial(tmp_path, sweep.cells[0], name, [value])
+    found = cells(sweep, tmp_path)[0]
+    assert (found["n_trials"], found["val"]) == (2, pytest.approx(0.6))
+
+
+def test_records_of_another_sweep_are_not_counted(sweep, tmp_path):
+    other = sweep_of(repeat={"seed": [0]}).cells[0]
+    search_trial(tmp_path, other, "a", [0.9])
+    assert cells(sweep, tmp_path)[0]["n_trials"] == 0
+
+
+def test_what_the_number_rests_on_is_said_beside_it(sweep, tmp_path):
+    one, two = cells(sweep, tmp_path)
+    assert one["caveats"] == []
+    assert any("one pre-trained encoder serves all" in caveat for caveat in two["caveats"])
+    fresh = sweep_of(final={"seeds": 3, "pretrain": True})
+    assert cells(fresh, tmp_path)[1]["caveats"] == []
+
+
+def test_the_table_shows_every_cell(sweep, tmp_path):
+    scratch, masked = sweep.cells
+    for cell in (scratch, masked):
+        search_trial(tmp_path, cell, f"s{cell.index}", [0.5])
+        final(tmp_path, cell, {1000 + i: 0.5 + 0.1 * cell.index + 0.01 * i for i in range(3)})
+    failed_trial(tmp_path, scratch, "z")
+    text = table(summarise(sweep, tmp_path, 1.0))
+    lines = text.splitlines()
+    assert len(lines) == 4
+    assert "task=scratch" in lines[2]
+    assert "2 (1 failed)" in lines[2]
+    assert "task=masked" in lines[3]
+    assert "+0.100 [+0.100, +0.100] n=3" in lines[3]

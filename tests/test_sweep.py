@@ -1,0 +1,293 @@
+"""Sweeps: cells, axes, members, and everything that is refused before anything starts."""
+
+from typing import Any
+
+import pytest
+
+from citrus_ray.data.splits import Labels
+from citrus_ray.spec import SpecError
+from citrus_ray.sweep import FRESH_SEED, MAX_CORNERS, Axis, Sweep, has_path, load_sweep, short, trial_digest
+from tests.small import PRETRAINED, SCRATCH, SWEEP, sweep_of
+
+
+def problems_of(**edits: Any) -> list[tuple[int | None, str]]:
+    with pytest.raises(SpecError) as caught:
+        sweep_of(SWEEP, **edits)
+    assert all(problem.file == "small.yaml" for problem in caught.value.problems)
+    return [(problem.line, f"{problem.path}: {problem.message}") for problem in caught.value.problems]
+
+
+# ---- cells ----
+
+
+def test_cells_are_the_product_of_what_is_compared():
+    labels = [{"per_class": 2}, {"per_class": 4}, {"fraction": 1.0}]
+    sweep = sweep_of(compare={"pretrain.task": [None, {"kind": "masked"}], "finetune.labels": labels})
+    assert len(sweep.cells) == 6
+    assert [cell.index for cell in sweep.cells] == list(range(6))
+    assert len({cell.digest for cell in sweep.cells}) == 6
+    for cell in sweep.cells:
+        assert cell.trial.finetune.labels == Labels(**cell.axes["finetune.labels"])
+        assert (cell.trial.pretraining is None) == (cell.axes["pretrain.task"] is None)
+
+
+def test_without_a_comparison_there_is_one_cell():
+    (cell,) = sweep_of(compare={}, search={}).cells
+    assert (cell.axes, cell.label) == ({}, "all")
+    assert cell.trial == sweep_of().trial
+
+
+def test_a_searched_axis_exists_only_in_the_arms_that_have_it():
+    scratch, masked = sweep_of().cells
+    assert set(scratch.search) == {"finetune.optim.lr"}
+    assert set(masked.search) == {"finetune.optim.lr", "pretrain.task.ratio"}
+
+
+def test_a_repeated_axis_exists_only_in_the_arms_that_have_it():
+    scratch, masked = sweep_of(repeat={"seed": [0, 1], "pretrain.seed": [5, 6]}).cells
+    assert scratch.repeat == ({"seed": 0}, {"seed": 1})
+    assert len(masked.repeat) == 4
+
+
+def test_null_is_from_scratch_and_nothing_of_the_pretraining_exists_there():
+    scratch, masked = sweep_of().cells
+    assert scratch.trial.pretraining is None
+    assert scratch.trial.encoder_digest() is None
+    assert not has_path(scratch.trial, "pretrain.epochs")
+    assert has_path(masked.trial, "pretrain.epochs")
+    assert has_path(masked.trial, "pretrain.task.ratio")
+    assert not has_path(masked.trial, "pretrain.task.nothing")
+    assert not has_path(SCRATCH, "pretrain.task.ratio")
+    assert has_path(PRETRAINED, "model.dim")
+
+
+def test_an_axis_may_reach_into_a_compared_block():
+    sweep = sweep_of(
+        search={"finetune.labels.per_class": {"int": [1, 3]}}, compare={"finetune.labels": [{"per_class": 2}]}
+    )
+    ((_, trial), *_) = sweep.cells[0].members({"finetune.labels.per_class": 3}, "search")
+    assert trial.finetune.labels.per_class == 3
+
+
+def test_records_of_another_budget_belong_to_a_cell_and_of_another_space_do_not():
+    cell = sweep_of().cells[1]
+    assert sweep_of(budget={"trials": 40}).cells[1].digest == cell.digest
+    assert sweep_of(final={"seeds": 9}).cells[1].digest == cell.digest
+    assert sweep_of(search={"pretrain.task.ratio": {"choice": [0.4]}}).cells[1].digest != cell.digest
+    assert sweep_of(repeat={"seed": [0, 1]}).cells[1].digest != cell.digest
+    assert sweep_of(objective={"metric": "val/accuracy"}).cells[1].digest != cell.digest
+
+
+def test_a_small_space_needs_no_more_trials_than_it_has_points():
+    space = {"pretrain.task.ratio": {"choice": [0.4, 0.6]}, "pretrain.task.span": {"int": [1, 3], "step": 2}}
+    scratch, masked = sweep_of(search=space, budget={"trials": 10}).cells
+    assert (scratch.n_trials, masked.n_trials) == (1, 4)
+
+
+# ---- members ----
+
+
+def test_the_members_of_a_trial_are_its_repeated_values():
+    masked = sweep_of().cells[1]
+    members = masked.members({"pretrain.task.ratio": 0.6, "finetune.optim.lr": 0.002}, "search")
+    assert [repeat for repeat, _ in members] == [{"seed": 0}, {"seed": 1}, {"seed": 2}]
+    for repeat, trial in members:
+        task = trial.pretraining and trial.pretraining.task
+        assert trial.seed == repeat["seed"]
+        assert trial.finetune.optim.lr == 0.002
+        assert task is not None
+        assert task.tree()["ratio"] == 0.6
+
+
+def test_repeating_over_targets_crosses_them_with_the_seeds():
+    target = sweep_of().trial.finetune.target.tree()
+    targets = [target | {"seed": 5}, target | {"seed": 6}]
+    cell = sweep_of(repeat={"finetune.target": targets, "seed": [0, 1]}).cells[0]
+    members = cell.members({}, "search")
+    assert [(t.finetune.target.tree()["seed"], t.seed) for _, t in members] == [(5, 0), (5, 1), (6, 0), (6, 1)]
+    final = cell.members({}, "final")
+    assert len(final) == 2 * 5
+    assert {t.finetune.target.tree()["seed"] for _, t in final} == {5, 6}
+
+
+def test_winners_are_refitted_on_seeds_that_no_search_has_seen():
+    for cell in sweep_of(repeat={"seed": [0, 7, FRESH_SEED - 1]}).cells:
+        searched = {trial.seed for _, trial in cell.members({}, "search")}
+        fresh = [trial.seed for _, trial in cell.members({}, "final")]
+        assert len(set(fresh)) == len(fresh) == 5
+        assert not searched & set(fresh)
+        assert min(fresh) >= FRESH_SEED
+
+
+def test_searched_seeds_that_are_kept_for_the_winners_are_refused():
+    ((line, message),) = problems_of(repeat={"seed": [0, FRESH_SEED]})
+    assert line == 17
+    assert "kept for the winners" in message
+
+
+def test_fresh_seeds_reach_the_pretraining_only_when_asked():
+    params = {"pretrain.task.ratio": 0.4}
+    reused = sweep_of().cells[1].members(params, "final")
+    anew = sweep_of(final={"seeds": 3, "pretrain": True}).cells[1].members(params, "final")
+    searched = {t.encoder_digest() for _, t in sweep_of().cells[1].members(params, "search")}
+    assert {t.encoder_digest() for _, t in reused} == searched
+    assert len({t.encoder_digest() for _, t in anew} - searched) == 3
+    assert [t.pretrain.seed for _, t in anew if t.pretrain] == [t.seed for _, t in anew]
+
+
+def test_a_trial_is_named_by_its_members_and_its_phase():
+    cell = sweep_of().cells[0]
+    members = cell.members({"finetune.optim.lr": 0.002}, "search")
+    assert trial_digest(members, "search") == trial_digest(members, "search")
+    assert trial_digest(members, "search") != trial_digest(members, "final")
+    assert trial_digest(members, "search") != trial_digest(members[:2], "search")
+
+
+def test_a_pretrained_cell_is_paired_with_the_scratch_cell_that_is_equal_otherwise():
+    labels = [{"per_class": 2}, {"per_class": 4}]
+    tasks = [None, {"kind": "masked"}, {"kind": "masked", "span": 3}]
+    for cell in sweep_of(compare={"pretrain.task": tasks, "finetune.labels": labels}).cells:
+        twin = cell.scratch_twin()
+        assert (twin is None) == (cell.trial.pretraining is None)
+        if twin is not None:
+            assert twin.axes == cell.axes | {"pretrain.task": None}
+
+
+def test_without_a_scratch_arm_there_is_no_twin():
+    assert sweep_of(compare={"pretrain.task": [{"kind": "masked"}]}).cells[0].scratch_twin() is None
+
+
+# ---- what is refused ----
+
+
+def test_an_axis_in_no_arm_is_refused_with_its_line():
+    text = SWEEP.replace("finetune.optim.lr: {log", "finetune.optin.lr: {log").replace("  seed: [0", "  sede: [0")
+    with pytest.raises(SpecError) as caught:
+        sweep_of(text)
+    found = {(problem.path, problem.line) for problem in caught.value.problems}
+    assert found == {("search.finetune.optin.lr", 20), ("repeat.sede", 17)}
+
+
+def test_every_corner_of_every_axis_is_validated_before_anything_starts():
+    found = problems_of(
+        search={"finetune.optim.lr": {"uniform": [0.0, 1.0]}, "pretrain.task.ratio": {"choice": [0.5, 1.5]}},
+        repeat={"seed": [0, -1]},
+        compare={"pretrain.task": [None, {"kind": "masked"}], "finetune.steps": [8, 0]},
+    )
+    text = "\n".join(message for _, message in found)
+    assert "search.finetune.optim.lr: 0: lr=0.0: must be greater than 0" in text
+    assert "search.pretrain.task.ratio: 1.5: ratio=1.5: must be less than 1" in text
+    assert "repeat.seed: -1: seed=-1" in text
+    assert "compare.finetune.steps: 0: steps=0" in text
+    assert len(found) == 4
+
+
+def test_a_compared_path_that_does_not_exist_is_refused_with_its_line():
+    with pytest.raises(SpecError) as caught:
+        sweep_of(SWEEP.replace("pretrain.task: [null", "pretrain.tusk: [null"))
+    assert all((problem.path, problem.line) == ("compare.pretrain.tusk", 15) for problem in caught.value.problems[:1])
+    assert "did you mean `task`" in str(caught.value)
+
+
+def test_a_rule_between_two_fields_is_checked_at_the_corners_too():
+    ((_, message),) = problems_of(search={"finetune.split.val": {"uniform": [0.1, 0.9]}})
+    assert "must leave groups to train on" in message
+
+
+def test_many_axes_are_still_checked_at_both_ends():
+    paths = ["finetune.optim.lr", "finetune.optim.weight_decay", "finetune.split.val", "pretrain.optim.lr"]
+    paths += ["pretrain.optim.weight_decay", "pretrain.val", "model.dropout"]
+    axes: dict[str, Any] = {path: {"uniform": [0.1, 0.2]} for path in paths}
+    assert 2 ** len(axes) > MAX_CORNERS
+    assert sweep_of(search=axes).cells
+    axes["model.dropout"] = {"uniform": [0.1, 1.0]}
+    ((_, message),) = problems_of(search=axes)
+    assert "search.model.dropout: 1: dropout=1.0" in message
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
+def test_a_name_that_is_no_folder_name_is_refused(name):
+    ((line, message),) = problems_of(name=name)
+    assert line == 2
+    assert message.startswith("name: ")
+
+
+def test_selection_on_test_data_is_refused():
+    ((_, message),) = problems_of(objective={"metric": "test/accuracy"})
+    assert "selection sees validation data only" in message
+
+
+def test_an_objective_that_nothing_computes_is_refused():
+    ((_, message),) = problems_of(objective={"metric": "val/acuracy"})
+    assert "val/accuracy" in message
+
+
+@pytest.mark.parametrize(
+    ("axis", "says"),
+    [
+        ({}, "exactly one of uniform, loguniform, int, choice"),
+        ({"uniform": [0, 1], "choice": [1]}, "exactly one of"),
+        ({"uniform": [1.0, 0.5]}, "low <= high"),
+        ({"int": [4, 2]}, "low <= high"),
+        ({"loguniform": [0.0, 1.0]}, "loguniform needs low > 0"),
+        ({"loguniform": [0.1, 1.0], "step": 0.1}, "step goes with uniform or int only"),
+        ({"choice": [1, 2], "step": 1}, "step goes with uniform or int only"),
+        ({"uniform": [0, 1], "step": 0}, "greater than 0"),
+        ({"int": [1, 9], "step": 0.5}, "whole"),
+        ({"choice": []}, "not empty"),
+        ({"int": [1, 2.5]}, "integer"),
+        ({"int": [1, 2, 3]}, "at most 2"),
+        ({"uniform": ["a", "b"]}, "number"),
+    ],
+)
+def test_an_axis_that_makes_no_sense_is_refused(axis, says):
+    assert any(
+        says in message and "search.finetune.steps" in message
+        for _, message in problems_of(search={"finetune.steps": axis})
+    )
+
+
+def test_axes_know_their_ends_and_their_points():
+    def axis(**tree: Any) -> Axis:
+        return sweep_of(search={"finetune.optim.lr": tree}).search["finetune.optim.lr"]
+
+    assert axis(uniform=[0.2, 0.8]).corners() == [0.2, 0.8]
+    assert axis(choice=[0.1, 0.2, 0.3]).corners() == [0.1, 0.2, 0.3]
+    assert axis(uniform=[0.2, 0.8], step=0.1).n_points() == 7
+    assert axis(int=[1, 9], step=3).n_points() == 3
+    assert axis(choice=[0.1, 0.2]).n_points() == 2
+    assert axis(loguniform=[0.1, 0.1]).n_points() == 1
+    assert axis(uniform=[0.1, 0.2]).n_points() == float("inf")
+
+
+def test_choices_have_names_that_bring_their_values_back():
+    values = [[0.5, 4], [4, 12], "word", {"kind": "x"}, None, 3]
+    axis = Axis(choice=tuple(values))
+    assert list(axis.names().values()) == values
+    assert all(isinstance(name, str) for name in axis.names())
+
+
+def test_tables_show_values_in_words():
+    assert short(None) == "scratch"
+    assert short({"kind": "masked", "ratio": 0.5, "span": None}) == "masked:ratio=0.5"
+    assert short({"per_class": 5}) == "per_class=5"
+    assert short(0.000123456) == "0.000123"
+
+
+def test_a_sweep_survives_the_way_to_a_worker():
+    sweep = sweep_of(search={"pretrain.task.span": {"int": [1, 3]}})
+    again = Sweep.model_validate_json(sweep.model_dump_json(by_alias=True))
+    assert again == sweep
+    assert again.cells == sweep.cells
+    assert again == sweep
+    assert [cell.digest for cell in again.cells] == [cell.digest for cell in sweep.cells]
+
+
+def test_edits_are_checked_like_the_file_they_edit(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(SWEEP)
+    assert load_sweep(path, {"budget.trials": 2}).budget.trials == 2
+    with pytest.raises(SpecError, match="there is no `budgte`"):
+        load_sweep(path, {"budgte.trials": 2})
+    with pytest.raises(SpecError, match=r"small.yaml:\d+: budget.trials: trials=\"many\""):
+        load_sweep(path, {"budget.trials": "many"})

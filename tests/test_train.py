@@ -1,0 +1,193 @@
+"""The training loop: rates, rounds, batches, randomness, and what is said when it leaves the numbers."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from citrus_ray.train import NonFiniteLossError, Optim, seeded, shuffled, train
+
+
+def batches(n: int = 16, size: int = 8):
+    return shuffled(n, size, np.random.default_rng(0))
+
+
+def linear() -> nn.Linear:
+    with seeded(0):
+        return nn.Linear(2, 1)
+
+
+def line_fit(module: nn.Module):
+    """A loss that a linear layer can bring to zero."""
+    x = torch.randn(16, 2, generator=torch.Generator().manual_seed(1))
+    y = x @ torch.tensor([[1.0], [-2.0]]) + 0.5
+    return lambda index: ((module(x[index]) - y[index]) ** 2).mean()
+
+
+# ---- the loop ----
+
+
+def test_the_loss_falls_round_by_round():
+    module = linear()
+    losses = list(train(module, line_fit(module), batches(), Optim(lr=0.05, weight_decay=0), 200, 5))
+    assert len(losses) == 5
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.02 * losses[0]
+
+
+@pytest.mark.parametrize(("n_steps", "n_rounds"), [(10, 3), (7, 7), (100, 1), (11, 4)])
+def test_steps_are_spread_over_the_rounds(n_steps, n_rounds):
+    module, steps = linear(), itertools.count()
+    fit = line_fit(module)
+    ends = [
+        next(steps)
+        for _ in train(module, lambda index: fit(index) + 0 * next(steps), batches(), Optim(), n_steps, n_rounds)
+    ]
+    counts = np.diff(ends, prepend=-1) - 1  # the look at the counter is a count too
+    assert sum(counts) == n_steps
+    assert len(counts) == n_rounds
+    assert max(counts) - min(counts) <= 1
+
+
+def test_the_mean_loss_of_a_round_is_yielded():
+    module = linear()
+    values = iter([1.0, 3.0, 5.0, 7.0])
+    losses = list(train(module, lambda index: module.weight.sum() * 0 + next(values), batches(), Optim(), 4, 2))
+    assert losses == [2.0, 6.0]
+
+
+def test_what_is_frozen_stays():
+    module = nn.Sequential(linear(), nn.Linear(1, 1))
+    module[0].requires_grad_(False)
+    before = [p.clone() for p in module.parameters()]
+    list(train(module, line_fit(module), batches(), Optim(lr=0.1), 5, 1))
+    moved = [not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True)]
+    assert moved == [False, False, True, True]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_names_step_rate_and_parameter(value):
+    module = linear()
+    optim = Optim(lr=0.5, warmup=0.0)
+    steps = itertools.count()
+    loss = lambda index: module.weight.sum() * (value if next(steps) == 13 else 1.0)  # noqa: E731
+    with pytest.raises(NonFiniteLossError) as caught:
+        list(train(module, loss, batches(), optim, 20, 2))
+    assert f"step 13 of 20, lr={optim.rate(13, 20):.3g}" in str(caught.value)
+    assert "first non-finite parameter weight" in str(caught.value)
+
+
+def test_a_rate_far_too_high_is_a_failure_and_not_a_result():
+    module = linear()
+    with pytest.raises(NonFiniteLossError, match=r"step \d+ of 50"):
+        list(train(module, lambda index: line_fit(module)(index).exp(), batches(), Optim(lr=1e20, warmup=0.0), 50, 5))
+
+
+def test_bad_data_is_told_from_a_bad_rate():
+    module = linear()
+    with pytest.raises(NonFiniteLossError, match="all parameters still finite: look at the data"):
+        list(
+            train(
+                module,
+                lambda index: torch.tensor(torch.nan) + 0 * module.weight.sum().detach().requires_grad_(),
+                batches(),
+                Optim(),
+                1,
+                1,
+            )
+        )
+
+
+class Noisy(nn.Module):
+    """Draws from torch's global generator, as dropout does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.drop = linear(), nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(self.drop(x))  # type: ignore[no-any-return]
+
+
+def run_noisy(seed: int, disturb: bool = False) -> list[float]:
+    module, losses = Noisy(), []
+    for loss in train(module, line_fit(module), batches(), Optim(lr=0.05), 12, 3, seed=seed):
+        losses.append(loss)
+        if disturb:
+            torch.rand(7)
+    return losses
+
+
+def test_dropout_hangs_on_the_seed_and_on_nothing_else_that_runs():
+    assert run_noisy(1) == run_noisy(1) == run_noisy(1, disturb=True)
+    assert run_noisy(1) != run_noisy(2)
+
+
+def test_training_leaves_the_global_generator_as_it_found_it():
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    run_noisy(1)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+# ---- rates ----
+
+
+@given(lr=st.floats(1e-5, 1), warmup=st.floats(0, 0.9), n_steps=st.integers(2, 300))
+def test_the_rate_rises_to_lr_then_falls(lr, warmup, n_steps):
+    optim = Optim(lr=lr, warmup=warmup)
+    rates = [optim.rate(step, n_steps) for step in range(n_steps)]
+    top = int(np.argmax(rates))
+    assert all(0 <= rate <= lr * (1 + 1e-9) for rate in rates)
+    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(rates[: top + 1]))
+    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(rates[top:]))
+    assert rates[-1] < 0.1 * lr + 1e-12 or n_steps < 10
+
+
+def test_the_cosine_is_torchs_cosine():
+    optim = Optim(lr=0.3, warmup=0.0)
+    inner = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(inner, T_max=20)
+    reference = []
+    for _ in range(20):
+        inner.step()
+        schedule.step()
+        reference.append(schedule.get_last_lr()[0])
+    assert [optim.rate(step, 20) for step in range(20)] == pytest.approx(reference, abs=1e-9)
+
+
+# ---- batches ----
+
+
+@given(n=st.integers(1, 50), size=st.integers(1, 20), seed=st.integers(0, 99))
+def test_no_window_comes_twice_before_all_full_batches_of_a_pass_are_done(n, size, seed):
+    size_ = min(size, n)
+    stream = shuffled(n, size, np.random.default_rng(seed))
+    for _ in range(2):
+        seen = np.concatenate([next(stream) for _ in range(n // size_)])
+        assert len(seen) == len(set(seen.tolist())) == n // size_ * size_
+        assert seen.min() >= 0
+        assert seen.max() < n
+
+
+@given(n=st.integers(8, 60), size=st.integers(4, 8), world=st.integers(1, 4))
+def test_workers_together_see_the_batch_that_one_would_have_seen(n, size, world):
+    alone = shuffled(n, size, np.random.default_rng(3))
+    shards = [shuffled(n, size, np.random.default_rng(3), (rank, world)) for rank in range(world)]
+    for _ in range(5):
+        parts = [next(shard) for shard in shards]
+        assert np.array_equal(np.sort(np.concatenate(parts)), next(alone))
+
+
+def test_seeding_a_block_leaves_the_global_generator_as_it_was():
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    with seeded(1):
+        one = torch.rand(3)
+    with seeded(1):
+        assert torch.equal(one, torch.rand(3))
+    assert torch.equal(before, torch.random.get_rng_state())
