@@ -57,16 +57,10 @@ class Population:
                 if slot.member is not None and slot.status == "ok":
                     slot.metrics = slot.metrics | slot.member.score_test()
 
-    def prune(self) -> None:
-        """The scheduler stopped this trial: what it reached stays, and says so."""
-        for slot in self.slots:
-            if slot.status == "ok":
-                slot.status = "pruned"
-
     @property
     def status(self) -> Status:
         statuses = {slot.status for slot in self.slots}
-        return "failed" if "failed" in statuses else "pruned" if "pruned" in statuses else "ok"
+        return "failed" if "failed" in statuses else "ok"
 
     @property
     def value(self) -> float | None:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import shutil
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -73,13 +72,13 @@ class SweepCommand:
         from citrus_ray.launch.tune import Slots, run_sweep
 
         print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
-        with _noted_interrupt() as interrupt, connect(self.args.address, self.args.verbose) as capacity:
+        with connect(self.args.address, self.args.verbose) as capacity:
             slots = _checked(lambda: Slots(self.sweep, capacity))
             store = self.out.parent / "store"
             place = Workplace(self.out / "records", store, self.out / "tensorboard", slots.n)
             with Progress(self.sweep, studies) as progress:
                 run_sweep(self.sweep, place, slots, studies, progress)
-        return interrupt.seen and not studies.over
+        return not studies.over  # Ray Tune takes Ctrl-C itself and returns as if all were well
 
     def _summarise(self, seconds: float) -> dict[str, Any]:
         found = summary.summarise(self.sweep, self.out / "records", seconds)
@@ -137,22 +136,3 @@ def _checked(build: Any) -> Any:
         return build()
     except ValueError as err:
         raise SpecError([Problem("trial.pretrain.workers", str(err))]) from None
-
-
-class _noted_interrupt:  # noqa: N801  (reads as a statement)
-    """Ray Tune handles Ctrl-C itself and returns as if all were well: remember that it came."""
-
-    seen = False
-
-    def __enter__(self) -> "_noted_interrupt":
-        self.before = signal.getsignal(signal.SIGINT)
-        signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.seen = True
-        if callable(self.before):
-            self.before(number, frame)
-
-    def __exit__(self, *exc: object) -> None:
-        signal.signal(signal.SIGINT, self.before)

@@ -1,7 +1,8 @@
 """What a warm Ray Tune worker does with a trial: run its members, write its record, then report."""
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from citrus_ray.launch.study import summarise
 from citrus_ray.population import Population, Slot
 from citrus_ray.records import Record
 from citrus_ray.spec import flatten
-from citrus_ray.sweep import Sweep
+from citrus_ray.sweep import Cell, Sweep
 from citrus_ray.trial import Trial
 
 
@@ -38,19 +39,14 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._stopped_early()
         self._begin(new_config)
         return True
-
-    def cleanup(self) -> None:
-        self._stopped_early()
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.job = config
         self.cell = self.sweep.cells[config["cell"]]
         self.members = self.cell.members(config["params"], config["phase"])
         self.population: Population | None = None
-        self.is_recorded = False
 
     def step(self) -> dict[str, Any]:
         """The whole trial in one step, or one validation round where a scheduler may stop it in between."""
@@ -61,7 +57,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
             self.population = Population(*self._loaded(), self.sweep.objective.metric)
         while self.population.advance() is not None:
             if self.sweep.asha is not None and self.job["phase"] == "search":
-                return {self.sweep.objective.metric: self.population.value, "status": "running"}
+                return self._so_far()
         if self.job["phase"] == "final":
             self.population.score_test()
         return self._reply(self._record())
@@ -75,31 +71,24 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         loaded = {digest: checkpoint.load(self.workplace.store, digest) for digest in set(wanted) if digest}
         return trials, [loaded.get(digest or "") for digest in wanted]
 
-    def _stopped_early(self) -> None:
-        """Ray takes the worker away from a trial that a scheduler stopped: record how far it came."""
-        if self.population is not None and not self.is_recorded:
-            self.population.prune()
-            self._record()
+    def _so_far(self) -> dict[str, Any]:
+        """A round's report. It carries the rows to record should the scheduler stop the trial here."""
+        assert self.population is not None
+        stopped = [asdict(replace(row, status="pruned") if row.status == "ok" else row) for row in self._rows()]
+        return {self.sweep.objective.metric: self.population.value, "status": "running", "rows": json.dumps(stopped)}
+
+    def _rows(self) -> list[Record]:
+        assert self.population is not None
+        pairs = zip(self.members, self.population.slots, strict=True)
+        place = (self.job, self.cell.digest, self.cell.axes)
+        return [row_of(*place, repeat, slot, self.workplace.concurrency) for (repeat, _), slot in pairs]
 
     def _record(self) -> list[Record]:
         assert self.population is not None
-        rows = [
-            row_of(self.job, self.cell.digest, self.cell.axes, repeat, slot, self.workplace.concurrency)
-            for (repeat, _), slot in zip(self.members, self.population.slots, strict=True)
-        ]
-        self._show(rows)
+        rows = self._rows()
+        show(self.workplace, self.cell, rows, self.population.curves())
         records.write(self.workplace.records, self.job["digest"], rows)
-        self.is_recorded = True
         return rows
-
-    def _show(self, rows: list[Record]) -> None:
-        assert self.population is not None
-        result = summarise(rows, self.sweep.objective.metric)
-        constants = {"phase": self.job["phase"], "status": result.status, "members": len(rows)}
-        hparams = constants | self.cell.axes | self.job["params"]
-        folder = self.workplace.tensorboard / tensorboard.slug(self.cell.label) / self.job["digest"]
-        best = {} if result.value is None else {self.sweep.objective.metric: result.value}
-        tensorboard.write_run(folder, hparams, self.population.curves(), best)
 
     def _reply(self, rows: list[Record]) -> dict[str, Any]:
         result = summarise(rows, self.sweep.objective.metric)
@@ -132,6 +121,16 @@ def row_of(
         commit=records.commit(),
         finished=records.now(),
     )
+
+
+def show(workplace: Workplace, cell: Cell, rows: list[Record], curves: list[dict[str, float]]) -> None:
+    """A recorded trial as a TensorBoard run, under the cell's name."""
+    metric = cell.sweep.objective.metric
+    result = summarise(rows, metric)
+    constants = {"phase": rows[0].phase, "status": result.status, "members": len(rows)}
+    hparams = constants | cell.axes | rows[0].params
+    folder = workplace.tensorboard / tensorboard.slug(cell.label) / rows[0].trial
+    tensorboard.write_run(folder, hparams, curves, {} if result.value is None else {metric: result.value})
 
 
 def crashed(job: Any, reason: str, concurrency: int) -> Iterable[Record]:

@@ -4,9 +4,9 @@ Trials start only when the encoders they need are in the store, so that none of 
 """
 
 import contextlib
+import json
 import math
 import tempfile
-import time
 from typing import Any
 
 import ray
@@ -18,45 +18,48 @@ from citrus_ray import checkpoint, records
 from citrus_ray.launch.cluster import Capacity
 from citrus_ray.launch.pretrain import pretrain
 from citrus_ray.launch.progress import Progress
-from citrus_ray.launch.runner import TrialRunner, Workplace, crashed
+from citrus_ray.launch.runner import TrialRunner, Workplace, crashed, show
 from citrus_ray.launch.study import Job, Studies
+from citrus_ray.records import Record
 from citrus_ray.sweep import Sweep
-from citrus_ray.trial import Trial
+from citrus_ray.trial import Pretrain, Trial
+
+PRETRAIN_SHARE = 0.1  # of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
 
 
 class Slots:
-    """How many trials run at once, and what trials and pre-training workers ask Ray for.
+    """Who may use which CPU: what trials and pre-training threads ask Ray for, and how many run at once.
 
-    Warm workers hold their request even while idle. All requests together, those of one pre-training included, fit
-    into the cluster, so neither kind can starve the other: trials share what a pre-training leaves, and where it
-    would leave nothing, both ask for half of what they use.
+    Ray Tune keeps idle workers warm, with their requests, sometimes more of them than trials that run; a
+    pre-training that asked for whole CPUs would wait for them for ever. So each CPU is asked for in two parts, one
+    that only trials fill and one that only pre-trainings fill, and the search counts what is really busy.
     """
 
     def __init__(self, sweep: Sweep, capacity: Capacity) -> None:
-        specs = [cell.trial.pretraining for cell in sweep.cells]
-        reserved = max((s.workers * s.threads_per_worker for s in specs if s is not None), default=0)
-        if reserved > capacity.cpus:
-            raise ValueError(
-                f"pre-training asks for {reserved} CPUs (workers x threads_per_worker), but the cluster has "
-                f"{capacity.cpus:g}; lower pretrain.workers, or add nodes"
-            )
-        self.n = sweep.concurrency or max(1, int(capacity.cpus))
-        tight = reserved > capacity.cpus - min(1.0, capacity.cpus / 2)
-        self.cpus_per_thread = 0.5 * capacity.cpus / reserved if tight else 1.0
-        left = capacity.cpus - reserved * self.cpus_per_thread
-        self.cpus_per_trial = math.floor(min(1.0, left / self.n) * 1000) / 1000
-        self.pretrainings = max(1, int(capacity.cpus // (4 * reserved))) if reserved else 1
+        self.cpus = max(1, int(capacity.cpus))
+        for spec in (cell.trial.pretraining for cell in sweep.cells):
+            if spec is not None and threads(spec) > self.cpus:
+                raise ValueError(
+                    f"pre-training asks for {threads(spec)} CPUs (workers x threads_per_worker), but the cluster has "
+                    f"{self.cpus}; lower pretrain.workers, or add nodes"
+                )
+        self.n = sweep.concurrency or self.cpus
+        self.cpus_per_trial = math.floor(min(1.0, self.cpus / self.n) * (1 - PRETRAIN_SHARE) * 1000) / 1000
+
+
+def threads(spec: Pretrain) -> int:
+    return spec.workers * spec.threads_per_worker
 
 
 class Encoders:
-    """Pre-trainings under way: each digest once, as many at a time as fit beside the trials."""
+    """Pre-trainings under way: each digest once, as many at a time as CPUs are free."""
 
     def __init__(self, workplace: Workplace, slots: Slots) -> None:
         self.workplace, self.slots = workplace, slots
+        self.busy = 0  # threads of the pre-trainings that run
         self.waiting: dict[str, Trial] = {}
-        self.running: dict[ray.ObjectRef, tuple[str, float]] = {}
+        self.running: dict[ray.ObjectRef, tuple[str, int]] = {}
         self.failed: dict[str, str] = {}
-        self.seconds: list[float] = []
         self.ready: set[str] = set()
 
     def want(self, digest: str, trial: Trial) -> bool:
@@ -69,20 +72,25 @@ class Encoders:
             self.waiting.setdefault(digest, trial)
         return False
 
-    def poll(self) -> None:
-        """Start what fits, take in what is done."""
-        while self.waiting and len(self.running) < self.slots.pretrainings:
-            digest, trial = next(iter(self.waiting.items()))
+    def poll(self, n_live: int) -> None:
+        """Take in what is done, start what fits beside `n_live` trials."""
+        self._collect()
+        for digest, trial in list(self.waiting.items()):
+            assert trial.pretraining is not None
+            n = threads(trial.pretraining)
+            if self.running and self.busy + n_live + n > self.slots.cpus:
+                return
             del self.waiting[digest]
             place = self.workplace
-            ref = pretrain.remote(
-                trial.model_dump_json(), str(place.store), str(place.tensorboard), self.slots.cpus_per_thread
-            )
-            self.running[ref] = (digest, time.monotonic())
+            ref = pretrain.remote(trial.model_dump_json(), str(place.store), str(place.tensorboard), PRETRAIN_SHARE)
+            self.running[ref] = (digest, n)
+            self.busy += n
+
+    def _collect(self) -> None:
         done, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0) if self.running else ([], [])
         for ref in done:
-            digest, started = self.running.pop(ref)
-            self.seconds.append(time.monotonic() - started)
+            digest, n = self.running.pop(ref)
+            self.busy -= n
             try:
                 ray.get(ref)
             except Exception as err:
@@ -104,10 +112,11 @@ class CellSearch(Searcher):  # type: ignore[misc]
         self.live: dict[str, Job] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        self.encoders.poll()
+        self.encoders.poll(len(self.live))
         self._drop_hopeless()
         self.progress.update(self.live, self.parked, self.encoders)
-        if len(self.live) >= self.slots.n:
+        n_free = min(self.slots.n, max(1, self.slots.cpus - self.encoders.busy)) - len(self.live)
+        if n_free <= 0:
             return None
         job = self._startable()
         if job is None:
@@ -139,18 +148,22 @@ class CellSearch(Searcher):  # type: ignore[misc]
                 self.parked.remove(job)
                 self._finish(job, reasons[0])
 
-    def finish(self, trial_id: str, crash: str | None = None) -> None:
+    def finish(self, trial_id: str, last_result: dict[str, Any], crash: str | None = None) -> None:
         """Called when Tune is done with a trial, whichever way it went."""
         job = self.live.pop(trial_id, None)
-        if job is not None:
-            self._finish(job, crash or "its worker stopped without a record")
+        if job is None:
+            return
+        stopped = [Record(**row) for row in json.loads(last_result.get("rows", "[]"))]
+        self._finish(job, crash or "its worker stopped without a record", [] if crash else stopped)
 
-    def _finish(self, job: Job, reason: str) -> None:
+    def _finish(self, job: Job, reason: str, stopped: list[Record] | None = None) -> None:
+        """Take in the trial's record; write it here where the trial could not: it crashed, or ASHA stopped it."""
         folder = self.studies.folder
         rows = records.read_trial(folder, job.digest)
         if not rows:
-            records.write(folder, job.digest, crashed(job, reason, self.slots.n))
-            rows = records.read_trial(folder, job.digest)
+            rows = stopped or list(crashed(job, reason, self.slots.n))
+            show(self.encoders.workplace, job.cell, rows, [])
+            records.write(folder, job.digest, rows)
         study = self.studies.studies[job.cell.index]
         self.progress.finished(job, study.finish(job, rows))
 
@@ -175,10 +188,10 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self.search = search
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.search.finish(trial.trial_id)
+        self.search.finish(trial.trial_id, trial.last_result)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.search.finish(trial.trial_id, _last_line(trial.get_error() or "its worker died"))
+        self.search.finish(trial.trial_id, trial.last_result, _last_line(trial.get_error() or "its worker died"))
 
 
 class PerCell(FIFOScheduler):  # type: ignore[misc]

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from ray.util.state import list_actors
 
+from citrus_ray.data.export import write_recordings
+from citrus_ray.data.synthetic import Synthetic
 from tests.launch.conftest import TINY, lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
@@ -144,7 +146,8 @@ def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> N
         runs = _get(f"{base}/runs")
         trials = [name for name in runs if not name.startswith("pretrain/")]
         assert len(trials) == 8  # 2 cells x (3 searched + 1 final)
-        body = json.dumps({"experimentName": "", "allowedStatuses": ["STATUS_UNKNOWN"], "sliceSize": 100}).encode()
+        query = {"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS"], "sliceSize": 100, "colParams": []}
+        body = json.dumps(query).encode()
         groups = _get(f"{base}/plugin/hparams/session_groups", body)["sessionGroups"]
         hparams = [group["hparams"] for group in groups]
         tried = [h for h in hparams if "finetune.optim.lr" in h]
@@ -154,6 +157,27 @@ def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> N
     finally:
         server.terminate()
         server.wait()
+
+
+def test_three_edf_files_and_a_csv_become_a_finished_sweep_with_no_code(run: Run, tmp_path: Path) -> None:
+    source = Synthetic(seed=3, n_subjects=3, windows_per_subject=24, normalize="none")
+    write_recordings(source, tmp_path / "study", "edf")
+    edf = {
+        "kind": "files",
+        "root": str(tmp_path / "study"),
+        "pattern": "recordings/*.edf",
+        "labels": "labels.csv",
+        "seconds": 2.56,
+        "sfreq": 100.0,
+    }
+    tree = tiny(name="edf", budget={"trials": 1})
+    tree["trial"]["finetune"] |= {"target": edf, "split": {"val": 0.34, "test": 0.34}}
+    code, out = run(tree)
+    assert code == 0
+    assert len(list((tmp_path / "study").rglob("*.edf"))) == 3
+    rows = lines(out)
+    assert {row["status"] for row in rows} == {"ok"}
+    assert {row["config"]["finetune.target.kind"] for row in rows} == {"files"}
 
 
 def _get(url: str, body: bytes | None = None, patience_s: float = 60) -> Any:
