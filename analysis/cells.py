@@ -51,14 +51,14 @@ class Cell:
     def is_scratch(self) -> bool:
         return all(row.encoder is None for row in self.rows)
 
-    @property
+    @cached_property
     def best(self) -> Searched | None:
         """The trial that validation chose, among those that ran to their end."""
         full = [trial for trial in self.searched if trial.status == "ok" and trial.value is not None]
         sign = 1 if self.plan.mode == "max" else -1
         return max(full, key=lambda trial: sign * (trial.value or 0.0), default=None)
 
-    @property
+    @cached_property
     def notes(self) -> Notes:
         return self.plan.notes.get(axes_key(self.axes), Notes())
 
@@ -77,7 +77,7 @@ def _caveats_of(cell: Cell) -> Iterable[str]:
     if not cell.is_scratch and len({row.encoder for row in cell.scored}) == 1:
         yield ONE_ENCODER
     if len({row.config.get("finetune.split.seed") for row in cell.scored}) == 1:
-        yield "every seed is scored on the same test people, so the interval speaks for new seeds, not for new people"
+        yield "every seed is scored on the same test people: the interval speaks for new seeds, not for new people"
     if any(row.config.get("finetune.target.kind") == "synthetic" for row in cell.scored):
         yield "the target is synthetic: it shows that the method works, and says nothing of real recordings"
     if len(cell.scored) < len(cell.final):

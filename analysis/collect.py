@@ -56,14 +56,25 @@ class Collection:
         return len({(row.digest, row.phase) for row in self.rows})
 
 
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Python's cycle collector walks every dict again and again while millions are made, none of them in a cycle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@no_collector()
 def collect(folders: Sequence[Path]) -> Collection:
     """Read `<folder>/records/*.jsonl` of every folder. A file that cannot be read is reported, not raised."""
     found: list[tuple[int, Record]] = []
     unreadable: list[Unreadable] = []
-    with _no_collector():
-        for number, folder in enumerate(folders):
-            for record in _read_folder(folder, unreadable):
-                found.append((number, record))
+    for number, folder in enumerate(folders):
+        found += [(number, record) for record in _read_folder(folder, unreadable)]
     copies: dict[Computation, list[Record]] = defaultdict(list)
     for _, row in found:
         copies[row.digest, row.phase].append(row)
@@ -78,44 +89,26 @@ def collect(folders: Sequence[Path]) -> Collection:
     )
 
 
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Python's cycle collector walks every dict again and again while millions are made, none of them in a cycle."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 def _read_folder(folder: Path, unreadable: list[Unreadable]) -> Iterator[Record]:
     share = _Shared()
     for path in sorted((folder / "records").glob("*.jsonl")):
         try:
             yield from [share.record(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError, TypeError, AttributeError) as err:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
             unreadable.append(Unreadable(path.name, f"{type(err).__name__}: {err}"))
 
 
 class _Shared:
-    """Equal keys, values and version tables once in memory: 100,000 records else take more than a gigabyte."""
+    """Equal keys and version tables once in memory: 100,000 records else take gigabytes."""
 
     def __init__(self) -> None:
-        self.values: dict[tuple[type, Any], Any] = {}
         self.versions: dict[str, dict[str, str]] = {}
 
     def record(self, tree: dict[str, Any]) -> Record:
         config, versions = tree["config"], tree["versions"]
-        tree["config"] = {sys.intern(path): self._value(value) for path, value in config.items()}
+        tree["config"] = dict(zip(map(sys.intern, config), config.values(), strict=True))
         tree["versions"] = self.versions.setdefault(repr(versions), versions)
         return Record(**tree)
-
-    def _value(self, value: Any) -> Any:
-        if isinstance(value, list | dict):
-            return value
-        return self.values.setdefault((type(value), value), value)  # the type: 1, 1.0 and true are equal keys
 
 
 def _standing(rows: Sequence[Record]) -> Record:

@@ -14,6 +14,8 @@ Mark = Literal["full", "hollow", "up", "down", "open"]
 ROW = 44  # px
 MAX_TICKS = 120  # single values under an interval; more would be a smear
 PANEL = 130  # px
+FEW = 60  # trials that a panel shows as full-sized dots
+MANY = 400  # dots in a panel; of more trials, every second or third and so on is drawn
 PANEL_LEFT = 16.0  # percent, the room for the labels of the vertical scale
 
 
@@ -134,9 +136,11 @@ class Step:
 def history(title: str, steps: Sequence[Step], scale: Scale, maximize: bool) -> Html:
     """The objective of each trial in the order in which they ended, and the best so far."""
     grid = [_level(scale, tick) for tick in scale.ticks]
-    best = _best_so_far(steps, maximize)
-    path = [part for i in range(1, len(steps)) for part in _stair(best[i - 1], best[i], i, len(steps), scale)]
-    dots = [_dot(step, _trial_x(i, len(steps)), scale) for i, step in enumerate(steps)]
+    path = _stairs(_best_so_far(steps, maximize), scale)
+    r = 3.5 if len(steps) <= FEW else 2.2
+    every = math.ceil(len(steps) / MANY)
+    shown = [i for i, step in enumerate(steps) if i % every == 0 or step.is_best]
+    dots = [_dot(steps[i], _trial_x(i, len(steps)), scale, r) for i in shown]
     said = f"{title}: {len(steps)} trials"
     head = tag("div", text(title), cls="label")
     foot = tag("div", text(f"trial 1 to {len(steps)}" if len(steps) > 1 else "1 trial"), cls="axis-name")
@@ -167,21 +171,27 @@ def _best_so_far(steps: Sequence[Step], maximize: bool) -> list[float | None]:
     return best
 
 
-def _stair(before: float | None, after: float | None, i: int, n: int, scale: Scale) -> list[Html]:
-    if before is None or after is None:
-        return []
-    left, right = f"{_trial_x(i - 1, n):.2f}%", f"{_trial_x(i, n):.2f}%"
-    y, y_next = _y(scale, before), _y(scale, after)
-    level = line(left, y, right, y, "best")
-    return [level] if y == y_next else [level, line(right, y, right, y_next, "best")]
+def _stairs(best: Sequence[float | None], scale: Scale) -> list[Html]:
+    """A level line per value, a riser between two."""
+    known = [(i, value) for i, value in enumerate(best) if value is not None]
+    turns = [known[k] for k in range(len(known)) if k == 0 or known[k][1] != known[k - 1][1]]
+    ends = [*(i for i, _ in turns[1:]), len(best) - 1]
+    parts = []
+    for k, ((start, value), end) in enumerate(zip(turns, ends, strict=bool(turns))):
+        left, right = (f"{_trial_x(i, len(best)):.2f}%" for i in (start, end))
+        y = _y(scale, value)
+        parts.append(line(left, y, right, y, "best"))
+        if k + 1 < len(turns):
+            parts.append(line(right, y, right, _y(scale, turns[k + 1][1]), "best"))
+    return parts
 
 
-def _dot(step: Step, x: float, scale: Scale) -> Html:
+def _dot(step: Step, x: float, scale: Scale, r: float) -> Html:
     at = f"{x:.2f}%"
     if step.value is None:
         return _placed(at, PANEL - 8, "M-4-4L4 4M-4 4L4-4", "cross", "failed")
     kind = "trial" if step.status == "ok" else "trial pruned"
-    dot = circle(at, _y(scale, step.value), 3.5, kind, f"{number(step.value)} {step.status}")
+    dot = circle(at, _y(scale, step.value), r, kind, f"{number(step.value)} {step.status}")
     return joined((circle(at, _y(scale, step.value), 7, "ring", "chosen"), dot)) if step.is_best else dot
 
 

@@ -38,7 +38,10 @@ def page(findings: Findings) -> str:
     )
     parts = [verdicts, gain_figure, score_figure, caveats, cell_table, history_figure, failures, provenance]
     body = joined((part(findings) for part in parts), "\n")
-    foot = tag("footer", text("Made by analysis/report.py from the records alone; running it again gives this page."))
+    foot = tag(
+        "footer",
+        text("Made by analysis/report.py from records, spec.yaml and summary.json; running it again gives this page."),
+    )
     main = tag("main", incomplete(findings), body)
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{header(findings)}{main}{foot}</body></html>\n'
 

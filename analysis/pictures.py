@@ -163,6 +163,8 @@ def history_figure(findings: Findings) -> Html:
     scale = figures.scale_of(values, n_ticks=4)
     panels = tag("div", *(_panel(cell, scale) for cell in shown), cls="panels")
     cut = f" The first {MAX_PANELS} of {len(cells)} cells are drawn." if len(cells) > MAX_PANELS else ""
+    if any(len(cell.searched) > figures.MANY for cell in shown):
+        cut += f" Of long searches about {figures.MANY} trials are drawn, evenly chosen."
     how = (
         f"{words.metric_name(findings.plan.metric).capitalize()} of each trial in the order in which they ended, mean "
         "over its members. Line: best so far; ring: the trial that was refitted; hollow: stopped early; cross: failed. "

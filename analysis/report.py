@@ -24,6 +24,7 @@ from analysis.transfer_gain import Gain
 from citrus_ray.records import write_text
 
 
+@collect.no_collector()
 def write_report(folders: Sequence[Path]) -> Path:
     """The page of one or several results folders, written into the first of them."""
     findings = read_findings(folders)

@@ -25,7 +25,7 @@ class Effect:
     @property
     def is_bounded(self) -> bool:
         """Whether there is an interval at all: equal values show no spread to make one from."""
-        return math.isfinite(self.low) and self.high > self.low
+        return math.isfinite(self.low) and self.high - self.low > 10**-DECIMALS
 
 
 def effect(values: Sequence[float], level: float = 0.95) -> Effect | None:

@@ -70,7 +70,12 @@ svg text { fill: var(--soft); font-size: 12px; font-variant-numeric: tabular-num
 .best { stroke: var(--ink); stroke-width: 1.25; opacity: .6; }
 .cross { stroke: var(--red); stroke-width: 2; fill: none; }
 
-.scroll { overflow-x: auto; margin: .6rem 0; }
+.scroll { overflow-x: auto; margin: .6rem 0; /* a shade at the side where there is more to see */
+  background: linear-gradient(to right, var(--bg) 40%, transparent) left / 2.5rem 100% no-repeat local,
+    linear-gradient(to left, var(--bg) 40%, transparent) right / 2.5rem 100% no-repeat local,
+    linear-gradient(to right, var(--rule), transparent) left / .8rem 100% no-repeat scroll,
+    linear-gradient(to left, var(--rule), transparent) right / .8rem 100% no-repeat scroll; }
+
 .scroll:focus-visible { outline: 2px solid var(--blue); outline-offset: 2px; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; min-width: 100%; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
@@ -86,6 +91,7 @@ footer { color: var(--soft); font-size: .85rem; padding-top: 2rem; padding-botto
 @media (max-width: 44rem) {
   header { padding-top: 1.5rem; }
   .verdict { grid-template-columns: 1fr; gap: .6rem; }
+  .sentences li { grid-template-columns: 1fr; gap: .2rem; margin: .9rem 0; }
   .row { grid-template-columns: minmax(0, 1fr) auto; gap: 0 1rem; margin-top: .6rem; align-items: baseline; }
   .row .said { text-align: right; grid-row: 1; grid-column: 2; }
   .row svg[role] { grid-row: 2; grid-column: 1 / -1; }

@@ -142,12 +142,13 @@ def verdict_line(gain: Gain) -> str:
 
 def gains_shown(gains: Sequence[Gain]) -> str:
     """What the figure of gains shows."""
+    if len(gains) == 1:
+        up, _, _ = gains[0].signs
+        return f"With pre-training, {up} of {count(len(gains[0].pairs), 'pair')} score higher."
     sign = 1 if gains[0].cell.plan.mode == "max" else -1
     ranked = sorted(gains, key=lambda gain: -sign * gain.effect.mean)
-    best, worst = (
-        f"{cell_label(gain.cell)} ({number(gain.effect.mean, sign=True)})" for gain in (ranked[0], ranked[-1])
-    )
-    return f"The gain is largest for {best} and smallest for {worst}." if len(gains) > 1 else f"The one gain: {best}."
+    named = [f"{cell_label(gain.cell)} ({number(gain.effect.mean, sign=True)})" for gain in ranked]
+    return f"The gain is largest for {named[0]} and smallest for {named[-1]}."
 
 
 def verdicts_shown(gains: Sequence[Gain]) -> str:

@@ -54,6 +54,12 @@ def test_a_pretrained_encoder_is_where_training_starts():
     assert not same_state(weights, Member(SCRATCH, None).classifier.encoder.state_dict())
 
 
+def test_seeds_start_from_other_weights():
+    one, again, other = (Member(SCRATCH.at({"seed": seed}), None).classifier.state_dict() for seed in (0, 0, 1))
+    assert same_state(one, again)
+    assert not same_state(one, other)
+
+
 def test_both_arms_start_from_the_same_head():
     heads = [Member(SCRATCH, w).classifier.head.state_dict() for w in (None, encoder_weights())]
     assert same_state(*heads)

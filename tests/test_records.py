@@ -4,6 +4,7 @@ import json
 import math
 import os
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
@@ -75,8 +76,8 @@ def test_an_interrupt_during_a_write_leaves_no_half_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def noting(calls, name, real):
-    def call(*args):
+def noting(calls: list[str], name: str, real: Any) -> Any:
+    def call(*args: object) -> Any:
         calls.append(name)
         return real(*args)
 

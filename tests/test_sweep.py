@@ -69,6 +69,13 @@ def test_an_axis_may_reach_into_a_compared_block():
     assert trial.finetune.labels.per_class == 3
 
 
+def test_an_axis_may_reach_into_a_repeated_block():
+    search, labels = {"finetune.labels.per_class": {"int": [1, 3]}}, [{"per_class": 2}]
+    cell = sweep_of(search=search, repeat={"finetune.labels": labels}, compare={"finetune.labels": labels}).cells[0]
+    ((_, trial),) = cell.members({"finetune.labels.per_class": 3}, "search")
+    assert trial.finetune.labels.per_class == 3
+
+
 def test_records_of_another_budget_belong_to_a_cell_and_of_another_space_do_not():
     cell = sweep_of().cells[1]
     assert sweep_of(budget={"trials": 40}).cells[1].digest == cell.digest
@@ -200,9 +207,9 @@ def test_many_axes_are_still_checked_at_both_ends():
     axes: dict[str, Any] = {path: {"uniform": [0.1, 0.2]} for path in paths}
     assert 2 ** len(axes) > MAX_CORNERS
     assert sweep_of(search=axes).cells
-    axes["model.dropout"] = {"uniform": [0.1, 1.0]}
+    axes["pretrain.val"] = {"uniform": [0.1, 1.0]}  # in the arm that has all of the axes
     ((_, message),) = problems_of(search=axes)
-    assert "search.model.dropout: 1: dropout=1.0" in message
+    assert "search.pretrain.val: 1: val=1.0" in message
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])

@@ -148,6 +148,11 @@ def test_the_rate_rises_to_lr_then_falls(lr, warmup, n_steps):
     assert rates[-1] < 0.1 * lr + 1e-12 or n_steps < 10
 
 
+def test_warm_up_is_linear():
+    optim = Optim(lr=1.0, warmup=0.5)
+    assert [optim.rate(step, 10) for step in range(4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+
+
 def test_the_cosine_is_torchs_cosine():
     optim = Optim(lr=0.3, warmup=0.0)
     inner = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)

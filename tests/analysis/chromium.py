@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,14 @@ FLAGS = (
     "--remote-debugging-pipe",
     "--no-first-run",
 )
+# Chromium reads commands from descriptor 3 and answers on 4, which may be taken when the pipes are made.
+PLACE = """
+import fcntl, os, sys
+spare = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1:3]]
+for fd, wanted in zip(spare, (3, 4)):
+    os.dup2(fd, wanted)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 @dataclass
@@ -90,8 +99,8 @@ class Page:
 def browse(profile: Path) -> Iterator[Page]:
     """A fresh browser with one tab; it is gone when this ends."""
     (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
-    shell = f'exec "$0" "$@" 3<&{their_in} 4>&{their_out}'
-    command = ["sh", "-c", shell, str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    place = [sys.executable, "-c", PLACE, str(their_in), str(their_out)]
+    command = [*place, str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     process = subprocess.Popen(
         command, pass_fds=(their_in, their_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

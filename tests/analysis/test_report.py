@@ -1,0 +1,222 @@
+"""What the page promises: complete, honest about what is missing, and readable everywhere."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from analysis.figures import scale_of
+from analysis.report import main, write_report
+from tests.analysis.chromium import CHROMIUM, Page, browse
+from tests.analysis.synthetic import MASKED, MadeUp, spoil
+
+ROOT = Path(__file__).resolve().parents[2]
+FIGURES = ["figure-gain", "figure-scores", "figure-search"]
+
+
+def page_of(*folders: Path) -> str:
+    return write_report(folders).read_text()
+
+
+def test_the_page_opens_with_the_question_and_the_verdict(tmp_path: Path):
+    page = page_of(MadeUp().write(tmp_path))
+    assert "<h1>Does it help?</h1>" in page
+    assert "▲ supported" in page
+    assert "Pre-training (masked) raises test balanced accuracy at labels 8 per class by" in page
+    assert "12 pairs cannot give less than 0.00049" in page
+
+
+def test_every_figure_has_its_sentence_and_its_table(tmp_path: Path):
+    page = page_of(MadeUp().write(tmp_path))
+    for name in FIGURES:
+        figure = re.search(rf'<figure id="{name}">.*?</figure>', page, re.DOTALL)
+        assert figure, name
+        assert 'class="shows"' in figure[0]
+        assert "<details>" in figure[0]
+        assert "<table>" in figure[0]
+
+
+def test_the_page_needs_no_network_and_no_script(tmp_path: Path):
+    page = page_of(MadeUp().write(tmp_path))
+    assert not re.search(r"https?://|<script|@import|url\(", page)
+
+
+def test_text_from_records_is_shown_as_text(tmp_path: Path):
+    folder = MadeUp().write(tmp_path)
+    spoil(folder, 0, "failed", "<img src=x onerror=alert(1)> & more")
+    page = page_of(folder)
+    assert "<img" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt; &amp; more" in page
+
+
+def test_failures_are_counted_with_their_reasons(tmp_path: Path):
+    folder = MadeUp(n_trials=6).write(tmp_path)
+    searches = [
+        i for i, path in enumerate(sorted((folder / "records").glob("*.jsonl"))) if '"search"' in path.read_text()
+    ]
+    spoil(folder, searches[0], "failed", "out of memory")
+    spoil(folder, searches[1], "pruned")
+    page = page_of(folder)
+    assert "of which 3 failed and 3 were stopped early" in page
+    assert "out of memory" in page
+
+
+def test_an_unfinished_sweep_says_what_is_missing(tmp_path: Path):
+    made = MadeUp(tasks=(None, MASKED, {"kind": "spectral"}, {"kind": "next"}))
+    folder = made.write(tmp_path)
+    for path in (folder / "records").glob("*.jsonl"):
+        row = json.loads(path.read_text().splitlines()[0])
+        task = (row["axes"]["pretrain.task"] or {}).get("kind")
+        if task == "next" or (task == "spectral" and row["phase"] == "final"):
+            path.unlink()
+    page = page_of(folder)
+    assert "1 compared cell without any record: next, labels 8 per class" in page
+    assert "1 cell not yet scored on test data: spectral, labels 8 per class (4 of at most 4 trials searched)" in page
+    assert "▲ supported" in page
+
+
+def test_a_finished_sweep_has_no_such_notice(tmp_path: Path):
+    assert 'id="incomplete"' not in page_of(MadeUp().write(tmp_path))
+
+
+def test_a_spec_edited_on_the_command_line_names_the_sweep_instead(tmp_path: Path):
+    folder = MadeUp().write(tmp_path)
+    text = (folder / "spec.yaml").read_text().splitlines()[1:]
+    (folder / "spec.yaml").write_text("\n".join(["# written by sweeps/run.py with --set", *text]))
+    assert "<h1>made-up: what does pre-training gain?</h1>" in page_of(folder)
+
+
+def test_an_empty_folder_still_gives_a_page(tmp_path: Path):
+    page = page_of(tmp_path)
+    assert "No verdict yet" in page
+    assert "spec.yaml cannot be read" in page
+
+
+def test_caveats_stand_beside_the_numbers(tmp_path: Path):
+    folder = MadeUp(targets=("synthetic",)).write(tmp_path)
+    page = page_of(folder)
+    assert "one pre-trained encoder serves all of them" in page
+    assert "not for new people" in page
+    assert "says nothing of real recordings" in page
+    assert page.count('href="#note-1"') >= 4  # the verdict, the gain, both scores
+
+
+def test_baselines_and_source_caveats_come_from_the_summary(tmp_path: Path):
+    made = MadeUp()
+    folder = made.write(tmp_path)
+    notes = {"baselines": {"majority": 0.25}, "caveats": ["three people, split by time"]}
+    cells = [{"axes": axes, **notes} for axes in made.cells()]
+    (folder / "summary.json").write_text(json.dumps({"cells": cells, "spec_digest": "b376117ac9b40013"}))
+    page = page_of(folder)
+    assert "baseline: majority" in page
+    assert "Three people, split by time." in page
+    assert "b376117ac9b40013" in page
+    assert "No dumb baselines" not in page
+
+
+def test_the_same_records_give_the_same_page(tmp_path: Path):
+    folder = MadeUp().write(tmp_path)
+    assert page_of(folder) == page_of(folder)
+
+
+def test_the_page_names_no_place_of_the_machine(tmp_path: Path):
+    folder = MadeUp().write(tmp_path / "results" / "made-up")
+    page = page_of(folder)
+    assert str(tmp_path) not in page
+    assert "python sweeps/run.py results/made-up/spec.yaml --out again/made-up" in page
+
+
+def test_the_tables_hold_every_cell_and_every_member(tmp_path: Path):
+    folder = MadeUp().write(tmp_path)
+    write_report([folder])
+    with (folder / "cells.csv").open() as file:
+        cells = list(csv.DictReader(file))
+    with (folder / "members.csv").open() as file:
+        members = list(csv.DictReader(file))
+    assert [cell["verdict"] for cell in cells] == ["", "supported"]
+    assert float(cells[1]["gain_mean"]) == pytest.approx(0.1, abs=0.03)
+    assert len(members) == 2 * (4 * 3 + 12)
+
+
+def test_several_folders_are_reported_in_the_first(tmp_path: Path):
+    made = MadeUp()
+    for name, axes in zip(("here", "there"), made.cells(), strict=True):
+        made.write_cell(tmp_path / name, axes)
+    path = write_report([tmp_path / "here", tmp_path / "there"])
+    assert path == tmp_path / "here" / "report.html"
+    assert "▲ supported" in path.read_text()
+    assert not (tmp_path / "there" / "report.html").exists()
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(tmp_path / "nothing")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_the_command_runs_from_anywhere_without_torch_or_ray(tmp_path: Path):
+    folder = MadeUp().write(tmp_path)
+    script = str(ROOT / "analysis" / "report.py")
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as done: assert done.code == 0\n"
+        "assert not {'torch', 'ray'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, script, str(folder)], cwd=tmp_path, check=True, timeout=60)
+    assert (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.0, 0.0], [0.1, 0.9], [-3.0, 2000.0], [float("inf"), 0.3], []])
+def test_a_scale_holds_its_values_between_its_ends(values: list[float]):
+    scale = scale_of(values)
+    assert all(0 <= scale.at(value) <= 100 for value in values if value != float("inf"))
+    assert all(scale.low <= tick <= scale.high for tick in scale.ticks)
+    assert 2 <= len(scale.ticks) <= 12
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed, and looking at the page needs it")
+    with browse(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1200, 400])
+def test_a_browser_shows_all_figures_at_any_width_without_complaint(tmp_path: Path, tab: Page, width: int, dark: bool):
+    made = MadeUp(tasks=(None, MASKED, {"kind": "spectral"}), labels=({"per_class": 3}, {"fraction": 1.0}))
+    tab.complaints.clear()
+    tab.requests.clear()
+    tab.open(write_report([made.write(tmp_path)]), width, dark)
+    assert tab.complaints == []
+    assert len(tab.requests) == 1  # the page itself
+    assert tab.value("[...document.querySelectorAll('figure')].map(f => f.id).join()") == ",".join(FIGURES)
+    drawn = "[...document.querySelectorAll('figure > div svg[role]')].every(s => s.getBoundingClientRect().width > 200)"
+    assert tab.value(drawn)
+    assert tab.value("document.documentElement.scrollWidth") <= width  # tables scroll, the page does not
+    assert tab.value("[...document.querySelectorAll('.scroll')].some(t => t.scrollWidth > t.clientWidth)")
+    ink, paper = (tab.value(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
+    assert contrast(ink, paper) > 7
+
+
+def test_the_browser_would_hear_a_complaint(tmp_path: Path, tab: Page):
+    (tmp_path / "bad.html").write_text("<script>console.error('wrong')</script><script>absent()</script>")
+    tab.open(tmp_path / "bad.html", 400)
+    assert len(tab.complaints) >= 2
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's ratio of two `rgb(…)` colours."""
+    lights = sorted(_light([int(part) for part in re.findall(r"\d+", colour)]) for colour in (one, other))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def _light(rgb: list[int]) -> float:
+    linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
