@@ -13,7 +13,7 @@ import yaml
 
 from citrus_ray import records, summary
 from citrus_ray.plan import Plan, check_data
-from citrus_ray.spec import Problem, SpecError, parse_yaml, put, read_yaml
+from citrus_ray.spec import Document, Problem, SpecError, parse_yaml, put, read_yaml
 from citrus_ray.sweep import Sweep, parse_sweep
 
 MAX_FAILED_SHARE = 0.5  # of a sweep's trials; beyond it the command says that the sweep failed
@@ -33,7 +33,7 @@ class SweepCommand:
         document = read_yaml(spec)
         edits = dict(_edit(text) for text in args.edits)
         sweep = parse_sweep(document, edits)
-        return cls(sweep, _edited(document.tree, edits) if edits else document.text, _out(args, sweep), args)
+        return cls(sweep, _edited(document, edits) if edits else document.text, _out(args, sweep), args)
 
     def run(self) -> int:
         if self.args.status:
@@ -51,7 +51,7 @@ class SweepCommand:
         records.write_text(self.out / "spec.yaml", self.text)
         interrupted = self._launch()
         found = self._summarise(time.monotonic() - started)
-        self._last_screen(found)
+        self._last_screen(found, self._report())
         if interrupted:
             print("interrupted: what was finished is recorded; run the same command to go on", file=sys.stderr)
             return 130
@@ -85,7 +85,14 @@ class SweepCommand:
         records.write_text(self.out / "summary.json", json.dumps(found, indent=1) + "\n")
         return found
 
-    def _last_screen(self, found: dict[str, Any]) -> None:
+    def _report(self) -> Path:
+        """The page for people; `analysis/` is scripts at the top of the repository, not part of the package."""
+        sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+        from analysis.report import write_report
+
+        return write_report([self.out])
+
+    def _last_screen(self, found: dict[str, Any], report: Path) -> None:
         print(
             f"\n{self.sweep.name}: {found['cells'][0]['metric']} of each cell's winner on fresh seeds, 95 % interval\n"
         )
@@ -95,6 +102,7 @@ class SweepCommand:
         for reason in dict.fromkeys(text for cell in found["cells"] for text in cell["failures"]):
             print(f"failed: {reason}")
         print(f"\nresults      {self.out}/  (records/, summary.json, spec.yaml)")
+        print(f"report       {report}")
         print(f"tensorboard  tensorboard --logdir {self.out / 'tensorboard'}")
 
     def _status(self) -> int:
@@ -124,11 +132,12 @@ def _edit(text: str) -> tuple[str, Any]:
     return path, parse_yaml(f"value: {value}", "--set").tree["value"]
 
 
-def _edited(tree: dict[str, Any], edits: dict[str, Any]) -> str:
-    tree = json.loads(json.dumps(tree))
+def _edited(document: Document, edits: dict[str, Any]) -> str:
+    tree = json.loads(json.dumps(document.tree))
     for path, value in edits.items():
         put(tree, path, value)
-    return "# written by sweeps/run.py with --set\n" + yaml.safe_dump(tree, sort_keys=False)
+    question = document.text.splitlines()[0] if document.text.startswith("#") else "# a sweep"
+    return f"{question}\n# edited with --set\n" + yaml.safe_dump(tree, sort_keys=False)
 
 
 def _checked(build: Any) -> Any:
