@@ -24,7 +24,7 @@ class Member:
 
     def __init__(self, trial: Trial, weights: Weights | None, metric: str = "val/balanced_accuracy") -> None:
         self.trial, self.metric = trial, metric
-        self.windows = cache.load(trial.finetune.target)
+        self.windows = cache.load(trial.finetune.target, trial.finetune.align)
         self.parts = split(self.windows, trial.finetune.split, trial.seed)
         self.labelled = label_subset(self.windows, self.parts.train, trial.finetune.labels, trial.seed)
         with seeded(trial.seed):

@@ -9,9 +9,10 @@ import torch
 
 from citrus_ray.context import SignalContext
 from citrus_ray.data import cache
+from citrus_ray.data.align import Native
 from citrus_ray.data.source import Source
 from citrus_ray.data.splits import label_subset, split
-from citrus_ray.spec import Problem, SpecError
+from citrus_ray.spec import Problem, SpecError, digest_of
 from citrus_ray.sweep import Cell, Sweep
 from citrus_ray.tasks.supervised import Classifier
 from citrus_ray.trial import Trial
@@ -34,10 +35,12 @@ def check_data(sweep: Sweep) -> None:
 def _data_problems(trial: Trial, known: dict[str, SignalContext]) -> list[Problem]:
     found, contexts = [], {}
     for path, source in trial.sources().items():
+        align = trial.finetune.align if path == "finetune.target" else Native()
         try:
-            digest = source.digest()
+            digest = digest_of([source.digest(), align.identity()])
             if digest not in known:
-                known[digest] = cache.load(source).context
+                source.check()
+                known[digest] = cache.load(source, align).context
             contexts[path] = known[digest]
         except SpecError as err:
             found += [_under(f"trial.{path}", problem) for problem in err.problems]
@@ -45,7 +48,7 @@ def _data_problems(trial: Trial, known: dict[str, SignalContext]) -> list[Proble
         return found
     found = [_under("trial", problem) for problem in trial.problems(contexts)]
     try:
-        windows = cache.load(trial.finetune.target)
+        windows = cache.load(trial.finetune.target, trial.finetune.align)
         parts = split(windows, trial.finetune.split, trial.seed)
         label_subset(windows, parts.train, trial.finetune.labels, trial.seed)
     except SpecError as err:
@@ -165,7 +168,7 @@ def _pretrain_seconds(trial: Trial) -> float:
 
 
 def _finetune_seconds(trial: Trial) -> float:
-    spec, windows = trial.finetune, cache.load(trial.finetune.target)
+    spec, windows = trial.finetune, cache.load(trial.finetune.target, trial.finetune.align)
     ctx = windows.context
     classifier = Classifier(trial.model.build(ctx), ctx.n_classes)
     n_labels = len(label_subset(windows, split(windows, spec.split, trial.seed).train, spec.labels, trial.seed))

@@ -13,10 +13,11 @@ from torch import nn
 
 from citrus_ray import checkpoint, records
 from citrus_ray.data import cache
+from citrus_ray.data.splits import split
 from citrus_ray.data.windows import Index, Windows
 from citrus_ray.models import AnyEncoder
 from citrus_ray.train import seeded, shuffled, train
-from citrus_ray.trial import Pretrain, Trial
+from citrus_ray.trial import HoldOut, Pretrain, Trial
 
 Report = Callable[[dict[str, float]], None]
 
@@ -42,7 +43,7 @@ class Pretrained:
 def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Report = lambda metrics: None) -> Pretrained:
     """Train `model` on `spec.task`; `report` gets the metrics of every epoch."""
     windows = cache.load(spec.source)
-    train_index, val_index = held_out(windows, spec.val, spec.seed)
+    train_index, val_index = held_out(windows, spec)
     assert spec.task is not None, "a run from scratch has nothing to pre-train"
     with seeded(spec.seed):
         encoder = model.build(windows.context)
@@ -75,12 +76,24 @@ def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Repor
     return Pretrained(encoder.state_dict(), history)
 
 
-def held_out(windows: Windows, share: float, seed: int) -> tuple[Index, Index]:
-    """Train and validation windows with disjoint groups; a single group validates on itself."""
-    groups = np.unique(windows.group)
-    n_val = min(max(1, round(share * len(groups))), len(groups) - 1)
-    val = np.isin(windows.group, np.random.default_rng([5, seed]).choice(groups, n_val, replace=False))
-    return (np.flatnonzero(~val), np.flatnonzero(val)) if n_val else (np.flatnonzero(~val),) * 2
+def held_out(windows: Windows, spec: Pretrain) -> tuple[Index, Index]:
+    """Train and validation windows with disjoint groups, none a test group; a single group validates on itself."""
+    allowed = ~np.isin(windows.group, _test_groups(windows, spec.hold_out))
+    groups = np.unique(windows.group[allowed])
+    n_val = min(max(1, round(spec.val * len(groups))), len(groups) - 1)
+    val = np.isin(windows.group, np.random.default_rng([5, spec.seed]).choice(groups, n_val, replace=False))
+    train = np.flatnonzero(allowed & ~val)
+    return train, np.flatnonzero(val) if n_val else train
+
+
+def _test_groups(windows: Windows, hold_out: HoldOut | None) -> list[int]:
+    """The test groups of the target as this source numbers them: matched by name."""
+    if hold_out is None:
+        return []
+    target = cache.load(hold_out.target)
+    test = split(target, hold_out.split, seed=0).test  # the test part hangs on split.seed alone
+    names = {target.groups[g] for g in np.unique(target.group[test])}
+    return [g for g, name in enumerate(windows.groups) if name in names]
 
 
 @torch.no_grad()
@@ -114,11 +127,11 @@ def ensure_encoder(trial: Trial, store: Path | None = None) -> checkpoint.Weight
 
 def lineage(trial: Trial, done: Pretrained, seconds: float, workers: int) -> dict[str, Any]:
     """What the stored encoder is and where it came from."""
-    assert trial.pretrain is not None
+    assert trial.pretraining is not None
     return {
-        "pretrain": trial.pretrain.tree(),
+        "pretrain": trial.pretraining.tree(),
         "model": trial.model.tree(),
-        "data_digest": trial.pretrain.source.digest(),
+        "data_digest": trial.pretraining.source.digest(),
         "history": done.history,
         "seconds": round(seconds, 3),
         "workers": workers,

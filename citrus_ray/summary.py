@@ -99,6 +99,8 @@ def _caveats(cell: Cell) -> list[str]:
     members = [trial for _, trial in cell.members({}, "final")]
     sources = {source.digest(): source for trial in members for source in trial.sources().values()}
     said = [caveat for source in sources.values() for caveat in cache.load(source).caveats]
+    if cell.trial.pretraining is not None and cell.trial.pretraining.hold_out is not None:
+        said.append("pre-trained on recordings of the target itself, its test groups left out")
     if cell.trial.pretraining is not None and not cell.sweep.final.pretrain:
         said.append("fresh seeds reach the fine-tune only: one pre-trained encoder serves all of them")
     return list(dict.fromkeys(said))

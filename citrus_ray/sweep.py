@@ -217,6 +217,7 @@ class _Cells:
 
     def build(self) -> tuple[Cell, ...]:
         self._check_fresh_seeds()
+        self._check_folds()
         cells = [cell for axes in _products(self.sweep.compare) if (cell := self._cell(axes))]
         numbered = tuple(Cell(i, c.axes, c.trial, c.search, c.repeat, c.sweep) for i, c in enumerate(cells))
         if cells:
@@ -263,6 +264,13 @@ class _Cells:
                 if path not in self.reached:
                     message = "no compared arm has this path; see the README for the trial's keys"
                     self.problems[path, message] = Problem(f"{section}.{path}", message)
+
+    def _check_folds(self) -> None:
+        """Averaging the search over folds would validate on what another fold tests."""
+        path = "finetune.split.fold"
+        if path in self.sweep.repeat:
+            message = "a fold's validation data is another fold's test data; put it under `compare`, a study per fold"
+            self.problems[path, message] = Problem(f"repeat.{path}", message)
 
     def _check_fresh_seeds(self) -> None:
         seeds = [s for s in self.sweep.repeat.get("seed", ()) if isinstance(s, int) and s >= FRESH_SEED]

@@ -1,11 +1,13 @@
 """A trial is a value: it says completely where signals come from and how a model is pre-trained and fine-tuned."""
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from citrus_ray.context import SignalContext
 from citrus_ray.data import AnySource
+from citrus_ray.data.align import AnyAlign, Native
 from citrus_ray.data.source import Source
 from citrus_ray.data.splits import Labels, Split
 from citrus_ray.models import AnyEncoder
@@ -17,8 +19,18 @@ from citrus_ray.train import Optim
 Count = Annotated[int, Field(ge=1)]
 
 
+class HoldOut(Spec):
+    """The target whose test groups pre-training must not see."""
+
+    target: AnySource
+    split: Split
+
+
 class Pretrain(Spec):
-    """Learning without labels. `task: null` means from scratch: nothing else here is then used."""
+    """Learning without labels. `task: null` means from scratch: nothing else here is then used.
+
+    `hold_out` is filled in by the trial where source and target are the same recordings.
+    """
 
     source: AnySource
     task: AnyTask | None
@@ -26,6 +38,7 @@ class Pretrain(Spec):
     epochs: Count = 20
     seed: Annotated[int, Field(ge=0)] = 0
     val: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of groups whose loss is watched, never trained on
+    hold_out: HoldOut | None = None
     workers: Annotated[Count, Aside()] = 1
     threads_per_worker: Annotated[Count, Aside()] = 1
     gpu: Annotated[bool, Aside()] = False
@@ -35,6 +48,7 @@ class Finetune(Spec):
     """Learning from the labels of one target. Equal steps for every arm and every number of labels."""
 
     target: AnySource
+    align: AnyAlign = Native()
     labels: Labels = Labels(fraction=1.0)
     split: Split = Split()
     optim: Optim = Optim(batch_size=32)
@@ -59,10 +73,15 @@ class Trial(Spec):
     finetune: Finetune
     seed: Annotated[int, Field(ge=0)] = 0
 
-    @property
+    @cached_property
     def pretraining(self) -> Pretrain | None:
-        """The pre-training that takes place, None from scratch."""
-        return self.pretrain if self.pretrain is not None and self.pretrain.task is not None else None
+        """The pre-training that takes place, None from scratch. It never sees the target's test groups."""
+        spec, target = self.pretrain, self.finetune.target
+        if spec is None or spec.task is None:
+            return None
+        if spec.hold_out is not None or spec.source.recordings() != target.recordings():
+            return spec
+        return spec.model_copy(update={"hold_out": HoldOut(target=target, split=self.finetune.split)})
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"pretrain": self.pretraining and self.pretraining.identity()}
@@ -87,6 +106,10 @@ class Trial(Spec):
             complaint = self.model.check(ctx)
             if complaint:
                 found.append(Problem("model", f"{complaint} (signals of {path})"))
+        wanted, source = self.finetune.align.expects(), contexts.get("pretrain.source")
+        if wanted and source and abs(wanted / source.sfreq - 1) > 1e-3:
+            rule = f"sfreq={wanted:g}: must be the rate of pretrain.source, which is {source.sfreq:g} Hz"
+            found.append(Problem("finetune.align.sfreq", f"{rule}, or the arms compare rates and not pre-training"))
         if self.pretraining is not None and self.pretraining.workers > self.pretraining.optim.batch_size:
             found.append(Problem("pretrain.workers", "must not exceed pretrain.optim.batch_size: each needs a window"))
         return found

@@ -4,13 +4,18 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from citrus_ray.data.align import Align, Native
 from citrus_ray.data.source import Source
 from citrus_ray.data.windows import Windows
+from citrus_ray.spec import digest_of
+
+AS_THEY_ARE = Native()
 
 
 def cache_root() -> Path:
@@ -19,12 +24,18 @@ def cache_root() -> Path:
     return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "citrus_ray"
 
 
-def load(source: Source) -> Windows:
-    """The source's windows, memory-mapped; prepared first where no one has yet."""
+def load(source: Source, align: Align = AS_THEY_ARE) -> Windows:
+    """The source's windows, aligned and memory-mapped; prepared first where no one has yet."""
     digest = source.digest()
+    if align != AS_THEY_ARE:
+        return _prepared(digest_of([digest, align.identity()]), lambda: align.apply(load(source)))
+    return _prepared(digest, source.prepare)
+
+
+def _prepared(digest: str, prepare: Callable[[], Windows]) -> Windows:
     folder = cache_root() / "windows" / digest
     if not (folder / "meta.json").exists():
-        _store(source.prepare(), digest, folder)
+        _store(prepare(), digest, folder)
     return _open(folder)
 
 

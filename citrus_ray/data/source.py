@@ -1,6 +1,8 @@
 """What every source is: a spec that can be prepared into `Windows`, and how windows are normalised."""
 
+import os
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +26,11 @@ class Source(Spec):
     def content(self) -> str:
         """A digest of the bytes outside the spec that the windows depend on; empty where there are none."""
         return ""
+
+    def recordings(self) -> str:
+        """Equal for sources that read the same recordings, however they cut them: their folder, else the digest."""
+        root = getattr(self, "root", None)
+        return str(Path(os.path.expandvars(root)).expanduser().resolve()) if root else self.digest()
 
     def identity(self) -> dict[str, Any]:
         content = self.content()

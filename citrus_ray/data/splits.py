@@ -18,12 +18,20 @@ class Split(Spec):
 
     val: Share = 0.25
     test: Share = 0.25
+    folds: Annotated[int, Field(ge=2)] | None = None  # group k-fold: `test` is then fold `fold` of `folds`
+    fold: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _leaves_a_train_part(self) -> "Split":
         if self.val + self.test >= 1:
             raise ValueError(f"val + test = {self.val + self.test:g}: must leave groups to train on; keep it below 1")
+        return self
+
+    @model_validator(mode="after")
+    def _fold_of_folds(self) -> "Split":
+        if (self.folds is None) != (self.fold is None) or (self.fold or 0) >= (self.folds or 1):
+            raise ValueError(f"fold={self.fold} of folds={self.folds}: give both or none, and 0 <= fold < folds")
         return self
 
 
@@ -60,16 +68,34 @@ def split(windows: Windows, spec: Split, seed: int) -> Parts:
     """Test groups from `spec.seed`, then validation groups from `seed` among the rest."""
     groups = np.unique(windows.group)
     n_test, n_val = (max(1, round(share * len(groups))) for share in (spec.test, spec.val))
+    if spec.folds is not None:
+        n_test = -(-len(groups) // spec.folds)
     if len(groups) - n_test - n_val < 1:
         raise refuse(
             f"{len(groups)} groups cannot be split into train, val ({spec.val:g}) and test ({spec.test:g}) "
             "without cutting one; give more recordings, or lower the shares"
         )
-    test = _draw(windows, groups, n_test, np.random.default_rng([1, spec.seed]), "test")
+    rng = np.random.default_rng([1, spec.seed])
+    test = _draw(windows, groups, n_test, rng, "test") if spec.folds is None else _fold(windows, groups, spec, rng)
     rest = np.setdiff1d(groups, test)
     val = _draw(windows, rest, n_val, np.random.default_rng([2, spec.seed, seed]), "val")
     where = [np.flatnonzero(np.isin(windows.group, part)) for part in (np.setdiff1d(rest, val), val, test)]
     return Parts(*where)
+
+
+def _fold(windows: Windows, groups: Index, spec: Split, rng: np.random.Generator) -> Index:
+    """One of `folds` parts of the groups, drawn until every part holds every class."""
+    assert spec.folds is not None
+    assert spec.fold is not None
+    n_classes = len(np.unique(windows.labels))
+    for _ in range(DRAWS):
+        parts = np.array_split(rng.permutation(groups), spec.folds)
+        if all(len(np.unique(windows.labels[np.isin(windows.group, part)])) == n_classes for part in parts):
+            return np.sort(parts[spec.fold])
+    raise refuse(
+        f"folds={spec.folds}: no cut of {len(groups)} groups into that many parts puts every class into each; "
+        "use fewer folds, or merge rare classes"
+    )
 
 
 def _draw(windows: Windows, groups: Index, n: int, rng: np.random.Generator, part: str) -> Index:

@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from citrus_ray.data.splits import Labels, Parts, Split, label_subset, split
+from citrus_ray.data.synthetic import Synthetic
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import SpecError
 from tests.small import windows_of
@@ -246,3 +247,19 @@ def test_labels_that_are_not_there_are_refused_with_what_is(labels, says):
 def test_labels_are_counted_in_exactly_one_way(given_):
     with pytest.raises(ValueError, match="exactly one of per_class, count, fraction"):
         Labels(**given_)
+
+
+def test_folds_are_disjoint_cover_all_groups_and_hold_every_class() -> None:
+    windows = Synthetic(n_subjects=10, windows_per_subject=8).prepare()
+    tests = [split(windows, Split(folds=5, fold=i), seed=0).test for i in range(5)]
+    assert np.array_equal(np.sort(np.concatenate(tests)), np.arange(len(windows)))
+    for test in tests:
+        assert len(np.unique(windows.labels[test])) == 4
+    groups = [set(windows.group[test].tolist()) for test in tests]
+    assert all(groups[i].isdisjoint(groups[j]) for i in range(5) for j in range(i))
+
+
+@pytest.mark.parametrize("given", [{"folds": 5}, {"fold": 1}, {"folds": 3, "fold": 3}])
+def test_half_a_fold_is_refused(given: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="give both or none"):
+        Split(**given)

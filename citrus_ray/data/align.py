@@ -1,0 +1,174 @@
+"""Bringing a target's windows to the length and rate that an encoder was pre-trained on. Every arm gets the same.
+
+Windows come in as (n, C, T). Kinds that keep more than one pre-training length cut it into S segments, which leave
+as more channels, (n, C*S, T'): encoders read channels independently and heads pool over channels and tokens alike, so
+the features of all segments are pooled.
+"""
+
+import math
+from abc import abstractmethod
+from dataclasses import replace
+from fractions import Fraction
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from citrus_ray.context import SignalContext
+from citrus_ray.data.windows import Signal, Windows
+from citrus_ray.spec import Spec, refuse
+
+Times = Annotated[int, Field(ge=2)]
+CHUNK = 512  # windows resampled at a time, so that memory does not grow with the set
+
+
+class Align(Spec):
+    """`channels`: keep all (each a signal of its own), average them into one, the first only, or the named ones."""
+
+    channels: Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)] = "keep"
+
+    @abstractmethod
+    def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
+        """(n, C, T) at sfreq -> (n, C*S, T'), the new rate."""
+
+    def problem(self, ctx: SignalContext) -> str | None:
+        """Why this cannot be done to such windows, or None."""
+        return None
+
+    def expects(self) -> float | None:
+        """The rate of pre-training windows that this aligns to; None where it does not look at rates."""
+        return None
+
+    def apply(self, windows: Windows) -> Windows:
+        """Aligned windows; labels and groups stay."""
+        complaint = self.problem(windows.context)
+        if complaint:
+            raise refuse(complaint, "align")
+        names, modalities, x = self._pick(windows)
+        parts = [self.times(x[i : i + CHUNK], windows.sfreq) for i in range(0, len(x), CHUNK)]
+        aligned = np.ascontiguousarray(np.concatenate([part for part, _ in parts]), dtype=np.float32)
+        n_segments = aligned.shape[1] // len(names)
+        return replace(
+            windows,
+            x=aligned,
+            sfreq=parts[0][1],
+            ch_names=tuple(_segment_name(name, s, n_segments) for name in names for s in range(n_segments)),
+            modalities=tuple(m for m in modalities for _ in range(n_segments)),
+        )
+
+    def _pick(self, windows: Windows) -> tuple[tuple[str, ...], tuple[str, ...], Signal]:
+        if self.channels == "keep":
+            return windows.ch_names, windows.modalities, windows.x
+        if self.channels == "average":
+            return ("average",), (windows.modalities[0],), windows.x.mean(axis=1, keepdims=True)
+        wanted = windows.ch_names[:1] if self.channels == "first" else self.channels
+        missing = [name for name in wanted if name not in windows.ch_names]
+        if missing:
+            raise refuse(
+                f"channels={missing}: not in this set, which has {', '.join(windows.ch_names)}", "align.channels"
+            )
+        index = [windows.ch_names.index(name) for name in wanted]
+        return tuple(wanted), tuple(windows.modalities[i] for i in index), windows.x[:, index]
+
+
+class Native(Align):
+    """As they are: encoders take any length."""
+
+    kind: Literal["native"] = "native"
+
+    def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
+        return x, sfreq
+
+
+class Truncate(Align):
+    """The first samples, at whatever rate: what the code of TF-C and SimMTM does, on the first channel."""
+
+    kind: Literal["truncate"] = "truncate"
+    n_times: Times
+    channels: Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)] = "first"
+
+    def problem(self, ctx: SignalContext) -> str | None:
+        if ctx.n_times < self.n_times:
+            return f"n_times={self.n_times}: truncate needs at least as many, but windows have {ctx.n_times}; use pad"
+        return None
+
+    def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
+        return x[..., : self.n_times], sfreq
+
+
+class Pad(Align):
+    """Zeros on both sides, at whatever rate."""
+
+    kind: Literal["pad"] = "pad"
+    n_times: Times
+
+    def problem(self, ctx: SignalContext) -> str | None:
+        if ctx.n_times > self.n_times:
+            return f"n_times={self.n_times}: pad needs at most as many, but windows have {ctx.n_times}; use truncate"
+        return None
+
+    def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
+        return pad_to(x, self.n_times), sfreq
+
+
+class Interpolate(Align):
+    """Linear interpolation of the whole window to a number of samples, no filter: what the code of bioFAME does."""
+
+    kind: Literal["interpolate"] = "interpolate"
+    n_times: Times
+
+    def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
+        n = x.shape[-1]
+        # sample centres, as torch's interpolate(mode="linear", align_corners=False) places them
+        at = np.clip((np.arange(self.n_times) + 0.5) * n / self.n_times - 0.5, 0, n - 1)
+        left = np.floor(at).astype(int)
+        right = np.minimum(left + 1, n - 1)
+        share = (at - left).astype(np.float32)
+        return x[..., left] * (1 - share) + x[..., right] * share, sfreq * self.n_times / n
+
+
+class Resample(Align):
+    """Anti-aliased to the pre-training rate; the whole window is kept, in pre-training-length segments.
+
+    A window that is shorter than `n_times` at the new rate is padded with zeros; segments of a longer one overlap just
+    enough for the last to end with the window.
+    """
+
+    kind: Literal["resample"] = "resample"
+    sfreq: Annotated[float, Field(gt=0)]
+    n_times: Times
+
+    def expects(self) -> float | None:
+        return self.sfreq
+
+    def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
+        from scipy.signal import resample_poly
+
+        ratio = Fraction(self.sfreq / sfreq).limit_denominator(1000)
+        if ratio != 1:
+            # beyond the ends lies the line through them: zeros would ring where a window has an offset
+            x = resample_poly(x, ratio.numerator, ratio.denominator, axis=-1, padtype="line").astype(np.float32)
+        return segments(x, self.n_times), self.sfreq
+
+
+AnyAlign = Annotated[Native | Truncate | Pad | Interpolate | Resample, Field(discriminator="kind")]
+
+
+def pad_to(x: Signal, n_times: int) -> Signal:
+    """Zeros on both sides of the last axis."""
+    short = n_times - x.shape[-1]
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(short // 2, short - short // 2)])
+
+
+def segments(x: Signal, n_times: int) -> Signal:
+    """(n, C, T) -> (n, C*S, n_times), the fewest segments that cover every sample."""
+    n, n_chans, length = x.shape
+    if length <= n_times:
+        return pad_to(x, n_times)
+    n_segments = math.ceil(length / n_times)
+    starts = np.linspace(0, length - n_times, n_segments).round().astype(int)
+    return np.stack([x[..., s : s + n_times] for s in starts], axis=2).reshape(n, n_chans * n_segments, n_times)
+
+
+def _segment_name(name: str, segment: int, n_segments: int) -> str:
+    return name if n_segments == 1 else f"{name}#{segment}"

@@ -1,0 +1,100 @@
+"""Multinomial logistic regression on features: the linear probe, and what dumb baselines decide with.
+
+Scores come from the caller's validation data; test data is never seen here. No random number is drawn.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from citrus_ray.metrics import score
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+# Weights of the squared norm beside the mean loss: scikit-learn's C is 1 / (n * penalty). Strongest first, so that
+# every fit starts from its smoother neighbour.
+PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
+MAX_STEPS = 300  # of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
+CONSTANT = 1e-6  # a feature that varies by less of its size is rounding
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """To zero mean and unit variance, as they are in training data. A constant feature becomes 0."""
+
+    mean: Floats  # (F,)
+    scale: Floats  # (F,)
+
+    @classmethod
+    def of(cls, features: npt.NDArray[np.floating]) -> "Scaler":
+        wide = features.astype(np.float64)
+        mean, std = wide.mean(axis=0), wide.std(axis=0)
+        return cls(mean, np.where(std > CONSTANT * np.maximum(np.abs(mean), 1), std, np.inf))
+
+    def __call__(self, features: npt.NDArray[np.floating]) -> Floats:
+        return np.asarray((features - self.mean) / self.scale)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted regression: features (n, F) -> logits (n, K)."""
+
+    scaler: Scaler
+    weights: Floats  # (F, K)
+    bias: Floats  # (K,)
+    penalty: float
+
+    def __call__(self, features: npt.NDArray[np.floating]) -> Floats:
+        return np.asarray(self.scaler(features) @ self.weights + self.bias)
+
+
+def fit(
+    train: tuple[npt.NDArray[np.floating], Labels],
+    val: tuple[npt.NDArray[np.floating], Labels],
+    n_classes: int,
+    metric: str = "val/balanced_accuracy",
+) -> Probe:
+    """The regression of the penalty that does best on `val`; of equally good ones, the strongest."""
+    path = regularisation_path(*train, n_classes)
+    values = [score(val[1], probe(val[0]), "val")[metric] for probe in path]
+    return path[int(np.argmax(values))]
+
+
+def regularisation_path(features: npt.NDArray[np.floating], y: Labels, n_classes: int) -> list[Probe]:
+    """A probe for each of `PENALTIES`."""
+    scaler = Scaler.of(features)
+    x, probes = scaler(features), list[Probe]()
+    start = np.zeros((x.shape[1] + 1, n_classes))
+    for penalty in PENALTIES:
+        start = solve(x, y, penalty, start)
+        probes.append(Probe(scaler, start[:-1], start[-1], penalty))
+    return probes
+
+
+def solve(x: Floats, y: Labels, penalty: float, start: Floats) -> Floats:
+    """(F + 1, K): the weights, and the bias in the last row, that are best for mean loss + penalty / 2 * norm²."""
+    from scipy.optimize import minimize
+
+    target = np.eye(start.shape[1])[y]
+
+    def loss(flat: Vector) -> tuple[float, Vector]:
+        value, slope = _loss(flat.reshape(start.shape), x, target, penalty)
+        return value, slope.ravel()
+
+    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": MAX_STEPS, "ftol": 1e-10})
+    return np.asarray(found.x).reshape(start.shape)
+
+
+def _loss(w: Floats, x: Floats, target: Floats, penalty: float) -> tuple[float, Floats]:
+    """Penalised mean cross-entropy and its gradient. The bias is not penalised."""
+    logits = x @ w[:-1] + w[-1]  # (n, F) -> (n, K)
+    logits -= logits.max(axis=1, keepdims=True)
+    mass = np.exp(logits)
+    total = mass.sum(axis=1, keepdims=True)
+    entropy = float((np.log(total[:, 0]) - (logits * target).sum(axis=1)).mean())
+    error = (mass / total - target) / len(x)
+    slope = np.concatenate([x.T @ error + penalty * w[:-1], error.sum(axis=0, keepdims=True)])
+    return entropy + penalty / 2 * float((w[:-1] ** 2).sum()), slope

@@ -1,0 +1,72 @@
+"""Pre-training runs: held-out groups, single computation, test groups never seen."""
+
+import numpy as np
+import pytest
+
+from citrus_ray import pretrain
+from citrus_ray.data import cache
+from citrus_ray.data.splits import Split, split
+from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.models.conv import Conv
+from citrus_ray.tasks.masked import Masked
+from citrus_ray.train import Optim
+from citrus_ray.trial import Finetune, Pretrain, Trial
+
+TARGET = Synthetic(seed=5, n_subjects=8, windows_per_subject=8)
+OTHER = Synthetic(seed=6, n_subjects=8, windows_per_subject=8)
+
+
+def trial(source: Synthetic) -> Trial:
+    spec = Pretrain(source=source, task=Masked(), epochs=1)
+    return Trial(model=Conv(dim=8), pretrain=spec, finetune=Finetune(target=TARGET))
+
+
+def test_pretraining_on_the_target_never_sees_its_test_groups() -> None:
+    spec = trial(TARGET).pretraining
+    assert spec is not None
+    windows = cache.load(TARGET)
+    test = split(windows, Split(), seed=3).test
+    train, val = pretrain.held_out(windows, spec)
+    seen = set(windows.group[np.concatenate([train, val])].tolist())
+    assert seen.isdisjoint(windows.group[test].tolist())
+    assert len(seen) == 6
+
+
+def test_pretraining_on_other_recordings_holds_nothing_out() -> None:
+    spec = trial(OTHER).pretraining
+    assert spec is not None
+    assert spec.hold_out is None
+    train, val = pretrain.held_out(cache.load(OTHER), spec)
+    assert len(train) + len(val) == 64
+
+
+def test_what_is_held_out_is_part_of_the_encoders_name() -> None:
+    one = trial(TARGET)
+    two = one.at({"finetune.split.seed": 1})
+    assert one.encoder_digest() != two.encoder_digest()
+    elsewhere = trial(OTHER)
+    assert elsewhere.encoder_digest() == elsewhere.at({"finetune.split.seed": 1}).encoder_digest()
+
+
+def test_validation_groups_are_not_trained_on() -> None:
+    spec = trial(OTHER).pretraining
+    assert spec is not None
+    windows = cache.load(OTHER)
+    train, val = pretrain.held_out(windows, spec)
+    assert set(windows.group[train].tolist()).isdisjoint(windows.group[val].tolist())
+
+
+def test_an_encoder_is_computed_once(tmp_path, monkeypatch) -> None:
+    first = pretrain.ensure_encoder(trial(OTHER), tmp_path)
+    monkeypatch.setattr(pretrain, "run", lambda *_: pytest.fail("computed twice"))
+    again = pretrain.ensure_encoder(trial(OTHER), tmp_path)
+    assert first is not None
+    assert again is not None
+    assert all(bool((first[name] == again[name]).all()) for name in first)
+
+
+def test_a_long_enough_run_lowers_the_loss_of_unseen_people() -> None:
+    clear = Synthetic(seed=6, n_subjects=8, windows_per_subject=16, rhythm_gain=3.0)
+    spec = Pretrain(source=clear, task=Masked(), epochs=15, optim=Optim(lr=5e-3, batch_size=16))
+    history = pretrain.run(spec, Conv(dim=16)).history
+    assert history[-1]["val/loss"] < 0.9 * history[0]["val/loss"]

@@ -1,0 +1,93 @@
+"""The linear probe against scikit-learn's logistic regression, and what it may look at."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from citrus_ray.metrics import balanced_accuracy
+from citrus_ray.probe import PENALTIES, Scaler, fit, regularisation_path
+
+
+def sample(seed: int, n: int = 120, n_features: int = 5, n_classes: int = 3, pull: float = 1.0):
+    """Features whose mean depends on the class, each on a scale of its own."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % n_classes)
+    centres = rng.normal(size=(n_classes, n_features)) * pull
+    return (centres[y] + rng.normal(size=(n, n_features))) * 10.0 ** (np.arange(n_features) % 5) + 3, y
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10_000), st.integers(2, 4))
+def test_every_penalty_gives_what_scikit_learn_gives(seed, n_classes):
+    x, y = sample(seed, n_classes=n_classes)
+    scaled = StandardScaler().fit_transform(x)
+    for probe, penalty in zip(regularisation_path(x, y, n_classes), PENALTIES, strict=True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # of two classes scikit-learn fits one set of weights, whose norm is twice that of ours
+            c = (2 if n_classes == 2 else 1) / (len(y) * penalty)
+            reference = LogisticRegression(C=c, max_iter=2000, tol=1e-6).fit(scaled, y)
+        share = np.exp(probe(x)) / np.exp(probe(x)).sum(axis=1, keepdims=True)
+        assert share == pytest.approx(reference.predict_proba(scaled), abs=1e-3)
+
+
+def test_features_are_scaled_by_training_statistics_and_a_constant_one_is_dropped():
+    rng = np.random.default_rng(0)
+    x = rng.normal(5, 3, (50, 2))
+    x = np.column_stack([x, np.full(50, 7.0), 1 + 1e-9 * rng.normal(size=50)])
+    scaler = Scaler.of(x)
+    assert scaler(x)[:, :2] == pytest.approx(StandardScaler().fit_transform(x[:, :2]))
+    assert (scaler(x + 1)[:, 2:] == 0).all()
+
+
+def test_validation_data_choose_the_penalty():
+    """Labels that are half noise, more features than windows: the weakest penalty learns the noise."""
+    rng = np.random.default_rng(3)
+    x, y = sample(3, n=400, n_features=40, n_classes=2, pull=0.25)
+    y = np.where(rng.random(400) < 0.25, 1 - y, y)
+    train, val, rest = (x[:60], y[:60]), (x[60:200], y[60:200]), (x[200:], y[200:])
+    path = regularisation_path(*train, 2)
+    values = [balanced_accuracy(val[1], probe(val[0]).argmax(axis=1)) for probe in path]
+    chosen = fit(train, val, 2)
+    assert chosen.penalty == PENALTIES[int(np.argmax(values))]
+    assert chosen.penalty > PENALTIES[-1]
+    assert balanced_accuracy(rest[1], chosen(rest[0]).argmax(axis=1)) > 0.55
+
+
+def test_of_equally_good_penalties_the_strongest_is_taken():
+    x = np.array([[-1.0], [1.0]] * 10)
+    y = np.array([0, 1] * 10)
+    assert fit((x, y), (x, y), 2).penalty == PENALTIES[0]
+
+
+def test_validation_data_do_not_train():
+    x, y = sample(1)
+    one, other = fit((x[:60], y[:60]), (x[60:], y[60:]), 3), fit((x[:60], y[:60]), (x[60:90], y[60:90]), 3)
+    assert np.array_equal(one.scaler.mean, other.scaler.mean)
+    path = regularisation_path(x[:60], y[:60], 3)
+    assert any(np.array_equal(one.weights, probe.weights) for probe in path)
+
+
+def test_the_same_data_give_the_same_bits():
+    x, y = sample(2)
+    one, other = (regularisation_path(x, y, 3)[-1] for _ in range(2))
+    assert np.array_equal(one.weights, other.weights)
+
+
+def test_no_feature_and_an_unseen_class_still_give_logits():
+    y = np.array([0, 0, 0, 1])
+    probe = fit((np.zeros((4, 0)), y), (np.zeros((2, 0)), np.array([0, 1])), 3)
+    share = np.exp(probe(np.zeros((1, 0)))[0])
+    assert share / share.sum() == pytest.approx([0.75, 0.25, 0], abs=1e-2)
+
+
+def test_one_window_per_class_is_separated_without_end_of_time():
+    x, y = sample(4, n=3, n_features=200)
+    probe = regularisation_path(x, y, 3)[-1]
+    assert probe(x).argmax(axis=1).tolist() == y.tolist()
+    assert np.isfinite(probe.weights).all()
