@@ -1,9 +1,10 @@
 """One fine-tune as a thing that can be advanced round by round, so that many can run in step."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from citrus_ray.checkpoint import CheckpointError, Weights
@@ -60,7 +61,7 @@ class Member:
         batches = shuffled(len(y), spec.optim.batch_size, np.random.default_rng([6, self.trial.seed]))
         losses = train(self.classifier, loss_of, batches, spec.optim, spec.steps, spec.rounds, self.trial.seed)
         for number, loss in enumerate(losses, start=1):
-            metrics = {"round": float(number), "train/loss": loss} | self._score(self.parts.val, "val")
+            metrics = {"round": float(number), "train/loss": loss} | self.score_val()
             if not self.best or metrics[self.metric] > self.best[self.metric]:
                 self.best = metrics
                 self._best_state = copy.deepcopy(self.classifier.state_dict())
@@ -69,14 +70,23 @@ class Member:
     def score_test(self) -> dict[str, float]:
         """The kept round's score on test data. Called once per reported number, after selection is over."""
         self.classifier.load_state_dict(self._best_state)
-        return self._score(self.parts.test, "test")
+        return score_on_test(self, self.predict)
+
+    def score_val(self) -> dict[str, float]:
+        return score(self.windows.labels[self.parts.val], self.predict(self.parts.val), "val")
 
     @torch.no_grad()
-    def _score(self, index: Index, name: str) -> dict[str, float]:
+    def predict(self, index: Index) -> npt.NDArray[np.floating]:
+        """Logits (n, K) of the windows at `index`."""
         self.classifier.eval()
         parts = [index[i : i + EVAL_BATCH] for i in range(0, len(index), EVAL_BATCH)]
-        logits = torch.cat([self.classifier(torch.from_numpy(self.windows.x[part])) for part in parts])
-        return score(self.windows.labels[index], logits.numpy(), name)
+        return torch.cat([self.classifier(torch.from_numpy(self.windows.x[part])) for part in parts]).numpy()
+
+
+def score_on_test(member: Member, predict: Callable[[Index], npt.NDArray[np.floating]]) -> dict[str, float]:
+    """The one function that reads test labels, for networks and baselines alike. `predict` is decided by now."""
+    test = member.parts.test
+    return score(member.windows.labels[test], predict(test), "test")
 
 
 def load_all(encoder: Encoder, weights: Weights) -> None:

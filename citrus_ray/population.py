@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from citrus_ray.baselines import baselines
 from citrus_ray.checkpoint import Weights
 from citrus_ray.finetune import Member
 from citrus_ray.records import Status
@@ -26,6 +27,7 @@ class Slot:
     seconds: float = 0.0
     history: list[Metrics] = field(default_factory=list)
     metrics: Metrics = field(default_factory=dict)
+    baselines: dict[str, Metrics] = field(default_factory=dict)
 
 
 class Population:
@@ -50,12 +52,13 @@ class Population:
                     seen.append(slot.member.best)
         return mean_metrics(seen) if seen else None
 
-    def score_test(self) -> None:
+    def score_test(self, with_baselines: bool = False) -> None:
         """The one place where test data is scored: winners on fresh seeds, after their cell's search is over."""
         for slot in self.slots:
             with _guarded(slot):
                 if slot.member is not None and slot.status == "ok":
                     slot.metrics = slot.metrics | slot.member.score_test()
+                    slot.baselines = baselines(slot.trial, self.metric) if with_baselines else {}
 
     @property
     def status(self) -> Status:

@@ -35,6 +35,7 @@ class Record:
     seed: int
     data_digest: str
     encoder: str | None  # digest of the pre-trained encoder
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)  # of finals: name -> metrics
     reason: str | None = None  # why it failed
     seconds: float = 0.0
     peak_mb: float = 0.0  # of the process, so an upper bound for this member

@@ -5,6 +5,7 @@ What a spec *means* is in the classes that inherit from `Spec`; nothing here kno
 
 import difflib
 import hashlib
+import itertools
 import json
 import re
 import types
@@ -38,6 +39,8 @@ class Spec(BaseModel):
         """A new value with the dotted paths of `edits` replaced, validated again as a whole."""
         tree = self.tree()
         for path, value in edits.items():
+            if any(isinstance(edits.get(parent), str) for parent in _parents(path)):
+                tree = validate(type(self), tree).tree()  # the name of a set became its block, which can be edited
             put(tree, path, value)
         return validate(type(self), tree)
 
@@ -119,17 +122,20 @@ def validate(model: type[SpecT], tree: Mapping[str, Any]) -> SpecT:
 def _problems(model: type[Spec], tree: Mapping[str, Any], err: ValidationError) -> list[Problem]:
     found = []
     for item in err.errors(include_url=False):
-        loc = _loc_in_tree(tree, item["loc"])
-        found.append(Problem(dotted(loc), _say(model, tree, loc, dict(item))))
+        loc = _loc_in_tree(tree, item["loc"], item["type"] == "missing")
+        found.append(Problem(dotted(loc), _say(model, loc, dict(item))))
     return found
 
 
-def _loc_in_tree(tree: Any, loc: Loc) -> Loc:
-    """pydantic puts a union's tag into the location; the file has no such level, so drop it."""
+def _loc_in_tree(tree: Any, loc: Loc, missing: bool) -> Loc:
+    """pydantic puts a union's tag into the location; the file has no such level, so drop it.
+
+    A part that is not in the file is a tag, unless it is the key that is `missing`.
+    """
     out: list[str | int] = []
     node = tree
-    for part in loc:
-        is_tag = isinstance(node, dict) and part not in node and part == node.get("kind")
+    for depth, part in enumerate(loc, start=1):
+        is_tag = isinstance(node, dict) and part not in node and not (missing and depth == len(loc))
         if is_tag or (isinstance(part, str) and not isinstance(node, dict) and node is not None):
             continue
         out.append(part)
@@ -140,11 +146,11 @@ def _loc_in_tree(tree: Any, loc: Loc) -> Loc:
     return tuple(out)
 
 
-def _say(model: type[Spec], tree: Mapping[str, Any], loc: Loc, item: dict[str, Any]) -> str:
+def _say(model: type[Spec], loc: Loc, item: dict[str, Any]) -> str:
     """One pydantic error in the words rule, value, way out."""
     value, kind, name = item.get("input"), item["type"], str(loc[-1]) if loc else ""
     if kind == "extra_forbidden":
-        known = sorted(_keys_at(model, tree, loc[:-1]))
+        known = sorted(_keys_at(model, item["loc"][:-1]))
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean `{near[0]}`? " if near else ""
         return f"`{name}` is not a key here; {hint}known keys: {', '.join(known)}"
@@ -167,17 +173,14 @@ def _short(value: Any, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _keys_at(model: type[Spec], tree: Any, loc: Loc) -> set[str]:
-    """The keys that the spec at `loc` knows. Keys of a dict and indices of a list lead to the same kind of spec."""
-    spec: Any = model
-    node: Any = tree
+def _keys_at(model: type[Spec], loc: Loc) -> set[str]:
+    """The keys that the spec at pydantic's `loc` knows. Keys of a dict and indices of a list lead to the same kind."""
+    specs = [model]
     for part in loc:
-        node = node[part] if isinstance(node, (dict, list)) else None  # type: ignore[index]
-        inside = spec.model_fields[part].annotation if part in spec.model_fields else spec
-        variants = list(_variants(inside))
-        kind = node.get("kind") if isinstance(node, dict) else None
-        spec = next((v for v in variants if kind in _kinds(v)), variants[0] if variants else Spec)
-    return {info.alias or name for name, info in spec.model_fields.items()}
+        tagged = [spec for spec in specs if len(specs) > 1 and part in _kinds(spec)]
+        fields = specs[0].model_fields
+        specs = tagged or (list(_variants(fields[str(part)].annotation)) if part in fields else specs) or [Spec]
+    return {info.alias or name for name, info in specs[0].model_fields.items()}
 
 
 def _kinds(spec: type[Spec]) -> tuple[Any, ...]:
@@ -215,6 +218,11 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
     if not isinstance(node, dict):
         raise refuse(f"`{'.'.join(parents)}` is {_short(node)}, so it has no `{leaf}`", path)
     node[leaf] = value
+
+
+def _parents(path: str) -> Iterator[str]:
+    """`a.b.c` -> `a`, `a.b`."""
+    return itertools.accumulate(path.split(".")[:-1], "{}.{}".format)
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

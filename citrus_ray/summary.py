@@ -43,7 +43,7 @@ def _cell(cell: Cell, trials: Trials, finals: dict[str, list[Record]]) -> dict[s
         "val": mean_metrics([row.metrics for row in best])[metric] if best else None,
         "test": interval([row.metrics[test] for row in final if row.status == "ok"]),
         "gain": _gain(cell, finals),
-        "baselines": {},
+        "baselines": _baselines(cell, finals),
         "caveats": _caveats(cell),
         "failures": sorted({row.reason for rows in [*mine, final] for row in rows if row.reason}),
     }
@@ -71,6 +71,14 @@ def _final(cell: Cell, trials: Trials) -> list[Record]:
     found = [rows for rows in trials if rows[0].cell == cell.digest and rows[0].phase == "final"]
     own = [rows for rows in found if best and rows[0].params == best[0].params]
     return max(own, key=lambda rows: rows[0].finished, default=[])
+
+
+def _baselines(cell: Cell, finals: dict[str, list[Record]]) -> dict[str, float]:
+    """Mean test score of each dumb baseline on the final members; they are the from-scratch twin's."""
+    rows = [row for row in finals[(cell.scratch_twin() or cell).digest] if row.baselines]
+    metric = _test_name(cell.sweep)
+    scores = [{name: found[metric] for name, found in row.baselines.items() if metric in found} for row in rows]
+    return mean_metrics(scores)
 
 
 def _gain(cell: Cell, finals: dict[str, list[Record]]) -> dict[str, Any] | None:

@@ -35,7 +35,9 @@ ARROWS: dict[str, set[str]] = {
     "trial": BUILT - {"trial"} | {"finetune", "pretrain"},  # these two inside Trial.run only
     "pretrain": BUILT | {"checkpoint", "records"},
     "finetune": BUILT | {"checkpoint", "metrics"},
-    "population": BUILT | {"checkpoint", "finetune", "metrics", "records"},
+    "probe": FOUNDATION | {"metrics"},
+    "baselines": BUILT | {"finetune", "metrics", "probe"},
+    "population": BUILT | {"baselines", "checkpoint", "finetune", "metrics", "records"},
     "sweep": FOUNDATION | {"trial", "records", "metrics"},
 }
 LATE = {("trial", "finetune"), ("trial", "pretrain")}  # imported by a function, never when the module loads

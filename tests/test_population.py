@@ -50,7 +50,7 @@ def test_every_round_reports_the_mean_of_the_best_so_far(monkeypatch):
     found = population(seeds(SCRATCH, 2))
     for slot, curve in zip(found.slots, ([0.2, 0.6, 0.4, 0.1], [0.8, 0.2, 0.4, 0.9]), strict=True):
         values = iter(curve)
-        monkeypatch.setattr(slot.member, "_score", lambda index, name, values=values: {METRIC: next(values)})
+        monkeypatch.setattr(slot.member, "score_val", lambda values=values: {METRIC: next(values)})
     seen = list(iter(found.advance, None))
     assert [metrics[METRIC] for metrics in seen if metrics] == pytest.approx([0.5, 0.7, 0.7, 0.75])
     assert found.value == pytest.approx(0.75)
@@ -114,15 +114,6 @@ def test_an_interrupt_is_not_taken_for_a_failure(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         found.advance()
     assert found.status == "ok"
-
-
-def test_a_stopped_trial_keeps_what_it_reached_and_says_so():
-    found = population(seeds(SCRATCH))
-    found.advance()
-    found.prune()
-    assert found.status == "pruned"
-    assert found.value == pytest.approx(mean_metrics([slot.metrics for slot in found.slots])[METRIC])
-    assert found.advance() is None
 
 
 def test_scoring_test_data_adds_to_the_metrics_and_changes_none():

@@ -199,7 +199,7 @@ def test_what_the_number_rests_on_is_said_beside_it(sweep, tmp_path):
     assert one["caveats"] == []
     assert any("one pre-trained encoder serves all" in caveat for caveat in two["caveats"])
     fresh = sweep_of(final={"seeds": 3, "pretrain": True})
-    assert cells(fresh, tmp_path)[1]["caveats"] == []
+    assert not any("one pre-trained encoder" in caveat for caveat in cells(fresh, tmp_path)[1]["caveats"])
 
 
 def test_the_table_shows_every_cell(sweep, tmp_path):

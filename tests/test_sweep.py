@@ -298,3 +298,9 @@ def test_edits_are_checked_like_the_file_they_edit(tmp_path):
         load_sweep(path, {"budgte.trials": 2})
     with pytest.raises(SpecError, match=r"small.yaml:\d+: budget.trials: trials=\"many\""):
         load_sweep(path, {"budget.trials": "many"})
+
+
+def test_averaging_the_search_over_folds_is_refused():
+    split = {"folds": 4, "fold": 0}
+    found = problems_of(**{"repeat": {"finetune.split.fold": [0, 1]}, "trial.finetune.split": split})
+    assert any("put it under `compare`" in text for _, text in found)

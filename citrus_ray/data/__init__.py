@@ -2,9 +2,23 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from citrus_ray.data import sets
+from citrus_ray.data.bidmc import Bidmc
+from citrus_ray.data.bonn import Bonn
+from citrus_ray.data.emgdb import EmgDb
 from citrus_ray.data.files import Files
+from citrus_ray.data.fmri import Fmri
+from citrus_ray.data.mitbih import MitBih
+from citrus_ray.data.ptb import Ptb
+from citrus_ray.data.sleep_edf import SleepEdf
 from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.uci_har import UciHar
+from citrus_ray.data.uwave import UWave
 
-AnySource = Annotated[Files | Synthetic, Field(discriminator="kind")]
+Kinds = Annotated[
+    Bidmc | Bonn | EmgDb | Files | Fmri | MitBih | Ptb | SleepEdf | Synthetic | UciHar | UWave,
+    Field(discriminator="kind"),
+]
+AnySource = Annotated[Kinds, BeforeValidator(sets.resolver(Kinds))]  # a name stands for the set in sets/

@@ -11,7 +11,7 @@ import numpy as np
 
 from citrus_ray.data.labels import Segment
 from citrus_ray.data.source import Normalize, zscore
-from citrus_ray.data.windows import Signal
+from citrus_ray.data.windows import Index, Signal
 
 Span = tuple[int, int]  # first sample and length
 
@@ -21,6 +21,7 @@ class Pieces:
     """The windows of one recording, the segment that each is from, and what was left out."""
 
     x: Signal  # (n, C, n_times)
+    first: Index  # (n,), the sample that each begins at
     origin: tuple[Segment, ...]
     tally: Counter[str]
 
@@ -50,7 +51,8 @@ class Cut:
             overlaps=overlaps([span for span, _ in whole]),
         )
         empty = np.zeros((0, len(x), self.n_times), np.float32)
-        return Pieces(np.stack(windows) if windows else empty, tuple(segment for _, segment in whole), tally)
+        first = np.array([span[0] for span, _ in whole], dtype=np.int64)
+        return Pieces(np.stack(windows) if windows else empty, first, tuple(segment for _, segment in whole), tally)
 
     def length(self, segment: Segment, n_total: int) -> int:
         if math.isinf(segment.stop_s):

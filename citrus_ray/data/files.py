@@ -9,19 +9,20 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, ParamSpec, Self, TypeVar
 
-import numpy as np
 from pydantic import Field, model_validator
 
+from citrus_ray.data.assemble import assemble, time_blocks
 from citrus_ray.data.channels import alike, pick
 from citrus_ray.data.cut import Cut
-from citrus_ray.data.formats import Channel, broken
+from citrus_ray.data.formats import FORMATS, Channel, broken
 from citrus_ray.data.labels import Segment, capped, crossing, match, read_labels, tidy, unknown
 from citrus_ray.data.recordings import Header, file_digest, file_parts, read, read_header
+from citrus_ray.data.root import folder_at, place_at
 from citrus_ray.data.source import Normalize, Source
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
@@ -64,6 +65,8 @@ class Files(Source):
     merge: dict[str, str] | None = None  # label -> its new name
     max_windows_per_segment: Annotated[int, Field(ge=1)] | None = None  # spread evenly over the segment
     short: Literal["drop", "pad"] = "drop"  # what becomes of a segment shorter than `seconds`
+    group_blocks: Annotated[int, Field(ge=2)] | None = None  # cut each group into so many by time, where it must be
+    caveats: Names | None = None  # what must stand beside every number from this set
     normalize: Normalize = "window"
 
     @property
@@ -104,13 +107,10 @@ class Files(Source):
     # ---- where things are ----
 
     def _root(self) -> Path:
-        text = os.path.expanduser(os.path.expandvars(self.root))
-        unset = re.search(r"\$\{?(\w+)", text)
-        if unset:
-            raise refuse(f"root={self.root}: the variable {unset[1]} is not set; set it or write the path", "root")
-        if not os.path.isdir(text):
-            raise refuse(f"root={self.root}: there is no folder {os.path.abspath(text)}; correct the path", "root")
-        return Path(text)
+        return folder_at(self.root)
+
+    def recordings(self) -> str:
+        return str(place_at(self.root).resolve())
 
     def _labels(self) -> Path:
         path = self._root() / str(self.labels)
@@ -127,6 +127,11 @@ class Files(Source):
             there = ", ".join(sorted(os.listdir(root))[:8]) or "nothing"
             raise refuse(f"pattern={self.pattern} matches no file under {root}, which holds {there}", "pattern")
         return files
+
+    def _left_out(self, files: Iterable[str]) -> set[str]:
+        """Recordings beside those that `pattern` matches: one table may label more than one set."""
+        beside = glob.glob(os.path.join(os.path.dirname(self.pattern), "*"), root_dir=self._root(), recursive=True)
+        return {name for name in beside if PurePosixPath(name).suffix.lower() in FORMATS} - set(files)
 
     def content(self) -> str:
         """Every matched file and the labels, by relative name: the folder may move."""
@@ -155,7 +160,7 @@ class Files(Source):
 
     def _labelled(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Segment]]:
         rows, bad_rows = read_labels(self._labels())
-        found, unmatched = match(rows, files, self._labels())
+        found, unmatched = match(rows, files, self._labels(), self._left_out(files)) if rows else ({}, [])
         problems += [*bad_rows, *unmatched]
         names = _gather(problems, self._rename, {row.label for row in rows}) or {}
         named = {
@@ -215,30 +220,13 @@ class Files(Source):
         cut = Cut(self.sfreq, self.n_times, stride, self.normalize, self.short, self.max_windows_per_segment)
         # resample before cutting: cutting first leaves filter edges in the window
         parts = [cut(read(item.header, item.picks, self.sfreq).x, item.segments) for item in items]
-        origin = [segment for part in parts for segment in part.origin]
-        groups, classes = tuple(sorted({segment.group for segment in origin})), self._classes(items, origin)
-        return Windows(
-            x=np.concatenate([part.x for part in parts]),
-            y=np.array([classes.index(s.label) for s in origin], dtype=np.int64) if self.labels else None,
-            group=np.searchsorted(groups, [segment.group for segment in origin]).astype(np.int64),
-            sfreq=self.sfreq,
-            ch_names=tuple(c.name for c in items[0].picks),
-            modalities=tuple(c.modality for c in items[0].picks),
-            groups=groups,
-            classes=classes,
-            caveats=tuple(cut.caveats(sum((part.tally for part in parts), Counter()), origin)),
-            digest=self.digest(),
-        )
+        windows = assemble(cut, parts, items[0].picks, self._classes(items), self.digest(), self.caveats or ())
+        return windows if self.group_blocks is None else time_blocks(windows, parts, self.group_blocks)
 
-    def _classes(self, items: Sequence[Item], origin: Sequence[Segment]) -> tuple[str, ...]:
+    def _classes(self, items: Sequence[Item]) -> tuple[str, ...]:
         if not self.labels:
             return ()
-        classes = self.classes or tuple(sorted({segment.label for item in items for segment in item.segments}))
-        gone = sorted(set(classes) - {segment.label for segment in origin})
-        if gone and origin:
-            rule = f"{', '.join(gone)}: no window of {self.seconds:g} s is left of this class"
-            raise refuse(f"{rule}; shorten `seconds`, set `short: pad`, or leave it out of `classes`", "classes")
-        return classes
+        return self.classes or tuple(sorted({segment.label for item in items for segment in item.segments}))
 
 
 def _gather(problems: list[Problem], step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

@@ -70,21 +70,32 @@ def _row_fault(text: dict[str, str], start: float, stop: float) -> tuple[str, st
 
 
 def match(
-    rows: Iterable[Segment], files: Iterable[str], labels: Path
+    rows: Iterable[Segment], files: Iterable[str], labels: Path, left_out: Iterable[str] = ()
 ) -> tuple[dict[str, list[Segment]], list[Problem]]:
-    """Rows by recording, and those that fit none. A row may name its file with or without folders and suffix."""
+    """Rows by recording, and those that fit none. A row may name its file with or without folders and suffix.
+
+    Rows of recordings that are `left_out` on purpose are left out too.
+    """
+    known, others = _by_name(files), _by_name(left_out)
+    found, problems = defaultdict[str, list[Segment]](list), list[Problem]()
+    for row in rows:
+        if len(known.get(row.file, ())) == 1:
+            found[known[row.file][0]].append(row)
+        elif row.file in known or row.file not in others:
+            problems.append(_unmatched(row, known, labels))
+    if not found and not problems:
+        problems.append(Problem("labels", "all its rows are of recordings that `pattern` leaves out", str(labels)))
+    return {name: found[name] for name in files if name in found}, capped(problems)
+
+
+def _by_name(files: Iterable[str]) -> dict[str, list[str]]:
+    """Files by everything that a row may call them."""
     known = defaultdict[str, list[str]](list)
     for name in files:
         path = PurePosixPath(name)
         for key in {name, str(path.with_suffix("")), path.name, path.stem}:
             known[key].append(name)
-    found, problems = defaultdict[str, list[Segment]](list), list[Problem]()
-    for row in rows:
-        if len(known.get(row.file, ())) == 1:
-            found[known[row.file][0]].append(row)
-        else:
-            problems.append(_unmatched(row, known, labels))
-    return {name: found[name] for name in files if name in found}, capped(problems)
+    return known
 
 
 def _unmatched(row: Segment, known: dict[str, list[str]], labels: Path) -> Problem:

@@ -59,7 +59,8 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
             if self.sweep.asha is not None and self.job["phase"] == "search":
                 return self._so_far()
         if self.job["phase"] == "final":
-            self.population.score_test()
+            # the same for both arms: they differ in pre-training, which no baseline has
+            self.population.score_test(with_baselines=self.cell.scratch_twin() is None)
         return self._reply(self._record())
 
     def _loaded(self) -> tuple[list[Trial], list[Any]]:
@@ -110,6 +111,7 @@ def row_of(
         repeat=repeat,
         config=flatten(slot.trial.tree()),
         metrics=slot.metrics,
+        baselines=slot.baselines,
         seed=slot.trial.seed,
         data_digest=slot.trial.finetune.target.digest(),
         encoder=slot.trial.encoder_digest(),

@@ -9,10 +9,16 @@ import numpy as np
 import pytest
 
 from citrus_ray.data import AnySource, cache
+from citrus_ray.data.bonn import Bonn
+from citrus_ray.data.emgdb import EmgDb
 from citrus_ray.data.files import Files
+from citrus_ray.data.mitbih import MitBih
+from citrus_ray.data.ptb import Ptb
+from citrus_ray.data.sleep_edf import SleepEdf
 from citrus_ray.data.source import Source
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import validate
+from tests.data import originals
 from tests.small import registered
 
 
@@ -27,7 +33,14 @@ def _files(root: Path) -> Files:
     return Files(root=str(root), pattern="*.npz", seconds=1.0, sfreq=100.0, labels="labels.csv")
 
 
-EXAMPLES: dict[type[Source], Callable[[Path], Source]] = {Files: _files}
+EXAMPLES: dict[type[Source], Callable[[Path], Source]] = {
+    Bonn: originals.bonn,
+    EmgDb: originals.emgdb,
+    Files: _files,
+    MitBih: originals.mitbih,
+    Ptb: originals.ptb,
+    SleepEdf: originals.sleep_edf,
+}
 KINDS = registered(AnySource)
 pytestmark = pytest.mark.parametrize("source", KINDS, ids=lambda kind: kind.__name__, indirect=True)
 

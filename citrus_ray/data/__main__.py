@@ -1,0 +1,80 @@
+"""`python -m citrus_ray.data`: fetch the public original of a set, list what can be fetched, describe a set."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from citrus_ray.data.fetch import FetchError, Line, Original, Way, fetch
+from citrus_ray.data.root import data_root
+from citrus_ray.spec import SpecError, refuse
+
+
+def originals() -> dict[str, Original]:
+    """Every set that can be fetched, by name: the `Original`s in the files of the registered sources."""
+    import typing
+
+    from citrus_ray.data import AnySource
+
+    kinds = typing.get_args(typing.get_args(AnySource)[0])
+    modules = [vars(sys.modules[kind.__module__]) for kind in kinds]
+    found = [value for module in modules for value in module.values() if isinstance(value, Original)]
+    return {original.name: original for original in sorted(found, key=lambda o: o.name)}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """0: done. 1: it could not be fetched. 2: what was asked for makes no sense. 130: interrupted."""
+    words = list(sys.argv[1:] if args is None else args)
+    try:
+        if words[:1] == ["describe"]:
+            from citrus_ray.data.describe import main_describe
+
+            return int(main_describe(words[1:]))
+        options = _parser().parse_args(words)
+        return _list(options.root) if options.command == "list" else _fetch(options)
+    except SpecError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 2
+    except (FetchError, OSError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; what came is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m citrus_ray.data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    get = commands.add_parser("fetch", help="download the public original of a set, or go on with it")
+    get.add_argument("name", help="what `list` shows")
+    get.add_argument("--url", action="append", default=[], metavar="BASE", help="fetch from here; may be repeated")
+    get.add_argument("--only", metavar="PATTERN", help="these files only, as in '*SC400*'")
+    show = commands.add_parser("list", help="the sets that can be fetched")
+    commands.add_parser("describe", help="a quality report on a set", add_help=False)
+    for command in (get, show):
+        command.add_argument("--root", type=Path, metavar="DIR", help="sets lie in DIR/NAME; $CITRUS_DATA without")
+    return parser
+
+
+def _list(root: Path | None) -> int:
+    for name, original in originals().items():
+        there = "  (there)" if any(((root or data_root()) / name).glob("*")) else ""
+        print(f"{name:12} {original.licence or 'see page'}; {original.page or original.base_url}{there}")
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    known = originals()
+    if options.name not in known:
+        raise refuse(f"there is no set {options.name} to fetch; there are {', '.join(known)}")
+    original, root = known[options.name], options.root or data_root()
+    paths = fetch(original, root, Way(tuple(options.url), options.only, Line()))
+    size = sum(path.stat().st_size for path in paths)
+    print(f"{original.name}: {len(paths)} files, {size / 1e6:.1f} MB in {root / original.name}")
+    print(f"licence: {original.licence or 'see page'}; {original.page or original.base_url}\ncite: {original.citation}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

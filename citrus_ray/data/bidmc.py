@@ -1,0 +1,125 @@
+"""BIDMC PPG and Respiration (Pimentel et al. 2017): 53 patients of an intensive care unit, 8 minutes each at 125 Hz.
+
+Reads the CSV layout, `bidmc_NN_Signals.csv` with the columns RESP, PLETH, V, AVR and II. There are no labels: this is
+a set to pre-train on.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from citrus_ray.data.assemble import assemble
+from citrus_ray.data.cut import Cut, Pieces
+from citrus_ray.data.fetch import PHYSIONET, Original
+from citrus_ray.data.formats import AGAIN, Channel, broken
+from citrus_ray.data.labels import Segment, tidy, unknown
+from citrus_ray.data.modality import guess_modality
+from citrus_ray.data.recordings import file_digest, resample
+from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.source import Normalize, Source
+from citrus_ray.data.windows import Signal, Windows
+from citrus_ray.spec import Problem, SpecError, digest_of, refuse
+
+Name = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0)]
+PATTERN = "bidmc_*_Signals.csv"
+TIME = "Time [s]"
+SFREQ = 125.0
+ORIGINAL = Original(
+    name="bidmc",
+    base_url="https://physionet.org/files/bidmc/1.0.0/",
+    page="https://physionet.org/content/bidmc/1.0.0/",
+    sums="SHA256SUMS.txt",
+    wanted=r"bidmc_csv/bidmc_\d\d_Signals\.csv",
+    licence="ODC-BY 1.0",
+    citation=f"Pimentel MAF et al. IEEE Trans Biomed Eng 64(8):1914-1923 (2017). {PHYSIONET}",
+)
+
+
+class Bidmc(Source):
+    """Windows of `seconds` at `sfreq` of the columns `channels`."""
+
+    kind: Literal["bidmc"] = "bidmc"
+    root: Root = None
+    seconds: Positive = 8.0
+    sfreq: Positive = SFREQ
+    channels: Annotated[tuple[Name, ...], Field(min_length=1)] = ("PLETH",)
+    normalize: Normalize = "window"
+
+    @property
+    def n_times(self) -> int:
+        return round(self.seconds * self.sfreq)
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if self.n_times < 2:
+            rule = f"seconds={self.seconds:g} is {self.n_times} samples at sfreq={self.sfreq:g}"
+            raise ValueError(f"{rule}; a window needs 2: lengthen it")
+        if len(set(self.channels)) < len(self.channels):
+            raise ValueError(f"channels must name each one once, but got {', '.join(self.channels)}")
+        return self
+
+    def _files(self) -> list[Path]:
+        folder = folder_of(self.root, self.kind)
+        paths = sorted(folder.glob(f"**/{PATTERN}"))
+        if not paths:
+            there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+            raise refuse(f"{folder} holds no {PATTERN}, but {there}; correct `root`, or fetch the set", "root")
+        return paths
+
+    def content(self) -> str:
+        return digest_of([(path.name, file_digest(path)) for path in self._files()])
+
+    def check(self) -> None:
+        problems = list[Problem]()
+        for path in self._files():
+            try:
+                self._columns(path)
+            except SpecError as err:
+                problems += err.problems
+        if problems:
+            raise SpecError(tidy(problems))
+
+    def _columns(self, path: Path) -> list[int]:
+        """Where the time and the wanted channels stand."""
+        with path.open(encoding="utf-8-sig", errors="replace") as handle:
+            names = [name.strip() for name in handle.readline().split(",")]
+        wrong = [unknown("channels", name, names, path) for name in (TIME, *self.channels) if name not in names]
+        if wrong:
+            raise SpecError(wrong)
+        return [names.index(name) for name in (TIME, *self.channels)]
+
+    def prepare(self) -> Windows:
+        self.check()
+        cut = Cut(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
+        parts = [self._pieces(path, cut) for path in self._files()]
+        channels = [Channel(name, SFREQ, 0, guess_modality(name)) for name in self.channels]
+        return assemble(cut, parts, channels, (), self.digest())
+
+    def _pieces(self, path: Path, cut: Cut) -> Pieces:
+        # resample before cutting: cutting first leaves filter edges in the window
+        x = resample(_samples(path, self._columns(path)), SFREQ, self.sfreq)
+        record = path.name.removesuffix("_Signals.csv")
+        return cut(x, [Segment(path.name, 0.0, math.inf, "", record)])
+
+
+def _samples(path: Path, columns: list[int]) -> Signal:
+    """(C, T) at 125 Hz; NaN where a sample is missing."""
+    try:
+        table = np.loadtxt(path, delimiter=",", skiprows=1, usecols=columns, ndmin=2, encoding="utf-8-sig")
+    except ValueError as err:
+        raise broken(path, f"is no table of numbers: {str(err).partition(';')[0]}; {AGAIN}") from None
+    if len(table) < 2:
+        raise broken(path, f"holds {len(table)} samples; {AGAIN}")
+    expected = table[0, 0] + np.arange(len(table)) / SFREQ
+    # times are written with 5 digits, so 5 ms off from 100 s on
+    off = np.flatnonzero(~(np.abs(table[:, 0] - expected) < 0.75 / SFREQ))
+    if len(off):
+        rule = (
+            f"its time is {table[off[0], 0]:g} s where {SFREQ:g} Hz lead to {expected[off[0]]:g} s: samples are missing"
+        )
+        raise SpecError([Problem("", f"{rule}; {AGAIN}", str(path), int(off[0]) + 2)])
+    return np.ascontiguousarray(table[:, 1:].T, dtype=np.float32)  # (T, C) -> (C, T)

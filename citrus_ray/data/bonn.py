@@ -1,0 +1,126 @@
+"""The Bonn EEG of Andrzejak et al. 2001: five sets of 100 single-channel segments of 23.6 s, as text.
+
+In windows of 178 samples these are the 11,500 of the UCI "Epileptic Seizure Recognition" set, and of the "Epilepsy"
+benchmark, which puts windows of one segment on both sides of its split: here a segment is a group.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from citrus_ray.data.fetch import Original, RemoteFile
+from citrus_ray.data.files import Item, Positive
+from citrus_ray.data.formats import AGAIN, Channel, broken
+from citrus_ray.data.labels import Segment
+from citrus_ray.data.recorded import Recorded, each, found_in
+from citrus_ray.data.recordings import Header, file_digest, resample
+from citrus_ray.data.windows import Signal
+from citrus_ray.spec import Problem, SpecError, refuse
+
+SFREQ = 173.61
+N_SAMPLES = 4097
+N_SEGMENTS = 100  # of each set
+SETS = {
+    "Z": "A_Z eyes open",
+    "O": "B_O eyes closed",
+    "N": "C_N interictal hippocampal",
+    "F": "D_F interictal epileptogenic",
+    "S": "E_S seizure",
+}
+UPF = "https://www.upf.edu/documents/229517819/234490509/"
+
+ORIGINAL = Original(
+    name="bonn",
+    base_url="http://epileptologie-bonn.de/cms/upload/workgroup/lehnertz/",
+    page="https://www.upf.edu/web/ntsa/downloads",
+    files=(
+        RemoteFile("Z.zip", urls=(f"{UPF}Z.zip/9c4a0084-c0d6-3cf6-fe48-8a8767713e67",)),
+        RemoteFile("O.zip", urls=(f"{UPF}O.zip/f324f98f-1ade-e912-b89d-e313ac362b6a",)),
+        RemoteFile("N.zip", urls=(f"{UPF}N.zip/d4f08e2d-3b27-1a6a-20fe-96dcf644902b",)),
+        RemoteFile("F.zip", urls=(f"{UPF}F.zip/8219dcdd-d184-0474-e0e9-1ccbba43aaee",)),
+        RemoteFile("S.zip", urls=(f"{UPF}S.zip/7647d3f7-c6bb-6d72-57f7-8f12972896a6",)),
+    ),
+    licence="for research, with citation; no formal licence",
+    citation="Andrzejak RG et al. Phys Rev E 64:061907 (2001).",
+    archive="zip",
+)
+
+
+class Bonn(Recorded):
+    """Which of five sets an EEG is from, or whether it is of a seizure."""
+
+    kind: Literal["bonn"] = "bonn"
+    task: Literal["set", "seizure"] = "set"
+    seconds: Positive = 1.0253  # 178 samples, of which a segment has 23
+    sfreq: Positive = SFREQ
+
+    def files(self) -> list[Path]:
+        return [path for of in self._segments().values() for path in of]
+
+    def _segments(self) -> dict[str, list[Path]]:
+        """The segments of each set, however the archives were unpacked: Z/Z001.txt, N/N001.TXT, Z001.txt."""
+        found = defaultdict[str, list[Path]](list)
+        for path in found_in(self.folder, "**/*.[tT][xX][tT]", "segments"):
+            if re.fullmatch(r"[ZONFS]\d{3}", path.stem):
+                found[path.stem[0]].append(path)
+        gone = [name for name in SETS if not found[name]]
+        if gone:
+            way = f"unpack {gone[0]}.zip there, or `python -m citrus_ray.data fetch bonn`"
+            raise refuse(f"{self.folder} has no segments of set {', '.join(gone)} ({gone[0]}001.txt, …); {way}", "root")
+        return {name: sorted(found[name], key=lambda path: path.stem) for name in SETS}
+
+    def survey(self) -> list[Item]:
+        paths = self.files()
+        _refuse_copies(paths)
+        return [self._item(path) for path in paths]
+
+    def check(self) -> None:
+        each((item.header.path for item in self.survey()), read_segment)
+
+    def _item(self, path: Path) -> Item:
+        label = SETS[path.stem[0]] if self.task == "set" else "seizure" if path.stem[0] == "S" else "other"
+        channel = Channel("EEG", SFREQ, N_SAMPLES, "eeg", "uV")
+        segment = Segment(path.name, 0.0, float("inf"), label, path.stem)
+        return Item(Header(path, (channel,)), (channel,), (segment,))
+
+    def signal(self, item: Item) -> Signal:
+        return resample(read_segment(item.header.path), SFREQ, self.sfreq)
+
+    def order(self, found: set[str]) -> Sequence[str]:
+        return tuple(SETS.values()) if self.task == "set" else ("other", "seizure")
+
+    def notes(self, items: Sequence[Item]) -> Iterator[str]:
+        yield "no subjects are published: groups are segments, so one person may be on both sides of a split"
+        few = {name: len(of) for name, of in self._segments().items() if len(of) < N_SEGMENTS}
+        if few:
+            held = ", ".join(f"{n} of {name}" for name, n in few.items())
+            yield f"fewer than the {N_SEGMENTS} published segments: {held}"
+
+
+def read_segment(path: Path) -> Signal:
+    """(1, T) of one text file, a number per line."""
+    words = path.read_bytes().split()
+    try:
+        x = np.array(words, dtype=np.float32)
+    except ValueError:
+        line, word = next((i, word) for i, word in enumerate(words, 1) if not re.fullmatch(rb"-?\d+(\.\d*)?", word))
+        raise broken(path, f"holds {word[:20]!r} on line {line}, which is no number; {AGAIN}") from None
+    if len(x) != N_SAMPLES:
+        raise broken(path, f"holds {len(x)} samples, but a segment has {N_SAMPLES}; {AGAIN}")
+    return x[None]
+
+
+def _refuse_copies(paths: Sequence[Path]) -> None:
+    """The 500 segments all differ: equal ones are one under a wrong name."""
+    seen, problems = dict[str, Path](), list[Problem]()
+    for path in paths:
+        first = seen.setdefault(file_digest(path), path)
+        if first is not path:
+            rule = f"holds the same samples as {first}, so one has the wrong name; {AGAIN}"
+            problems.append(Problem("", rule, str(path)))
+    if problems:
+        raise SpecError(problems)

@@ -1,0 +1,255 @@
+"""The quality report of a set: what is in it, and what could flatter a number computed from it.
+
+`python -m citrus_ray.data describe NAME | FILE.yaml | FILE.yaml:path.to.block [--json]`. Measured in quality.py.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from citrus_ray.data import AnySource, cache
+from citrus_ray.data.quality import Channel, Confounding, Neighbours, Quality, Repeats, measure
+from citrus_ray.data.source import Source
+from citrus_ray.spec import Spec, SpecError, read_yaml, refuse, validate
+
+# ---- judging ----
+
+
+def warnings(quality: Quality) -> Iterator[str]:
+    """Plain sentences about what could flatter or spoil a number."""
+    if quality.confounding is not None:
+        yield from _confounded(quality, quality.confounding)
+    if quality.windows_per_group[1] == 1 and quality.groups > 1:
+        yield (
+            "most groups are one window: nothing says which windows are from one person, so a person may be in "
+            "train and in test"
+        )
+    if quality.unsplittable:
+        yield f"no split with the defaults of `split:`: {quality.unsplittable}"
+    elif quality.groups < 8:
+        yield f"only {quality.groups} groups: a test part is one or two of them, so scores vary much with the split"
+    yield from _repeated(quality.repeats, quality.neighbours)
+    yield from _spoilt(quality)
+
+
+def _confounded(quality: Quality, found: Confounding) -> Iterator[str]:
+    single = [name for name, n in found.groups_per_class.items() if n == 1]
+    if found.class_has_one_group == 1 and quality.groups == len(quality.classes):
+        yield "class = group: whoever knows the recording knows the class, so no score on this set means anything"
+    elif single:
+        yield f"{', '.join(single)}: all windows are from one group, so class and group cannot be told apart"
+    elif found.group_has_one_class == 1 and quality.windows_per_group[1] > 1:
+        counts = ", ".join(f"{name} {n}" for name, n in found.groups_per_class.items())
+        yield (
+            f"every group has one class: the class is a trait of the group, so the sample is {quality.groups} groups "
+            f"({counts}), not {quality.windows} windows"
+        )
+    elif found.group_has_one_class > 0.5 and quality.windows_per_group[1] > 1:
+        yield f"{found.group_has_one_class:.0%} of windows are in groups of one class: the group gives it away"
+    rare, common = min(quality.classes.values()), max(quality.classes.values())
+    if rare * 20 < common:
+        yield f"the rarest class has {rare} windows and the most common {common}: read balanced accuracy, not accuracy"
+
+
+def _repeated(repeated: Repeats, near: Neighbours) -> Iterator[str]:
+    if repeated.across_groups:
+        named = "; ".join(repeated.shared_by[:4]) + ("; …" if len(repeated.shared_by) > 4 else "")
+        yield (
+            f"{repeated.across_groups} windows are copies of a window of another group and may cross a split: {named}"
+        )
+    if repeated.across_classes:
+        yield f"{repeated.across_classes} windows are copies of a window of another class: their labels contradict"
+    if near.overlapping_across_groups:
+        yield f"{near.overlapping_across_groups} windows overlap a window of another group: they may cross a split"
+    if near.ends_correlate_across_groups is not None and near.ends_correlate_across_groups > 0.8:
+        yield (
+            "windows of one group go on where those of another end (their ends correlate "
+            f"{near.ends_correlate_across_groups:.2f}): the groups may be pieces of one recording"
+        )
+    if near.overlapping > 0.05:
+        yield (
+            f"{near.overlapping:.0%} of neighbours overlap by {near.overlap:.0%} of their length: there are fewer "
+            "independent windows than windows"
+        )
+
+
+def _spoilt(quality: Quality) -> Iterator[str]:
+    if quality.non_finite:
+        yield f"{quality.non_finite} samples are not finite"
+    if quality.dropped > 0.05:
+        yield f"{quality.dropped:.0%} of windows were dropped for missing samples: is what is left representative?"
+    for what in ("flat", "clipped"):
+        bad = [channel for channel in quality.channels if getattr(channel, what) > 0.05]
+        if bad:
+            named = ", ".join(f"{channel.name} ({getattr(channel, what):.0%})" for channel in bad[:5])
+            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+            word = "flat" if what == "flat" else "clipped, coarsely quantised or padded"
+            yield f"{word} windows: {named}{more}"
+
+
+# ---- showing ----
+
+
+def render(quality: Quality) -> str:
+    """A screen of text: the warnings first, since they are what matters."""
+    low, middle, high = quality.windows_per_group
+    length = f"{quality.seconds:g} s ({quality.n_times} samples at {quality.sfreq:g} Hz)"
+    lines = [
+        f"{quality.name}: {quality.windows} windows of {length}, {_channels(quality.channels)}, {quality.digest}",
+        *(f"  ! {warning}" for warning in warnings(quality)),
+        *(f"  caveat: {caveat}" for caveat in quality.caveats),
+        "classes     " + (", ".join(f"{name} {n}" for name, n in quality.classes.items()) or "none: not labelled"),
+        f"groups      {quality.groups}, windows in each {low} / {middle:g} / {high} (min / median / max)",
+        *([_confounding_line(quality.confounding)] if quality.confounding and middle > 1 else []),
+        *(
+            ["splits      " + ("none" if quality.unsplittable else "as `split:` is by default")]
+            if quality.classes
+            else []
+        ),
+        _repeats_line(quality),
+        f"amplitudes  {_AMPLITUDES.get(quality.normalize or '', 'as the source gives them')}",
+        *_channel_lines(quality.channels),
+    ]
+    return "\n".join(lines)
+
+
+def as_json(quality: Quality) -> str:
+    return json.dumps(asdict(quality) | {"warnings": list(warnings(quality))}, allow_nan=False)
+
+
+_AMPLITUDES = {
+    "window": "every window has mean 0 and spread 1; `normalize: none` shows what was there",
+    "recording": "every recording has mean 0 and spread 1; `normalize: none` shows what was there",
+    "none": "in the unit of the files",
+}
+
+
+def _confounding_line(found: Confounding) -> str:
+    guess = f"{found.class_guessed_from_group:.0%} from the group, {found.class_guessed_blindly:.0%} blindly"
+    return f"confounding class guessed right: {guess}; normalised mutual information {found.nmi:.2f}"
+
+
+def _repeats_line(quality: Quality) -> str:
+    near, ends = quality.neighbours, quality.neighbours.ends_correlate
+    said = [f"{quality.repeats.windows} exact copies", f"{near.overlapping:.0%} of {near.pairs} neighbours overlap"]
+    if ends is not None:
+        said.append(f"their ends correlate {ends:.2f}")
+    return "repeats     " + ", ".join(said)
+
+
+def _channel_lines(channels: Sequence[Channel], limit: int = 8) -> Iterator[str]:
+    """A line per channel, or per modality where they are many."""
+    if len(channels) > limit:
+        kinds = dict.fromkeys(channel.modality for channel in channels)
+        channels = [_together([channel for channel in channels if channel.modality == kind]) for kind in kinds]
+    rows = [["channel", "modality", "lowest", "highest", "typical std", "flat", "clipped"]]
+    for c in channels:
+        amplitudes = (f"{value:.4g}" for value in (c.low, c.high, c.std))
+        rows.append([c.name, c.modality, *amplitudes, f"{c.flat:.1%}", f"{c.clipped:.1%}"])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        yield "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _channels(channels: Sequence[Channel]) -> str:
+    return f"{len(channels)} channel" + ("s" if len(channels) > 1 else "")
+
+
+def _together(channels: Sequence[Channel]) -> Channel:
+    mean = {what: float(np.mean([getattr(c, what) for c in channels])) for what in ("flat", "clipped")}
+    return Channel(
+        name=_channels(channels),
+        modality=channels[0].modality,
+        low=min(c.low for c in channels),
+        high=max(c.high for c in channels),
+        std=float(np.median([c.std for c in channels])),
+        **mean,
+    )
+
+
+# ---- the command ----
+
+
+class _Described(Spec):
+    """So that a name or a block is read as it is in a sweep."""
+
+    source: AnySource
+
+
+def main_describe(args: list[str]) -> int:
+    """0: described. 2: there is no such set, or its data are wrong."""
+    parser = argparse.ArgumentParser("python -m citrus_ray.data describe", description=__doc__)
+    parser.add_argument("what", help="the name of a set, a YAML file of a source, or FILE.yaml:path.to.block")
+    parser.add_argument("--json", action="store_true", help="for machines: everything, per channel")
+    parser.add_argument("--data", metavar="DIR", help="the folder that holds the sets; $CITRUS_DATA without")
+    options = parser.parse_args(args)
+    if options.data:
+        os.environ["CITRUS_DATA"] = options.data
+    try:
+        source = source_of(options.what)
+        source.check()
+        quality = measure(cache.load(source), options.what, getattr(source, "normalize", None))
+    except SpecError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 2
+    print(as_json(quality) if options.json else render(quality))
+    return 0
+
+
+def source_of(what: str) -> Source:
+    """The source that a name, a file or a block of a file stands for."""
+    file, _, path = what.partition(":")
+    if Path(file).suffix.lower() not in (".yaml", ".yml"):
+        return _read({"source": what})
+    document = read_yaml(file)
+    block = _at(document.tree, path)
+    try:
+        return _read({"source": block})
+    except SpecError as err:
+        inside = [replace(problem, path=_inside(problem.path, path)) for problem in err.problems]
+        raise SpecError([document.place(problem) for problem in inside]) from None
+
+
+def _inside(found: str, path: str) -> str:
+    """`source.seconds`, of the block at `path`, by its place in the file."""
+    return (path + found.removeprefix("source")).removeprefix(".")
+
+
+def _read(tree: dict[str, Any]) -> Source:
+    source: Source = validate(_Described, tree).source
+    return source
+
+
+def _at(tree: Any, path: str) -> Any:
+    """The block at `trial.finetune.target` or `compare.finetune.target[1]`, where a key may itself hold dots."""
+    found = dict(_blocks_of(tree))
+    if path not in found:
+        known = ", ".join(name for name in found if name) or "none"
+        raise refuse(
+            f"no source stands at `{path}` in this file; there are {known}: write FILE.yaml:{known.split(', ')[0]}"
+        )
+    return found[path]
+
+
+def _blocks_of(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every block or name of a source in a file, by its path."""
+    leaf = path.rpartition(".")[2].partition("[")[0]
+    if leaf in ("", "source", "target") and (
+        isinstance(tree, str) or (isinstance(tree, dict) and _SOURCE & tree.keys())
+    ):
+        yield path, tree
+    items = tree.items() if isinstance(tree, dict) else ()
+    for key, value in items:
+        yield from _blocks_of(value, f"{path}.{key}" if path else str(key))
+    for i, value in enumerate(tree if isinstance(tree, list) else ()):
+        yield from _blocks_of(value, f"{path}[{i}]")
+
+
+_SOURCE = {"kind", "set"}

@@ -1,0 +1,368 @@
+"""Fetching a set's public original: resumable, checked, atomic. Nothing here knows what is in the files.
+
+A file is written as `<name>.part`, checked against its SHA-256 and renamed: what has its name is whole. Archives are
+looked through before anything is unpacked: one member that would land outside the folder refuses them all.
+"""
+
+import fnmatch
+import hashlib
+import os
+import re
+import shutil
+import stat
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Literal, Protocol
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urljoin, urlsplit
+from urllib.request import Request, urlopen
+
+from citrus_ray.data.recordings import file_digest
+from citrus_ray.spec import refuse
+
+PHYSIONET = "Goldberger AL et al. PhysioNet. Circulation 101(23):e215-e220 (2000)."
+CHUNK = 1 << 18
+TRIES = 5  # connections in a row that bring nothing before a mirror is given up
+TIMEOUT_S = 30.0
+ZIPS_IN_ZIPS = 3
+
+
+class FetchError(Exception):
+    """Why a file could not be fetched, in one line."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of an original: its path below the base URL, and what is known of it."""
+
+    path: str
+    sha256: str | None = None
+    size: int | None = None
+    urls: tuple[str, ...] = ()  # whole addresses to try where the base URL has it not
+
+
+@dataclass(frozen=True)
+class Original:
+    """Where a set comes from. Its files are listed here, or in a published list of checksums: those `wanted` fits."""
+
+    name: str
+    base_url: str
+    files: tuple[RemoteFile, ...] = ()
+    licence: str = ""
+    citation: str = ""
+    archive: Literal["zip", "tar.gz"] | None = None
+    mirrors: tuple[str, ...] = ()  # further base URLs
+    sums: str | None = None  # the list of checksums, below the base URL: lines of `<sha256> <path>`
+    wanted: str = ""  # a regular expression of whole paths in it
+    page: str = ""  # for people: what the set is, and how to get it by hand
+
+
+class Progress(Protocol):
+    def __call__(self, name: str, done: int, total: int | None, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to fetch: `bases` stand in for the original's own addresses."""
+
+    bases: tuple[str, ...] = ()
+    only: str | None = None  # a shell pattern of paths
+    progress: Progress = lambda name, done, total: None
+    pause_s: float = 1.0  # before the first new try, doubled at each
+    timeout_s: float = TIMEOUT_S
+
+
+def fetch(original: Original, root: Path, way: Way = Way()) -> list[Path]:
+    """Every file of the set under root/name; those that are there already are not fetched again."""
+    folder = root / original.name
+    folder.mkdir(parents=True, exist_ok=True)
+    bases = way.bases or (original.base_url, *original.mirrors)
+    wrong = [base for base in bases if urlsplit(base).scheme not in ("http", "https")]
+    if wrong:
+        raise refuse(f"{wrong[0]} is no http or https address; write it as https://host/folder/", "--url")
+    paths = [_ensure(original, file, folder, bases, way) for file in _listed(original, folder, bases, way)]
+    if original.archive:
+        return [path for archive in paths for path in unpack(archive, archive.parent)]
+    return paths
+
+
+def _listed(original: Original, folder: Path, bases: Sequence[str], way: Way) -> list[RemoteFile]:
+    files = list(original.files)
+    if original.sums:
+        sums = _ensure(original, RemoteFile(original.sums), folder, bases, way)
+        files += read_sums(sums, original.wanted)
+    chosen = [file for file in files if way.only is None or fnmatch.fnmatch(file.path, way.only)]
+    if not chosen:
+        known = ", ".join(file.path for file in files[:4])
+        raise refuse(f"only={way.only} fits no file of {original.name}; there are {known}, …", "--only")
+    return chosen
+
+
+def read_sums(path: Path, wanted: str) -> list[RemoteFile]:
+    """The files that a list of checksums names and `wanted` fits."""
+    text = path.read_text("utf-8", errors="replace")
+    lines = [re.fullmatch(r"([0-9a-fA-F]{64}) [ *]?(.+)", line.strip()) for line in text.splitlines()]
+    files = [RemoteFile(line[2], line[1].lower()) for line in lines if line and re.fullmatch(wanted, line[2])]
+    if not files:
+        raise FetchError(f"{path}: lists no file of the set, so it is no list of checksums; delete it and fetch again")
+    bad = [file.path for file in files if _outside(file.path)]
+    if bad:
+        raise FetchError(f"{path}: {bad[0]} would be written outside its folder; fetch from another mirror")
+    return files
+
+
+# ---- one file ----
+
+
+def _ensure(original: Original, file: RemoteFile, folder: Path, bases: Sequence[str], way: Way) -> Path:
+    """The file, fetched from the first address that gives it whole."""
+    path = folder / file.path
+    if _is_whole(path, file):
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    urls = [urljoin(base if base.endswith("/") else base + "/", quote(file.path)) for base in bases]
+    failures = list[str]()
+    for url in [*urls, *(() if way.bases else file.urls)]:
+        try:
+            _download(url, path, file, original, way)
+            return path
+        except FetchError as err:
+            failures.append(str(err))
+    where = original.page or original.base_url
+    by_hand = f"to do it by hand, get {file.path} from {where}, put it at {path.absolute()} and run this again"
+    raise FetchError("; ".join(dict.fromkeys([*failures, by_hand])))
+
+
+def _is_whole(path: Path, file: RemoteFile) -> bool:
+    """Whether the file is there. A wrong one is named, not overwritten: someone may have put it there."""
+    if not path.is_file():
+        return False
+    if file.sha256 and file_digest(path) != file.sha256:
+        rule = f"SHA-256 is {file_digest(path)}, but {file.sha256} was published"
+        raise FetchError(f"{path}: {rule}; delete it and fetch again")
+    if file.size is not None and path.stat().st_size != file.size:
+        raise FetchError(f"{path}: has {path.stat().st_size:,} bytes, not {file.size:,}; delete it and fetch again")
+    return True
+
+
+def _download(url: str, path: Path, file: RemoteFile, original: Original, way: Way) -> None:
+    part = path.with_name(path.name + ".part")
+    resumed = part.exists() and part.stat().st_size > 0
+    _receive(url, part, file, way)
+    fault = _fault(part, file, original.archive)
+    if fault and resumed:  # what was there before may be of another version: once more, from nothing
+        part.unlink()
+        _receive(url, part, file, way)
+        fault = _fault(part, file, original.archive)
+    if fault:
+        part.unlink()
+        raise FetchError(f"{url}: {fault}")
+    with part.open("rb") as handle:
+        os.fsync(handle.fileno())
+    os.replace(part, path)
+
+
+def _fault(part: Path, file: RemoteFile, archive: str | None) -> str | None:
+    """What is wrong with a file that came whole."""
+    if file.sha256:
+        with part.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        return None if digest == file.sha256 else f"SHA-256 is {digest}, but {file.sha256} was published"
+    if archive and not (zipfile.is_zipfile(part) if archive == "zip" else tarfile.is_tarfile(part)):
+        with part.open("rb") as handle:
+            head = handle.read(15)
+        return f"sent no {archive} archive but {head!r}…, perhaps a page for people"
+    return None
+
+
+def _receive(url: str, part: Path, file: RemoteFile, way: Way) -> None:
+    """All bytes of `url` into `part`, going on where it ends; new tries as long as each brings something."""
+    failures, pause = 0, way.pause_s
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            with _connected(url, before, way.timeout_s) as reply:
+                if _take(reply, part, before, file, partial(way.progress, PurePosixPath(file.path).name)):
+                    return
+            what = "the connection broke"
+        except HTTPError as err:
+            if err.code == 416 and before:  # nothing beyond what is there
+                if (err.headers.get("Content-Range") or "").endswith(f"/{before}"):
+                    return
+                part.unlink()  # it is of another version
+                continue
+            if err.code not in (408, 429, 500, 502, 503, 504):
+                raise FetchError(f"{url}: the server says {err.code} {err.reason}") from None
+            what = f"the server says {err.code} {err.reason}"
+        except (URLError, OSError, HTTPException) as err:
+            what = f"cannot reach {urlsplit(url).netloc} ({getattr(err, 'reason', None) or err or type(err).__name__})"
+        there = part.stat().st_size if part.exists() else 0
+        failures, pause = (failures + 1, 2 * pause) if there <= before else (0, way.pause_s)
+        if failures >= TRIES or (failures and not there and what.startswith("cannot reach")):
+            kept = f" after {there:,} bytes; they are kept, and the same command goes on from there" if there else ""
+            raise FetchError(f"{url}: {what}{kept}")
+        time.sleep(pause)
+
+
+@contextmanager
+def _connected(url: str, start: int, timeout_s: float) -> Iterator[Any]:
+    # gzip would make lengths and ranges those of the packed stream
+    headers = {"User-Agent": "citrus_ray", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    with urlopen(Request(url, headers=headers), timeout=timeout_s) as reply:
+        yield reply
+
+
+def _take(reply: Any, part: Path, before: int, file: RemoteFile, progress: Callable[[int, int | None], None]) -> bool:
+    """Append what comes, or begin anew where the server ignores ranges. True where all of it came."""
+    span = re.match(r"bytes (\d+)-\d+/(\d+)", reply.headers.get("Content-Range") or "")
+    goes_on = reply.status == 206 and span is not None and int(span[1]) == before
+    length = reply.headers.get("Content-Length")
+    done = before if goes_on else 0
+    total = done + int(length) if length else file.size
+    with part.open("ab" if goes_on else "wb") as out:
+        while chunk := reply.read(CHUNK):
+            out.write(chunk)
+            done += len(chunk)
+            progress(done, total)
+    return total is None or done >= total
+
+
+# ---- archives ----
+
+
+@dataclass(frozen=True)
+class Member:
+    name: str
+    size: int
+    fault: str  # why it must not be unpacked
+    open: Callable[[], IO[bytes] | None]
+
+
+def unpack(archive: Path, folder: Path, depth: int = ZIPS_IN_ZIPS) -> list[Path]:
+    """The files of an archive under `folder`, those of zip files inside it too. What is there already stays."""
+    try:
+        with _opened(archive) as members:
+            _refuse_hostile(archive, members, folder)
+            for member in members:
+                _place(member, folder)
+            paths = [folder / member.name for member in members]
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as err:
+        raise FetchError(f"{archive}: cannot be unpacked: {err}; delete it and fetch again") from None
+    inner = [path for path in paths if path.suffix.lower() == ".zip"] if depth else []
+    return paths + [path for zipped in inner for path in unpack(zipped, zipped.parent, depth - 1)]
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[list[Member]]:
+    """The files in an archive; folders are made as they are needed."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            yield [
+                Member(info.filename, info.file_size, _zip_fault(info), partial(zipped.open, info))
+                for info in zipped.infolist()
+                if not info.is_dir() or _outside(info.filename)
+            ]
+        return
+    with tarfile.open(archive) as tarred:
+        yield [
+            Member(info.name, info.size, _tar_fault(info), partial(tarred.extractfile, info))
+            for info in tarred.getmembers()
+            if not info.isdir() or _outside(info.name)
+        ]
+
+
+def _outside(name: str) -> bool:
+    """Whether a path leaves the folder it is written in: on this system or another."""
+    parts = re.split(r"[/\\]", name)
+    return name.startswith(("/", "\\")) or ".." in parts or bool(re.match(r"[A-Za-z]:", name)) or "\0" in name
+
+
+def _zip_fault(info: zipfile.ZipInfo) -> str:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if _outside(info.filename):
+        return "would be written outside its folder"
+    return "" if kind in (0, stat.S_IFREG) else "is a link or a device"
+
+
+def _tar_fault(info: tarfile.TarInfo) -> str:
+    if _outside(info.name):
+        return "would be written outside its folder"
+    return "" if info.isreg() else "is a link or a device"
+
+
+def _refuse_hostile(archive: Path, members: Sequence[Member], folder: Path) -> None:
+    bad = next((member for member in members if member.fault), None)
+    if bad:
+        raise FetchError(f"{archive}: its member {bad.name} {bad.fault}; nothing was unpacked, get it elsewhere")
+    needed = sum(m.size for m in members if not _is_there(m, folder))
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise FetchError(f"{archive}: unpacks to {needed:,} bytes, but {free:,} are free at {folder}; make room")
+
+
+def _is_there(member: Member, folder: Path) -> bool:
+    path = folder / member.name
+    return path.is_file() and path.stat().st_size == member.size
+
+
+def _place(member: Member, folder: Path) -> None:
+    """Write one member beside its place and rename it."""
+    path = folder / member.name
+    if _is_there(member, folder):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = member.open()
+    assert source is not None, "only regular files are opened"
+    descriptor, beside = tempfile.mkstemp(prefix=".", dir=path.parent)
+    try:
+        with source, os.fdopen(descriptor, "wb") as out:
+            shutil.copyfileobj(source, out, CHUNK)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(beside, 0o644)  # mkstemp makes it private
+        os.replace(beside, path)
+    finally:
+        Path(beside).unlink(missing_ok=True)
+
+
+# ---- words ----
+
+
+class Line:
+    """Progress on one line of a terminal; nothing elsewhere but the end of every file."""
+
+    def __init__(self, out: Any = None) -> None:
+        self._out = out or sys.stderr
+        self._name, self._start, self._first, self._shown = "", 0.0, 0, 0.0
+
+    def __call__(self, name: str, done: int, total: int | None, /) -> None:
+        now = time.monotonic()
+        if name != self._name:
+            self._name, self._start, self._first, self._shown = name, now, done, 0.0
+        ended = total is not None and done >= total
+        if self._out.isatty() and (ended or now - self._shown > 0.2):
+            self._shown = now
+            print(f"\r\x1b[K{self._text(done, total, now)}", end="\n" if ended else "", file=self._out, flush=True)
+        elif ended and not self._out.isatty():
+            print(self._text(done, total, now), file=self._out, flush=True)
+
+    def _text(self, done: int, total: int | None, now: float) -> str:
+        rate = (done - self._first) / max(now - self._start, 1e-3)
+        text = f"{self._name} {done / 1e6:.1f}"
+        if total is None:
+            return f"{text} MB, {rate / 1e6:.1f} MB/s"
+        left = (total - done) / rate if rate > 0 else 0
+        eta = f", {int(left // 60)}:{int(left % 60):02d} left" if done < total else ""
+        return f"{text} of {total / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s{eta}"

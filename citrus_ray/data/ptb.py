@@ -1,0 +1,81 @@
+"""The PTB Diagnostic ECG Database: 15 leads at 1 kHz, with the reason for admission in the header. Group is patient."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from citrus_ray.data.channels import pick
+from citrus_ray.data.fetch import PHYSIONET, Original
+from citrus_ray.data.files import Item, Names, Positive
+from citrus_ray.data.formats import broken
+from citrus_ray.data.labels import Segment, unknown
+from citrus_ray.data.recorded import Recorded, each, found_in
+from citrus_ray.data.recordings import file_parts, read_header
+from citrus_ray.spec import SpecError
+
+FIELD = "reason for admission:"
+UNKNOWN = ("", "n/a")
+
+ORIGINAL = Original(
+    name="ptb",
+    base_url="https://physionet.org/files/ptbdb/1.0.0/",
+    page="https://physionet.org/content/ptbdb/1.0.0/",
+    sums="SHA256SUMS.txt",
+    wanted=r"patient\d{3}/\w+\.(hea|dat|xyz)",
+    licence="ODC-BY 1.0",
+    citation=f"Bousseljot R, Kreiseler D, Schnabel A. Biomed Tech 40(S1):317 (1995). {PHYSIONET}",
+)
+
+
+class Ptb(Recorded):
+    """Why a patient was admitted. Several diagnoses are those of few patients: `classes` names what is kept."""
+
+    kind: Literal["ptb"] = "ptb"
+    seconds: Positive = 4.0
+    sfreq: Positive = 250.0
+    channels: Names | None = None  # i, ii, …, vz; all 15 without
+    classes: Names | None = ("Healthy control", "Myocardial infarction")  # null: every reason that is given
+
+    def files(self) -> list[Path]:
+        return [part for path in self._headers() for part in file_parts(path)]
+
+    def _headers(self) -> list[Path]:
+        return found_in(self.folder, "patient*/*.hea", "patients' records")
+
+    def survey(self) -> list[Item]:
+        paths = self._headers()
+        reasons = dict(zip(paths, each(paths, read_reason), strict=True))
+        known = set(reasons.values()) - set(UNKNOWN)
+        wrong = [unknown("classes", name, known) for name in self.classes or () if name not in known]
+        if wrong:
+            raise SpecError(wrong)
+        kept = [path for path in paths if reasons[path] in (self.classes or known)]
+        return each(kept, lambda path: self._item(path, reasons[path]))
+
+    def _item(self, path: Path, reason: str) -> Item:
+        header = read_header(path)
+        whole = Segment(path.name, 0.0, float("inf"), reason, path.parent.name)
+        return Item(header, pick(header, None, self.channels, "ecg"), (whole,))
+
+    def order(self, found: set[str]) -> Sequence[str]:
+        return self.classes or sorted(found)
+
+    def notes(self, items: Sequence[Item]) -> Iterator[str]:
+        paths = self._headers()
+        if len(items) < len(paths):
+            why = "their reason for admission is another, or not given"
+            yield f"left out: {len(paths) - len(items)} of {len(paths)} records, for {why}"
+
+
+def read_reason(path: Path) -> str:
+    """The reason for admission that a header states; empty where it is not known."""
+    lines = path.read_text("latin-1").splitlines()
+    record = next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), "")
+    if record != path.stem:
+        raise broken(path, f"is the header of record {record}, not of {path.stem}; copy or download it again")
+    notes = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
+    stated = [note[len(FIELD) :].strip() for note in notes if note.lower().startswith(FIELD)]
+    if len(stated) != 1:
+        rule = f"states {len(stated)} lines `# Reason for admission: …`"
+        raise broken(path, f"{rule}, which is what it is labelled by; copy or download it again")
+    return "" if stated[0].lower() in UNKNOWN else stated[0]

@@ -1,0 +1,66 @@
+"""Where sets lie on this machine: under `$CITRUS_DATA`, else in the user's own data folder."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from citrus_ray.spec import Aside, refuse
+
+# None: the folder of that name under the data root. May hold ~ and $VARIABLES.
+Root = Annotated[Annotated[str, Field(min_length=1)] | None, Aside()]
+OURS = r"\$(CITRUS_DATA\b|\{CITRUS_DATA\})"
+DATA_VARIABLE = r"\$(CITRUS_DATA\b|\{CITRUS_DATA\})"
+
+
+def data_root() -> Path:
+    """`$CITRUS_DATA`, else `~/.local/share/citrus_ray`."""
+    base = os.environ.get("CITRUS_DATA")
+    if base:
+        return Path(base).expanduser()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "citrus_ray"
+
+
+def place_of(root: str | None, name: str) -> Path:
+    """Where the set `name` is to be, whether or not it is there. $CITRUS_DATA has a default, other variables not."""
+    if root is None:
+        return data_root() / name
+    text = re.sub(DATA_VARIABLE, lambda _: str(data_root()), root)
+    return Path(os.path.expandvars(text)).expanduser()
+
+
+def folder_of(root: str | None, name: str) -> Path:
+    """The folder of the set `name`, which must be there."""
+    folder = place_of(root, name)
+    unset = re.search(r"\$\{?(\w+)", str(folder))
+    if unset:
+        raise refuse(f"root={root}: the variable {unset[1]} is not set; set it or write the path", "root")
+    if not folder.is_dir():
+        way = f"`python -m citrus_ray.data fetch {name}` downloads it, or set `root`, or $CITRUS_DATA"
+        raise refuse(f"there is no folder {folder.absolute()} with the set {name}; {way}", "root")
+    return folder
+
+
+def place_at(root: str) -> Path:
+    """Where `root` points, whether or not it is there. $CITRUS_DATA has a default, other variables must be set."""
+    text = re.sub(OURS, lambda _: str(data_root()), root)
+    return Path(os.path.expandvars(text)).expanduser()
+
+
+def folder_at(root: str) -> Path:
+    """The folder that `root` points to, which must be there."""
+    folder = _without_variables(place_at(root), root)
+    if not folder.is_dir():
+        ours = re.search(OURS, root)
+        way = "say with --data DIR or $CITRUS_DATA which folder holds the data" if ours else "correct the path"
+        raise refuse(f"root={root}: there is no folder {folder.absolute()}; {way}", "root")
+    return folder
+
+
+def _without_variables(path: Path, root: str | None) -> Path:
+    unset = re.search(r"\$\{?(\w+)", str(path))
+    if unset:
+        raise refuse(f"root={root}: the variable {unset[1]} is not set; set it or write the path", "root")
+    return path

@@ -1,0 +1,130 @@
+"""uWave gestures (Liu et al. 2009) as the UEA archive has them: 440 gestures of 8 kinds, 3 axes of acceleration.
+
+Reads `.ts` (sktime) and `.arff` (Weka, the axes as a relation). TRAIN and TEST are pooled. Who made a gesture is not
+in these files, so every window is a group of its own and a caveat says so.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from citrus_ray.data.fetch import Original, RemoteFile
+from citrus_ray.data.formats import AGAIN, broken
+from citrus_ray.data.recordings import file_digest
+from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.source import Source, zscore
+from citrus_ray.data.windows import Signal, Windows
+from citrus_ray.spec import Problem, SpecError, digest_of
+
+PARTS = ("TRAIN", "TEST")
+SUFFIXES = (".ts", ".arff")
+NAME = "UWaveGestureLibrary"
+CAVEAT = "groups are single gestures: whose they are is not in the files, so people are on both sides of every split"
+ORIGINAL = Original(
+    name="uwave",
+    base_url="https://www.timeseriesclassification.com/aeon-toolkit/",
+    page="https://www.timeseriesclassification.com/description.php?Dataset=UWaveGestureLibrary",
+    files=(RemoteFile(f"{NAME}.zip"),),
+    licence="none formal; for research, with citation",
+    citation="Liu J et al. uWave: accelerometer-based personalized gesture recognition. PerCom (2009).",
+    archive="zip",
+)
+
+
+class UWave(Source):
+    """Windows of a whole gesture, 315 samples at 100 Hz."""
+
+    kind: Literal["uwave"] = "uwave"
+    root: Root = None
+    normalize: Literal["none", "window"] = "window"
+
+    def _files(self) -> list[Path]:
+        """TRAIN and TEST, both of one format."""
+        folder = folder_of(self.root, self.kind)
+        found = [[folder / f"{NAME}_{part}{suffix}" for part in PARTS] for suffix in SUFFIXES]
+        there = [paths for paths in found if all(path.is_file() for path in paths)]
+        if not there:
+            wanted = " or ".join(f"{NAME}_{{TRAIN,TEST}}{suffix}" for suffix in SUFFIXES)
+            raise broken(folder, f"holds no {wanted}; correct `root`, or copy both files there", "root")
+        return there[0]
+
+    def content(self) -> str:
+        return digest_of([file_digest(path) for path in self._files()])
+
+    def check(self) -> None:
+        self._files()
+
+    def prepare(self) -> Windows:
+        parts = [_read(path) for path in self._files()]
+        x, labels = np.concatenate([x for x, _ in parts]), np.concatenate([labels for _, labels in parts])
+        classes, y = np.unique(labels, return_inverse=True)
+        return Windows(
+            x=zscore(x) if self.normalize == "window" else x,
+            y=y.astype(np.int64),
+            group=np.arange(len(x)),
+            sfreq=100.0,
+            ch_names=("x", "y", "z"),
+            modalities=("motion",) * 3,
+            groups=tuple(f"{part}{i:03d}" for part, (x, _) in zip(PARTS, parts, strict=True) for i in range(len(x))),
+            classes=tuple(str(name) for name in classes),
+            caveats=(CAVEAT,),
+            digest=self.digest(),
+        )
+
+
+def _read(path: Path) -> tuple[Signal, list[str]]:
+    """(n, 3, T) and the label of each."""
+    rows, labels = list[Signal](), list[str]()
+    for line, dimensions, label in _cases(path):
+        rows.append(_gesture(path, line, dimensions))
+        labels.append(label)
+        if rows[-1].shape != rows[0].shape:
+            rule = f"is {rows[-1].shape[1]} samples long, but the first gesture {rows[0].shape[1]}; {AGAIN}"
+            raise SpecError([Problem("", rule, str(path), line)])
+    if not rows:
+        raise broken(path, f"holds no gesture after `@data`; {AGAIN}")
+    return np.stack(rows), labels
+
+
+def _cases(path: Path) -> Iterator[tuple[int, list[str], str]]:
+    """Line number, a text per dimension, and the label, of every line after `@data`."""
+    lines = enumerate(path.read_text("latin-1").splitlines(), start=1)
+    if not any(text.strip().lower() == "@data" for _, text in lines):  # leaves `lines` behind that line
+        raise broken(path, f"has no line `@data`, so it is no {path.suffix} file; {AGAIN}")
+    for line, text in lines:
+        text = text.strip()
+        if not text or text[0] in "#%":
+            continue
+        if path.suffix == ".ts":
+            signal, _, label = text.rpartition(":")
+            yield line, signal.split(":"), _label(path, line, label)
+        else:
+            signal, _, label = text.rpartition(",")
+            yield line, signal.strip("'\" ").split("\\n"), _label(path, line, label)
+
+
+def _label(path: Path, line: int, text: str) -> str:
+    label = text.strip("'\" ")
+    try:
+        number = float(label)
+    except ValueError:
+        number = -1.0
+    if number not in range(1, 9):
+        rule = f"its label is {label[:20]!r}, but must be a number from 1 to 8; is the line cut off? {AGAIN}"
+        raise SpecError([Problem("", rule, str(path), line)])
+    return f"{number:g}"
+
+
+def _gesture(path: Path, line: int, dimensions: list[str]) -> Signal:
+    """(3, T)"""
+    try:
+        x = np.array([[float(value) for value in text.split(",")] for text in dimensions], dtype=np.float32)
+    except ValueError as err:
+        rule = "its axes differ in length" if "inhomogeneous" in str(err) else str(err)
+        raise SpecError([Problem("", f"{rule}; {AGAIN}", str(path), line)]) from None
+    if len(x) != 3 or not np.isfinite(x).all():
+        rule = f"must hold 3 axes of numbers, but holds {len(x)}" if len(x) != 3 else "holds a sample that is missing"
+        raise SpecError([Problem("", f"{rule}; {AGAIN}", str(path), line)])
+    return x

@@ -1,0 +1,288 @@
+"""Each dumb baseline wins where it must, is at chance where it must be, and sees what the trial's fine-tune sees."""
+
+import json
+import pickle
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import signal
+from sklearn.neighbors import KNeighborsClassifier
+
+from citrus_ray import baselines as module
+from citrus_ray import finetune, probe
+from citrus_ray.baselines import BASELINES, baselines, channel_power, powers_in_bands, squared_distances
+from citrus_ray.data import cache
+from citrus_ray.data.source import zscore
+from citrus_ray.data.splits import Labels
+from citrus_ray.data.windows import Windows
+from citrus_ray.finetune import Member
+from citrus_ray.trial import Trial
+from tests.small import PRETRAINED, SCRATCH
+
+ALL = SCRATCH.at({"finetune.labels": {"fraction": 1.0}})
+N_GROUPS, PER_GROUP, N_CHANS, N_TIMES = 12, 20, 2, 64
+SHAPE = (N_GROUPS * PER_GROUP, N_CHANS, N_TIMES)
+CHANCE = pytest.approx(0.5, abs=0.15)  # 60 test windows: two standard errors are 0.13
+
+
+def windows_with(x: np.ndarray, y: np.ndarray, n_classes: int = 2) -> Windows:
+    return Windows(
+        x=x.astype(np.float32),
+        y=y.astype(np.int64),
+        group=np.repeat(np.arange(N_GROUPS), PER_GROUP),
+        sfreq=64.0,
+        ch_names=("a", "b"),
+        modalities=("eeg", "eeg"),
+        groups=tuple(f"g{i}" for i in range(N_GROUPS)),
+        classes=tuple(f"class{k}" for k in range(n_classes)),
+    )
+
+
+def labels(rng: np.random.Generator) -> np.ndarray:
+    return np.concatenate([rng.permutation(PER_GROUP) % 2 for _ in range(N_GROUPS)])
+
+
+def loud(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
+    """White noise, twice as strong in one class."""
+    return np.asarray(rng.normal(size=SHAPE) * (1 + y)[:, None, None])
+
+
+def rhythmic(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
+    """An oscillation of random phase, of 5 or 14 Hz."""
+    hz, phase = np.where(y == 0, 5, 14)[:, None, None], rng.uniform(0, 6.28, (len(y), N_CHANS, 1))
+    return np.sin(2 * np.pi * hz * np.arange(N_TIMES) / 64 + phase) + 0.3 * rng.normal(size=SHAPE)
+
+
+def shaped(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
+    """One waveform, backwards in one class: equal spectra."""
+    wave = rng.normal(size=(N_CHANS, N_TIMES))
+    return np.asarray(np.where(y[:, None, None] == 0, wave, wave[:, ::-1]) + 0.5 * rng.normal(size=SHAPE))
+
+
+def noise(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
+    return rng.normal(size=SHAPE)
+
+
+def given(monkeypatch: pytest.MonkeyPatch, windows: Windows) -> None:
+    """Every trial's target is now `windows`."""
+    monkeypatch.setattr(cache, "load", lambda *_: windows)
+
+
+def scored(monkeypatch: pytest.MonkeyPatch, make, normalised: bool) -> dict[str, float]:
+    rng = np.random.default_rng(0)
+    y = labels(rng)
+    x = make(rng, y)
+    given(monkeypatch, windows_with(zscore(x) if normalised else x, y))
+    return {name: found["test/balanced_accuracy"] for name, found in baselines(ALL).items()}
+
+
+# ---- where each wins and where it is at chance ----
+
+
+def test_amplitude_and_band_power_see_a_louder_class(monkeypatch):
+    found = scored(monkeypatch, loud, normalised=False)
+    assert found["majority"] == 0.5
+    assert found["amplitude"] > 0.95
+    assert found["band_power"] > 0.95
+
+
+def test_normalised_windows_hide_amplitude_from_every_baseline(monkeypatch):
+    found = scored(monkeypatch, loud, normalised=True)
+    assert found["amplitude"] == 0.5  # exactly: rounding is no feature
+    assert all(value == CHANCE for value in found.values())
+
+
+def test_band_power_and_an_untrained_encoder_see_a_rhythm_that_amplitude_does_not(monkeypatch):
+    found = scored(monkeypatch, rhythmic, normalised=True)
+    assert found["majority"] == found["amplitude"] == 0.5
+    assert found["band_power"] > 0.95
+    assert found["random_encoder"] > 0.8
+
+
+def test_only_the_nearest_window_sees_a_shape_of_equal_spectrum(monkeypatch):
+    found = scored(monkeypatch, shaped, normalised=True)
+    assert found["majority"] == found["amplitude"] == 0.5
+    assert found["band_power"] == CHANCE
+    assert found["nearest"] == 1.0
+
+
+def test_noise_leaves_every_baseline_at_chance(monkeypatch):
+    found = scored(monkeypatch, noise, normalised=False)
+    assert found.keys() == BASELINES.keys()
+    assert all(value == CHANCE for value in found.values())
+
+
+def test_the_majority_is_that_of_the_labelled_windows(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = np.concatenate([rng.permutation(np.arange(PER_GROUP) < 5) for _ in range(N_GROUPS)])
+    given(monkeypatch, windows_with(noise(rng, y), y))
+    found = baselines(ALL)["majority"]
+    assert found["test/accuracy"] == found["val/accuracy"] == 0.75
+    assert found["test/balanced_accuracy"] == found["test/auroc"] == 0.5
+
+
+# ---- what they see ----
+
+
+def numbers(trial: Trial, split: str) -> dict[str, dict[str, float]]:
+    found = baselines(trial)
+    return {name: {k: v for k, v in of.items() if k.startswith(f"{split}/")} for name, of in found.items()}
+
+
+@pytest.fixture
+def rhythm(monkeypatch):
+    """A rhythm that is hard enough for scores below 1."""
+    rng = np.random.default_rng(1)
+    y = labels(rng)
+    windows = windows_with(rhythmic(rng, y) + 1.5 * rng.normal(size=SHAPE), y)
+    given(monkeypatch, windows)
+    return windows
+
+
+def with_(windows: Windows, index: np.ndarray, y: bool = False, x: bool = False) -> Windows:
+    """Labels turned round, or signals turned to loud noise, at `index`."""
+    wrong, junk = windows.labels.copy(), windows.x.copy()
+    wrong[index] = 1 - wrong[index]
+    junk[index] = 100 * np.random.default_rng(2).normal(size=junk[index].shape)
+    return replace(windows, y=wrong if y else windows.y, x=junk if x else windows.x)
+
+
+@pytest.mark.parametrize("regime", [Labels(per_class=4), Labels(count=13), Labels(fraction=0.5)], ids=str)
+def test_baselines_learn_from_the_labels_of_the_fine_tune_and_no_other(monkeypatch, rhythm, regime):
+    trial = SCRATCH.at({"finetune.labels": regime.tree()})
+    member, before = Member(trial, None), baselines(trial)
+    hidden = np.setdiff1d(member.parts.train, member.labelled)
+    assert len(hidden) > 0
+    given(monkeypatch, with_(rhythm, hidden, x=True))
+    assert baselines(trial) == before
+    given(monkeypatch, with_(rhythm, member.labelled, x=True))
+    after = baselines(trial)
+    assert all(after[name] != before[name] for name in BASELINES.keys() - {"majority", "amplitude"})
+
+
+def test_test_labels_and_test_signals_change_no_validation_number(monkeypatch, rhythm):
+    before, test = baselines(ALL), Member(ALL, None).parts.test
+    val = numbers(ALL, "val")
+    given(monkeypatch, with_(rhythm, test, x=True))
+    assert numbers(ALL, "val") == val
+    wrong = rhythm.labels.copy()
+    for g in np.unique(rhythm.group[test]):  # within groups: the split looks at which classes a group has
+        members = np.flatnonzero(rhythm.group == g)
+        wrong[members] = np.random.default_rng(3).permutation(wrong[members])
+    given(monkeypatch, replace(rhythm, y=wrong))
+    assert numbers(ALL, "val") == val
+    after = baselines(ALL)
+    assert after["band_power"]["test/accuracy"] != before["band_power"]["test/accuracy"]
+
+
+def test_validation_windows_choose_and_do_not_train(monkeypatch, rhythm):
+    before = numbers(ALL, "test")
+    given(monkeypatch, with_(rhythm, Member(ALL, None).parts.val, x=True))
+    after = numbers(ALL, "test")
+    assert after["majority"] == before["majority"]
+    assert after["nearest"] == before["nearest"]
+    given(monkeypatch, rhythm)
+    chosen = [probe.fit(*case).penalty for case in penalties(Member(ALL, None))]
+    assert len(set(chosen)) > 1  # the grid is used
+
+
+def penalties(member: Member):
+    """The same training features, and validation labels right and turned round."""
+    sets = [
+        (powers_in_bands(member.windows.x[i]), member.windows.labels[i]) for i in (member.labelled, member.parts.val)
+    ]
+    return [(sets[0], sets[1], 2), (sets[0], (sets[1][0], 1 - sets[1][1]), 2)]
+
+
+def test_the_metric_of_the_search_chooses_the_penalty(monkeypatch, rhythm):
+    asked = []
+
+    def spy(train, val, n_classes, metric):
+        asked.append(metric)
+        return probe.fit(train, val, n_classes, metric)
+
+    monkeypatch.setattr(module, "fit", spy)
+    baselines(ALL, "val/macro_f1")
+    assert set(asked) == {"val/macro_f1"}
+    assert len(asked) == 3
+
+
+def test_pre_training_changes_no_baseline():
+    assert baselines(PRETRAINED) == baselines(SCRATCH)
+
+
+def test_baselines_are_plain_numbers_and_the_same_every_time():
+    found = baselines(SCRATCH)
+    assert pickle.loads(pickle.dumps(found)) == json.loads(json.dumps(found)) == found == baselines(SCRATCH)
+    assert all(type(value) is float for of in found.values() for value in of.values())
+    assert all({name.split("/")[0] for name in of} == {"val", "test"} for of in found.values())
+    assert baselines(SCRATCH.at({"seed": 1})) != found
+
+
+def test_test_data_are_scored_once_per_baseline(monkeypatch):
+    seen = []
+
+    def spy(y, logits, split):
+        seen.append(split)
+        return {f"{split}/accuracy": 1.0}
+
+    monkeypatch.setattr(module, "score", spy)
+    monkeypatch.setattr(finetune, "score", spy)
+    baselines(SCRATCH)
+    assert seen == ["val", "test"] * len(BASELINES)
+
+
+# ---- their arithmetic ----
+
+
+def test_the_nearest_window_is_that_of_scikit_learn(rhythm):
+    member = Member(ALL, None)
+    flat = rhythm.x.reshape(len(rhythm), -1)
+    reference = KNeighborsClassifier(1).fit(flat[member.labelled], rhythm.labels[member.labelled])
+    logits = BASELINES["nearest"](member)(member.parts.test)
+    assert np.array_equal(logits.argmax(axis=1), reference.predict(flat[member.parts.test]))
+    distance, _ = reference.kneighbors(flat[member.parts.test])
+    assert -logits.max(axis=1) == pytest.approx(distance[:, 0], rel=1e-5)
+
+
+def test_distances_survive_an_offset():
+    x = np.random.default_rng(0).normal(size=(5, 2, 9)).astype(np.float32)
+    far = (x + 1000).astype(np.float32)
+    straight = ((far[:, None].astype(np.float64) - far[None]) ** 2).sum(axis=(2, 3))
+    assert squared_distances(far, far) == pytest.approx(straight, abs=1e-5)
+
+
+def test_band_powers_are_those_of_a_periodogram():
+    x = np.random.default_rng(0).normal(size=(3, 2, 256)).astype(np.float32)
+    hz, power = signal.periodogram(x.astype(np.float64), fs=128, detrend="constant", scaling="spectrum")
+    power[..., -1] *= 2  # one-sided: scipy doubles all but the last
+    inside = [(hz > low) & (hz <= high) for low, high in pairwise((0, 4, 8, 13, 30, 64))]
+    ratio = powers_in_bands(x) / np.concatenate([power[..., band].mean(axis=-1) for band in inside], axis=1)
+    assert ratio == pytest.approx(np.full_like(ratio, 256**2 / 2), rel=1e-6)
+    assert powers_in_bands(x + 7) == pytest.approx(powers_in_bands(x), rel=1e-3)
+
+
+@pytest.mark.parametrize(("n_times", "n_bands"), [(1, 0), (2, 1), (4, 1), (8, 2), (64, 5), (65, 5)])
+def test_a_band_without_a_frequency_is_left_out(n_times, n_bands):
+    x = np.random.default_rng(0).normal(size=(3, 2, n_times)).astype(np.float32)
+    assert powers_in_bands(x).shape == (3, 2 * n_bands)
+    assert channel_power(x).shape == (3, 2)
+
+
+def test_silence_gives_numbers(monkeypatch, rhythm):
+    x = rhythm.x.copy()
+    x[::3] = 0
+    x[:, 1] = 5.0
+    given(monkeypatch, replace(rhythm, x=x))
+    assert all(np.isfinite(list(of.values())).all() for of in baselines(ALL).values())
+
+
+def test_one_window_at_a_time_gives_the_same_numbers(monkeypatch, rhythm):
+    before = baselines(ALL)
+    monkeypatch.setattr(module, "BLOCK", 3 * N_CHANS * N_TIMES)
+    after = baselines(ALL)
+    for name, of in before.items():
+        assert after[name] == pytest.approx(of, abs=0.02)
+    assert after["nearest"]["test/accuracy"] == before["nearest"]["test/accuracy"]
