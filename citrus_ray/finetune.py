@@ -9,8 +9,9 @@ import torch
 
 from citrus_ray.checkpoint import CheckpointError, Weights
 from citrus_ray.data import cache
+from citrus_ray.data.normalize import Scale
 from citrus_ray.data.splits import label_subset, split
-from citrus_ray.data.windows import Index
+from citrus_ray.data.windows import Index, Signal
 from citrus_ray.metrics import score
 from citrus_ray.models.encoder import Encoder
 from citrus_ray.tasks.supervised import Classifier
@@ -28,11 +29,12 @@ class Member:
         self.windows = cache.load(trial.finetune.target, trial.finetune.align)
         self.parts = split(self.windows, trial.finetune.split, trial.seed)
         self.labelled = label_subset(self.windows, self.parts.train, trial.finetune.labels, trial.seed)
+        self.scale = Scale.of(self.windows.x, self.parts.train)
         with seeded(trial.seed):
             encoder = trial.model.build(self.windows.context)
             if weights is not None:
                 load_all(encoder, weights)
-            self.classifier = Classifier(encoder, len(self.windows.classes))
+            self.classifier = Classifier(encoder, self.windows.context, trial.finetune.pool)
         if trial.finetune.mode == "frozen":
             encoder.requires_grad_(False)
         self.best: dict[str, float] = {}
@@ -50,10 +52,7 @@ class Member:
 
     def _train(self) -> Iterator[dict[str, float]]:
         spec = self.trial.finetune
-        x, y = (
-            torch.from_numpy(self.windows.x[self.labelled]),
-            torch.from_numpy(self.windows.labels[self.labelled]),
-        )
+        x, y = torch.from_numpy(self.signal(self.labelled)), torch.from_numpy(self.windows.labels[self.labelled])
 
         def loss_of(index: Index) -> torch.Tensor:
             return torch.nn.functional.cross_entropy(self.classifier(x[index]), y[index])
@@ -80,7 +79,11 @@ class Member:
         """Logits (n, K) of the windows at `index`."""
         self.classifier.eval()
         parts = [index[i : i + EVAL_BATCH] for i in range(0, len(index), EVAL_BATCH)]
-        return torch.cat([self.classifier(torch.from_numpy(self.windows.x[part])) for part in parts]).numpy()
+        return torch.cat([self.classifier(torch.from_numpy(self.signal(part))) for part in parts]).numpy()
+
+    def signal(self, index: Index) -> Signal:
+        """The windows at `index` as the network sees them, (n, C, T)."""
+        return self.scale(self.windows.x[index])
 
 
 def score_on_test(member: Member, predict: Callable[[Index], npt.NDArray[np.floating]]) -> dict[str, float]:

@@ -170,7 +170,7 @@ def _pretrain_seconds(trial: Trial) -> float:
 def _finetune_seconds(trial: Trial) -> float:
     spec, windows = trial.finetune, cache.load(trial.finetune.target, trial.finetune.align)
     ctx = windows.context
-    classifier = Classifier(trial.model.build(ctx), ctx.n_classes)
+    classifier = Classifier(trial.model.build(ctx), ctx, spec.pool)
     n_labels = len(label_subset(windows, split(windows, spec.split, trial.seed).train, spec.labels, trial.seed))
     x = torch.zeros(min(spec.optim.batch_size, n_labels), ctx.n_chans, ctx.n_times)
     step = _step_seconds(classifier, lambda: classifier(x).sum())

@@ -13,9 +13,11 @@ from torch import nn
 
 from citrus_ray import checkpoint, records
 from citrus_ray.data import cache
+from citrus_ray.data.normalize import Scale
 from citrus_ray.data.splits import split
 from citrus_ray.data.windows import Index, Windows
 from citrus_ray.models import AnyEncoder
+from citrus_ray.spec import refuse
 from citrus_ray.train import seeded, shuffled, train
 from citrus_ray.trial import HoldOut, Pretrain, Trial
 
@@ -45,6 +47,7 @@ def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Repor
     windows = cache.load(spec.source)
     train_index, val_index = held_out(windows, spec)
     assert spec.task is not None, "a run from scratch has nothing to pre-train"
+    scale = Scale.of(windows.x, train_index)
     with seeded(spec.seed):
         encoder = model.build(windows.context)
         task = spec.task.build(windows.context, encoder).to(place.device)
@@ -54,7 +57,7 @@ def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Repor
     masks = torch.Generator(place.device).manual_seed(seed)
 
     def loss_of(index: Index) -> torch.Tensor:
-        x = torch.from_numpy(windows.x[train_index[index]]).to(place.device)
+        x = torch.from_numpy(scale(windows.x[train_index[index]])).to(place.device)
         return wrapped(x, masks)[0]  # type: ignore[no-any-return]
 
     batches = shuffled(
@@ -69,7 +72,7 @@ def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Repor
         metrics = {
             "epoch": float(epoch),
             "train/loss": loss,
-            "val/loss": _val_loss(task, windows, val_index, spec, place),
+            "val/loss": _val_loss(task, windows, val_index, scale, spec, place),
         }
         history.append(metrics)
         report(metrics)
@@ -93,18 +96,26 @@ def _test_groups(windows: Windows, hold_out: HoldOut | None) -> list[int]:
     target = cache.load(hold_out.target)
     test = split(target, hold_out.split, seed=0).test  # the test part hangs on split.seed alone
     names = {target.groups[g] for g in np.unique(target.group[test])}
-    return [g for g, name in enumerate(windows.groups) if name in names]
+    found = [g for g, name in enumerate(windows.groups) if name in names]
+    if not found:
+        raise refuse(
+            f"pre-training reads the target's recordings, but none of its groups ({', '.join(windows.groups[:3])}, …) "
+            f"is one of the target's test groups ({', '.join(sorted(names)[:3])}, …), so they cannot be left out; "
+            "give both the same groups",
+            "pretrain.source",
+        )
+    return found
 
 
 @torch.no_grad()
-def _val_loss(task: nn.Module, windows: Windows, index: Index, spec: Pretrain, place: Place) -> float:
+def _val_loss(task: nn.Module, windows: Windows, index: Index, scale: Scale, spec: Pretrain, place: Place) -> float:
     """The same masks every epoch, so that epochs can be compared."""
     task.eval()
     masks = torch.Generator(place.device).manual_seed(0)
     size = spec.optim.batch_size
     losses = []
     for start in range(0, len(index), size):
-        x = torch.from_numpy(windows.x[index[start : start + size]]).to(place.device)
+        x = torch.from_numpy(scale(windows.x[index[start : start + size]])).to(place.device)
         losses.append(float(task(x, masks)[0]) * len(x))
     return sum(losses) / len(index)
 

@@ -12,6 +12,7 @@ from citrus_ray.data.source import Source
 from citrus_ray.data.splits import Labels, Split
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.conv import Conv
+from citrus_ray.models.heads import Pool
 from citrus_ray.spec import Aside, Problem, Spec, digest_of
 from citrus_ray.tasks import AnyTask
 from citrus_ray.train import Optim
@@ -55,6 +56,7 @@ class Finetune(Spec):
     steps: Count = 100
     rounds: Count = 10  # looks at validation data; the best round's weights are kept
     mode: Literal["full", "frozen"] = "full"
+    pool: Pool = "mean"  # over channels; `channels` keeps them side by side, for a set whose channels have places
 
     @model_validator(mode="after")
     def _steps_in_every_round(self) -> "Finetune":

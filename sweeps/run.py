@@ -2,6 +2,7 @@
 """Run a sweep: `python sweeps/run.py quickstart`. Running the same command again computes only what is missing."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ EXIT_CODES = "exit codes: 0 done, 1 too much of the sweep failed, 2 the spec or 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    if args.data:
+        os.environ["CITRUS_DATA"] = str(args.data.resolve())
     from citrus_ray.launch.command import SweepCommand  # after parsing: `--help` must not wait for torch
     from citrus_ray.spec import SpecError
 
@@ -42,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
         help="change one key of the spec, e.g. budget.trials=8",
     )
     cli.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: results/<name of the sweep>)")
+    cli.add_argument("--data", type=Path, metavar="DIR", help="the folder of data sets (default: $CITRUS_DATA)")
     cli.add_argument("--verbose", action="store_true", help="show what Ray has to say")
     return cli
 

@@ -49,6 +49,11 @@ def loud(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
     return np.asarray(rng.normal(size=SHAPE) * (1 + y)[:, None, None])
 
 
+def lifted(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
+    """Noise around another level in one class."""
+    return np.asarray(rng.normal(size=SHAPE) + y[:, None, None])
+
+
 def rhythmic(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
     """An oscillation of random phase, of 5 or 14 Hz."""
     hz, phase = np.where(y == 0, 5, 14)[:, None, None], rng.uniform(0, 6.28, (len(y), N_CHANS, 1))
@@ -88,22 +93,41 @@ def test_amplitude_and_band_power_see_a_louder_class(monkeypatch):
     assert found["band_power"] > 0.95
 
 
-def test_normalised_windows_hide_amplitude_from_every_baseline(monkeypatch):
-    found = scored(monkeypatch, loud, normalised=True)
-    assert found["amplitude"] == 0.5  # exactly: rounding is no feature
+def test_level_sees_a_class_of_another_mean_that_power_does_not(monkeypatch):
+    found = scored(monkeypatch, lifted, normalised=False)
+    assert found["level"] > 0.95
+    assert found["amplitude"] == CHANCE
+    assert found["band_power"] == CHANCE
+
+
+def test_the_unit_of_the_signal_does_not_matter(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = labels(rng)
+    x = lifted(rng, y) + 0.3 * loud(rng, y)
+    found = []
+    for volts in (1.0, 1e-6):
+        given(monkeypatch, windows_with(volts * x, y))
+        found.append({name: of["test/accuracy"] for name, of in baselines(ALL).items() if name != "random_encoder"})
+    assert found[0] == pytest.approx(found[1], abs=0.02)
+
+
+@pytest.mark.parametrize("make", [loud, lifted])
+def test_normalised_windows_hide_amplitude_and_level_from_every_baseline(monkeypatch, make):
+    found = scored(monkeypatch, make, normalised=True)
+    assert found["amplitude"] == found["level"] == 0.5  # exactly: rounding is no feature
     assert all(value == CHANCE for value in found.values())
 
 
 def test_band_power_and_an_untrained_encoder_see_a_rhythm_that_amplitude_does_not(monkeypatch):
     found = scored(monkeypatch, rhythmic, normalised=True)
-    assert found["majority"] == found["amplitude"] == 0.5
+    assert found["majority"] == found["amplitude"] == found["level"] == 0.5
     assert found["band_power"] > 0.95
     assert found["random_encoder"] > 0.8
 
 
 def test_only_the_nearest_window_sees_a_shape_of_equal_spectrum(monkeypatch):
     found = scored(monkeypatch, shaped, normalised=True)
-    assert found["majority"] == found["amplitude"] == 0.5
+    assert found["majority"] == found["amplitude"] == found["level"] == 0.5
     assert found["band_power"] == CHANCE
     assert found["nearest"] == 1.0
 
@@ -159,7 +183,7 @@ def test_baselines_learn_from_the_labels_of_the_fine_tune_and_no_other(monkeypat
     assert baselines(trial) == before
     given(monkeypatch, with_(rhythm, member.labelled, x=True))
     after = baselines(trial)
-    assert all(after[name] != before[name] for name in BASELINES.keys() - {"majority", "amplitude"})
+    assert all(after[name] != before[name] for name in BASELINES.keys() - {"majority", "amplitude", "level"})
 
 
 def test_test_labels_and_test_signals_change_no_validation_number(monkeypatch, rhythm):
@@ -206,7 +230,7 @@ def test_the_metric_of_the_search_chooses_the_penalty(monkeypatch, rhythm):
     monkeypatch.setattr(module, "fit", spy)
     baselines(ALL, "val/macro_f1")
     assert set(asked) == {"val/macro_f1"}
-    assert len(asked) == 3
+    assert len(asked) == 4
 
 
 def test_pre_training_changes_no_baseline():

@@ -67,7 +67,7 @@ def _blocks(recording: Index, first: Index, n_times: int, n_blocks: int) -> Inde
     block = np.repeat(np.arange(n_blocks), [len(part) for part in np.array_split(first, n_blocks)])
     out = block.copy()
     for b in range(1, n_blocks):
-        before = np.flatnonzero(out == b - 1)
+        before = np.flatnonzero((out >= 0) & (block < b))
         if len(before):
             last = before[-1]
             near = (block == b) & (recording == recording[last]) & (first < first[last] + 2 * n_times)

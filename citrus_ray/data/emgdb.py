@@ -82,7 +82,7 @@ class EmgDb(Recorded):
             raise broken(header.path, f"{rule} of {seconds:g} s, but it holds {n_windows}; {way}", "n_blocks")
         first = 0
         for block, n in enumerate(len(part) for part in np.array_split(np.arange(n_used), self.n_blocks)):
-            group = f"emg_{label} block {block}" if self.n_blocks > 1 else f"emg_{label}"
+            group = f"emg_{label} {block + 1}/{self.n_blocks}" if self.n_blocks > 1 else f"emg_{label}"
             yield Segment(header.path.name, first * seconds, (first + n) * seconds, label, group)
             first += n + 1
 

@@ -29,13 +29,9 @@ class Run:
 def attributes(path: Path, image: str, n_volumes: int, tr: float) -> list[Run]:
     """`label run` for each volume, one per line: PyMVPA's attributes. The runs follow one another."""
     rows = [(n, text.split()) for n, text in enumerate(path.read_text("utf-8").splitlines(), start=1) if text.strip()]
-    wrong = [
-        Problem("labels", f"must be `label run`, but is {' '.join(row)!r}", str(path), n)
-        for n, row in rows
-        if len(row) != 2
-    ]
+    wrong = [(n, f"must be `label run`, but is {' '.join(row)[:40]!r}; correct it") for n, row in rows if len(row) != 2]
     if wrong:
-        raise SpecError(capped(wrong))
+        raise SpecError(capped([Problem("labels", rule, str(path), n) for n, rule in wrong]))
     if len(rows) != n_volumes:
         raise broken(path, f"has {len(rows)} lines, but {image} {n_volumes} volumes; give one line for each", "labels")
     runs, first = list[Run](), 0

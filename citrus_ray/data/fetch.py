@@ -130,7 +130,7 @@ def _ensure(original: Original, file: RemoteFile, folder: Path, bases: Sequence[
     if _is_whole(path, file):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    urls = [urljoin(base if base.endswith("/") else base + "/", quote(file.path)) for base in bases]
+    urls = [urljoin(base if base.endswith("/") else base + "/", quote(file.path, safe="/+")) for base in bases]
     failures = list[str]()
     for url in [*urls, *(() if way.bases else file.urls)]:
         try:

@@ -115,8 +115,12 @@ class Fmri(Source):
 
     def _survey(self) -> list[Series]:
         """Every file with its runs, from headers and labels; or everything that is wrong."""
-        found, problems, mask = list[Series](), list[Problem](), self._mask()
-        for path in self._files():
+        files, mask = self._files(), self._mask()
+        if len(files) > 1 and self.labels and self.labels.endswith(".txt"):
+            rule = f"labels={self.labels} is of one image, but pattern={self.pattern} matches {len(files)}"
+            raise refuse(f"{rule}; narrow `pattern`, or give a .csv", "labels")
+        found, problems = list[Series](), list[Problem]()
+        for path in files:
             try:
                 found.append(self._series(path, mask))
             except SpecError as err:
@@ -158,8 +162,6 @@ class Fmri(Source):
         if labels.suffix == ".csv":
             names = [file.relative_to(self._folder).as_posix() for file in self._files()]
             return [table(labels, path.relative_to(self._folder).as_posix(), names, Run(name, 0, n_volumes, ()), tr)]
-        if len(self._files()) > 1:
-            raise broken(labels, f"is of one image, but `pattern` matches {len(self._files())}; narrow it", "labels")
         return attributes(labels, path.name, n_volumes, tr)
 
     def _unlike(self, found: Sequence[Series]) -> Iterator[Problem]:

@@ -84,7 +84,8 @@ def match(
         elif row.file in known or row.file not in others:
             problems.append(_unmatched(row, known, labels))
     if not found and not problems:
-        problems.append(Problem("labels", "all its rows are of recordings that `pattern` leaves out", str(labels)))
+        rule = "all its rows are of recordings that `pattern` leaves out; widen `pattern`, or give another table"
+        problems.append(Problem("labels", rule, str(labels)))
     return {name: found[name] for name in files if name in found}, capped(problems)
 
 

@@ -58,6 +58,11 @@ class UWave(Source):
 
     def prepare(self) -> Windows:
         parts = [_read(path) for path in self._files()]
+        lengths = [x.shape[2] for x, _ in parts]
+        if len(set(lengths)) > 1:
+            train, test = self._files()
+            rule = f"holds gestures of {lengths[1]} samples, but {train.name} of {lengths[0]}"
+            raise broken(test, f"{rule}; copy both from one place")
         x, labels = np.concatenate([x for x, _ in parts]), np.concatenate([labels for _, labels in parts])
         classes, y = np.unique(labels, return_inverse=True)
         return Windows(

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 # Read by Ray when it is imported or started, so they must be set before.
 QUIET = {
@@ -42,12 +43,20 @@ def connect(address: str | None, verbose: bool) -> Iterator[Capacity]:
     for name in ("ray", "ray.tune", "ray.train", "ray.data", "ray.tune.analysis.experiment_analysis"):
         logging.getLogger(name).setLevel(level)
     # the dashboard's State API is what lets Ray Train clean up after itself; loopback only is its default
-    local = {} if address else {"include_dashboard": True}
-    ray.init(address=address, log_to_driver=verbose, logging_level=level, configure_logging=verbose, **local)
+    here: dict[str, Any] = {"include_dashboard": True}
+    there: dict[str, Any] = {
+        "address": address,
+        "runtime_env": {"env_vars": _places()},
+    }  # workers have their own environment
+    ray.init(log_to_driver=verbose, logging_level=level, configure_logging=verbose, **(there if address else here))
     try:
         yield capacity()
     finally:
         ray.shutdown()
+
+
+def _places() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("CITRUS_DATA", "CITRUS_CACHE") if name in os.environ}
 
 
 def capacity() -> Capacity:

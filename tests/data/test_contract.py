@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 
 from citrus_ray.data import AnySource, cache
+from citrus_ray.data.bidmc import Bidmc
 from citrus_ray.data.bonn import Bonn
 from citrus_ray.data.emgdb import EmgDb
 from citrus_ray.data.files import Files
+from citrus_ray.data.fmri import Fmri
 from citrus_ray.data.mitbih import MitBih
 from citrus_ray.data.ptb import Ptb
 from citrus_ray.data.sleep_edf import SleepEdf
 from citrus_ray.data.source import Source
+from citrus_ray.data.uci_har import UciHar
+from citrus_ray.data.uwave import UWave
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import validate
-from tests.data import originals
+from tests.data import layouts, originals
 from tests.small import registered
 
 
@@ -34,12 +38,16 @@ def _files(root: Path) -> Files:
 
 
 EXAMPLES: dict[type[Source], Callable[[Path], Source]] = {
+    Bidmc: layouts.bidmc,
     Bonn: originals.bonn,
     EmgDb: originals.emgdb,
     Files: _files,
+    Fmri: layouts.attributes,
     MitBih: originals.mitbih,
     Ptb: originals.ptb,
     SleepEdf: originals.sleep_edf,
+    UciHar: layouts.uci_har,
+    UWave: layouts.uwave,
 }
 KINDS = registered(AnySource)
 pytestmark = pytest.mark.parametrize("source", KINDS, ids=lambda kind: kind.__name__, indirect=True)
@@ -67,17 +75,25 @@ def test_windows_are_finite_and_every_name_is_used(source):
     found = source.prepare()
     assert found.x.dtype == np.float32
     assert np.isfinite(found.x).all()
-    assert found.group.dtype == found.labels.dtype == np.int64
+    assert found.group.dtype == np.int64
     assert np.unique(found.group).tolist() == list(range(len(found.groups)))
-    assert np.unique(found.labels).tolist() == list(range(len(found.classes)))
+    if found.y is None:  # a set to pre-train on
+        assert found.classes == ()
+    else:
+        assert found.y.dtype == np.int64
+        assert np.unique(found.y).tolist() == list(range(len(found.classes)))
     assert len(set(found.groups)) == len(found.groups)
     assert len(set(found.classes)) == len(found.classes)
     assert found.digest == source.digest()
 
 
 def test_normalised_windows_have_no_mean_and_unit_spread(source):
-    assert source.normalize == "window"
-    x = source.prepare().x
+    found = source.prepare()
+    x = found.x
+    if isinstance(source, Fmri):  # a window may be one volume, so it is runs that are normalised
+        x = np.stack([x[found.group == run].swapaxes(0, 1).reshape(x.shape[1], -1) for run in np.unique(found.group)])
+    else:
+        assert source.normalize == "window"
     assert np.abs(x.mean(axis=-1)).max() < 1e-4
     assert x.std(axis=-1) == pytest.approx(1, abs=1e-3)
 
