@@ -29,7 +29,7 @@ class Member:
         self.windows = cache.load(trial.finetune.target, trial.finetune.align)
         self.parts = split(self.windows, trial.finetune.split, trial.seed)
         self.labelled = label_subset(self.windows, self.parts.train, trial.finetune.labels, trial.seed)
-        self.scale = Scale.of(self.windows.x, self.parts.train)
+        self.scale = Scale.of(self.windows.x, self.labelled)
         with seeded(trial.seed):
             encoder = trial.model.build(self.windows.context)
             if weights is not None:

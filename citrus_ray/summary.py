@@ -130,18 +130,33 @@ def interval(values: Sequence[float], level: float = 0.95) -> dict[str, Any] | N
 
 def table(summary: dict[str, Any]) -> str:
     """The last screen's table: best trial, test score and transfer gain of every cell."""
-    rows = [("cell", "trials", "best trial", "val", "test", "gain over scratch")]
+    rows = [("cell", "trials", "best trial", "val", "test", "gain over scratch", "best baseline")]
     for cell in summary["cells"]:
         name = ", ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in cell["axes"].items()) or "all"
         failed = f" ({cell['n_failed']} failed)" if cell["n_failed"] else ""
         best = ", ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in (cell["best"] or {}).items())
         val = f"{cell['val']:.3f}" if cell["val"] is not None else "-"
         rows.append(
-            (name, f"{cell['n_trials']}{failed}", best or "-", val, spread(cell["test"]), spread(cell["gain"], "+"))
+            (
+                name,
+                f"{cell['n_trials']}{failed}",
+                best or "-",
+                val,
+                spread(cell["test"]),
+                spread(cell["gain"], "+"),
+                best_baseline(cell),
+            )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def best_baseline(cell: dict[str, Any]) -> str:
+    """The dumb baseline to beat."""
+    found = cell["baselines"]
+    best = max(found, key=lambda name: found[name], default=None)
+    return "-" if best is None else f"{best} {found[best]:.3f}"
 
 
 def spread(found: dict[str, Any] | None, sign: str = "") -> str:

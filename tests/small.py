@@ -17,23 +17,25 @@ from citrus_ray.train import Optim
 from citrus_ray.trial import Finetune, Pretrain, Trial
 
 SOURCE = Synthetic(n_subjects=8, windows_per_subject=8, n_chans=2, sfreq=50.0, seconds=1.28, rhythms=(5.0, 12.0))
+OTHERS = SOURCE.model_copy(update={"seed": 7})  # other people, to pre-train on
 MODEL = Conv(dim=8, strides=(2, 2))
 SCRATCH = Trial(
     model=MODEL,
     finetune=Finetune(target=SOURCE, labels=Labels(per_class=4), optim=Optim(batch_size=4), steps=8, rounds=4),
 )
-PRETRAIN = Pretrain(source=SOURCE, task=Masked(), epochs=1, optim=Optim(batch_size=16))
+PRETRAIN = Pretrain(source=OTHERS, task=Masked(), epochs=1, optim=Optim(batch_size=16))
 PRETRAINED = SCRATCH.at({"pretrain": PRETRAIN.tree()})
 
 PEOPLE = "{kind: synthetic, n_subjects: 8, windows_per_subject: 8, n_chans: 2, sfreq: 50, seconds: 1.28, "
 PEOPLE += "rhythms: [5, 12]}"
+STRANGERS = PEOPLE.replace("{", "{seed: 7, ")
 SWEEP = """\
 # a small sweep
 name: small
 trial:
   model: {kind: conv, dim: 8, strides: [2, 2]}
   pretrain:
-    source: PEOPLE
+    source: STRANGERS
     task: null
     epochs: 1
   finetune:
@@ -50,7 +52,7 @@ search:
   finetune.optim.lr: {loguniform: [1e-3, 1e-2]}
 budget: {trials: 4}
 final: {seeds: 5}
-""".replace("PEOPLE", PEOPLE)
+""".replace("PEOPLE", PEOPLE).replace("STRANGERS", STRANGERS)
 
 
 def sweep_of(text: str = SWEEP, **edits: Any) -> Sweep:

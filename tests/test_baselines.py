@@ -179,7 +179,10 @@ def test_baselines_learn_from_the_labels_of_the_fine_tune_and_no_other(monkeypat
     member, before = Member(trial, None), baselines(trial)
     hidden = np.setdiff1d(member.parts.train, member.labelled)
     assert len(hidden) > 0
-    given(monkeypatch, with_(rhythm, hidden, x=True))
+    unread = rhythm.x.copy()
+    unread[hidden] = np.nan
+    given(monkeypatch, replace(with_(rhythm, hidden, y=True), x=unread))
+    assert Member(trial, None).labelled.tolist() == member.labelled.tolist()
     assert baselines(trial) == before
     given(monkeypatch, with_(rhythm, member.labelled, x=True))
     after = baselines(trial)
@@ -263,7 +266,7 @@ def test_test_data_are_scored_once_per_baseline(monkeypatch):
 
 def test_the_nearest_window_is_that_of_scikit_learn(rhythm):
     member = Member(ALL, None)
-    flat = rhythm.x.reshape(len(rhythm), -1)
+    flat = member.signal(np.arange(len(rhythm))).reshape(len(rhythm), -1)
     reference = KNeighborsClassifier(1).fit(flat[member.labelled], rhythm.labels[member.labelled])
     logits = BASELINES["nearest"](member)(member.parts.test)
     assert np.array_equal(logits.argmax(axis=1), reference.predict(flat[member.parts.test]))

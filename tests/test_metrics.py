@@ -34,7 +34,7 @@ def test_scores_are_those_of_scikit_learn(case):
 def test_a_split_is_in_the_name_of_every_metric_and_logits_decide_by_their_largest():
     y, logits = np.array([0, 1, 2, 1]), np.array([[2.0, 1, 0], [0, 3, 1], [5, 0, 1], [0, 1, 0.5]])
     found = score(y, logits, "val")
-    assert found.keys() == {f"val/{name}" for name in HARD}
+    assert found.keys() == {f"val/{name}" for name in (*HARD, "auroc", "auprc")}
     assert found["val/accuracy"] == 0.75
     assert found["val/balanced_accuracy"] == pytest.approx(2 / 3)
     assert all(type(value) is float for value in found.values())

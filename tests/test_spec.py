@@ -290,7 +290,7 @@ def test_flattened_paths_are_the_paths_that_edits_take():
 # ---- digests ----
 
 ASIDE = {"pretrain.workers", "pretrain.threads_per_worker", "pretrain.gpu"}
-WORDS = ("none", "window", "recording", "full", "frozen")
+WORDS = ("none", "window", "recording", "full", "frozen", "average", "channels", "keep", "mean")
 
 
 def other_values(value: Any) -> list[Any]:

@@ -114,7 +114,12 @@ class CellSearch(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self.encoders.poll(len(self.live))
         self._drop_hopeless()
-        self.progress.update(self.live, self.parked, self.encoders)
+        try:
+            return self._suggest(trial_id)
+        finally:
+            self.progress.update(self.live, self.parked, self.encoders)
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         n_free = min(self.slots.n, max(1, self.slots.cpus - self.encoders.busy)) - len(self.live)
         if n_free <= 0:
             return None

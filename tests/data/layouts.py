@@ -103,7 +103,8 @@ def bidmc(root: Path, records: Sequence[int] = (1, 2), seconds: float = 20.0, **
         x = ppg(n, record)
         lines += [f"{i / 125:.5g}," + ",".join(f"{value:.5f}" for value in row) for i, row in enumerate(x.T)]
         (root / "bidmc_csv" / f"bidmc_{record:02d}_Signals.csv").write_text("\n".join(lines) + "\n")
-    return Bidmc(**({"root": str(root), "seconds": 4.0} | edits))
+    fields: dict[str, Any] = {"root": str(root), "seconds": 4.0}
+    return Bidmc(**(fields | edits))
 
 
 def ppg(n: int, record: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """`kind: bidmc`: PPG of the intensive care unit, from CSV."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def _edit(path: Path, line: int, new: str | None) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "no column": (lambda path: _edit(path, 1, "Time [s], RESP, PLET, V, AVR, II"), "`PLETH` is not there", "`PLET`?"),
     "no time": (lambda path: _edit(path, 1, "RESP, PLETH, V, AVR, II"), "`Time [s]` is not there", "there are AVR"),
     "cut off": (lambda path: path.write_text(path.read_text()[:-35]), "is no table of numbers: ", "download it again"),

@@ -59,7 +59,7 @@ def test_the_whole_file_can_be_cleaned_at_once_and_the_line_left_in(tmp_path):
 
 
 def test_a_line_and_nothing_else_is_taken_out():
-    x = noise(3, 50).astype(np.float32) + np.arange(50, dtype=np.float32)
+    x = (noise(3, 50) + np.arange(50)).astype(np.float32)
     assert np.abs(straightened(x) - detrend(x, axis=1)).max() < 1e-4
     assert np.abs(straightened(np.ones((2, 1), np.float32))).max() == 0
 
@@ -375,7 +375,7 @@ def test_the_real_slice_reads_the_same_as_image_and_as_npz_and_its_categories_ca
     root = DATA / "haxby"
     if not root.is_dir():
         pytest.skip(f"haxby is not under {DATA}; set CITRUS_DATA to the folder that holds it")
-    image = {"pattern": "bold.nii.gz", "mask": "mask.nii.gz", "labels": "attributes_literal.txt"}
+    image: dict[str, Any] = {"pattern": "bold.nii.gz", "mask": "mask.nii.gz", "labels": "attributes_literal.txt"}
     windows = Fmri(root=str(root), classes=CATEGORIES, **image).prepare()
     assert windows.x.shape == (864, 530, 1)
     assert windows.sfreq == pytest.approx(0.4)

@@ -13,19 +13,18 @@ from pydantic import TypeAdapter
 from citrus_ray.data import AnySource, sets
 from citrus_ray.data.files import Files
 from citrus_ray.data.root import data_root
-from citrus_ray.data.source import Source
 from citrus_ray.data.splits import Split, split
 from citrus_ray.spec import SpecError, parse_yaml, validate
 from citrus_ray.sweep import parse_sweep
 from citrus_ray.trial import Finetune
-from tests.small import PEOPLE, SCRATCH, SWEEP
+from tests.small import PEOPLE, SCRATCH, STRANGERS, SWEEP
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("CITRUS_DATA") or ROOT.parent / "shared" / "data")
 NAMES = sorted(path.stem for path in sets.FOLDER.iterdir())
 
 
-def source_of(value: Any) -> Source:
+def source_of(value: Any) -> Any:
     return validate(Finetune, {"target": value}).target
 
 
@@ -106,6 +105,7 @@ def test_lists_and_tables_of_a_written_out_block_are_read_as_ever():
         ({"set": "bonn5", "secondz": 2.0}, "`secondz` is not a key here; did you mean `seconds`?"),
         ({"set": "bonn5", "seconds": -2.0}, "seconds=-2.0: must be greater than 0"),
         ({"set": "bonn5", "labels": None, "classes": ["a"]}, "classes has no effect without labels"),
+        ({"kind": "synthetic", "n_subject": 3}, "did you mean `n_subjects`?"),
         ({"kind": "filez"}, 'kind="filez": must be one of'),
         ({"seconds": 2.0}, "`kind` is required here and missing"),
         (17, "must be"),
@@ -121,7 +121,7 @@ def test_a_wrong_name_or_edit_is_one_problem_with_a_way_out(value, message):
         (f"target: {PEOPLE}", "target: bonn6", "small.yaml:10: trial.finetune.target: "),
         (f"target: {PEOPLE}", "target: {set: bonn5, secondz: 2.0}", "small.yaml:10: trial.finetune.target.secondz: "),
         (
-            f"source: {PEOPLE}",
+            f"source: {STRANGERS}",
             "source:\n      set: uwave\n      sfreq: fast",
             "small.yaml:8: trial.pretrain.source.sfreq: ",
         ),
@@ -140,12 +140,12 @@ def test_an_axis_may_go_over_sets():
     axes = "compare:\n  finetune.target: [bonn5, {set: uwave, seconds: 3.0}]\n"
     cells = parse_sweep(parse_yaml(SWEEP.replace("compare:\n", axes))).cells
     assert len(cells) == 4
-    assert {c.trial.finetune.target.root for c in cells} == {"$CITRUS_DATA/bonn", "$CITRUS_DATA/uwave"}
+    assert {c.trial.finetune.target.tree()["root"] for c in cells} == {"$CITRUS_DATA/bonn", "$CITRUS_DATA/uwave"}
     assert any(cell.label.startswith("finetune.target=bonn5") for cell in cells)
     over = "repeat:\n  finetune.target: [bonn5, uwave]\n"
     (cell, *_) = parse_sweep(parse_yaml(SWEEP.replace("repeat:\n", over))).cells
     members = [member for _, member in cell.members({"finetune.optim.lr": 1e-3}, "search")]
-    assert {member.finetune.target.seconds for member in members} == {5.8983, 3.15}
+    assert {member.finetune.target.tree()["seconds"] for member in members} == {5.8983, 3.15}
 
 
 # ---- where they lie ----

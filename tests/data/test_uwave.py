@@ -24,6 +24,7 @@ def test_train_and_test_are_pooled_sample_by_sample(tmp_path, suffix):
 def test_every_gesture_is_a_group_and_a_caveat_says_why(tmp_path):
     windows = uwave(tmp_path).prepare()
     assert len(windows.groups) == len(windows) == 32
+    assert windows.group.tolist() == list(range(32))
     assert (windows.groups[0], windows.groups[-1]) == ("TRAIN000", "TEST015")
     assert "people are on both sides of every split" in windows.caveats[0]
 
