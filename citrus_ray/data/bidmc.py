@@ -18,7 +18,7 @@ from citrus_ray.data.formats import AGAIN, Channel, broken
 from citrus_ray.data.labels import Segment, tidy, unknown
 from citrus_ray.data.modality import guess_modality
 from citrus_ray.data.recordings import file_digest, resample
-from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.root import Root, folder_of, place_of
 from citrus_ray.data.source import Normalize, Source
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of, refuse
@@ -69,6 +69,9 @@ class Bidmc(Source):
             there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
             raise refuse(f"{folder} holds no {PATTERN}, but {there}; correct `root`, or fetch the set", "root")
         return paths
+
+    def recordings(self) -> str:
+        return str(place_of(self.root, self.kind).resolve())
 
     def content(self) -> str:
         return digest_of([(path.name, file_digest(path)) for path in self._files()])

@@ -59,7 +59,9 @@ def _store(windows: Windows, digest: str, folder: Path) -> None:
         if not folder.exists():  # otherwise another process was faster, with the same bytes
             raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        # what a killed process left behind goes too; another writer that is still busy finds that it came second
+        for leftover in [partial, *folder.parent.glob(f".{digest}-*")] if folder.exists() else [partial]:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _meta(windows: Windows, digest: str) -> dict[str, Any]:

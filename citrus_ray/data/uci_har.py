@@ -13,7 +13,7 @@ from pydantic import Field
 from citrus_ray.data.fetch import Original, RemoteFile
 from citrus_ray.data.formats import AGAIN, broken
 from citrus_ray.data.recordings import file_digest
-from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.root import Root, folder_of, place_of
 from citrus_ray.data.source import Source, zscore
 from citrus_ray.data.windows import Index, Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of
@@ -54,6 +54,9 @@ class UciHar(Source):
         folder = (inside if inside.is_dir() else folder) / part
         signals = [folder / "Inertial Signals" / f"{name}_{part}.txt" for name in self.ch_names]
         return [folder / f"subject_{part}.txt", folder / f"y_{part}.txt", *signals]
+
+    def recordings(self) -> str:
+        return str(place_of(self.root, self.kind).resolve())
 
     def content(self) -> str:
         self._check_there()

@@ -13,7 +13,7 @@ import numpy as np
 from citrus_ray.data.fetch import Original, RemoteFile
 from citrus_ray.data.formats import AGAIN, broken
 from citrus_ray.data.recordings import file_digest
-from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.root import Root, folder_of, place_of
 from citrus_ray.data.source import Source, zscore
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of
@@ -49,6 +49,9 @@ class UWave(Source):
             wanted = " or ".join(f"{NAME}_{{TRAIN,TEST}}{suffix}" for suffix in SUFFIXES)
             raise broken(folder, f"holds no {wanted}; correct `root`, or copy both files there", "root")
         return there[0]
+
+    def recordings(self) -> str:
+        return str(place_of(self.root, self.kind).resolve())
 
     def content(self) -> str:
         return digest_of([file_digest(path) for path in self._files()])

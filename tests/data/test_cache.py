@@ -1,6 +1,10 @@
 """Prepared windows on disk: made once, whole or not there, shared by all."""
 
 import errno
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,3 +97,32 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv("CITRUS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache.cache_root() == tmp_path / "xdg" / "citrus_ray"
+
+
+PREPARE = """
+import sys
+from citrus_ray.data import cache
+from citrus_ray.data.synthetic import Synthetic
+print("ready", flush=True)
+cache.load(Synthetic(seed=41, n_subjects=40, windows_per_subject=100))
+"""
+
+
+def test_a_preparation_killed_at_any_moment_leaves_nothing_half_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("CITRUS_CACHE", str(tmp_path))
+    source = Synthetic(seed=41, n_subjects=40, windows_per_subject=100)
+    rng, n_killed = np.random.default_rng(0), 0
+    for _ in range(8):
+        process = subprocess.Popen([sys.executable, "-c", PREPARE], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.1, 0.7))  # preparing takes about 0.7 s
+        process.kill()
+        n_killed += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        folder = tmp_path / "windows" / source.digest()
+        assert not folder.exists() or (folder / "meta.json").exists()
+    assert n_killed > 0
+    found = cache.load(source)
+    assert np.array_equal(found.x, source.prepare().x)
+    assert [path.name for path in (tmp_path / "windows").iterdir()] == [source.digest()]

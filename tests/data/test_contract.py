@@ -104,3 +104,13 @@ def test_the_same_spec_makes_the_same_windows(source):
 
 def test_the_cache_gives_back_what_was_prepared(source):
     assert same(cache.load(source), source.prepare())
+
+
+def test_recordings_are_the_same_however_they_are_normalised(source):
+    """Or pre-training would not know that it reads what the target tests on."""
+    if getattr(source, "root", None) is None:
+        pytest.skip("made from a seed")
+    field = "normalize_by" if isinstance(source, Fmri) else "normalize"
+    other = source.at({field: "none"})
+    assert other.digest() != source.digest()
+    assert other.recordings() == source.recordings()
