@@ -73,15 +73,16 @@ def band_power(member: Member) -> Predict:
 
 
 def random_encoder(member: Member) -> Predict:
-    """The trial's own model before any training, never trained: what its shape alone gives."""
-    encoder = member.classifier.encoder.eval()
+    """The trial's own model, never trained and pooled as its head pools: what its shape alone gives."""
+    encoder, pool = member.classifier.encoder.eval(), member.trial.finetune.pool
 
     @torch.no_grad()
-    def tokens(x: Signal) -> Floats:
-        parts = [encoder(torch.from_numpy(part)).mean(dim=(1, 2)) for part in _pieces(x, EVAL_BATCH)]
-        return torch.cat(parts).double().numpy()  # (B, C, N, D) -> (B, D), as the network's own head pools
+    def pooled(x: Signal) -> Floats:
+        tokens = torch.cat([encoder(torch.from_numpy(part)).mean(dim=2) for part in _pieces(x, EVAL_BATCH)])
+        kept = tokens.flatten(1) if pool == "channels" else tokens.mean(dim=1)  # (B, C, D) -> (B, C*D) or (B, D)
+        return kept.double().numpy()
 
-    return _regression(member, tokens)
+    return _regression(member, pooled)
 
 
 def nearest(member: Member) -> Predict:

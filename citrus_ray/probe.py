@@ -67,10 +67,13 @@ def regularisation_path(features: npt.NDArray[np.floating], y: Labels, n_classes
     """A probe for each of `PENALTIES`."""
     scaler = Scaler.of(features)
     x, probes = scaler(features), list[Probe]()
+    # The best weights lie in the span of the windows: with fewer windows than features, look for them there.
+    basis = np.linalg.qr(x.T)[0] if x.shape[1] > len(x) else None  # (F, n)
+    x = x if basis is None else x @ basis
     start = np.zeros((x.shape[1] + 1, n_classes))
     for penalty in PENALTIES:
         start = solve(x, y, penalty, start)
-        probes.append(Probe(scaler, start[:-1], start[-1], penalty))
+        probes.append(Probe(scaler, start[:-1] if basis is None else basis @ start[:-1], start[-1], penalty))
     return probes
 
 

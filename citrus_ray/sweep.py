@@ -141,7 +141,8 @@ class Cell:
         """Names the study: records of a sweep with another budget belong to it, of another search space do not."""
         space = {path: axis.tree() for path, axis in self.search.items()}
         asha = self.sweep.asha and self.sweep.asha.tree()
-        return digest_of([self.trial.identity(), space, self.repeat, self.sweep.objective.tree(), asha])
+        members = [trial.digest() for _, trial in self.members({}, "search")]  # named sets are resolved in them
+        return digest_of([members, space, self.sweep.objective.tree(), asha])
 
     @property
     def label(self) -> str:

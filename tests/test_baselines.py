@@ -299,6 +299,19 @@ def test_a_band_without_a_frequency_is_left_out(n_times, n_bands):
     assert channel_power(x).shape == (3, 2)
 
 
+def test_the_untrained_encoder_keeps_channels_apart_where_the_network_does(monkeypatch):
+    """Which channel carries the rhythm is the class: pooled over channels, there is nothing to see."""
+    rng = np.random.default_rng(0)
+    y = labels(rng)
+    x = 0.3 * rng.normal(size=SHAPE)
+    x[np.arange(len(y)), y] += np.sin(0.5 * np.arange(N_TIMES) + rng.uniform(0, 6.28, (len(y), 1)))
+    given(monkeypatch, windows_with(zscore(x.astype(np.float32)), y))
+    found = [baselines(ALL.at({"finetune.pool": pool})) for pool in ("mean", "channels")]
+    together, apart = (of["random_encoder"]["test/balanced_accuracy"] for of in found)
+    assert together == CHANCE
+    assert apart > 0.8
+
+
 def test_silence_gives_numbers(monkeypatch, rhythm):
     x = rhythm.x.copy()
     x[::3] = 0

@@ -21,10 +21,10 @@ def sample(seed: int, n: int = 120, n_features: int = 5, n_classes: int = 3, pul
     return (centres[y] + rng.normal(size=(n, n_features))) * 10.0 ** (np.arange(n_features) % 5) + 3, y
 
 
-@settings(max_examples=10)
-@given(st.integers(0, 10_000), st.integers(2, 4))
-def test_every_penalty_gives_what_scikit_learn_gives(seed, n_classes):
-    x, y = sample(seed, n_classes=n_classes)
+@settings(max_examples=8)
+@given(st.integers(0, 10_000), st.integers(2, 4), st.sampled_from([5, 200]))
+def test_every_penalty_gives_what_scikit_learn_gives(seed, n_classes, n_features):
+    x, y = sample(seed, n_features=n_features, n_classes=n_classes, pull=5 / n_features)
     scaled = StandardScaler().fit_transform(x)
     for probe, penalty in zip(regularisation_path(x, y, n_classes), PENALTIES, strict=True):
         with warnings.catch_warnings():
