@@ -8,7 +8,7 @@ from analysis.figures import Mark
 from analysis.markup import count, number, probability, sentence
 from analysis.stats import Effect
 from analysis.transfer_gain import ALPHA, Gain, Verdict
-from citrus_ray.metrics import HARD
+from citrus_ray.metrics import HARD, RANKED
 
 MARKS: dict[Verdict, Mark] = {"supported": "up", "undecided": "open", "negative": "down"}
 SIGNS: dict[Verdict, str] = {"supported": "▲", "undecided": "◇", "negative": "▼"}
@@ -21,7 +21,7 @@ def metric_name(metric: str) -> str:
 
 def is_share(metric: str) -> bool:
     """Whether differences of this metric are read as points of 100."""
-    return metric.split("/")[-1] in HARD
+    return metric.split("/")[-1] in {*HARD, *RANKED} - {"kappa"}
 
 
 def amount(value: float, metric: str, sign: bool = False) -> str:

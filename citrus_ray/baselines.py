@@ -61,10 +61,8 @@ def amplitude(member: Member) -> Predict:
 
 
 def level(member: Member) -> Predict:
-    """The mean of each channel. On fMRI it is nearly all there is: 0.6 of haxby, where no other of these passes 0.3."""
-    spread = np.sqrt(np.median(_of_labelled(member, channel_power), axis=0))
-    unit = np.where(spread > 0, spread, 1)  # volts or microvolts: what is rounding is seen beside the spread
-    return _regression(member, lambda x: x.mean(axis=-1, dtype=np.float64) / unit)
+    """The mean of each channel. On fMRI it is nearly all there is: 0.58 of haxby, where the next best reaches 0.30."""
+    return _regression(member, lambda x: np.asarray(x.mean(axis=-1, dtype=np.float64)))
 
 
 def band_power(member: Member) -> Predict:
@@ -115,15 +113,11 @@ def _regression(member: Member, features: Features) -> Predict:
 
 def _log_of(member: Member, powers: Features) -> Features:
     """Log of powers, floored where there is silence."""
-    seen = _of_labelled(member, powers)
+    seen = np.concatenate([powers(x) for x in _blocks(member, member.labelled)])
     seen[seen == 0] = np.nan
     silent = np.isnan(seen).all(axis=0)
     floor = np.where(silent, 1.0, FLOOR * np.nanmedian(np.where(silent, 1.0, seen), axis=0))
     return lambda x: np.log(np.maximum(powers(x), floor))
-
-
-def _of_labelled(member: Member, features: Features) -> Floats:
-    return np.concatenate([features(x) for x in _blocks(member, member.labelled)])
 
 
 def channel_power(x: Signal) -> Floats:

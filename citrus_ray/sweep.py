@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from citrus_ray.metrics import HARD
+from citrus_ray.metrics import HARD, RANKED
 from citrus_ray.records import Phase
 from citrus_ray.spec import Aside, Document, Problem, Spec, SpecError, digest_of, put, read_yaml, validate
 from citrus_ray.trial import Trial
@@ -77,8 +77,8 @@ class Objective(Spec):
     def _from_validation(self) -> "Objective":
         if not self.metric.startswith("val/"):
             raise ValueError(f"metric={self.metric!r}: selection sees validation data only; use val/…")
-        if self.metric.removeprefix("val/") not in HARD:
-            known = ", ".join(f"val/{name}" for name in HARD)
+        if self.metric.removeprefix("val/") not in {**HARD, **RANKED}:
+            known = ", ".join(f"val/{name}" for name in {**HARD, **RANKED})
             raise ValueError(f"metric={self.metric!r}: must be one of {known}")
         return self
 

@@ -1,5 +1,9 @@
 """One thread, and no test writes outside its own temporary folders."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: BLAS threads fight on a busy machine
+
 import pytest
 import torch
 from hypothesis import settings

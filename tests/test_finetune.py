@@ -136,6 +136,18 @@ def test_test_labels_change_no_validation_number_and_no_kept_round(monkeypatch):
     assert after.score_test() != before.score_test()
 
 
+def test_test_signals_change_no_validation_number_and_no_kept_round(monkeypatch):
+    """Nothing is fitted to them: no scale, no whitening."""
+    before = finished(SCRATCH)
+    windows = cache.load(SOURCE)
+    x = np.array(windows.x)
+    x[before.parts.test] = 50 * x[before.parts.test][::-1] + 7
+    monkeypatch.setattr(cache, "load", lambda *_: dataclasses.replace(windows, x=x))
+    after = finished(SCRATCH)
+    assert after.best == before.best
+    assert same_state(after._best_state, before._best_state)
+
+
 def test_validation_labels_do_change_validation_numbers(monkeypatch):
     """The test above can fail: the same change in another part is seen."""
     before = finished(SCRATCH)

@@ -54,6 +54,13 @@ def test_runs_are_longer_than_chance_would_make_them():
     assert edges[1] < edges[0] / 2
 
 
+def test_runs_may_start_at_any_token():
+    """Rows of one whole run: on a fixed grid they would all start at a multiple of the span."""
+    rows = span_mask((300, 1, 20), 0.2, 4, generator()).reshape(300, 20).numpy()
+    starts = {int(row.argmax()) % 4 for row in rows if row[row.argmax() : row.argmax() + 4].all()}
+    assert starts == {0, 1, 2, 3}
+
+
 def test_rows_differ_and_a_generator_decides_them():
     one, again, other = (span_mask((8, 2, 20), 0.5, 2, generator(seed)) for seed in (0, 0, 1))
     assert torch.equal(one, again)
