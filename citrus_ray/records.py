@@ -62,10 +62,20 @@ def write_text(path: Path, text: str) -> Path:
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)  # mkstemp makes it private; results are shared
         os.replace(partial, path)
+        _sync_folder(path.parent)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
     return path
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on disk once its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_trial(folder: Path, name: str) -> list[Record]:

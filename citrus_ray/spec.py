@@ -212,6 +212,10 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
     *parents, leaf = path.split(".")
     node: Any = tree
     for depth, part in enumerate(parents):
+        axis = ".".join([*parents[depth:], leaf])
+        if isinstance(node, dict) and axis in node:  # a searched or compared axis: its key is a path itself
+            node[axis] = value
+            return
         if not isinstance(node, dict) or part not in node:
             raise refuse(f"{path}: there is no `{'.'.join(parents[: depth + 1])}` to set it in", path)
         node = node[part]
@@ -299,6 +303,8 @@ def parse_yaml(text: str, file: str = "<text>") -> Document:
         mark = getattr(err, "problem_mark", None)
         what = getattr(err, "problem", None) or str(err)
         raise SpecError([Problem("", f"is not YAML: {what}", file, mark.line + 1 if mark else None)]) from None
+    except RecursionError:
+        raise SpecError([Problem("", "is not YAML: an alias stands for something that holds it", file)]) from None
     finally:
         loader.dispose()
     if problems:

@@ -77,6 +77,8 @@ class Objective(Spec):
     def _from_validation(self) -> "Objective":
         if not self.metric.startswith("val/"):
             raise ValueError(f"metric={self.metric!r}: selection sees validation data only; use val/…")
+        if self.mode == "min":
+            raise ValueError("mode='min': every metric here is better when higher; use max")
         if self.metric.removeprefix("val/") not in {**HARD, **RANKED}:
             known = ", ".join(f"val/{name}" for name in {**HARD, **RANKED})
             raise ValueError(f"metric={self.metric!r}: must be one of {known}")

@@ -152,6 +152,11 @@ def test_what_is_no_yaml_is_one_problem_with_its_line(text, line):
     assert (problem.file, problem.line) == ("broken.yaml", line)
 
 
+def test_an_alias_for_what_holds_it_is_a_problem():
+    with pytest.raises(SpecError, match="an alias stands for something that holds it"):
+        parse_yaml("a: &a [*a]")
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- 1\n- 2\n", "just words\n"])
 def test_a_file_without_keys_says_so(text):
     with pytest.raises(SpecError, match="must hold `key: value` lines"):
@@ -367,3 +372,10 @@ def test_a_field_that_is_aside_may_hold_anything():
 
     assert Local(value=1).digest() != Local(value=2).digest()
     assert Sweep.model_fields["concurrency"].metadata
+
+
+def test_an_axis_whose_key_is_a_path_can_be_set():
+    tree = {"search": {"finetune.optim.lr": {"uniform": [0.1, 0.2]}}, "budget": {"trials": 4}}
+    put(tree, "search.finetune.optim.lr", {"choice": [0.1]})
+    put(tree, "budget.trials", 5)
+    assert tree == {"search": {"finetune.optim.lr": {"choice": [0.1]}}, "budget": {"trials": 5}}

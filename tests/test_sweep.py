@@ -304,3 +304,8 @@ def test_averaging_the_search_over_folds_is_refused():
     split = {"folds": 4, "fold": 0}
     found = problems_of(**{"repeat": {"finetune.split.fold": [0, 1]}, "trial.finetune.split": split})
     assert any("put it under `compare`" in text for _, text in found)
+
+
+def test_minimising_a_score_is_refused():
+    found = problems_of(objective={"metric": "val/accuracy", "mode": "min"})
+    assert any("better when higher" in text for _, text in found)

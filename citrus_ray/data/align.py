@@ -7,6 +7,7 @@ the features of all segments are pooled.
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -15,11 +16,11 @@ import numpy as np
 from pydantic import Field
 
 from citrus_ray.context import SignalContext
+from citrus_ray.data.stack import CHUNK, stacked
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Spec, refuse
 
 Times = Annotated[int, Field(ge=2)]
-CHUNK = 512  # windows resampled at a time, so that memory does not grow with the set
 
 
 class Align(Spec):
@@ -44,23 +45,31 @@ class Align(Spec):
         complaint = self.problem(windows.context)
         if complaint:
             raise refuse(complaint, "align")
-        names, modalities, x = self._pick(windows)
-        parts = [self.times(x[i : i + CHUNK], windows.sfreq) for i in range(0, len(x), CHUNK)]
-        aligned = np.ascontiguousarray(np.concatenate([part for part, _ in parts]), dtype=np.float32)
+        if self == Native():
+            return windows
+        if windows.streams:
+            there = ", ".join(stream.name for stream in windows.streams)
+            rule = f"a set of several streams ({there}) can only be left as it is: `kind: native`, `channels: keep`"
+            raise refuse(f"{rule}; name one of them in `streams:`, or give its `sfreq` a rate", "align")
+        names, modalities, pick = self._pick(windows)
+        chunks = (windows.x[i : i + CHUNK] for i in range(0, len(windows), CHUNK))
+        first, sfreq = self.times(pick(windows.x[:1]), windows.sfreq)
+        aligned = stacked((self.times(pick(x), windows.sfreq)[0] for x in chunks), first.shape[1:])
         n_segments = aligned.shape[1] // len(names)
         return replace(
             windows,
             x=aligned,
-            sfreq=parts[0][1],
+            sfreq=sfreq,
             ch_names=tuple(_segment_name(name, s, n_segments) for name in names for s in range(n_segments)),
             modalities=tuple(m for m in modalities for _ in range(n_segments)),
         )
 
-    def _pick(self, windows: Windows) -> tuple[tuple[str, ...], tuple[str, ...], Signal]:
+    def _pick(self, windows: Windows) -> tuple[tuple[str, ...], tuple[str, ...], Callable[[Signal], Signal]]:
+        """Names, modalities, and the step (n, C, T) -> (n, C', T)."""
         if self.channels == "keep":
-            return windows.ch_names, windows.modalities, windows.x
+            return windows.ch_names, windows.modalities, lambda x: x
         if self.channels == "average":
-            return ("average",), (windows.modalities[0],), windows.x.mean(axis=1, keepdims=True)
+            return ("average",), (windows.modalities[0],), lambda x: x.mean(axis=1, keepdims=True)
         wanted = windows.ch_names[:1] if self.channels == "first" else self.channels
         missing = [name for name in wanted if name not in windows.ch_names]
         if missing:
@@ -68,7 +77,7 @@ class Align(Spec):
                 f"channels={missing}: not in this set, which has {', '.join(windows.ch_names)}", "align.channels"
             )
         index = [windows.ch_names.index(name) for name in wanted]
-        return tuple(wanted), tuple(windows.modalities[i] for i in index), windows.x[:, index]
+        return tuple(wanted), tuple(windows.modalities[i] for i in index), lambda x: x[:, index]
 
 
 class Native(Align):

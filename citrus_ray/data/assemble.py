@@ -1,59 +1,95 @@
 """The pieces of many recordings as one set: groups, classes, blocks of time, and what must be said of them."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from citrus_ray.data.cut import Cut, Pieces
-from citrus_ray.data.formats import Channel
-from citrus_ray.data.windows import Index, Windows
+from citrus_ray.data.labels import Segment
+from citrus_ray.data.stack import Stack, rows
+from citrus_ray.data.tracks import Track
+from citrus_ray.data.windows import Index, Stream, Windows
 from citrus_ray.spec import refuse
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """All windows of a set, on disk, and where each is from."""
+
+    streams: tuple[Stream, ...]
+    origin: tuple[Segment, ...]  # one per window, as the next two
+    first: Index
+    recording: Index
+    tally: Counter[str]
+
+
+def gather(parts: Iterable[Pieces], tracks: Sequence[Track]) -> Gathered:
+    """The pieces of all recordings, in their order; no more than one recording is in memory."""
+    origin, first, recording, tally = list[Segment](), list[int](), list[int](), Counter[str]()
+    with ExitStack() as files:
+        stacks = [files.enter_context(Stack((len(track.channels), track.n_times))) for track in tracks]
+        for i, pieces in enumerate(parts):
+            _write(pieces, stacks)
+            origin += pieces.origin
+            first += pieces.first.tolist()
+            recording += [i] * len(pieces.first)
+            tally.update(pieces.tally)
+        streams = tuple(_stream(track, stack) for track, stack in zip(tracks, stacks, strict=True))
+    return Gathered(streams, tuple(origin), np.array(first, np.int64), np.array(recording, np.int64), tally)
+
+
+def _write(pieces: Pieces, stacks: Sequence[Stack]) -> None:
+    # a function of its own: a window is a view of its recording, which must be gone before the next one is read
+    for window in pieces.windows:
+        for stack, x in zip(stacks, window, strict=True):
+            stack.add(x)
+
+
+def _stream(track: Track, stack: Stack) -> Stream:
+    names, modalities = tuple(c.name for c in track.channels), tuple(c.modality for c in track.channels)
+    return Stream(track.name, stack.array(), track.sfreq, names, modalities)
+
+
 def assemble(
-    cut: Cut,
-    parts: Sequence[Pieces],
-    channels: Sequence[Channel],
-    classes: tuple[str, ...],
-    digest: str,
-    caveats: Sequence[str] = (),
+    cut: Cut, gathered: Gathered, classes: tuple[str, ...], digest: str, caveats: Sequence[str] = ()
 ) -> Windows:
-    """One set from the pieces of its recordings, in their order. Without `classes` it is unlabelled."""
-    origin = [segment for part in parts for segment in part.origin]
+    """One set of what was gathered. Without `classes` it is unlabelled."""
+    origin, main = gathered.origin, gathered.streams[0]
     groups = tuple(sorted({segment.group for segment in origin}))
     gone = sorted(set(classes) - {segment.label for segment in origin})
     if gone and origin:
         rule = f"{', '.join(gone)}: no window of {cut.n_times / cut.sfreq:g} s is left of this class"
         raise refuse(f"{rule}; shorten `seconds`, set `short: pad`, or leave it out of `classes`", "classes")
     return Windows(
-        x=np.concatenate([part.x for part in parts]),
+        x=main.x,
         y=np.array([classes.index(s.label) for s in origin], dtype=np.int64) if classes else None,
         group=np.searchsorted(groups, [segment.group for segment in origin]).astype(np.int64),
-        sfreq=cut.sfreq,
-        ch_names=tuple(c.name for c in channels),
-        modalities=tuple(c.modality for c in channels),
+        sfreq=main.sfreq,
+        ch_names=main.ch_names,
+        modalities=main.modalities,
         groups=groups,
         classes=classes,
-        caveats=(*caveats, *cut.caveats(sum((part.tally for part in parts), Counter()), origin)),
+        caveats=(*caveats, *cut.caveats(gathered.tally, origin)),
         digest=digest,
+        streams=gathered.streams if len(gathered.streams) > 1 else (),
     )
 
 
-def time_blocks(windows: Windows, parts: Sequence[Pieces], n_blocks: int) -> Windows:
+def time_blocks(windows: Windows, gathered: Gathered, n_times: int, n_blocks: int) -> Windows:
     """Each group cut into `n_blocks` of consecutive windows that are groups from here on, a window's gap between."""
-    recording = np.repeat(np.arange(len(parts)), [len(part.first) for part in parts])
-    first = np.concatenate([part.first for part in parts])
+    recording, first = gathered.recording, gathered.first
     block = np.full(len(windows), -1)  # -1: in a gap
     for g, name in enumerate(windows.groups):
         mine = np.flatnonzero(windows.group == g)
         mine = mine[np.lexsort((first[mine], recording[mine]))]
-        block[mine] = _blocks(recording[mine], first[mine], windows.x.shape[2], n_blocks)
+        block[mine] = _blocks(recording[mine], first[mine], n_times, n_blocks)
         if len(np.unique(block[mine][block[mine] >= 0])) < n_blocks:
             rule = f"group_blocks={n_blocks}: {name} has {len(mine)} windows, too few for so many blocks with gaps"
             raise refuse(f"{rule} of a window between; lower it, or shorten `seconds`", "group_blocks")
-    kept = windows.take(np.flatnonzero(block >= 0))
+    kept = windows.take(np.flatnonzero(block >= 0), rows)
     names = [f"{windows.groups[g]} {b + 1}/{n_blocks}" for g in range(len(windows.groups)) for b in range(n_blocks)]
     lost = len(windows) - len(kept)
     caveat = f"split by time, not by person: every group is cut into {n_blocks} blocks, and the gaps between them cost"

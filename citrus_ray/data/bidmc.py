@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from citrus_ray.data.assemble import assemble
+from citrus_ray.data.assemble import assemble, gather
 from citrus_ray.data.cut import Cut, Pieces
 from citrus_ray.data.fetch import PHYSIONET, Original
 from citrus_ray.data.formats import AGAIN, Channel, broken
@@ -20,6 +20,7 @@ from citrus_ray.data.modality import guess_modality
 from citrus_ray.data.recordings import file_digest, resample
 from citrus_ray.data.root import Root, folder_of, place_of
 from citrus_ray.data.source import Normalize, Source
+from citrus_ray.data.tracks import Track
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of, refuse
 
@@ -98,9 +99,9 @@ class Bidmc(Source):
     def prepare(self) -> Windows:
         self.check()
         cut = Cut(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
-        parts = [self._pieces(path, cut) for path in self._files()]
-        channels = [Channel(name, SFREQ, 0, guess_modality(name)) for name in self.channels]
-        return assemble(cut, parts, channels, (), self.digest())
+        parts = (self._pieces(path, cut) for path in self._files())
+        channels = tuple(Channel(name, SFREQ, 0, guess_modality(name)) for name in self.channels)
+        return assemble(cut, gather(parts, [Track(channels, self.sfreq, self.n_times)]), (), self.digest())
 
     def _pieces(self, path: Path, cut: Cut) -> Pieces:
         # resample before cutting: cutting first leaves filter edges in the window

@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 
 from citrus_ray.data.align import Align, Native
+from citrus_ray.data.root import cache_root
 from citrus_ray.data.source import Source
-from citrus_ray.data.windows import Windows
+from citrus_ray.data.windows import Stream, Windows
 from citrus_ray.spec import digest_of
 
 AS_THEY_ARE = Native()
-
-
-def cache_root() -> Path:
-    """`$CITRUS_CACHE`, else the user's cache folder."""
-    base = os.environ.get("CITRUS_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "citrus_ray"
+STREAM_FACTS = ("name", "sfreq", "ch_names", "modalities")
 
 
 def load(source: Source, align: Align = AS_THEY_ARE) -> Windows:
@@ -44,7 +40,9 @@ def _store(windows: Windows, digest: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
     try:
-        np.save(partial / "x.npy", windows.x)
+        np.save(partial / "x.npy", windows.x)  # from a memory-mapped array it copies in small pieces
+        for i, stream in enumerate(windows.streams[1:], start=1):
+            np.save(partial / f"x{i}.npy", stream.x)
         np.save(partial / "group.npy", windows.group)
         if windows.y is not None:
             np.save(partial / "y.npy", windows.y)
@@ -66,16 +64,25 @@ def _store(windows: Windows, digest: str, folder: Path) -> None:
 
 def _meta(windows: Windows, digest: str) -> dict[str, Any]:
     names = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats")
-    return {name: getattr(windows, name) for name in names} | {"digest": digest}
+    streams = [{name: getattr(stream, name) for name in STREAM_FACTS} for stream in windows.streams]
+    return {name: getattr(windows, name) for name in names} | {"digest": digest} | {"streams": streams}
 
 
 def _open(folder: Path) -> Windows:
     meta = json.loads((folder / "meta.json").read_text())
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in meta.items()}
-    y = folder / "y.npy"
+    x, y = np.load(folder / "x.npy", mmap_mode="r"), folder / "y.npy"
+    rest = [np.load(folder / f"x{i}.npy", mmap_mode="r") for i in range(1, len(meta.get("streams", [])))]
+    streams = tuple(
+        Stream(x=own, **_fields(facts)) for own, facts in zip([x, *rest], meta.pop("streams", []), strict=False)
+    )
     return Windows(
-        x=np.load(folder / "x.npy", mmap_mode="r"),
+        x=x,
         group=np.load(folder / "group.npy"),
         y=np.load(y) if y.exists() else None,
-        **fields,
+        streams=streams,
+        **_fields(meta),
     )
+
+
+def _fields(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}

@@ -20,7 +20,7 @@ Span = tuple[int, int]  # first sample and length
 class Pieces:
     """The windows of one recording, the segment that each is from, and what was left out."""
 
-    x: Signal  # (n, C, n_times)
+    windows: Iterator[tuple[Signal, ...]]  # n times (C, T) of each stream, made as they are asked for
     first: Index  # (n,), the sample that each begins at
     origin: tuple[Segment, ...]
     tally: Counter[str]
@@ -38,21 +38,34 @@ class Cut:
     limit: int | None = None
 
     def __call__(self, x: Signal, segments: Sequence[Segment]) -> Pieces:
-        """(C, T) -> (n, C, n_times)."""
-        x = zscore_finite(x) if self.normalize == "recording" else x
-        spans = [(span, segment) for segment in segments for span in self.spans(segment, x.shape[1])]
-        whole = [(span, segment) for span, segment in spans if np.isfinite(_at(x, span)).all()]
-        windows = [self._window(_at(x, span)) for span, _ in whole]
+        """The windows (C, n_times) of (C, T)."""
+        return self.together([x], [self.sfreq], segments)
+
+    def together(self, streams: Sequence[Signal], rates: Sequence[float], segments: Sequence[Segment]) -> Pieces:
+        """The same windows of each (C, T) at its rate; `sfreq` is the lowest, so that all begin with a sample of it.
+
+        A window that one stream does not have whole is dropped from all.
+        """
+        xs = [zscore_finite(x) for x in streams] if self.normalize == "recording" else streams
+        ratios = [rate / self.sfreq for rate in rates]
+        n_total = min(math.floor(x.shape[1] / ratio + 1e-6) for x, ratio in zip(xs, ratios, strict=True))
+        spans = [(span, segment) for segment in segments for span in self.spans(segment, n_total)]
+
+        def parts(span: Span) -> list[Signal]:
+            return [_at(x, span, ratio) for x, ratio in zip(xs, ratios, strict=True)]
+
+        whole = [(span, segment) for span, segment in spans if all(_is_whole(part) for part in parts(span))]
         tally = Counter(
             segments=len(segments),
-            short=sum(self.length(segment, x.shape[1]) < self.n_times for segment in segments),
+            short=sum(self.length(segment, n_total) < self.n_times for segment in segments),
             windows=len(spans),
             gaps=len(spans) - len(whole),
             overlaps=overlaps([span for span, _ in whole]),
         )
-        empty = np.zeros((0, len(x), self.n_times), np.float32)
+        lengths = [round(self.n_times * ratio) for ratio in ratios]
+        windows = (tuple(map(self._window, parts(span), lengths)) for span, _ in whole)
         first = np.array([span[0] for span, _ in whole], dtype=np.int64)
-        return Pieces(np.stack(windows) if windows else empty, first, tuple(segment for _, segment in whole), tally)
+        return Pieces(windows, first, tuple(segment for _, segment in whole), tally)
 
     def length(self, segment: Segment, n_total: int) -> int:
         if math.isinf(segment.stop_s):
@@ -71,10 +84,10 @@ class Cut:
             starts = starts[np.linspace(0, len(starts) - 1, self.limit).round().astype(int)]
         return [(first + int(start), self.n_times) for start in starts]
 
-    def _window(self, x: Signal) -> Signal:
+    def _window(self, x: Signal, n_times: int) -> Signal:
         """(C, n) -> (C, n_times): zeros around a short segment, which is normalised without them."""
         x = zscore(x) if self.normalize == "window" else x
-        missing = self.n_times - x.shape[1]
+        missing = n_times - x.shape[1]
         return np.pad(x, ((0, 0), (missing // 2, missing - missing // 2))) if missing else x
 
     def caveats(self, tally: Counter[str], origin: Sequence[Segment]) -> Iterator[str]:
@@ -113,6 +126,13 @@ def overlaps(spans: Sequence[Span]) -> int:
     return sum(b < a + n - 1 for (a, n), (b, _) in itertools.pairwise(sorted(spans)))
 
 
-def _at(x: Signal, span: Span) -> Signal:
-    first, length = span
-    return x[:, first : first + length]
+def _at(x: Signal, span: Span, ratio: float) -> Signal:
+    """The samples of a span whose rate is `ratio` times lower; NaN beyond the end, by rounding."""
+    first, length = round(span[0] * ratio), round(span[1] * ratio)
+    part = x[:, first : first + length]
+    short = length - part.shape[1]
+    return np.pad(part, ((0, 0), (0, short)), constant_values=np.nan) if short else part
+
+
+def _is_whole(x: Signal) -> bool:
+    return bool(np.isfinite(x).all())

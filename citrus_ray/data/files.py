@@ -16,14 +16,15 @@ from typing import Annotated, Literal, ParamSpec, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from citrus_ray.data.assemble import assemble, time_blocks
+from citrus_ray.data.assemble import assemble, gather, time_blocks
 from citrus_ray.data.channels import alike, pick
-from citrus_ray.data.cut import Cut
+from citrus_ray.data.cut import Cut, Pieces
 from citrus_ray.data.formats import FORMATS, Channel, broken
 from citrus_ray.data.labels import Segment, capped, crossing, match, read_labels, tidy, unknown
 from citrus_ray.data.recordings import Header, file_digest, file_parts, read, read_header
 from citrus_ray.data.root import folder_at, place_at
 from citrus_ray.data.source import Normalize, Source
+from citrus_ray.data.tracks import Rate, Track, native_tracks, same_rates, whole_samples
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
 
@@ -54,7 +55,7 @@ class Files(Source):
     root: Annotated[str, Field(min_length=1), Aside()]  # may hold ~ and $VARIABLES
     pattern: Name  # relative to root: recordings/*.npz, **/*.edf
     seconds: Positive
-    sfreq: Positive  # every recording is resampled to this rate
+    sfreq: Rate  # every recording is resampled to this rate; native: none, one x per rate
     labels: Name | None = None  # CSV relative to root: file,start_s,stop_s,label,group
     group_pattern: str | None = None  # without labels: a regex whose one (…) finds the group in a file's stem
     channels: Names | None = None  # which, in this order; all without
@@ -70,13 +71,15 @@ class Files(Source):
     normalize: Normalize = "window"
 
     @property
-    def n_times(self) -> int:
-        return round(self.seconds * self.sfreq)
+    def n_least(self) -> int:
+        """Samples that a window needs."""
+        return 2 if self.normalize == "window" else 1
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
-        if self.n_times < (2 if self.normalize == "window" else 1):
-            rule = f"seconds={self.seconds:g} is {self.n_times} samples at sfreq={self.sfreq:g}"
+        n_times = self.n_least if self.sfreq == "native" else round(self.seconds * self.sfreq)
+        if n_times < self.n_least:
+            rule = f"seconds={self.seconds:g} is {n_times} samples at sfreq={self.sfreq:g}"
             raise ValueError(f"{rule}; normalize={self.normalize} needs more: lengthen the window")
         if os.path.isabs(self.pattern):
             raise ValueError(f"pattern={self.pattern} must be relative to root; put the folder into `root`")
@@ -154,9 +157,20 @@ class Files(Source):
         items = [_gather(problems, self._item, files[name], segments.get(name, [])) for name in segments or files]
         found = [item for item in items if item]
         _gather(problems, alike, {i.header.path: i.picks for i in found}, units=self.normalize == "none")
+        if not problems:
+            _gather(problems, self._check_rates, found)
         if problems:
             raise SpecError(tidy(problems))
         return found
+
+    def _check_rates(self, items: Sequence[Item]) -> None:
+        if self.sfreq != "native" or not items:
+            return
+        first, tracks = items[0].header.path, self._tracks(items[0])
+        whole_samples("seconds", self.seconds, tracks, self.n_least)
+        whole_samples("stride_s", self.stride_s or self.seconds, tracks)
+        for item in items:
+            same_rates(item.header.path, self._tracks(item), first, tracks)
 
     def _labelled(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Segment]]:
         rows, bad_rows = read_labels(self._labels())
@@ -200,7 +214,8 @@ class Files(Source):
         header = read_header(path)
         item = Item(header, pick(header, self.streams, self.channels, self.modality), tuple(segments))
         # times are rounded to samples anyway, and tables round theirs to a millisecond
-        slack = 0.5 / min(self.sfreq, *(c.sfreq for c in item.picks)) + 1e-3
+        rates = [*([] if self.sfreq == "native" else [self.sfreq]), *(c.sfreq for c in item.picks)]
+        slack = 0.5 / min(rates) + 1e-3
         rule = f"is outside {path.name}, which is {item.seconds:.4f} s long; correct the time or the file"
         late = [s for s in segments if math.isfinite(s.stop_s) and s.stop_s > item.seconds + slack]
         problems = capped([self._row(f"stop_s={s.stop_s:g} {rule}", s) for s in late])
@@ -216,12 +231,25 @@ class Files(Source):
     # ---- cutting ----
 
     def prepare(self) -> Windows:
-        items, stride = self._survey(), max(1, round((self.stride_s or self.seconds) * self.sfreq))
-        cut = Cut(self.sfreq, self.n_times, stride, self.normalize, self.short, self.max_windows_per_segment)
+        items = self._survey()
+        tracks = self._tracks(items[0])
+        clock = min(tracks, key=lambda track: track.sfreq)  # windows begin with a sample of the slowest
+        stride = max(1, round((self.stride_s or self.seconds) * clock.sfreq))
+        cut = Cut(clock.sfreq, clock.n_times, stride, self.normalize, self.short, self.max_windows_per_segment)
         # resample before cutting: cutting first leaves filter edges in the window
-        parts = [cut(read(item.header, item.picks, self.sfreq).x, item.segments) for item in items]
-        windows = assemble(cut, parts, items[0].picks, self._classes(items), self.digest(), self.caveats or ())
-        return windows if self.group_blocks is None else time_blocks(windows, parts, self.group_blocks)
+        gathered = gather((self._pieces(item, cut) for item in items), tracks)
+        windows = assemble(cut, gathered, self._classes(items), self.digest(), self.caveats or ())
+        return windows if not self.group_blocks else time_blocks(windows, gathered, cut.n_times, self.group_blocks)
+
+    def _tracks(self, item: Item) -> tuple[Track, ...]:
+        if self.sfreq == "native":
+            return native_tracks(item.picks, self.seconds)
+        return (Track(item.picks, self.sfreq, round(self.seconds * self.sfreq)),)
+
+    def _pieces(self, item: Item, cut: Cut) -> Pieces:
+        tracks = self._tracks(item)
+        streams = [read(item.header, track.channels, track.sfreq).x for track in tracks]
+        return cut.together(streams, [track.sfreq for track in tracks], item.segments)
 
     def _classes(self, items: Sequence[Item]) -> tuple[str, ...]:
         if not self.labels:

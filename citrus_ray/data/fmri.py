@@ -12,16 +12,17 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from citrus_ray.data.assemble import assemble
+from citrus_ray.data.assemble import assemble, gather
 from citrus_ray.data.channels import alike, pick
 from citrus_ray.data.cut import Cut, Pieces
 from citrus_ray.data.events import Run, attributes, bids_events, table
 from citrus_ray.data.formats import Channel, broken
-from citrus_ray.data.labels import tidy, unknown
+from citrus_ray.data.labels import Segment, tidy, unknown
 from citrus_ray.data.nifti import Mask, is_nifti, read_image, read_mask, read_series
 from citrus_ray.data.recordings import file_digest, read, read_header
 from citrus_ray.data.root import folder_at, place_at
 from citrus_ray.data.source import Source, zscore
+from citrus_ray.data.tracks import Track
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
 
@@ -193,15 +194,16 @@ class Fmri(Source):
     def prepare(self) -> Windows:
         found, mask = self._survey(), self._mask()
         cut = Cut(1 / found[0].tr, self.volumes, self.stride or self.volumes, "none", "drop")
-        parts = [pieces for series in found for pieces in self._pieces(series, mask, cut)]
+        parts = (pieces for series in found for pieces in self._pieces(series, mask, cut))
+        gathered = gather(parts, [Track(tuple(found[0].channels), cut.sfreq, cut.n_times)])
         # `.csv` names the groups itself
         caveat = "groups are runs, so one person may be on both sides of a split"
         said = () if self.labels and self.labels.endswith(".csv") else (caveat,)
-        return assemble(cut, parts, found[0].channels, self._classes(found, parts), self.digest(), said)
+        return assemble(cut, gathered, self._classes(found, gathered.origin), self.digest(), said)
 
-    def _classes(self, found: Sequence[Series], parts: Sequence[Pieces]) -> tuple[str, ...]:
+    def _classes(self, found: Sequence[Series], origin: Sequence[Segment]) -> tuple[str, ...]:
         labels = {segment.label for series in found for run in series.runs for segment in run.segments}
-        gone = sorted(labels - {segment.label for part in parts for segment in part.origin})
+        gone = sorted(labels - {segment.label for segment in origin})
         if gone:
             rule = f"volumes={self.volumes}: no window is left of {', '.join(gone)}"
             raise refuse(f"{rule}; take fewer volumes, or leave it out of `classes`", "volumes")

@@ -2,26 +2,24 @@
 recordings, channels and stretches it has; how they are read and cut is in recordings.py and cut.py.
 """
 
-import math
 import os
-import tempfile
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
-import numpy as np
 from pydantic import model_validator
 
-from citrus_ray.data.cache import cache_root
+from citrus_ray.data.assemble import assemble, gather
 from citrus_ray.data.channels import alike
 from citrus_ray.data.cut import Cut
 from citrus_ray.data.files import Item, Positive
-from citrus_ray.data.labels import Segment, tidy, unknown
+from citrus_ray.data.labels import tidy, unknown
 from citrus_ray.data.recordings import file_digest, read
 from citrus_ray.data.root import Root, folder_of, place_of
 from citrus_ray.data.source import Normalize, Source
+from citrus_ray.data.tracks import Track
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of, refuse
 
@@ -90,45 +88,15 @@ class Recorded(Source):
         return items
 
     def prepare(self) -> Windows:
-        items, tally, origin = self._survey(), Counter[str](), list[Segment]()
+        items = self._survey()
         cut = Cut(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
-
-        def parts() -> Iterator[Signal]:
-            for item in items:
-                # resample before cutting: cutting first leaves filter edges in the window
-                pieces = cut(self.signal(item), item.segments)
-                tally.update(pieces.tally)
-                origin.extend(pieces.origin)
-                yield pieces.x
-
-        picks = items[0].picks
-        x = stacked(parts(), (len(picks), self.n_times))
-        wanted, found = self.order({s.label for item in items for s in item.segments}), {s.label for s in origin}
-        groups, classes = tuple(sorted({s.group for s in origin})), tuple(label for label in wanted if label in found)
-        empty = [f"no window of class {label}" for label in wanted if label not in found]
-        return Windows(
-            x=x,
-            y=np.array([classes.index(s.label) for s in origin], dtype=np.int64),
-            group=np.searchsorted(groups, [s.group for s in origin]).astype(np.int64),
-            sfreq=self.sfreq,
-            ch_names=tuple(c.name for c in picks),
-            modalities=tuple(c.modality for c in picks),
-            groups=groups,
-            classes=classes,
-            caveats=(*self.notes(items), *slow(items, self.sfreq), *cut.caveats(tally, origin), *empty),
-            digest=self.digest(),
-        )
-
-
-def stacked(parts: Iterable[Signal], shape: tuple[int, int]) -> Signal:
-    """(n, C, T) of all parts, on disk: a set may be larger than memory. The file goes when the array does."""
-    cache_root().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=cache_root()) as file:
-        for part in parts:
-            file.write(np.ascontiguousarray(part, np.float32).data)
-        file.flush()
-        n = file.tell() // (4 * math.prod(shape))
-        return np.memmap(file, np.float32, "r+", shape=(n, *shape)) if n else np.zeros((0, *shape), np.float32)
+        # resample before cutting: cutting first leaves filter edges in the window
+        parts = (cut(self.signal(item), item.segments) for item in items)
+        gathered = gather(parts, [Track(items[0].picks, self.sfreq, self.n_times)])
+        wanted, found = self.order({s.label for i in items for s in i.segments}), {s.label for s in gathered.origin}
+        classes, empty = tuple(c for c in wanted if c in found), [c for c in wanted if c not in found]
+        windows = assemble(cut, gathered, classes, self.digest(), (*self.notes(items), *slow(items, self.sfreq)))
+        return replace(windows, caveats=(*windows.caveats, *(f"no window of class {label}" for label in empty)))
 
 
 def slow(items: Sequence[Item], sfreq: float) -> Iterator[str]:

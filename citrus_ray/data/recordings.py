@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.data.cache import cache_root
 from citrus_ray.data.formats import AGAIN, FORMATS, Channel, broken
+from citrus_ray.data.root import cache_root
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import SpecError
 

@@ -1,4 +1,4 @@
-"""Where sets lie on this machine: under `$CITRUS_DATA`, else in the user's own data folder."""
+"""Where sets lie on this machine: under `$CITRUS_DATA`, else in the user's own data folder; and the cache."""
 
 import os
 import re
@@ -21,6 +21,12 @@ def data_root() -> Path:
     if base:
         return Path(base).expanduser()
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "citrus_ray"
+
+
+def cache_root() -> Path:
+    """`$CITRUS_CACHE`, else the user's cache folder."""
+    base = os.environ.get("CITRUS_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "citrus_ray"
 
 
 def place_of(root: str | None, name: str) -> Path:

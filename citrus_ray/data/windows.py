@@ -1,17 +1,29 @@
 """Windows: the one dataset type. Every source yields it and everything downstream reads it."""
 
+import operator
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from citrus_ray.context import SignalContext
-from citrus_ray.spec import SpecError, refuse
+from citrus_ray.spec import refuse
 
 Signal = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The same windows as others see them: channels that were recorded together, at their own rate."""
+
+    name: str
+    x: Signal  # (n, C, T), finite
+    sfreq: float
+    ch_names: tuple[str, ...]
+    modalities: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,7 @@ class Windows:
     classes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()  # printed beside every number computed from this set
     digest: str = ""
+    streams: tuple[Stream, ...] = ()  # of a multi-rate set: all, the first of which is `x`; empty for one rate
 
     def __post_init__(self) -> None:
         problem = self._broken_rule()
@@ -44,6 +57,8 @@ class Windows:
             return f"{n} windows need {n} groups and labels, but got {self.group.shape[0]} groups"
         if len(self.ch_names) != n_chans or len(self.modalities) != n_chans:
             return f"{n_chans} channels need as many names and modalities, but got {self.ch_names}, {self.modalities}"
+        if self.streams and (self.streams[0].x is not self.x or any(len(s.x) != n for s in self.streams)):
+            return f"every stream needs the same {n} windows, the first of them `x`; replace both, or drop `streams`"
         return None
 
     def __len__(self) -> int:
@@ -61,20 +76,13 @@ class Windows:
             raise refuse("this set has no labels; give `labels:` a CSV, or use it for pre-training only")
         return self.y
 
-    def take(self, index: Index) -> "Windows":
-        """The windows at `index`, in that order."""
-        return replace(self, x=self.x[index], group=self.group[index], y=None if self.y is None else self.y[index])
+    def take(self, index: Index, rows: Callable[[Signal, Index], Signal] = operator.getitem) -> "Windows":
+        """The windows at `index`, in that order. `rows` says how signals are copied: into memory, or elsewhere."""
+        streams = tuple(replace(stream, x=rows(stream.x, index)) for stream in self.streams)
+        x = streams[0].x if streams else rows(self.x, index)
+        y = None if self.y is None else self.y[index]
+        return replace(self, x=x, group=self.group[index], y=y, streams=streams)
 
     def class_counts(self) -> dict[str, int]:
         counts = Counter(self.labels.tolist())
         return {name: counts[k] for k, name in enumerate(self.classes)}
-
-
-def concatenate(parts: Sequence[Windows]) -> Windows:
-    """Windows of several recordings of one set: same channels, rate, classes and groups."""
-    first = parts[0]
-    if any((p.ch_names, p.sfreq, p.x.shape[2]) != (first.ch_names, first.sfreq, first.x.shape[2]) for p in parts):
-        raise SpecError([*refuse("recordings of one set must share channels, rate and window length").problems])
-    x = np.concatenate([part.x for part in parts])
-    y = None if first.y is None else np.concatenate([part.labels for part in parts])
-    return replace(first, x=x, group=np.concatenate([part.group for part in parts]), y=y)

@@ -1,5 +1,8 @@
 """Groups cut by time, where nothing else can be split."""
 
+import math
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citrus_ray.data.assemble import _blocks
+from citrus_ray.data.assemble import _blocks, gather
+from citrus_ray.data.cut import Cut, Pieces
 from citrus_ray.data.files import Files
+from citrus_ray.data.formats import Channel
+from citrus_ray.data.labels import Segment
+from citrus_ray.data.tracks import Track
 from citrus_ray.spec import SpecError
 
 SFREQ = 100.0
@@ -98,6 +105,26 @@ def test_what_the_spec_says_of_a_set_comes_first(tmp_path):
     said = files(tmp_path, caveats=("one person",), stride_s=0.5, group_blocks=None).prepare().caveats
     assert said[0] == "one person"
     assert said[1].startswith("overlapping")
+
+
+def test_no_more_than_one_recording_is_in_memory():
+    alive = list[weakref.ref[np.ndarray]]()
+    cut = Cut(SFREQ, 100, 50, "none", "drop")
+
+    def parts() -> Iterator[Pieces]:
+        for _ in range(5):
+            assert not any(ref() is not None for ref in alive)
+            x = np.random.default_rng(0).normal(size=(2, 1000)).astype(np.float32)
+            alive.append(weakref.ref(x))
+            pieces = cut(x, [Segment("a", 0.0, math.inf, "", "a")])
+            del x
+            yield pieces
+
+    channels = tuple(Channel(name, SFREQ, 1000, "eeg") for name in "ab")
+    gathered = gather(parts(), [Track(channels, SFREQ, 100)])
+    assert isinstance(gathered.streams[0].x, np.memmap)
+    assert gathered.streams[0].x.shape == (5 * 19, 2, 100)
+    assert gathered.recording.tolist() == np.repeat(np.arange(5), 19).tolist()
 
 
 @given(st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=30), min_size=1, max_size=3), st.integers(2, 6))

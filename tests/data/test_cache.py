@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from citrus_ray.data import cache
+from citrus_ray.data.root import cache_root
 from citrus_ray.data.synthetic import Synthetic
 from citrus_ray.data.windows import Windows
 from tests.small import SOURCE
@@ -96,12 +97,13 @@ def test_others_may_read_the_cache(root):
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv("CITRUS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache.cache_root() == tmp_path / "xdg" / "citrus_ray"
+    assert cache_root() == tmp_path / "xdg" / "citrus_ray"
 
 
 PREPARE = """
 import sys
 from citrus_ray.data import cache
+from citrus_ray.data.root import cache_root
 from citrus_ray.data.synthetic import Synthetic
 print("ready", flush=True)
 cache.load(Synthetic(seed=41, n_subjects=40, windows_per_subject=100))

@@ -1,13 +1,12 @@
 """Windows: what is refused, and what taking and joining keep."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from citrus_ray.data.source import zscore
-from citrus_ray.data.windows import Windows, concatenate
+from citrus_ray.data.windows import Windows
 from citrus_ray.spec import SpecError
 from tests.small import windows_of
 
@@ -57,22 +56,6 @@ def test_an_unlabelled_set_says_so_when_labels_are_asked_for():
 
 def test_classes_are_counted_those_without_a_window_too():
     assert replace(windows(), classes=("a", "b", "c")).class_counts() == {"a": 3, "b": 3, "c": 0}
-
-
-def test_joined_parts_are_their_windows_in_order():
-    whole = windows()
-    parts = [whole.take(np.arange(4)), whole.take(np.arange(4, 6))]
-    joined = concatenate(parts)
-    for name in ("x", "group", "y"):
-        assert np.array_equal(getattr(joined, name), getattr(whole, name))
-
-
-@pytest.mark.parametrize(
-    "change", [{"sfreq": 2.0}, {"ch_names": ("other",)}, {"x": np.zeros((6, 1, 3), dtype=np.float32)}]
-)
-def test_parts_of_unequal_shape_are_not_joined(change: dict[str, Any]):
-    with pytest.raises(SpecError, match="must share channels, rate and window length"):
-        concatenate([windows(), replace(windows(), **change)])
 
 
 def test_normalised_channels_have_no_mean_and_unit_spread_and_flat_ones_are_zero():

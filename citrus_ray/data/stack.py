@@ -1,0 +1,54 @@
+"""Windows stacked on disk, not in memory: a set may be larger than what a machine can hold."""
+
+import math
+import tempfile
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from citrus_ray.data.root import cache_root
+from citrus_ray.data.windows import Index, Signal
+
+CHUNK = 512  # windows copied at a time
+
+
+class Stack:
+    """(n, *shape) float32 that grows at its end. Its file has no name: it goes with the array or a killed process."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        folder = cache_root()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._shape, self._file = shape, tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed in __exit__)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        self._file.close()
+
+    def add(self, x: Signal) -> None:
+        """One window, or several: (*shape) or (k, *shape)."""
+        self._file.write(np.ascontiguousarray(x, np.float32).data)
+
+    def array(self) -> Signal:
+        """Everything that was added, memory-mapped; outlives the stack."""
+        self._file.flush()
+        n = self._file.tell() // (4 * math.prod(self._shape))
+        if not n:
+            return np.zeros((0, *self._shape), np.float32)
+        return np.memmap(self._file, np.float32, "r+", shape=(n, *self._shape))
+
+
+def stacked(parts: Iterable[Signal], shape: tuple[int, ...]) -> Signal:
+    """(k, *shape) of every part, as one."""
+    with Stack(shape) as stack:
+        for part in parts:
+            stack.add(part)
+        return stack.array()
+
+
+def rows(x: Signal, index: Index) -> Signal:
+    """x[index], on disk."""
+    return stacked((x[index[i : i + CHUNK]] for i in range(0, len(index), CHUNK)), x.shape[1:])

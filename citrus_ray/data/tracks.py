@@ -1,0 +1,79 @@
+"""Channels of a recording that share a rate: all of them where a source resamples, one track per stream where not."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from citrus_ray.data.formats import Channel, broken
+from citrus_ray.spec import refuse
+
+
+def _rate_tag(value: object) -> str | None:
+    return ("native" if value == "native" else None) if isinstance(value, str) else "number"
+
+
+# discriminated, so that a wrong rate is one problem and not one per member of the union
+Rate = Annotated[
+    Annotated[float, Field(gt=0), Tag("number")] | Annotated[Literal["native"], Tag("native")],
+    Discriminator(_rate_tag, "rate", "Input should be a valid number or `native`"),
+]
+
+
+@dataclass(frozen=True)
+class Track:
+    """Windows of these channels have `n_times` samples at `sfreq`."""
+
+    channels: tuple[Channel, ...]
+    sfreq: float
+    n_times: int
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.sfreq:g} Hz" if self.name else f"{self.sfreq:g} Hz"
+
+
+def native_tracks(picks: Sequence[Channel], seconds: float) -> tuple[Track, ...]:
+    """One per stream, in the order of the picks; where a file has no streams, one per rate."""
+    found = defaultdict[tuple[str, float], list[Channel]](list)
+    for channel in picks:
+        found[channel.stream, channel.sfreq].append(channel)
+    several = len({rate for _, rate in found}) > 1
+    return tuple(
+        Track(tuple(of), rate, round(seconds * rate), stream or (f"{rate:g} Hz" if several else ""))
+        for (stream, rate), of in found.items()
+    )
+
+
+def same_rates(path: Path, mine: Sequence[Track], first: Path, others: Sequence[Track]) -> None:
+    """Native rates must be those of every other recording of the set."""
+    one, two = ([str(track) for track in tracks] for tracks in (mine, others))
+    if one != two:
+        rule = f"is recorded as {', '.join(one)}, but {first.name} as {', '.join(two)}: sfreq=native needs equal rates"
+        raise broken(path, f"{rule}; give `sfreq` a rate, or narrow `pattern`", "sfreq")
+
+
+def whole_samples(field: str, seconds: float, tracks: Sequence[Track], at_least: int = 1) -> None:
+    """A window, or the step to the next, that is no whole number of samples would drift from stream to stream."""
+    counts = [seconds * track.sfreq for track in tracks]
+    odd = [f"{n:g} samples of {t}" for n, t in zip(counts, tracks, strict=True) if abs(n - round(n)) > 1e-4]
+    few = [f"{n:g} samples of {t}" for n, t in zip(counts, tracks, strict=True) if round(n) < at_least]
+    if odd or few:
+        rule = f"{field}={seconds:g} is {', '.join(odd or few)}, but must be a whole number"
+        rule += f" of at least {at_least} in every stream"
+        raise refuse(f"{rule}; {_fitting(seconds, tracks, at_least)}, or leave the stream out", field)
+
+
+def _fitting(seconds: float, tracks: Sequence[Track], at_least: int) -> str:
+    """The nearest durations that are whole samples at all rates: multiples of the rates' common period."""
+    rates = [Fraction(track.sfreq).limit_denominator(1000) for track in tracks]
+    common = math.lcm(*(rate.denominator for rate in rates))
+    step = Fraction(common, math.gcd(*(int(rate * common) for rate in rates)))
+    least = max(1, math.ceil(at_least / min(rates) / step))
+    near = dict.fromkeys(max(least, n) for n in (math.floor(seconds / step), math.floor(seconds / step) + 1))
+    return f"take {' or '.join(f'{float(n * step):g}' for n in near)} s"
