@@ -221,6 +221,7 @@ class _Cells:
     def build(self) -> tuple[Cell, ...]:
         self._check_fresh_seeds()
         self._check_folds()
+        self._check_doubles()
         cells = [cell for axes in _products(self.sweep.compare) if (cell := self._cell(axes))]
         numbered = tuple(Cell(i, c.axes, c.trial, c.search, c.repeat, c.sweep) for i, c in enumerate(cells))
         if cells:
@@ -266,6 +267,14 @@ class _Cells:
             for path in getattr(self.sweep, section):
                 if path not in self.reached:
                     message = "no compared arm has this path; see the README for the trial's keys"
+                    self.problems[path, message] = Problem(f"{section}.{path}", message)
+
+    def _check_doubles(self) -> None:
+        """The same value twice would be computed and averaged as if it were two."""
+        for section in ("compare", "repeat"):
+            for path, values in getattr(self.sweep, section).items():
+                if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
+                    message = f"{json.dumps(values)}: each value must stand once; drop the double"
                     self.problems[path, message] = Problem(f"{section}.{path}", message)
 
     def _check_folds(self) -> None:

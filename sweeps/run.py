@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{len(err.problems)} problem{'s' * (len(err.problems) > 1)}; nothing was started", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("interrupted: what was finished is recorded; run the same command to go on", file=sys.stderr)
         return 130
 
 

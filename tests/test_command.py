@@ -131,7 +131,7 @@ def test_an_edit_that_is_wrong_exits_with_2(spec, capsys, edit, says):
 
 
 def test_what_is_kept_beside_the_results_is_the_spec_as_it_ran(spec, monkeypatch, capsys):
-    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: False)
+    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: self._write_spec() or False)
     assert main([str(spec), "--out", "plain"]) == 1  # nothing was recorded, so there is no score
     assert Path("plain/spec.yaml").read_text() == SWEEP
     assert main([str(spec), "--out", "edited", "--set", "budget.trials=2"]) == 1
@@ -224,3 +224,9 @@ def test_starting_over_moves_results_aside_and_deletes_none(spec, tmp_path, monk
     assert len(list(records.read_all(aside / "records"))) == 10
     assert list(records.read_all(tmp_path / "out" / "records")) == []
     assert "earlier results moved to" in said(capsys)
+
+
+def test_a_results_folder_that_cannot_be_written_is_one_error(spec, tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file")
+    assert main([str(spec), "--out", str(tmp_path / "taken")]) == 2
+    assert "cannot hold results" in capsys.readouterr().err

@@ -309,3 +309,8 @@ def test_averaging_the_search_over_folds_is_refused():
 def test_minimising_a_score_is_refused():
     found = problems_of(objective={"metric": "val/accuracy", "mode": "min"})
     assert any("better when higher" in text for _, text in found)
+
+
+def test_a_value_that_stands_twice_is_refused():
+    found = problems_of(repeat={"seed": [0, 0]})
+    assert any("repeat.seed" in text and "must stand once" in text for _, text in found)

@@ -14,7 +14,7 @@ from citrus_ray.data.align import Align, Native
 from citrus_ray.data.root import cache_root
 from citrus_ray.data.source import Source
 from citrus_ray.data.windows import Stream, Windows
-from citrus_ray.spec import digest_of
+from citrus_ray.spec import digest_of, refuse
 
 AS_THEY_ARE = Native()
 STREAM_FACTS = ("name", "sfreq", "ch_names", "modalities")
@@ -37,8 +37,11 @@ def _prepared(digest: str, prepare: Callable[[], Windows]) -> Windows:
 
 def _store(windows: Windows, digest: str, folder: Path) -> None:
     """Write beside, then rename: a reader sees all of it or nothing. The loser of a race throws its copy away."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
+    except OSError as err:
+        raise refuse(f"cache folder {folder.parent}: cannot be written: {err.strerror}; set $CITRUS_CACHE") from None
     try:
         np.save(partial / "x.npy", windows.x)  # from a memory-mapped array it copies in small pieces
         for i, stream in enumerate(windows.streams[1:], start=1):

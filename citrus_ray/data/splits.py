@@ -67,6 +67,8 @@ class Parts:
 def split(windows: Windows, spec: Split, seed: int) -> Parts:
     """Test groups from `spec.seed`, then validation groups from `seed` among the rest."""
     groups = np.unique(windows.group)
+    if len(windows.classes) < 2:
+        raise refuse(f"classes: {list(windows.classes)}: must be at least 2 to tell apart; look at the labels")
     n_test, n_val = (max(1, round(share * len(groups))) for share in (spec.test, spec.val))
     if spec.folds is not None:
         n_test = -(-len(groups) // spec.folds)

@@ -48,7 +48,7 @@ class SweepCommand:
 
     def _sweep(self) -> int:
         started = time.monotonic()
-        records.write_text(self.out / "spec.yaml", self.text)
+        self._make_folder()
         interrupted = self._launch()
         found = self._summarise(time.monotonic() - started)
         self._last_screen(found, self._report())
@@ -66,6 +66,7 @@ class SweepCommand:
         studies = Studies(self.sweep, self.out / "records")
         if studies.over:
             print(f"{self.sweep.name}: every trial is recorded already, nothing to compute", file=sys.stderr)
+            self._write_spec()
             return False
         from citrus_ray.launch.cluster import connect
         from citrus_ray.launch.runner import Workplace
@@ -74,11 +75,30 @@ class SweepCommand:
         print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
         with connect(self.args.address, self.args.verbose) as capacity:
             slots = _checked(lambda: Slots(self.sweep, capacity))
+            self._write_spec()
             store = self.out.parent / "store"
             place = Workplace(self.out / "records", store, self.out / "tensorboard", slots.n)
             with Progress(self.sweep, studies) as progress:
                 run_sweep(self.sweep, place, slots, studies, progress)
         return not studies.over  # Ray Tune takes Ctrl-C itself and returns as if all were well
+
+    def _make_folder(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            message = f"{self.out}: cannot hold results: {err.strerror}; give a folder that can be written"
+            raise SpecError([Problem("--out", message)]) from None
+
+    def _write_spec(self) -> None:
+        """The spec as it runs, once nothing stands in its way."""
+        records.write_text(self.out / "spec.yaml", self.text)
+        known = {cell.digest for cell in self.sweep.cells}
+        n_other = sum(rows[0].cell not in known for rows in records.read_all(self.out / "records"))
+        if n_other:
+            where = f"{n_other} trials in {self.out / 'records'} are of another spec of this name"
+            print(
+                f"{where}: they stay and are not counted; --fresh moves them aside, --out keeps apart", file=sys.stderr
+            )
 
     def _summarise(self, seconds: float) -> dict[str, Any]:
         found = summary.summarise(self.sweep, self.out / "records", seconds)

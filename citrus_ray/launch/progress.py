@@ -24,7 +24,7 @@ class Progress:
         self.n_done, self.n_failed = self.n_before, sum(r.status == "failed" for r in known)
         self.n_running = self.n_pretraining = self.n_parked = 0
         self.started = time.monotonic()
-        self.first_done: float | None = None
+        self.last_done = self.started
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._paint, daemon=True)
 
@@ -48,7 +48,7 @@ class Progress:
     def finished(self, job: "Job", result: "Result") -> None:
         self.n_done += 1
         self.n_failed += result.status == "failed"
-        self.first_done = self.first_done or time.monotonic()
+        self.last_done = time.monotonic()
 
     @property
     def best(self) -> float | None:
@@ -60,7 +60,8 @@ class Progress:
         n_new = self.n_done - self.n_before
         if n_new == 0:
             return None
-        return (time.monotonic() - self.started) / n_new * max(self.n_total - self.n_done, 0)
+        left = (self.last_done - self.started) / n_new * max(self.n_total - self.n_done, 0)
+        return max(left - (time.monotonic() - self.last_done), 0.0)  # counts down between two trials
 
     def line(self) -> str:
         parts = [f"{self.n_done}/{self.n_total} trials", f"{self.n_running} running"]

@@ -43,6 +43,11 @@ class Slots:
                     f"pre-training asks for {threads(spec)} CPUs (workers x threads_per_worker), but the cluster has "
                     f"{self.cpus}; lower pretrain.workers, or add nodes"
                 )
+            if spec is not None and spec.gpu and spec.workers > capacity.gpus:
+                raise ValueError(
+                    f"pre-training asks for {spec.workers} GPUs, one per worker, but the cluster has "
+                    f"{capacity.gpus:g}; lower pretrain.workers, or set pretrain.gpu: false"
+                )
         self.n = sweep.concurrency or self.cpus
         self.cpus_per_trial = math.floor(min(1.0, self.cpus / self.n) * (1 - PRETRAIN_SHARE) * 1000) / 1000
 

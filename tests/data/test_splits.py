@@ -263,3 +263,8 @@ def test_folds_are_disjoint_cover_all_groups_and_hold_every_class() -> None:
 def test_half_a_fold_is_refused(given: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="give both or none"):
         Split(**given)
+
+
+def test_one_class_cannot_be_told_apart_and_is_refused() -> None:
+    with pytest.raises(SpecError, match="must be at least 2 to tell apart"):
+        split(windows_of(np.zeros(12, dtype=np.int64), np.arange(12) % 6, 1), Split(), seed=0)
