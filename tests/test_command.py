@@ -230,3 +230,9 @@ def test_a_results_folder_that_cannot_be_written_is_one_error(spec, tmp_path, ca
     (tmp_path / "taken").write_text("a file")
     assert main([str(spec), "--out", str(tmp_path / "taken")]) == 2
     assert "cannot hold results" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_the_data_has_the_line_of_the_spec(spec, capsys):
+    spec.write_text(SWEEP.replace("per_class: 4", "per_class: 4000"))
+    assert main([str(spec), "--dry-run"]) == 2
+    assert capsys.readouterr().err.startswith(f"{spec}:9: trial.finetune: labels.per_class=4000: ")

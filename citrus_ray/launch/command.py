@@ -24,6 +24,7 @@ class SweepCommand:
     """One call of `sweeps/run.py`."""
 
     sweep: Sweep
+    document: Document
     text: str  # the spec as it runs, edits included
     out: Path
     args: argparse.Namespace
@@ -33,18 +34,26 @@ class SweepCommand:
         document = read_yaml(spec)
         edits = dict(_edit(text) for text in args.edits)
         sweep = parse_sweep(document, edits)
-        return cls(sweep, _edited(document, edits) if edits else document.text, _out(args, sweep), args)
+        return cls(sweep, document, _edited(document, edits) if edits else document.text, _out(args, sweep), args)
 
     def run(self) -> int:
         if self.args.status:
             return self._status()
-        check_data(self.sweep)
+        self._check_data()
         if self.args.dry_run:
             print("\n".join([*Plan(self.sweep).lines(), f"results: {self.out}"]))
             return 0
         if self.args.fresh:
             self._move_aside()
         return self._sweep()
+
+    def _check_data(self) -> None:
+        """What is wrong with the data, at the line of the spec that asks for it, where no file of data is named."""
+        try:
+            check_data(self.sweep)
+        except SpecError as err:
+            placed = [p if p.file else self.document.place(p) for p in err.problems]
+            raise SpecError(placed) from None
 
     def _sweep(self) -> int:
         started = time.monotonic()
