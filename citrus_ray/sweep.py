@@ -16,7 +16,6 @@ from citrus_ray.records import Phase
 from citrus_ray.spec import Aside, Document, Problem, Spec, SpecError, digest_of, put, read_yaml, validate
 from citrus_ray.trial import Trial
 
-Path_ = str
 MAX_CORNERS = 64  # per cell; beyond it, corners are taken one axis at a time
 FRESH_SEED = 1000  # winners are refitted on seeds from here up, which no search may use
 

@@ -44,10 +44,8 @@ def connect(address: str | None, verbose: bool) -> Iterator[Capacity]:
         logging.getLogger(name).setLevel(level)
     # the dashboard's State API is what lets Ray Train clean up after itself; loopback only is its default
     here: dict[str, Any] = {"include_dashboard": True}
-    there: dict[str, Any] = {
-        "address": address,
-        "runtime_env": {"env_vars": _places()},
-    }  # workers have their own environment
+    # workers of a cluster have an environment of their own
+    there: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": _places()}}
     ray.init(log_to_driver=verbose, logging_level=level, configure_logging=verbose, **(there if address else here))
     try:
         yield capacity()

@@ -46,10 +46,6 @@ class EncoderSpec(Spec):
         return None
 
 
-def count_parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
 def patches(x: Any, patch: int) -> Any:
     """(…, T) -> (…, N, P), the remainder cut off. Works on tensors and arrays."""
     n_tokens = x.shape[-1] // patch
