@@ -3,13 +3,15 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from analysis.collect import Collection
-from analysis.plans import Axes, Notes, Plan, axes_key
-from analysis.stats import Effect, effect
+from analysis.facts import people_of, target_of
+from analysis.levels import Units, Value, units
+from analysis.plans import Axes, Notes, Plan, axes_key, score_bounds
+from analysis.stats import Effect, score_effect
 from citrus_ray.records import Record, Status
 
 ONE_ENCODER = "fresh seeds reach the fine-tune only: one pre-trained encoder serves all of them"
@@ -38,14 +40,36 @@ class Cell:
     final: tuple[Record, ...]  # the winner's refit, failed members included
     n_finals: int  # winners that were refitted; more than one where a budget grew
     rows: tuple[Record, ...] = field(repr=False)
+    baselines: dict[str, float] = field(default_factory=dict)  # its own, or those of its from-scratch partner
 
     @cached_property
     def scored(self) -> list[Record]:
         return [row for row in self.final if row.status == "ok" and self.plan.test_metric in row.metrics]
 
     @cached_property
+    def units(self) -> Units:
+        """What the interval of the test score counts."""
+        metric = self.plan.test_metric
+        return units([Value(target_of(row), people_of(row), row.metrics[metric]) for row in self.scored])
+
+    @cached_property
     def test(self) -> Effect | None:
-        return effect([row.metrics[self.plan.test_metric] for row in self.scored])
+        return score_effect(self.units.values, score_bounds(self.plan.test_metric))
+
+    @cached_property
+    def n_test_parts(self) -> int:
+        """Different (target, test people) that the test score comes from."""
+        return len({(target_of(row), people_of(row)) for row in self.scored})
+
+    @cached_property
+    def own_baselines(self) -> dict[str, float]:
+        """Mean test score of each dumb baseline that was scored beside the refits, weighed as the score itself."""
+        metric, found = self.plan.test_metric, defaultdict(list)
+        for row in self.final:
+            for name, metrics in row.baselines.items():
+                if metric in metrics:
+                    found[name].append(Value(target_of(row), people_of(row), metrics[metric]))
+        return {name: statistics.fmean(units(values).values) for name, values in found.items()}
 
     @cached_property
     def is_scratch(self) -> bool:
@@ -76,8 +100,12 @@ def _caveats_of(cell: Cell) -> Iterable[str]:
         return
     if not cell.is_scratch and len({row.encoder for row in cell.scored}) == 1:
         yield ONE_ENCODER
-    if len({row.config.get("finetune.split.seed") for row in cell.scored}) == 1:
+    if cell.units.level == "seed":
         yield "every seed is scored on the same test people: the interval speaks for new seeds, not for new people"
+    elif cell.units.level == "target" and cell.n_test_parts == len(cell.units.values):
+        yield "each target has one fixed set of test people: they vary between targets only"
+    if cell.n_test_parts > 1 and any(row.config.get("finetune.split.folds") for row in cell.scored):
+        yield "folds share most of their training people: they are less independent than the interval assumes"
     if any(row.config.get("finetune.target.kind") == "synthetic" for row in cell.scored):
         yield "the target is synthetic: it shows that the method works, and says nothing of real recordings"
     if len(cell.scored) < len(cell.final):
@@ -92,7 +120,14 @@ def cells_of(found: Collection, plans: Sequence[Plan]) -> list[Cell]:
     for row in found.rows:
         rows[row.cell].append(row)
     cells = [_cell(mine, found.folders[digest], plans) for digest, mine in rows.items()]
+    known = {_regime(cell): cell.own_baselines for cell in cells if cell.own_baselines}
+    cells = [replace(cell, baselines=cell.own_baselines or known.get(_regime(cell), {})) for cell in cells]
     return sorted(cells, key=_place)
+
+
+def _regime(cell: Cell) -> tuple[str, str]:
+    """Equal for cells that differ in pre-training alone."""
+    return cell.plan.name, axes_key({path: value for path, value in cell.axes.items() if not is_pretrain(path)})
 
 
 def _cell(rows: list[Record], folders: tuple[int, ...], plans: Sequence[Plan]) -> Cell:

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from analysis import words
+from analysis import ink, words
 from analysis.cells import Cell, cells_of
 from analysis.collect import Collection, collect
+from analysis.exhibits import Exhibit, exhibits
+from analysis.exhibits_of_search import search_exhibits
 from analysis.markup import Html, joined, tag, text
 from analysis.plans import Plan, read_plan
+from analysis.pools import Pool, pools
 from analysis.transfer_gain import Gain, gains
 
 
@@ -31,11 +35,21 @@ class Footnotes:
 class Findings:
     """What one page is about."""
 
+    folders: list[Path]
     plans: list[Plan]
     found: Collection
     cells: list[Cell]
     gains: list[Gain]
     notes: Footnotes = field(default_factory=Footnotes)
+
+    @cached_property
+    def pools(self) -> list[Pool]:
+        return pools(self.gains)
+
+    @cached_property
+    def exhibits(self) -> list[Exhibit]:
+        """The pictures that need matplotlib; none where it is missing, which the page says."""
+        return [*exhibits(self), *search_exhibits(self)] if ink.is_there() else []
 
     def __post_init__(self) -> None:
         for cell in self.cells:
@@ -67,7 +81,7 @@ def gain_owner(gain: Gain) -> str:
 
 
 def read_findings(folders: Sequence[Path]) -> Findings:
-    found = collect(folders)
     plans = [read_plan(folder) for folder in folders]
+    found = collect(folders, lambda number, cell: plans[number].has(cell))
     cells = cells_of(found, plans)
-    return Findings(plans, found, cells, gains(cells))
+    return Findings(list(folders), plans, found, cells, gains(cells))

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable
 
-from analysis import words
+from analysis import ink, settings, words
 from analysis.cells import Cell, axes_label
+from analysis.exhibits import Exhibit
 from analysis.findings import Findings, badge
 from analysis.markup import (
     DASH,
     Html,
     count,
+    details,
     duration,
+    figure,
     joined,
     number,
     paragraph,
@@ -20,12 +23,14 @@ from analysis.markup import (
     tag,
     text,
 )
-from analysis.pictures import by_regime, gain_figure, history_figure, score_figure
+from analysis.pictured import pictured
+from analysis.pictures import MAX_LISTED, by_regime, gain_figure, history_figure, score_figure
 from analysis.plans import axes_key
 from analysis.provenance import failures, provenance
 from analysis.style import CSS
 from analysis.transfer_gain import Gain
 
+INSTALL = "pip install -e '.[analysis]' brings it"
 CARDS = 4  # gains; beyond it, one line each
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the page asks the network for nothing
 
@@ -36,7 +41,18 @@ def page(findings: Findings) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><link rel="icon" href="data:,">'
         f"<title>{text(findings.plan.name)}: what pre-training gains</title><style>{CSS}</style>"
     )
-    parts = [verdicts, gain_figure, score_figure, caveats, cell_table, history_figure, failures, provenance]
+    parts = [
+        verdicts,
+        gain_figure,
+        score_figure,
+        caveats,
+        shown,
+        of_encoders,
+        cell_table,
+        history_figure,
+        failures,
+        provenance,
+    ]
     body = joined((part(findings) for part in parts), "\n")
     foot = tag(
         "footer",
@@ -101,6 +117,10 @@ def _listed(names: Iterable[str], most: int = 6) -> str:
 
 def _trouble(findings: Findings) -> Iterable[str]:
     yield from (f"{plan.folder}: {plan.problem}" for plan in findings.plans if plan.problem)
+    if not ink.is_there():
+        yield f"matplotlib is not installed, so most figures are missing; {INSTALL}"
+    elif not settings.is_installed():
+        yield f"scikit-learn is not installed, so it is not shown what the gain hangs on; {INSTALL}"
     found = findings.found
     if found.unreadable:
         first = found.unreadable[0]
@@ -108,6 +128,8 @@ def _trouble(findings: Findings) -> Iterable[str]:
     if found.conflicts:
         n = len({(conflict.digest, conflict.phase) for conflict in found.conflicts})
         yield f"{count(n, 'computation')} with different results in different copies (see Failures); the newest counts"
+    if found.n_other:
+        yield f"{count(found.n_other, 'record')} of another spec of the same name lie in the folder and are left out"
     if found.n_superseded:
         yield f"{count(found.n_superseded, 'failed or cut-short run')} stand corrected by a full result of the same"
 
@@ -139,14 +161,34 @@ def _verdict_line(findings: Findings, gain: Gain) -> Html:
     return tag("li", badge(gain), said)
 
 
+def shown(findings: Findings) -> Html:
+    """Every picture that the results can fill."""
+    return joined((exhibit(item) for item in findings.exhibits), "\n")
+
+
+def of_encoders(findings: Findings) -> Html:
+    """What analysis/encoder_pictures.py left, if it was run."""
+    known = {row.encoder for row in findings.found.rows}
+    return joined((part for folder in findings.folders for part in pictured(folder, known)), "\n")
+
+
+def exhibit(item: Exhibit) -> Html:
+    cut = f", the first {MAX_LISTED} of {len(item.rows):,} rows; all in tables/" if len(item.rows) > MAX_LISTED else ""
+    rows = [[text(said) for said in row] for row in item.rows[:MAX_LISTED]]
+    behind = details("The table behind this figure", table(item.head, rows, item.title + cut))
+    drawn = item.picture.inline(item.shows)
+    return section(item.title, figure(f"figure-{item.name}", item.shows, drawn, item.how, behind), name=item.name)
+
+
 def caveats(findings: Findings) -> Html:
     if not findings.notes.owners:
         return Html("")
     items = [tag("li", text(f"{sentence(said)}."), id=f"note-{i}") for i, said in enumerate(findings.notes.owners, 1)]
-    baselines = any(cell.notes.baselines for cell in findings.cells)
+    baselines = any(cell.baselines for cell in findings.cells)
     missing = "" if baselines else " No dumb baselines are recorded, so chance and one-feature scores are unknown."
     lead = paragraph(f"The small numbers beside scores and gains lead here.{missing}", "fine")
-    return section("Read these numbers with care", lead, tag("ol", *items, cls="notes"), name="caveats")
+    people = paragraph(words.test_people(findings.cells))
+    return section("Read these numbers with care", people, lead, tag("ol", *items, cls="notes"), name="caveats")
 
 
 def cell_table(findings: Findings) -> Html:
@@ -162,7 +204,7 @@ def _cell_line(findings: Findings, cell: Cell, gain: Gain | None) -> list[Html]:
     best = cell.best
     gained = joined((text(spread(gain.effect, sign=True)), findings.gain_marks(gain))) if gain else text(DASH)
     counts = (len(cell.searched), cell.n_searched("failed"), cell.n_searched("pruned"))
-    baselines = ", ".join(f"{name} {number(score)}" for name, score in cell.notes.baselines.items()) or "none recorded"
+    baselines = ", ".join(f"{name} {number(score)}" for name, score in cell.baselines.items()) or "none recorded"
     return [
         text(words.cell_label(cell)),
         joined((text(spread(cell.test)), findings.marks(cell.digest))),

@@ -16,12 +16,10 @@ from analysis.markup import (
     paragraph,
     probability,
     section,
-    spread,
     table,
     tag,
     text,
 )
-from analysis.stats import effect
 from analysis.transfer_gain import Gain
 
 MAX_PANELS = 48
@@ -53,7 +51,7 @@ def by_regime(gains: Sequence[Gain]) -> list[Gain]:
 
 def _gain_row(findings: Findings, gain: Gain) -> figures.Row:
     said = joined((text(number(gain.effect.mean, sign=True)), findings.gain_marks(gain)))
-    small = tag("small", text(f"{interval(gain.effect, sign=True)}, n = {gain.effect.n}"))
+    small = tag("small", text(f"{interval(gain.effect, sign=True)}, {gain.units.said}"))
     differences = [pair.difference for pair in gain.pairs]
     mark = words.MARKS[gain.verdict]
     regime = words.regime_label(gain.cell)
@@ -61,12 +59,23 @@ def _gain_row(findings: Findings, gain: Gain) -> figures.Row:
 
 
 def _gain_tables(findings: Findings) -> Html:
-    head = ["cell", "against", "gain", "95 % interval", "pairs", "up / down / tied", "Wilcoxon p", "floor of p"]
+    head = [
+        "cell",
+        "against",
+        "gain",
+        "95 % interval",
+        "counted",
+        "pairs",
+        "up / down / tied",
+        "pre-trained",
+        "from scratch",
+        "best dumb baseline",
+        "Wilcoxon p",
+        "floor of p",
+    ]
     head += ["Holm p", "floor of Holm p", "verdict"]
     rows = [_gain_line(findings, gain) for gain in findings.gains]
     parts = [details("The table behind this figure", table(head, rows, "Gains, paired by target, labels and seed"))]
-    if any(pair.group for gain in findings.gains for pair in gain.pairs):
-        parts.append(details("Setting by setting", _group_table(findings.gains)))
     pairs = [(gain, pair) for gain in findings.gains for pair in gain.pairs]
     lines = [
         [text(said) for said in (words.cell_label(gain.cell), pair.repeat, *_four(pair.with_, pair.without))]
@@ -77,16 +86,6 @@ def _gain_tables(findings: Findings) -> Html:
     return joined([*parts, details("Every pair", listed)])
 
 
-def _group_table(gains: Sequence[Gain]) -> Html:
-    """Gains within each repeated setting, such as a target: where a pooled gain comes from."""
-    rows = []
-    for gain in gains:
-        for group in sorted({pair.group for pair in gain.pairs}):
-            found = effect([pair.difference for pair in gain.pairs if pair.group == group])
-            rows.append([text(words.cell_label(gain.cell)), text(group), text(spread(found, sign=True))])
-    return table(["cell", "setting", "gain"], rows, "Mean difference and 95 % interval within each repeated setting")
-
-
 def _four(with_: float, without: float) -> tuple[str, str, str]:
     return number(with_, 4), number(without, 4), number(with_ - without, 4, sign=True)
 
@@ -94,7 +93,13 @@ def _four(with_: float, without: float) -> tuple[str, str, str]:
 def _gain_line(findings: Findings, gain: Gain) -> list[Html]:
     ps = (gain.test.p, gain.test.floor, gain.p_holm, gain.p_holm_floor)
     before = (words.cell_label(gain.cell), words.cell_label(gain.against))
-    numbers = (interval(gain.effect, sign=True), str(len(gain.pairs)), " / ".join(map(str, gain.signs)))
+    numbers = (
+        interval(gain.effect, sign=True),
+        gain.units.said,
+        str(len(gain.pairs)),
+        " / ".join(map(str, gain.signs)),
+        *words.sides(gain.pairs),
+    )
     score = joined((text(number(gain.effect.mean, sign=True)), findings.gain_marks(gain)))
     after = [text(said) for said in (*numbers, *(probability(p) for p in ps))]
     return [*(text(said) for said in before), score, *after, badge(gain)]
@@ -128,15 +133,15 @@ def _cells_by_regime(cells: Sequence[Cell]) -> list[Cell]:
 def _score_row(findings: Findings, cell: Cell) -> figures.Row:
     scores = [row.metrics[cell.plan.test_metric] for row in cell.scored]
     score = number(cell.test.mean) if cell.test else DASH
-    range_ = f"{interval(cell.test)}, n = {cell.test.n}" if cell.test else words.progress(cell)
+    range_ = f"{interval(cell.test)}, {cell.units.said}" if cell.test else words.progress(cell)
     said = joined((text(score), findings.marks(cell.digest), tag("small", text(range_))))
     mark: figures.Mark = "hollow" if cell.is_scratch else "full"
-    lines = tuple(cell.notes.baselines.items())
+    lines = tuple(cell.baselines.items())
     return figures.Row(words.arm_label(cell), cell.test, scores, mark, said, lines, words.regime_label(cell))
 
 
 def _score_table(findings: Findings, cells: Sequence[Cell]) -> Html:
-    names = list(dict.fromkeys(name for cell in cells for name in cell.notes.baselines))
+    names = list(dict.fromkeys(name for cell in cells for name in cell.baselines))
     head = ["cell", "mean", "95 % interval", "refits", *(f"baseline: {name}" for name in names)]
     rows = [
         [
@@ -144,7 +149,7 @@ def _score_table(findings: Findings, cells: Sequence[Cell]) -> Html:
             joined((text(number(cell.test.mean if cell.test else None)), findings.marks(cell.digest))),
             text(interval(cell.test) if cell.test else DASH),
             text(f"{len(cell.scored)} of {len(cell.final)}"),
-            *(text(number(cell.notes.baselines.get(name))) for name in names),
+            *(text(number(cell.baselines.get(name))) for name in names),
         ]
         for cell in cells
     ]

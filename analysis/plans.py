@@ -1,12 +1,14 @@
-"""What a results folder says it set out to do: its spec.yaml, and the notes of its summary.json where there is one."""
+"""What a results folder says it set out to do: its spec.yaml, plan.json and, once it ended, summary.json."""
 
 import itertools
 import json
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from citrus_ray.metrics import HARD, RANKED
 from citrus_ray.spec import SpecError, read_yaml
 
 Axes = dict[str, Any]
@@ -15,10 +17,9 @@ EDITED = "written by sweeps/run.py"
 
 @dataclass(frozen=True)
 class Notes:
-    """What only the sweep itself knows of a cell: its sources' caveats and its baselines' scores."""
+    """What only the sweep itself knows of a cell: its sources' caveats."""
 
     caveats: tuple[str, ...] = ()
-    baselines: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,13 @@ class Plan:
     budget: int | None = None  # trials per cell, at most
     cells: tuple[Axes, ...] = ()  # what will be compared, in order
     notes: dict[str, Notes] = field(default_factory=dict)  # by `axes_key`
+    known: frozenset[str] | None = None  # digests of its cells; None where the folder does not say
     spec_digest: str | None = None
     problem: str | None = None
+
+    def has(self, cell: str) -> bool:
+        """Whether records of this cell are of the spec that lies in the folder, not of an older one of its name."""
+        return self.known is None or cell in self.known
 
     @property
     def test_metric(self) -> str:
@@ -47,6 +53,19 @@ class Plan:
         return {axes_key(axes): place for place, axes in enumerate(self.cells)}
 
 
+def score_bounds(metric: str) -> tuple[float, float]:
+    """Where a score of this metric can lie."""
+    name = metric.split("/")[-1]
+    if name == "kappa":
+        return -1.0, 1.0
+    return (0.0, 1.0) if name in {*HARD, *RANKED} else (-math.inf, math.inf)
+
+
+def difference_bounds(metric: str) -> tuple[float, float]:
+    low, high = score_bounds(metric)
+    return low - high, high - low
+
+
 def axes_key(axes: Axes) -> str:
     return json.dumps(axes, sort_keys=True)
 
@@ -54,13 +73,15 @@ def axes_key(axes: Axes) -> str:
 def read_plan(folder: Path) -> Plan:
     """Never raises: records without a readable spec are still worth a page."""
     shown = "/".join(folder.absolute().parts[-2:])
-    summary = _read_summary(folder / "summary.json")
+    summary, said = _read_json(folder / "summary.json"), _read_json(folder / "plan.json")
+    known = frozenset(cell["digest"] for cell in said["cells"]) if said.get("cells") else None
+    spec_digest = said.get("spec_digest", summary.get("spec_digest"))
     notes = {axes_key(cell["axes"]): _notes(cell) for cell in summary.get("cells", [])}
     try:
         document = read_yaml(folder / "spec.yaml")
     except SpecError as err:
         reason = "; ".join(problem.message for problem in err.problems)
-        return Plan(shown, folder.name, None, "", notes=notes, problem=f"spec.yaml {reason}")
+        return Plan(shown, folder.name, None, "", notes=notes, known=known, problem=f"spec.yaml {reason}")
     objective, tree = document.tree.get("objective") or {}, document.tree
     return Plan(
         folder=shown,
@@ -72,7 +93,8 @@ def read_plan(folder: Path) -> Plan:
         budget=(tree.get("budget") or {}).get("trials"),
         cells=_products(tree.get("compare") or {}),
         notes=notes,
-        spec_digest=summary.get("spec_digest"),
+        known=known,
+        spec_digest=spec_digest,
     )
 
 
@@ -87,7 +109,7 @@ def _products(compare: dict[str, list[Any]]) -> tuple[Axes, ...]:
     return tuple(dict(zip(compare, values, strict=True)) for values in itertools.product(*compare.values()))
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -96,4 +118,4 @@ def _read_summary(path: Path) -> dict[str, Any]:
 
 
 def _notes(cell: dict[str, Any]) -> Notes:
-    return Notes(tuple(cell.get("caveats") or ()), dict(cell.get("baselines") or {}))
+    return Notes(tuple(cell.get("caveats") or ()))

@@ -1,8 +1,12 @@
 """What went wrong, what it ran on, and how to get the same numbers again."""
 
+import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from analysis import words
+from analysis.cells import Cell
 from analysis.collect import Collection
 from analysis.findings import Findings
 from analysis.markup import (
@@ -22,6 +26,11 @@ from analysis.markup import (
 from citrus_ray.records import Phase, Record
 
 MAX_LISTED = 1000
+ALONE = (
+    "Refits the row's winner with its settings as they were chosen, without searching anew: a search of one row would "
+    "draw other trials than the whole sweep drew."
+)
+ROOTS = ("finetune.target.root", "pretrain.source.root")
 
 
 def failures(findings: Findings) -> Html:
@@ -63,16 +72,47 @@ def provenance(findings: Findings) -> Html:
         details(f"{plan.folder}/spec.yaml, as run", tag("pre", text(plan.text))) for plan in findings.plans if plan.text
     ]
     code = tag("pre", tag("code", text("\n".join(commands(findings)))), tabindex="0", aria_label="commands")
-    return section("Make it again", lead, code, facts, *specs, name="again")
+    alone = details("One row alone", paragraph(ALONE, "fine"), _row_commands(findings))
+    return section("Make it again", lead, code, alone, facts, *specs, name="again")
+
+
+def _row_commands(findings: Findings) -> Html:
+    """The chosen settings of each row as a command, with the digests that it must come back with."""
+    rows = [
+        [text(words.cell_label(cell)), tag("code", text(row_command(cell))), _codes([row.digest for row in cell.final])]
+        for cell in findings.cells
+        if cell.final
+    ]
+    return table(["cell", "command", "digests of its refits"], rows, "The command for each row")
 
 
 def commands(findings: Findings) -> list[str]:
     """What to type to get these numbers anew."""
     commits = sorted({row.commit.rstrip("+") for row in findings.found.rows if row.commit})
     checkout = [f"git checkout {commit}" for commit in commits[-1:]]
-    runs = [f"python sweeps/run.py {plan.folder}/spec.yaml --out again/{plan.name}" for plan in findings.plans]
+    data = data_flag(findings.found.rows)
+    runs = [f"python sweeps/run.py {plan.folder}/spec.yaml --out again/{plan.name}{data}" for plan in findings.plans]
     shown = " ".join(dict.fromkeys(f"again/{plan.name}" for plan in findings.plans))
     return [*checkout, *dict.fromkeys(runs), f"python analysis/report.py {shown}"]
+
+
+def data_flag(rows: Iterable[Record]) -> str:
+    """` --data DATA` where a source lies under the data folder, which is another one on every machine."""
+    roots = {str(row.config[path]) for row in rows for path in ROOTS if path in row.config}
+    return " --data DATA" if any(root == "None" or "CITRUS_DATA" in root for root in roots) else ""
+
+
+def row_command(cell: Cell) -> str:
+    """What computes one row alone: its axes and its winner's settings as the only ones compared, no search.
+
+    A search of one row would draw other trials than the whole sweep drew; the refit of known settings is the same.
+    """
+    settings = cell.final[0].params if cell.final else {}
+    compare = {path: [value] for path, value in {**cell.axes, **settings}.items()}
+    wanted = shlex.quote(f"compare={json.dumps(compare, sort_keys=True)}")
+    edits = f"--set {wanted} --set 'search={{}}' --set 'claims=[]'"  # a claim about other rows would be refused
+    folder = cell.plan.folder
+    return f"python sweeps/run.py {folder}/spec.yaml {edits} --out again/{cell.digest}{data_flag(cell.rows)}"
 
 
 def _facts(findings: Findings, rows: Sequence[Record]) -> Iterable[tuple[str, Html]]:

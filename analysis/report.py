@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """One self-contained page with what a sweep found: `python analysis/report.py results/lowdata [more results…]`.
 
-Writes report.html, cells.csv and members.csv into the first folder. Works on a sweep that is still running.
+Writes into the first folder: report.html, cells and members as CSV and Parquet, tables/ (a CSV behind each figure) and
+figures/ (SVG, PDF, PNG). Works on a sweep that is still running.
 """
 
 import argparse
@@ -10,14 +11,16 @@ import io
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":  # as a script, Python puts analysis/ on the path, not the repository root
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis import collect, words
+from analysis import collect, publications, words
 from analysis.cells import Cell
+from analysis.exhibits import Exhibit
 from analysis.findings import Findings, read_findings
 from analysis.page import page
 from analysis.transfer_gain import Gain
@@ -25,13 +28,26 @@ from citrus_ray.records import write_text
 
 
 @collect.no_collector()
-def write_report(folders: Sequence[Path]) -> Path:
-    """The page of one or several results folders, written into the first of them."""
-    findings = read_findings(folders)
-    columns, rows = collect.table(findings.found.rows)
-    write_text(folders[0] / "members.csv", csv_text(columns, rows))
-    write_text(folders[0] / "cells.csv", csv_text(*_cell_rows(findings)))
-    return write_text(folders[0] / "report.html", page(findings))
+def write_report(folders: Sequence[Path], publish: bool = True) -> Path:
+    """The page of one or several results folders, written into the first of them, with its tables.
+
+    `publish` also writes the tables as Parquet and the figures as SVG, PDF and PNG.
+    """
+    findings, home = read_findings(folders), folders[0].resolve()
+    with publications.figure_files(home, findings) if publish else nullcontext():
+        tables = {"members": collect.table(findings.found.rows), "cells": _cell_rows(findings)}
+        for name, (columns, rows) in tables.items():
+            write_text(home / f"{name}.csv", csv_text(columns, rows))
+            if publish:
+                publications.write_parquet(home / f"{name}.parquet", columns, rows)
+        for item in findings.exhibits:
+            write_text(home / "tables" / f"{item.name}.csv", csv_text(item.head, _named(item)))
+        write_text(home / "report.html", page(findings))
+    return folders[0] / "report.html"
+
+
+def _named(item: Exhibit) -> list[dict[str, Any]]:
+    return [dict(zip(item.head, row, strict=True)) for row in item.rows]
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
@@ -59,12 +75,14 @@ def _cell_row(cell: Cell) -> dict[str, Any]:
         "test_low": test and _finite(test.low),
         "test_high": test and _finite(test.high),
         "test_n": test and test.n,
+        "test_counts": cell.units.level if test else None,
+        "n_test_parts": cell.n_test_parts,
         "val": best and best.value,
         "n_trials": len(cell.searched),
         "n_failed": cell.n_searched("failed"),
         "n_pruned": cell.n_searched("pruned"),
         **{f"best.{path}": collect.plain(value) for path, value in (best.params if best else {}).items()},
-        **{f"baseline.{name}": score for name, score in cell.notes.baselines.items()},
+        **{f"baseline.{name}": score for name, score in cell.baselines.items()},
         "caveats": " | ".join(cell.caveats()),
     }
 
@@ -79,6 +97,8 @@ def _gain_row(gain: Gain | None) -> dict[str, Any]:
         "gain_low": _finite(found.low),
         "gain_high": _finite(found.high),
         "gain_n": found.n,
+        "gain_counts": gain.units.level,
+        "n_pairs": len(gain.pairs),
         "gain_against": gain.against.digest,
         "gain_up": up,
         "gain_down": down,
@@ -99,7 +119,9 @@ def _finite(value: float) -> float | None:
 def main(argv: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(prog="analysis/report.py", description=__doc__)
     cli.add_argument("folders", nargs="+", type=Path, metavar="RESULTS", help="a results folder of a sweep")
-    folders: list[Path] = cli.parse_args(argv).folders
+    cli.add_argument("--page-only", action="store_true", help="only the page and CSV: no Parquet, no figure files")
+    args = cli.parse_args(argv)
+    folders: list[Path] = args.folders
     absent = [folder for folder in folders if not folder.is_dir()]
     if absent:
         print(
@@ -107,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    print(write_report(folders))
+    print(write_report(folders, publish=not args.page_only))
     return 0
 
 

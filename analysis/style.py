@@ -76,6 +76,8 @@ svg text { fill: var(--soft); font-size: 12px; font-variant-numeric: tabular-num
     linear-gradient(to right, var(--rule), transparent) left / .8rem 100% no-repeat scroll,
     linear-gradient(to left, var(--rule), transparent) right / .8rem 100% no-repeat scroll; }
 
+.drawn svg { max-width: 100%; height: auto; }
+.drawn svg text { fill: var(--ink); font-family: inherit; }
 .scroll:focus-visible { outline: 2px solid var(--blue); outline-offset: 2px; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; min-width: 100%; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
@@ -85,7 +87,7 @@ th { font-weight: 600; } td.wide, td .wide { white-space: normal; min-width: 16r
 details { margin: .5rem 0; } summary { cursor: pointer; color: var(--blue); font-size: .92rem; width: fit-content; }
 dl { display: grid; grid-template-columns: minmax(8rem, max-content) minmax(0, 1fr); gap: .3rem 1.5rem;
   margin: .75rem 0; }
-dt { color: var(--soft); } dd { margin: 0; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 footer { color: var(--soft); font-size: .85rem; padding-top: 2rem; padding-bottom: 3rem; }
 
 @media (max-width: 44rem) {

@@ -9,7 +9,8 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,9 @@ if __name__ == "__main__":  # as a script, Python puts analysis/ on the path, no
 
 from analysis.cells import Cell, axes_label, cells_of, is_pretrain
 from analysis.collect import collect
-from analysis.plans import read_plan
+from analysis.facts import people_of, target_of
+from analysis.levels import Units, Value, units
+from analysis.plans import difference_bounds, read_plan
 from analysis.stats import DECIMALS, Effect, SignedRank, effect, holm, signed_rank
 from citrus_ray.records import Record
 
@@ -28,16 +31,33 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Pair:
-    """One target, label set and seed, scored with and without pre-training."""
+    """One target, test part, label set and seed, scored with and without pre-training."""
 
     repeat: str
     group: str  # its repeated values without the seed, such as the target
     with_: float
     without: float
+    row: Record = field(repr=False)  # of the pre-trained arm
+    baselines: dict[str, float] = field(default_factory=dict, repr=False)
 
     @property
     def difference(self) -> float:
         return round(self.with_ - self.without, DECIMALS)
+
+    @cached_property
+    def target(self) -> str:
+        return target_of(self.row)
+
+    @cached_property
+    def people(self) -> str:
+        return people_of(self.row)
+
+    @property
+    def value(self) -> Value:
+        return self.at(self.difference)
+
+    def at(self, value: float) -> Value:
+        return Value(self.target, self.people, value)
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,7 @@ class Gain:
     cell: Cell
     against: Cell
     pairs: tuple[Pair, ...]
+    units: Units  # what the interval and the test count
     effect: Effect
     test: SignedRank
     p_holm: float
@@ -56,21 +77,44 @@ class Gain:
     @property
     def signs(self) -> tuple[int, int, int]:
         """Pairs that went up, down, nowhere."""
-        found = [pair.difference for pair in self.pairs]
-        return sum(d > 0 for d in found), sum(d < 0 for d in found), sum(d == 0 for d in found)
+        return signs_of(self.pairs)
 
     @property
     def verdict(self) -> Verdict:
         """Whether the interval leaves 0 out, and on which side."""
-        found = self.effect
-        if not found.is_bounded or found.low <= 0 <= found.high:
-            return "undecided"
-        return "supported" if (found.mean > 0) == (self.cell.plan.mode == "max") else "negative"
+        return verdict_of(self.effect, self.cell.plan.mode)
 
     @property
     def p_holm_floor(self) -> float:
         """The smallest corrected p that a comparison of this size can reach when no other one is smaller."""
         return min(1.0, self.n_comparisons * self.test.floor)
+
+
+def signs_of(pairs: Sequence[Pair]) -> tuple[int, int, int]:
+    found = [pair.difference for pair in pairs]
+    return sum(d > 0 for d in found), sum(d < 0 for d in found), sum(d == 0 for d in found)
+
+
+def mean_with(pairs: Sequence[Pair]) -> float:
+    return statistics.fmean(units([pair.at(pair.with_) for pair in pairs]).values)
+
+
+def mean_without(pairs: Sequence[Pair]) -> float:
+    return statistics.fmean(units([pair.at(pair.without) for pair in pairs]).values)
+
+
+def best_baseline(pairs: Sequence[Pair]) -> tuple[str, float] | None:
+    """The dumb baseline to beat, where one was scored beside the pairs."""
+    names = {name for pair in pairs for name in pair.baselines}
+    found = {name: units([pair.at(pair.baselines[name]) for pair in pairs if name in pair.baselines]) for name in names}
+    means = {name: statistics.fmean(counted.values) for name, counted in found.items()}
+    return max(sorted(means.items()), key=lambda item: item[1], default=None)
+
+
+def verdict_of(found: Effect, mode: str) -> Verdict:
+    if not found.is_bounded or found.low <= 0 <= found.high:
+        return "undecided"
+    return "supported" if (found.mean > 0) == (mode == "max") else "negative"
 
 
 Scores = dict[str, tuple[Record, float]]  # by what both arms have in common: a row of it, the test score
@@ -91,18 +135,21 @@ def _gain(cell: Cell, mine: Scores, scratch: Sequence[tuple[Cell, Scores]]) -> G
     if not partners:
         return None
     twin, others = max(partners, key=lambda found: (found[0].folders == cell.folders, len(mine.keys() & found[1])))
-    pairs = [_pair(*mine[key], others[key][1]) for key in mine if key in others]
-    differences = [pair.difference for pair in pairs]
-    spread = effect(differences)
+    metric = cell.plan.test_metric
+    pairs = [_pair(mine[key], others[key], metric) for key in mine if key in others]
+    counted = units([pair.value for pair in pairs])
+    spread = effect(counted.values, difference_bounds(metric))
     assert spread is not None  # there is at least one pair
     n_unpaired = len(mine) + len(others) - 2 * len(pairs)
-    return Gain(cell, twin, tuple(pairs), spread, signed_rank(differences), 1.0, 1, n_unpaired)
+    return Gain(cell, twin, tuple(pairs), counted, spread, signed_rank(counted.values), 1.0, 1, n_unpaired)
 
 
-def _pair(row: Record, with_: float, without: float) -> Pair:
+def _pair(mine: tuple[Record, float], other: tuple[Record, float], metric: str) -> Pair:
+    (row, with_), (scratch, without) = mine, other
+    baselines = {name: found[metric] for name, found in scratch.baselines.items() if metric in found}
     shared = {path: value for path, value in row.repeat.items() if not is_pretrain(path)}
     group = {path: value for path, value in shared.items() if path != "seed"}
-    return Pair(axes_label(shared), axes_label(group) if group else "", with_, without)
+    return Pair(axes_label(shared), axes_label(group) if group else "", with_, without, row, baselines)
 
 
 def _scores(cell: Cell) -> Scores:
@@ -128,20 +175,23 @@ def lines(found: Sequence[Gain]) -> list[str]:
     """The table on a terminal."""
     if not found:
         return ["no pre-trained cell has a scored from-scratch partner yet"]
-    rows = [("cell", "gain", "95 % interval", "pairs", "up/down/tied", "Wilcoxon p", "floor", "Holm p", "verdict")]
+    head = ("cell", "gain", "95 % interval", "counted", "pairs", "up/down/tied", "Wilcoxon p", "floor", "Holm p")
+    rows = [(*head, "verdict")]
     for gain in found:
         low, high = gain.effect.low, gain.effect.high
-        head = (axes_label(gain.cell.axes), f"{gain.effect.mean:+.3f}", f"[{low:+.3f}, {high:+.3f}]")
+        start = (axes_label(gain.cell.axes), f"{gain.effect.mean:+.3f}", f"[{low:+.3f}, {high:+.3f}]")
         ps = (f"{gain.test.p:.2g}", f"{gain.test.floor:.2g}", f"{gain.p_holm:.2g}")
-        rows.append((*head, str(len(gain.pairs)), "/".join(map(str, gain.signs)), *ps, gain.verdict))
+        rows.append((*start, gain.units.said, str(len(gain.pairs)), "/".join(map(str, gain.signs)), *ps, gain.verdict))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     shown = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*shown, f"floor: the smallest p that so many pairs can give. Holm: over {len(found)} comparison(s)."]
+    said = "counted: what the interval and p rest on; floor: the smallest p that so many can give"
+    return [*shown, f"{said}; Holm: over {len(found)} comparison(s)."]
 
 
 def main(folders: Sequence[str]) -> int:
     paths = [Path(folder) for folder in folders]
-    print("\n".join(lines(gains(cells_of(collect(paths), [read_plan(path) for path in paths])))))
+    plans = [read_plan(path) for path in paths]
+    print("\n".join(lines(gains(cells_of(collect(paths, lambda number, cell: plans[number].has(cell)), plans)))))
     return 0
 
 

@@ -1,15 +1,19 @@
 """Sentences about gains and cells. What the page says and what the CSV says come from here."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from analysis.cells import Cell, axes_label, axis_names, is_pretrain, value_label
+from analysis.facts import people_of, target_of
 from analysis.figures import Mark
-from analysis.markup import count, number, probability, sentence
+from analysis.levels import SPEAKS_FOR
+from analysis.markup import DASH, count, number, probability, sentence
 from analysis.stats import Effect
-from analysis.transfer_gain import ALPHA, Gain, Verdict
+from analysis.transfer_gain import ALPHA, Gain, Pair, Verdict, best_baseline, mean_with, mean_without
 from citrus_ray.metrics import HARD, RANKED
 
+FEW_TARGETS = 5
 MARKS: dict[Verdict, Mark] = {"supported": "up", "undecided": "open", "negative": "down"}
 SIGNS: dict[Verdict, str] = {"supported": "▲", "undecided": "◇", "negative": "▼"}
 
@@ -72,11 +76,11 @@ def verdict_sentence(gain: Gain) -> str:
 def _why_undecided(gain: Gain) -> str:
     found, metric = gain.effect, gain.cell.plan.test_metric
     if found.n == 1:
-        return "one pair gives no interval"
+        return f"one {gain.units.level} gives no interval"
     if not found.is_bounded:
         return f"all {found.n} differences are equal, which leaves no spread to make an interval from"
     half = amount((found.high - found.low) / 2, metric)
-    return f"the interval holds 0, and {found.n} pairs that vary this much tell apart only gains beyond about {half}"
+    return f"the interval holds 0, and {gain.units.said} that vary this much tell apart only gains beyond about {half}"
 
 
 def evidence(gain: Gain) -> str:
@@ -84,9 +88,10 @@ def evidence(gain: Gain) -> str:
     up, down, tied = gain.signs
     test = gain.test
     rank = f"Wilcoxon {'exact ' if test.exact else ''}p = {probability(test.p)}"
-    floor = f"{count(test.n, 'pair')} cannot give less than {probability(test.floor)}"
+    floor = f"{count(test.n, gain.units.level)} cannot give less than {probability(test.floor)}"
     holm = f", Holm over {gain.n_comparisons} comparisons {probability(gain.p_holm)}" if gain.n_comparisons > 1 else ""
-    return f"{count(len(gain.pairs), 'pair')}: {up} up, {down} down, {tied} tied. {rank} ({floor}){holm}."
+    counted = f"The interval counts {gain.units.said}: it speaks for {SPEAKS_FOR[gain.units.level]}."
+    return f"{count(len(gain.pairs), 'pair')}: {up} up, {down} down, {tied} tied. {rank} ({floor}){holm}. {counted}"
 
 
 def gain_range(found: Effect, metric: str) -> str:
@@ -101,7 +106,10 @@ def gain_caveats(gain: Gain) -> Iterable[str]:
     """What stands between a gain and a general claim, beyond the caveats of its two cells."""
     groups = {pair.group for pair in gain.pairs}
     if len(groups) > 1:
-        yield f"pairs are pooled over {len(groups)} settings ({'; '.join(sorted(groups))}): it speaks for these alone"
+        listed = "; ".join(sorted(groups))
+        yield f"pairs are pooled over {len(groups)} settings ({listed}): it speaks for the like alone"
+    if gain.units.level == "target" and len(gain.units.values) < FEW_TARGETS:
+        yield f"only {gain.units.said}: an interval over so few is wide, and rightly so; see each target by itself"
     if gain.n_unpaired:
         yield f"{count(gain.n_unpaired, 'scored refit')} without a partner in the other arm left out of the gain"
     mine, others = len(gain.cell.searched), len(gain.against.searched)
@@ -115,9 +123,33 @@ def gain_caveats(gain: Gain) -> Iterable[str]:
         )
 
 
+def sides(pairs: Sequence[Pair]) -> tuple[str, str, str]:
+    """Both scores behind a difference, and the dumb baseline to beat."""
+    best = best_baseline(pairs)
+    baseline = DASH if best is None else f"{best[0]} {number(best[1])}"
+    return number(mean_with(pairs)), number(mean_without(pairs)), baseline
+
+
 def progress(cell: Cell) -> str:
     of = f" of at most {cell.plan.budget}" if cell.plan.budget else ""
     return f"{len(cell.searched)}{of} trials searched"
+
+
+def test_people(cells: Sequence[Cell]) -> str:
+    """How the test groups were varied, or that they were not."""
+    parts: dict[str, set[str]] = defaultdict(set)
+    for cell in cells:
+        for row in cell.scored:
+            parts[target_of(row)].add(people_of(row))
+    if not parts:
+        return "Nothing is scored on test people yet."
+    same = sorted(target for target, found in parts.items() if len(found) == 1)
+    varied = [f"{target} on {len(found)} different test parts" for target, found in parts.items() if len(found) > 1]
+    said = "; ".join(varied)
+    if same:
+        fixed = "one fixed set of test groups, whatever the seed"
+        said = "; ".join(filter(None, [said, f"{', '.join(same)} on {fixed}"]))
+    return f"Test people: {said}."
 
 
 def scores_shown(cells: Sequence[Cell]) -> str:
@@ -137,6 +169,7 @@ def verdict_line(gain: Gain) -> str:
     """A verdict among many."""
     metric, found = gain.cell.plan.test_metric, gain.effect
     pairs = count(len(gain.pairs), "pair")
+    pairs = pairs if gain.units.level == "seed" else f"{gain.units.said}, {pairs}"
     return f"{cell_label(gain.cell)}: {amount(found.mean, metric, sign=True)}, {gain_range(found, metric)}, {pairs}"
 
 

@@ -1,5 +1,5 @@
 """Dumb baselines of a trial: what its number is worth beside a constant guess, amplitude, level, band power, an
-untrained encoder and the nearest training window.
+untrained encoder and the nearest training window; of pairs, also the distance of A and B and what their runs say.
 
 Each is given what the trial's own fine-tune is given, by asking it: the same aligned windows, the same labelled
 training windows, the same validation and test parts. Where windows are normalised one by one, their amplitude is
@@ -36,7 +36,8 @@ def baselines(trial: Trial, metric: str = "val/balanced_accuracy") -> dict[str, 
     `metric` chooses the penalty of the regressions, as it chooses the round of a fine-tune.
     """
     member = Member(trial, None, metric)
-    return {name: _score(member, build(member)) for name, build in BASELINES.items()}
+    built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {})
+    return {name: _score(member, build(member)) for name, build in built.items()}
 
 
 def _score(member: Member, predict: Predict) -> dict[str, float]:
@@ -72,13 +73,12 @@ def band_power(member: Member) -> Predict:
 
 def random_encoder(member: Member) -> Predict:
     """The trial's own model, never trained and pooled as its head pools: what its shape alone gives."""
-    encoder, pool = member.classifier.encoder.eval(), member.trial.finetune.pool
+    untrained = member.classifier.eval()
 
     @torch.no_grad()
     def pooled(x: Signal) -> Floats:
-        tokens = torch.cat([encoder(torch.from_numpy(part)).mean(dim=2) for part in _pieces(x, EVAL_BATCH)])
-        kept = tokens.flatten(1) if pool == "channels" else tokens.mean(dim=1)  # (B, C, D) -> (B, C*D) or (B, D)
-        return kept.double().numpy()
+        parts = [untrained.features(torch.from_numpy(part)) for part in _pieces(x, EVAL_BATCH)]
+        return torch.cat(parts).double().numpy()
 
     return _regression(member, pooled)
 
@@ -97,15 +97,89 @@ BASELINES: dict[str, Callable[[Member], Predict]] = {
     "nearest": nearest,
 }
 
+# ---- of pairs ----
+
+
+def halves(member: Member) -> Predict:
+    """The mean of each channel over A and over B, side by side. Linear, so it cannot compare the two."""
+    return _regression(member, lambda x: np.concatenate(_means(x), axis=1))
+
+
+def distance(member: Member) -> Predict:
+    """How far the means of A and B are from each other, and how alike: two numbers, no network."""
+    return _regression(member, distance_of_means)
+
+
+def difference(member: Member) -> Predict:
+    """How far they are in each channel."""
+    return _regression(member, apart)
+
+
+def same_run(member: Member) -> Predict:
+    """Whether A and B are of one run, which no network is told: what a perfect knowledge of runs would give."""
+    return _of_index(member, lambda index: _of_one_run(member, index).astype(np.float64)[:, None])
+
+
+def run_identity(member: Member) -> Predict:
+    """A probe that learnt to tell from A and B whether they are of one run, asked for the label: what a network that
+    sees nothing but the run would give."""
+    runs = [_of_one_run(member, part).astype(np.int64) for part in (member.labelled, member.parts.val)]
+    if len(np.unique(runs[0])) < 2:
+        return majority(member)
+    seen = [_over(member, apart, part) for part in (member.labelled, member.parts.val)]
+    probe = fit((seen[0], runs[0]), (seen[1], runs[1]), 2, member.metric)
+    return _of_index(member, lambda index: probe(_over(member, apart, index)) @ [[-1.0], [1.0]])
+
+
+def distance_of_means(x: Signal) -> Floats:
+    """(B, C, 2T) -> (B, 2): root mean square of the difference, and correlation over channels."""
+    a, b = _means(x)
+    centred = [mean - mean.mean(axis=1, keepdims=True) for mean in (a, b)]
+    norms = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+    alike = (centred[0] * centred[1]).sum(axis=1) / np.where(norms > 0, norms, 1)
+    return np.stack([np.sqrt(((a - b) ** 2).mean(axis=1)), alike], axis=1)
+
+
+def apart(x: Signal) -> Floats:
+    """(B, C, 2T) -> (B, C)."""
+    a, b = _means(x)
+    return np.abs(a - b)
+
+
+def _means(x: Signal) -> tuple[Floats, Floats]:
+    half = x.shape[-1] // 2
+    a, b = (part.mean(axis=-1, dtype=np.float64) for part in (x[..., :half], x[..., half:]))
+    return a, b
+
+
+def _of_one_run(member: Member, index: Index) -> npt.NDArray[np.bool_]:
+    assert member.windows.places is not None
+    run = member.windows.places.run[index]  # (n, 2)
+    return np.asarray(run[:, 0] == run[:, 1])
+
+
+OF_PAIRS: dict[str, Callable[[Member], Predict]] = {
+    "halves": halves,
+    "distance": distance,
+    "difference": difference,
+    "same_run": same_run,
+    "run_identity": run_identity,
+}
+
 # ---- regression on features ----
 
 
 def _regression(member: Member, features: Features) -> Predict:
     """Fitted on the labelled windows; validation windows choose the penalty."""
+    return _of_index(member, partial(_over, member, features))
 
-    def of(index: Index) -> Floats:
-        return np.concatenate([features(x) for x in _blocks(member, index)])
 
+def _over(member: Member, features: Features, index: Index) -> Floats:
+    return np.concatenate([features(x) for x in _blocks(member, index)])
+
+
+def _of_index(member: Member, of: Predict) -> Predict:
+    """The same, on features that are not of the signal alone."""
     train, val = ((of(index), member.windows.labels[index]) for index in (member.labelled, member.parts.val))
     probe = fit(train, val, len(member.windows.classes), member.metric)
     return lambda index: probe(of(index))

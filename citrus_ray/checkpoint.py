@@ -1,12 +1,13 @@
-"""Pre-trained encoders on disk, by digest: safetensors and a JSON beside it, checked when loaded."""
+"""Encoder weights in a store: safetensors that cannot run code when loaded, checked each time."""
 
 import hashlib
-import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from citrus_ray.records import write_bytes
+from citrus_ray.store import entries
+from citrus_ray.store.entries import CheckpointError as CheckpointError
+from citrus_ray.store.files import Files, Where, open_files
 
 if TYPE_CHECKING:
     import torch
@@ -14,58 +15,39 @@ if TYPE_CHECKING:
 Weights = dict[str, "torch.Tensor"]
 
 
-class CheckpointError(RuntimeError):
-    """Stored weights that cannot be trusted; names the folder and the way out."""
+def save(store: Where, digest: str, weights: Weights, meta: dict[str, Any]) -> None:
+    """All or nothing. A second writer of the same digest changes nothing."""
+    from safetensors.torch import save as to_bytes
+
+    plain = {name: t.detach().cpu().contiguous() for name, t in weights.items()}
+    entries.write(open_files(store), digest, to_bytes(plain), meta)
 
 
-def save(store: Path, digest: str, weights: Weights, meta: dict[str, Any]) -> None:
-    """All or nothing: written beside, flushed, renamed. A second writer of the same digest changes nothing."""
-    from safetensors.torch import save_file
-
-    store.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=store))
-    try:
-        save_file(
-            {name: t.detach().cpu().contiguous() for name, t in weights.items()},
-            partial / "encoder.safetensors",
-        )
-        checksum = _checksum(partial / "encoder.safetensors")
-        (partial / "meta.json").write_text(json.dumps(meta | {"digest": digest, "sha256": checksum}, indent=1))
-        for path in partial.iterdir():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
-        partial.chmod(0o755)
-        if not exists(store, digest):
-            shutil.rmtree(store / digest, ignore_errors=True)
-            partial.rename(store / digest)
-    except OSError:
-        if not exists(store, digest):  # otherwise another writer was faster, with the same encoder
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def exists(store: Where, digest: str) -> bool:
+    return entries.exists(open_files(store), digest)
 
 
-def exists(store: Path, digest: str) -> bool:
-    return (store / digest / "meta.json").exists()
+def read_meta(store: Where, digest: str) -> dict[str, Any]:
+    return entries.read_meta(open_files(store), digest)
 
 
-def read_meta(store: Path, digest: str) -> dict[str, Any]:
-    return dict(json.loads((store / digest / "meta.json").read_text()))
+def load(store: Where, digest: str, cache: Path | None = None) -> Weights:
+    """The weights, once their checksum is right. A remote store's are kept in the folder `cache`."""
+    from safetensors.torch import load as from_bytes
+
+    files = open_files(store)
+    meta = entries.read_meta(files, digest)
+    near = cache / f"{meta['sha256']}.safetensors" if cache and files.remote else None
+    return dict(from_bytes(_cached(near, meta["sha256"]) or _fetched(files, digest, meta, near)))
 
 
-def load(store: Path, digest: str) -> Weights:
-    """The weights, once their checksum is right."""
-    from safetensors.torch import load_file
-
-    path = store / digest / "encoder.safetensors"
-    wanted, found = read_meta(store, digest)["sha256"], _checksum(path)
-    if wanted != found:
-        raise CheckpointError(
-            f"{path.parent}: its checksum is {found[:12]}, must be {wanted[:12]}; delete the folder to compute it again"
-        )
-    return dict(load_file(path))
+def _cached(near: Path | None, checksum: str) -> bytes | None:
+    content = near.read_bytes() if near and near.exists() else b""
+    return content if hashlib.sha256(content).hexdigest() == checksum else None
 
 
-def _checksum(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def _fetched(files: Files, digest: str, meta: dict[str, Any], near: Path | None) -> bytes:
+    content = entries.read_weights(files, digest, meta)
+    if near:
+        write_bytes(near, content)
+    return content

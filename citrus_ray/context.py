@@ -2,6 +2,18 @@
 
 from dataclasses import dataclass
 
+# The place of each modality in embedding tables. Append only: a stored encoder knows them by their place.
+MODALITIES = (
+    "unknown", "eeg", "ecg", "emg", "eog", "ppg", "resp", "eda", "motion", "temperature", "heart_rate",
+    "pressure", "spo2", "impedance", "stim", "fmri",
+)  # fmt: skip
+MODALITY_SLOTS = 32  # room for more, so that a longer list still fits stored encoders
+
+
+def modality_slot(name: str) -> int:
+    """Modalities that are not in the list share the first place."""
+    return MODALITIES.index(name) if name in MODALITIES else 0
+
 
 @dataclass(frozen=True)
 class SignalContext:
@@ -12,6 +24,7 @@ class SignalContext:
     sfreq: float
     n_classes: int = 0  # 0: unlabelled
     modalities: tuple[str, ...] = ()  # one name per channel
+    n_parts: int = 1  # 2: a pair, two windows of equal length one after the other
 
     @property
     def seconds(self) -> float:

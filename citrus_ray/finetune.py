@@ -2,20 +2,21 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from citrus_ray.checkpoint import CheckpointError, Weights
+from citrus_ray.checkpoint import Weights
 from citrus_ray.data import cache
 from citrus_ray.data.normalize import Scale
 from citrus_ray.data.splits import label_subset, split
 from citrus_ray.data.windows import Index, Signal
+from citrus_ray.loading import load_encoder
 from citrus_ray.metrics import score
-from citrus_ray.models.encoder import Encoder
 from citrus_ray.tasks.supervised import Classifier
-from citrus_ray.train import seeded, shuffled, train
+from citrus_ray.train import LossOf, Part, seeded, shuffled, train
 from citrus_ray.trial import Trial
 
 EVAL_BATCH = 256
@@ -32,11 +33,10 @@ class Member:
         self.scale = Scale.of(self.windows.x, self.labelled)
         with seeded(trial.seed):
             encoder = trial.model.build(self.windows.context)
-            if weights is not None:
-                load_all(encoder, weights)
             self.classifier = Classifier(encoder, self.windows.context, trial.finetune.pool)
-        if trial.finetune.mode == "frozen":
-            encoder.requires_grad_(False)
+        self.not_loaded = load_encoder(self.classifier, encoder, weights) if weights is not None else {}
+        self.frozen = trial.finetune.mode == "frozen"
+        self._seen: dict[bytes, torch.Tensor] = {}  # features of a frozen encoder, by windows
         self.best: dict[str, float] = {}
         self._best_state = self.classifier.state_dict()
         self._rounds = self._train()
@@ -51,20 +51,44 @@ class Member:
             pass
 
     def _train(self) -> Iterator[dict[str, float]]:
-        spec = self.trial.finetune
-        x, y = torch.from_numpy(self.signal(self.labelled)), torch.from_numpy(self.windows.labels[self.labelled])
-
-        def loss_of(index: Index) -> torch.Tensor:
-            return torch.nn.functional.cross_entropy(self.classifier(x[index]), y[index])
-
-        batches = shuffled(len(y), spec.optim.batch_size, np.random.default_rng([6, self.trial.seed]))
-        losses = train(self.classifier, loss_of, batches, spec.optim, spec.steps, spec.rounds, self.trial.seed)
+        spec, seed = self.trial.finetune, self.trial.seed
+        batches = shuffled(len(self.labelled), spec.optim.batch_size, np.random.default_rng([6, seed]))
+        module = self.classifier.head if self.frozen else self.classifier
+        losses = train(module, self._loss(), batches, spec.optim, spec.steps, spec.rounds, seed, self._parts())
         for number, loss in enumerate(losses, start=1):
             metrics = {"round": float(number), "train/loss": loss} | self.score_val()
             if not self.best or metrics[self.metric] > self.best[self.metric]:
                 self.best = metrics
                 self._best_state = copy.deepcopy(self.classifier.state_dict())
             yield metrics
+            if spec.patience and number - self.best["round"] >= spec.patience:
+                return
+
+    def _loss(self) -> LossOf:
+        """Cross-entropy on the labelled windows, weighted and mixed as the spec says."""
+        spec, rng = self.trial.finetune, np.random.default_rng([7, self.trial.seed])
+        x, y = self._inputs(self.labelled), torch.from_numpy(self.windows.labels[self.labelled])
+        weights = _balanced(y, len(self.windows.classes)) if spec.class_weights == "balanced" else None
+        entropy = partial(torch.nn.functional.cross_entropy, weight=weights)
+
+        def loss_of(index: Index) -> torch.Tensor:
+            if not spec.mixup:
+                return entropy(self._logits(x[index]), y[index])
+            share, other = rng.beta(spec.mixup, spec.mixup), rng.permutation(index)
+            logits = self._logits(share * x[index] + (1 - share) * x[other])
+            return share * entropy(logits, y[index]) + (1 - share) * entropy(logits, y[other])
+
+        return loss_of
+
+    def _parts(self) -> list[Part]:
+        """The head at the full rate, the encoder slower from depth to depth, and later, as the spec says."""
+        spec, head = self.trial.finetune, Part(list(self.classifier.head.parameters()))
+        if self.frozen:
+            return [head]
+        depths = self.classifier.encoder.depths()
+        wait = round(spec.head_first * spec.steps)
+        factors = [spec.layer_decay ** (len(depths) - i) for i in range(len(depths))]
+        return [head, *(Part(list(depth.parameters()), f, wait) for depth, f in zip(depths, factors, strict=True))]
 
     def score_test(self) -> dict[str, float]:
         """The kept round's score on test data. Called once per reported number, after selection is over."""
@@ -78,8 +102,24 @@ class Member:
     def predict(self, index: Index) -> npt.NDArray[np.floating]:
         """Logits (n, K) of the windows at `index`."""
         self.classifier.eval()
-        parts = [index[i : i + EVAL_BATCH] for i in range(0, len(index), EVAL_BATCH)]
-        return torch.cat([self.classifier(torch.from_numpy(self.signal(part))) for part in parts]).numpy()
+        return torch.cat([self._logits(self._inputs(part)) for part in _pieces(index)]).numpy()
+
+    def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.classifier.head.classify(inputs) if self.frozen else self.classifier(inputs)
+
+    def _inputs(self, index: Index) -> torch.Tensor:
+        """What is trained on: signals (n, C, T), or the features (n, F) of a frozen encoder, computed once."""
+        if not self.frozen:
+            return torch.from_numpy(self.signal(index))
+        key = index.tobytes()
+        if key not in self._seen:
+            self._seen[key] = self._features(index)
+        return self._seen[key]
+
+    @torch.no_grad()
+    def _features(self, index: Index) -> torch.Tensor:
+        self.classifier.eval()
+        return torch.cat([self.classifier.features(torch.from_numpy(self.signal(part))) for part in _pieces(index)])
 
     def signal(self, index: Index) -> Signal:
         """The windows at `index` as the network sees them, (n, C, T)."""
@@ -92,13 +132,11 @@ def score_on_test(member: Member, predict: Callable[[Index], npt.NDArray[np.floa
     return score(member.windows.labels[test], predict(test), "test")
 
 
-def load_all(encoder: Encoder, weights: Weights) -> None:
-    """Every parameter or none: a partly loaded encoder gives a wrong answer, not a warning."""
-    own = encoder.state_dict()
-    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    shape = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
-    if missing or extra or shape:
-        raise CheckpointError(
-            f"encoder weights do not fit: missing {missing}, unexpected {extra}, other shape {sorted(shape)}"
-        )
-    encoder.load_state_dict(weights)
+def _pieces(index: Index) -> Iterator[Index]:
+    return (index[i : i + EVAL_BATCH] for i in range(0, len(index), EVAL_BATCH))
+
+
+def _balanced(y: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """Weights (K,) by which every class counts the same; a class without a label counts nothing."""
+    counts = torch.bincount(y, minlength=n_classes)
+    return torch.where(counts > 0, len(y) / (n_classes * counts.clamp(min=1)), 0.0)

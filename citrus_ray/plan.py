@@ -1,7 +1,11 @@
 """What a sweep is going to do and cost, found out before a cluster is spent: `--dry-run`."""
 
+import math
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache as remembered
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +16,9 @@ from citrus_ray.data import cache
 from citrus_ray.data.align import Native
 from citrus_ray.data.source import Source
 from citrus_ray.data.splits import label_subset, split
+from citrus_ray.finetune import EVAL_BATCH
+from citrus_ray.models import AnyEncoder
+from citrus_ray.models.heads import Pool
 from citrus_ray.spec import Problem, SpecError, digest_of
 from citrus_ray.sweep import Cell, Sweep
 from citrus_ray.tasks.supervised import Classifier
@@ -74,25 +81,24 @@ class Plan:
     def n_members(self) -> int:
         return sum(c.n_trials * len(c.repeat) + len(c.members({}, "final")) for c in self.sweep.cells)
 
-    def pretrainings(self, cell: Cell) -> int:
-        """At most: searched points that reach into the pre-training, times repeats that do."""
-        encoders = {trial.encoder_digest() for _, trial in cell.members({}, "search")} - {None}
-        points = 1.0
-        for path, axis in cell.search.items():
-            if path.startswith(("pretrain.", "model.")):
-                points *= axis.n_points()
-        fresh = {trial.encoder_digest() for _, trial in cell.members({}, "final")} - {None} - encoders
-        return int(min(points, cell.n_trials)) * len(encoders) + len(fresh)
+    @cached_property
+    def pretrainings(self) -> list[tuple[Trial, int]]:
+        """Different pre-trainings, each with how many there are at most: cells that share an encoder share its cost."""
+        shared: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+        for cell in self.sweep.cells:
+            if cell.trial.pretraining is not None:
+                shared[_encoder_key(cell)].append(cell)
+        return [(cells[0].trial, _n_encoders(cells)) for cells in shared.values()]
 
     @cached_property
     def n_pretrainings(self) -> int:
-        return sum(self.pretrainings(cell) for cell in self.sweep.cells)
+        return sum(n for _, n in self.pretrainings)
 
     @cached_property
     def cpu_seconds(self) -> tuple[float, float]:
         """(pre-training, fine-tuning) on one thread of this machine."""
         torch.set_num_threads(1)
-        pre = sum(self.pretrainings(c) * _pretrain_seconds(c.trial) for c in self.sweep.cells if c.trial.pretraining)
+        pre = sum(n * _pretrain_seconds(trial) for trial, n in self.pretrainings)
         fine = sum(
             (c.n_trials * len(c.repeat) + len(c.members({}, "final"))) * _finetune_seconds(c.trial)
             for c in self.sweep.cells
@@ -135,6 +141,25 @@ class Plan:
         return f"resources: trials at once: {trials}; a pre-training takes {cpus} CPUs and {gpus} GPUs"
 
 
+def _encoder_key(cell: Cell) -> tuple[str, ...]:
+    """Equal for cells that search among the same encoders."""
+    encoders = {trial.encoder_digest() for _, trial in cell.members({}, "search")}
+    axes = [f"{path}={axis.digest()}" for path, axis in sorted(cell.search.items()) if _reaches_encoder(path)]
+    return (*sorted(str(digest) for digest in encoders), *axes)
+
+
+def _reaches_encoder(path: str) -> bool:
+    return path.startswith(("pretrain.", "model."))
+
+
+def _n_encoders(cells: list[Cell]) -> int:
+    """At most: searched points that reach into the pre-training, times repeats that do, and those of fresh seeds."""
+    points = math.prod(axis.n_points() for path, axis in cells[0].search.items() if _reaches_encoder(path))
+    searched = {trial.encoder_digest() for _, trial in cells[0].members({}, "search")} - {None}
+    fresh = {trial.encoder_digest() for cell in cells for _, trial in cell.members({}, "final")} - {None} - searched
+    return int(min(points, sum(cell.n_trials for cell in cells))) * len(searched) + len(fresh)
+
+
 def _describe(path: str, source: Source) -> str:
     windows = cache.load(source)
     ctx = windows.context
@@ -164,25 +189,33 @@ def _pretrain_seconds(trial: Trial) -> float:
     masks = torch.Generator().manual_seed(0)
     x = torch.zeros(min(spec.optim.batch_size, len(windows)), ctx.n_chans, ctx.n_times)
     n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // spec.optim.batch_size)
-    return n_steps * _step_seconds(task, lambda: task(x, masks)[0])
+    y = [torch.zeros(len(x), dtype=torch.long)] if task.uses_labels else []
+    return n_steps * _median_seconds(lambda: task(x, masks, *y)[0].backward())
 
 
 def _finetune_seconds(trial: Trial) -> float:
     spec, windows = trial.finetune, cache.load(trial.finetune.target, trial.finetune.align)
-    ctx = windows.context
-    classifier = Classifier(trial.model.build(ctx), ctx, spec.pool)
     n_labels = len(label_subset(windows, split(windows, spec.split, trial.seed).train, spec.labels, trial.seed))
-    x = torch.zeros(min(spec.optim.batch_size, n_labels), ctx.n_chans, ctx.n_times)
-    step = _step_seconds(classifier, lambda: classifier(x).sum())
-    looks = spec.rounds * int(len(windows) * spec.split.val) / len(x) / 3  # a forward pass is a third of a step
-    return (spec.steps + looks) * step
+    batches = (min(spec.optim.batch_size, n_labels), min(EVAL_BATCH, len(windows)))
+    step, look = _step_and_look(trial.model, windows.context, spec.pool, *batches)
+    n_looks = spec.rounds * len(windows) * spec.split.val / batches[1]
+    return spec.steps * step + n_looks * look
 
 
-def _step_seconds(module: torch.nn.Module, loss: object) -> float:
-    assert callable(loss)
+@remembered
+def _step_and_look(model: AnyEncoder, ctx: SignalContext, pool: Pool, n_step: int, n_look: int) -> tuple[float, float]:
+    """Seconds of a training step and of a look at a batch of validation windows, once for all cells that are alike."""
+    classifier = Classifier(model.build(ctx), ctx, pool)
+    x, y = (torch.zeros(n, ctx.n_chans, ctx.n_times) for n in (n_step, n_look))
+    with torch.no_grad():
+        look = _median_seconds(lambda: classifier(y))
+    return _median_seconds(lambda: classifier(x).sum().backward()), look
+
+
+def _median_seconds(run: Callable[[], object]) -> float:
     times = []
     for _ in range(STEPS_TIMED):
         started = time.perf_counter()
-        loss().backward()
+        run()
         times.append(time.perf_counter() - started)
     return float(np.median(times))

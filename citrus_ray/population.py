@@ -28,6 +28,7 @@ class Slot:
     history: list[Metrics] = field(default_factory=list)
     metrics: Metrics = field(default_factory=dict)
     baselines: dict[str, Metrics] = field(default_factory=dict)
+    curve: list[tuple[float, float]] = field(default_factory=list)  # by round: objective, seconds so far
 
 
 class Population:
@@ -42,15 +43,18 @@ class Population:
 
     def advance(self) -> Metrics | None:
         """One round for every member; the means over members, or None when all rounds are done."""
-        seen = []
+        going = False
         for slot in self.slots:
-            with _guarded(slot):
+            with _guarded(slot) as timed:
                 metrics = slot.member.advance() if slot.member and slot.status == "ok" else None
                 if metrics is not None and slot.member is not None:
+                    before = slot.curve[-1][1] if slot.curve else 0.0
+                    slot.curve.append((metrics[self.metric], round(before + timed.seconds, 4)))
                     slot.history.append(metrics)
                     slot.metrics = slot.member.best
-                    seen.append(slot.member.best)
-        return mean_metrics(seen) if seen else None
+                    going = True
+        # a member that stopped early stands with its best round
+        return mean_metrics([slot.metrics for slot in self.slots if slot.status == "ok"]) if going else None
 
     def score_test(self, with_baselines: bool = False) -> None:
         """The one place where test data is scored: winners on fresh seeds, after their cell's search is over."""
@@ -90,11 +94,16 @@ class _guarded:  # noqa: N801  (reads as a statement: `with _guarded(slot):`)
     def __init__(self, slot: Slot) -> None:
         self.slot = slot
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "_guarded":
         self.started = time.perf_counter()
+        return self
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: object) -> bool:
-        self.slot.seconds += time.perf_counter() - self.started
+        self.slot.seconds += self.seconds
         if not isinstance(err, Exception):
             return False
         last = traceback.extract_tb(err.__traceback__)[-1]

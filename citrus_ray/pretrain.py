@@ -1,10 +1,9 @@
 """One pre-training run, from spec to encoder weights. Ray Train calls `run` in every worker; nothing here knows Ray."""
 
-import os
 import time
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,12 @@ from citrus_ray.data.normalize import Scale
 from citrus_ray.data.splits import split
 from citrus_ray.data.windows import Index, Windows
 from citrus_ray.models import AnyEncoder
+from citrus_ray.resume import State, made_by
 from citrus_ray.spec import refuse
-from citrus_ray.train import seeded, shuffled, train
+from citrus_ray.store import Where, default_store, open_files
+from citrus_ray.store.claims import Claims
+from citrus_ray.tasks.task import Task
+from citrus_ray.train import Training, seeded, shuffled
 from citrus_ray.trial import HoldOut, Pretrain, Trial
 
 Report = Callable[[dict[str, float]], None]
@@ -40,10 +43,19 @@ class Pretrained:
 
     weights: checkpoint.Weights
     history: list[dict[str, float]]
+    seconds: float  # of all attempts together
+    resumed: list[dict[str, Any]] = field(default_factory=list)  # after which epochs it went on, by which commit
 
 
-def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Report = lambda metrics: None) -> Pretrained:
-    """Train `model` on `spec.task`; `report` gets the metrics of every epoch."""
+def run(
+    spec: Pretrain,
+    model: AnyEncoder,
+    place: Place = Place(),
+    report: Report = lambda metrics: None,
+    state: State | None = None,
+) -> Pretrained:
+    """Train `model` on `spec.task`; `report` gets the metrics of every epoch. Goes on from `state`, and keeps it."""
+    started = time.perf_counter()
     windows = cache.load(spec.source)
     train_index, val_index = held_out(windows, spec)
     assert spec.task is not None, "a run from scratch has nothing to pre-train"
@@ -57,8 +69,8 @@ def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Repor
     masks = torch.Generator(place.device).manual_seed(seed)
 
     def loss_of(index: Index) -> torch.Tensor:
-        x = torch.from_numpy(scale(windows.x[train_index[index]])).to(place.device)
-        return wrapped(x, masks)[0]  # type: ignore[no-any-return]
+        x, *y = batch(task, windows, scale, train_index[index], place.device)
+        return wrapped(x, masks, *y)[0]  # type: ignore[no-any-return]
 
     batches = shuffled(
         len(train_index),
@@ -67,16 +79,53 @@ def run(spec: Pretrain, model: AnyEncoder, place: Place = Place(), report: Repor
         (place.rank, place.world),
     )
     n_steps = spec.epochs * max(1, len(train_index) // spec.optim.batch_size)
-    history = []
-    for epoch, loss in enumerate(train(wrapped, loss_of, batches, spec.optim, n_steps, spec.epochs, seed), start=1):
+    training = Training(wrapped, loss_of, batches, spec.optim, n_steps, spec.epochs, seed)
+    done = _resumed(task, training, masks, place, state)
+    started -= done.seconds
+    while not training.over:
+        loss = training.advance()
         metrics = {
-            "epoch": float(epoch),
+            "epoch": float(training.round),
             "train/loss": loss,
-            "val/loss": _val_loss(task, windows, val_index, scale, spec, place),
+            **_validated(task, windows, val_index, scale, spec, place),
         }
-        history.append(metrics)
+        done.history.append(metrics)
         report(metrics)
-    return Pretrained(encoder.state_dict(), history)
+        all_masks = _gathered(masks.get_state())
+        if state is not None and place.rank == 0:
+            so_far = {"history": done.history, "seconds": time.perf_counter() - started, "resumed": done.resumed}
+            state.offer(lambda: _saved(task, training, all_masks, place) | so_far)  # noqa: B023  (called at once)
+    return Pretrained(encoder.state_dict(), done.history, time.perf_counter() - started, done.resumed)
+
+
+def _saved(task: nn.Module, training: Training, masks: list[torch.Tensor], place: Place) -> dict[str, Any]:
+    mine = {"task": task.state_dict(), "training": training.state_dict(), "masks": masks}
+    return mine | {"made_by": made_by(task, place.device)}
+
+
+def _resumed(
+    task: nn.Module, training: Training, masks: torch.Generator, place: Place, state: State | None
+) -> Pretrained:
+    """Bring everything to where the saved state is; how far that is."""
+    read = state.read(made_by(task, place.device)) if state is not None and place.rank == 0 else None
+    saved = _gathered(read)[0]  # rank 0's: what it reads, all go on from
+    if saved is None:
+        return Pretrained({}, [], 0.0)
+    task.load_state_dict(saved["task"])
+    training.load_state_dict(saved["training"])
+    if place.rank < len(saved["masks"]):  # a worker more than last time keeps the masks of its own seed
+        masks.set_state(saved["masks"][place.rank])
+    resumed = [*saved["resumed"], {"epoch": training.round, "commit": records.commit()}]
+    return Pretrained({}, saved["history"], saved["seconds"], resumed)
+
+
+def _gathered(value: Any) -> list[Any]:
+    """Everyone's value, by rank."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [value]
+    found = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, value)
+    return found
 
 
 def held_out(windows: Windows, spec: Pretrain) -> tuple[Index, Index]:
@@ -107,36 +156,57 @@ def _test_groups(windows: Windows, hold_out: HoldOut | None) -> list[int]:
     return found
 
 
+def batch(task: Task, windows: Windows, scale: Scale, index: Index, device: str) -> list[torch.Tensor]:
+    """Signals (B, C, T), and labels (B,) for a task that uses them."""
+    x = torch.from_numpy(scale(windows.x[index])).to(device)
+    return [x, torch.from_numpy(windows.labels[index]).to(device)] if task.uses_labels else [x]
+
+
 @torch.no_grad()
-def _val_loss(task: nn.Module, windows: Windows, index: Index, scale: Scale, spec: Pretrain, place: Place) -> float:
-    """The same masks every epoch, so that epochs can be compared."""
+def _validated(
+    task: Task, windows: Windows, index: Index, scale: Scale, spec: Pretrain, place: Place
+) -> dict[str, float]:
+    """`val/loss` and the task's own metrics. The same masks every epoch, so that epochs can be compared."""
     task.eval()
     masks = torch.Generator(place.device).manual_seed(0)
     size = spec.optim.batch_size
-    losses = []
+    sums: dict[str, float] = defaultdict(float)
     for start in range(0, len(index), size):
-        x = torch.from_numpy(scale(windows.x[index[start : start + size]])).to(place.device)
-        losses.append(float(task(x, masks)[0]) * len(x))
-    return sum(losses) / len(index)
+        x, *y = batch(task, windows, scale, index[start : start + size], place.device)
+        loss, metrics = task(x, masks, *y)
+        for name, value in {"loss": loss, **metrics}.items():
+            sums[f"val/{name}"] += float(value) * len(x)
+    return {name: value / len(index) for name, value in sums.items()}
 
 
-def default_store() -> Path:
-    return Path(os.environ.get("CITRUS_STORE", "results/store"))
-
-
-def ensure_encoder(trial: Trial, store: Path | None = None) -> checkpoint.Weights | None:
+def ensure_encoder(trial: Trial, store: Where | None = None) -> checkpoint.Weights | None:
     """The trial's pre-trained encoder, computed in this process if no one has yet; None from scratch."""
-    digest, spec, store = trial.encoder_digest(), trial.pretraining, store or default_store()
-    if digest is None or spec is None:
+    digest, store = trial.encoder_digest(), store or default_store()
+    if digest is None:
         return None
-    if not checkpoint.exists(store, digest):
-        started = time.perf_counter()
-        done = run(spec, trial.model)
-        checkpoint.save(store, digest, done.weights, lineage(trial, done, time.perf_counter() - started, 1))
+    claim = Claims(open_files(store)).take_unless(digest, lambda: checkpoint.exists(store, digest))
+    if claim is not None:
+        with claim:
+            _compute(trial, digest, store)
     return checkpoint.load(store, digest)
 
 
-def lineage(trial: Trial, done: Pretrained, seconds: float, workers: int) -> dict[str, Any]:
+def _compute(trial: Trial, digest: str, store: Where) -> None:
+    """Unless who held the claim before has just finished it."""
+    if checkpoint.exists(store, digest):
+        return
+    assert trial.pretraining is not None
+    state = State(store, digest)
+    keep(trial, digest, store, run(trial.pretraining, trial.model, state=state), 1, state)
+
+
+def keep(trial: Trial, digest: str, store: Where, done: Pretrained, workers: int, state: State) -> None:
+    """Store a finished run; only then is there nothing to go on from."""
+    checkpoint.save(store, digest, done.weights, lineage(trial, done, workers))
+    state.clear()
+
+
+def lineage(trial: Trial, done: Pretrained, workers: int) -> dict[str, Any]:
     """What the stored encoder is and where it came from."""
     assert trial.pretraining is not None
     return {
@@ -144,8 +214,10 @@ def lineage(trial: Trial, done: Pretrained, seconds: float, workers: int) -> dic
         "model": trial.model.tree(),
         "data_digest": trial.pretraining.source.digest(),
         "history": done.history,
-        "seconds": round(seconds, 3),
+        "seconds": round(done.seconds, 3),
+        "resumed": done.resumed,
         "workers": workers,
         "versions": records.versions(),
         "commit": records.commit(),
+        "finished": records.now(),
     }

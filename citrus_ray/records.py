@@ -7,7 +7,7 @@ import resource
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -36,13 +36,16 @@ class Record:
     data_digest: str
     encoder: str | None  # digest of the pre-trained encoder
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)  # of finals: name -> metrics
+    curve: list[tuple[float, float]] = field(default_factory=list)  # by round: objective, seconds of fine-tuning so far
     reason: str | None = None  # why it failed
+    crashed: bool = False  # its worker was lost: not a result, and computed again by the next run
     seconds: float = 0.0
     peak_mb: float = 0.0  # of the process, so an upper bound for this member
     concurrency: int = 1
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
     finished: str = ""
+    asked_s: float = 0.0  # of the sweep's wall time, all calls together, when the trial was asked for
 
 
 def write(folder: Path, name: str, records: Iterable[Record]) -> Path:
@@ -52,12 +55,16 @@ def write(folder: Path, name: str, records: Iterable[Record]) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
     """Write beside, flush to disk, rename: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)  # mkstemp makes it private; results are shared
@@ -84,14 +91,33 @@ def read_trial(folder: Path, name: str) -> list[Record]:
     return [Record(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def read_done(folder: Path, name: str) -> list[Record]:
+    """As `read_trial`, but a trial that was lost with its worker has no record yet."""
+    rows = read_trial(folder, name)
+    return [] if any(row.crashed for row in rows) else rows
+
+
 def read_all(folder: Path) -> Iterator[list[Record]]:
     """Every recorded trial, in order of their digests."""
     for path in sorted(folder.glob("*.jsonl")):
         yield read_trial(folder, path.stem)
 
 
+def take_over(source: Path, folder: Path, axes: dict[str, dict[str, Any]]) -> int:
+    """Copy the trials of cells that `axes` names, by digest, unless they are there; returns how many.
+
+    A cell is the same study in both sweeps, but what it is compared with, its axes, is the new sweep's; so are the
+    hours of its budget, which the other sweep has not spent.
+    """
+    found = [rows for rows in read_all(source) if rows[0].cell in axes and not rows[0].crashed]
+    new = [rows for rows in found if not (folder / f"{rows[0].trial}.jsonl").exists()]
+    for rows in new:
+        write(folder, rows[0].trial, [replace(row, axes=axes[row.cell], asked_s=0.0) for row in rows])
+    return len(new)
+
+
 def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def peak_mb() -> float:

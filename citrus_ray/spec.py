@@ -217,7 +217,9 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
             node[axis] = value
             return
         if not isinstance(node, dict) or part not in node:
-            raise refuse(f"{path}: there is no `{'.'.join(parents[: depth + 1])}` to set it in", path)
+            near = difflib.get_close_matches(part, list(node) if isinstance(node, dict) else [], n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise refuse(f"{path}: there is no `{'.'.join(parents[: depth + 1])}` to set it in{hint}", path)
         node = node[part]
     if not isinstance(node, dict):
         raise refuse(f"`{'.'.join(parents)}` is {_short(node)}, so it has no `{leaf}`", path)

@@ -9,24 +9,34 @@ from typing import Any
 import numpy as np
 
 from citrus_ray import records
+from citrus_ray.baselines import OF_PAIRS
+from citrus_ray.cost import cost, saved
 from citrus_ray.data import cache
 from citrus_ray.population import mean_metrics
 from citrus_ray.records import Record
+from citrus_ray.results import Stop, why_stop
+from citrus_ray.results import summarise as results_of
 from citrus_ray.sweep import Cell, Sweep, short
+from citrus_ray.verdicts import judge
+from citrus_ray.verdicts import lines as claim_lines
 
 Trials = list[list[Record]]
 
 
-def summarise(sweep: Sweep, folder: Path, seconds: float) -> dict[str, Any]:
-    """The content of `summary.json`."""
+def summarise(sweep: Sweep, folder: Path, seconds: float, store: Path | None = None) -> dict[str, Any]:
+    """The content of `summary.json`. `store` holds the encoders, beside the sweep's folder by default."""
+    store = store or folder.parent.parent / "store"
     trials = list(records.read_all(folder))
+    total = cost([row for rows in trials for row in rows], store)
     finals = {cell.digest: _final(cell, trials) for cell in sweep.cells}
     return {
         "name": sweep.name,
         "spec_digest": sweep.digest(),
-        "cells": [_cell(cell, trials, finals) for cell in sweep.cells],
+        "cells": [_cell(cell, trials, finals) | _spent(cell, trials, store) for cell in sweep.cells],
+        "claims": judge(sweep, finals, _test_name(sweep)),
         "seconds": round(seconds, 2),
-        "compute_seconds": round(sum(row.seconds for rows in trials for row in rows), 2),
+        "compute_seconds": round(sum(value for name, value in total.items() if name.endswith("_seconds")), 2),
+        "cost": total,
     }
 
 
@@ -44,9 +54,23 @@ def _cell(cell: Cell, trials: Trials, finals: dict[str, list[Record]]) -> dict[s
         "test": interval([row.metrics[test] for row in final if row.status == "ok"]),
         "gain": _gain(cell, finals),
         "baselines": _baselines(cell, finals),
-        "caveats": _caveats(cell),
+        "caveats": _caveats(cell) + _short_searches(cell, trials),
         "failures": sorted({row.reason for rows in [*mine, final] for row in rows if row.reason}),
     }
+
+
+def _spent(cell: Cell, trials: Trials, store: Path) -> dict[str, Any]:
+    """Cost of a cell, and what ended its search before it had all its trials."""
+    rows = [row for rows in trials if rows[0].cell == cell.digest for row in rows]
+    race = saved(_searched(cell, trials), len(cell.repeat)) if cell.sweep.race else {}
+    return {"stopped": _stopped(cell, trials), "cost": cost(rows, store) | race}
+
+
+def _stopped(cell: Cell, trials: Trials) -> Stop | None:
+    results = [results_of(rows, cell.sweep.objective.metric) for rows in _searched(cell, trials)]
+    cells = {c.digest for c in cell.sweep.cells}
+    elapsed = max((rows[0].asked_s for rows in trials if rows[0].cell in cells), default=0.0)
+    return None if len(results) == cell.n_trials else why_stop(cell.sweep.budget, results, elapsed)
 
 
 def _test_name(sweep: Sweep) -> str:
@@ -114,6 +138,13 @@ def _caveats(cell: Cell) -> list[str]:
     return list(dict.fromkeys(said))
 
 
+def _short_searches(cell: Cell, trials: Trials) -> list[str]:
+    """A cell that tried fewer settings has a worse winner by chance alone."""
+    why = _stopped(cell, trials)
+    rule = f"budget.{why} ended searches before all {cell.sweep.budget.trials} trials"
+    return [f"{rule}: cells chose among unequally many"] if why else []
+
+
 def interval(values: Sequence[float], level: float = 0.95) -> dict[str, Any] | None:
     """Mean and Student-t interval: with a handful of seeds a bootstrap percentile interval would be too narrow."""
     from scipy.special import stdtrit
@@ -132,14 +163,14 @@ def table(summary: dict[str, Any]) -> str:
     """The last screen's table: best trial, test score and transfer gain of every cell."""
     rows = [("cell", "trials", "best trial", "val", "test", "gain over scratch", "best baseline")]
     for cell in summary["cells"]:
-        name = ", ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in cell["axes"].items()) or "all"
+        name = _name(cell)
         failed = f" ({cell['n_failed']} failed)" if cell["n_failed"] else ""
         best = ", ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in (cell["best"] or {}).items())
         val = f"{cell['val']:.3f}" if cell["val"] is not None else "-"
         rows.append(
             (
                 name,
-                f"{cell['n_trials']}{failed}",
+                f"{cell['n_trials']}{failed}" + (f", {cell['stopped']}" if cell["stopped"] else ""),
                 best or "-",
                 val,
                 spread(cell["test"]),
@@ -147,15 +178,33 @@ def table(summary: dict[str, Any]) -> str:
                 best_baseline(cell),
             )
         )
+    return "\n".join([aligned(rows), *_controls(summary["cells"]), *claim_lines(summary["claims"])])
+
+
+def _name(cell: dict[str, Any]) -> str:
+    return ", ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in cell["axes"].items()) or "all"
+
+
+def _controls(cells: Sequence[dict[str, Any]]) -> list[str]:
+    """Of pairs: what the runs, and the distance of A and B, give without a network. Once for arms that share them."""
+    asked = [cell for cell in cells if OF_PAIRS.keys() <= cell["baselines"].keys() and not cell["gain"]]
+    rows = [(_name(c), spread(c["test"]), *(f"{c['baselines'][name]:.3f}" for name in OF_PAIRS)) for c in asked]
+    return [aligned([("controls of pairs", "test", *OF_PAIRS), *rows])] if rows else []
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns as wide as what stands in them, a rule under the first row."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def best_baseline(cell: dict[str, Any]) -> str:
     """The dumb baseline to beat."""
     found = cell["baselines"]
-    best = max(found, key=lambda name: found[name], default=None)
+    # same_run is no baseline to beat: it is told what no network is
+    best = max(found.keys() - {"same_run"}, key=lambda name: (found[name], name), default=None)
     return "-" if best is None else f"{best} {found[best]:.3f}"
 
 

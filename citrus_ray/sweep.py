@@ -1,5 +1,6 @@
 """A sweep is a trial and three kinds of axes: compared, repeated and searched. Pure values; nothing here runs."""
 
+import difflib
 import itertools
 import json
 import math
@@ -7,101 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from citrus_ray.metrics import HARD, RANKED
+from citrus_ray.axes import Axis, Sampler, misfits, n_points
+from citrus_ray.claims import Claim, side
+from citrus_ray.policy import Asha, Budget, Failures, Final, Objective, Race
 from citrus_ray.records import Phase
 from citrus_ray.spec import Aside, Document, Problem, Spec, SpecError, digest_of, put, read_yaml, validate
 from citrus_ray.trial import Trial
 
 MAX_CORNERS = 64  # per cell; beyond it, corners are taken one axis at a time
 FRESH_SEED = 1000  # winners are refitted on seeds from here up, which no search may use
-
-
-class Axis(Spec):
-    """What Optuna samples along one dotted path. Exactly one of uniform, loguniform, int, choice."""
-
-    uniform: tuple[float, float] | None = None
-    loguniform: tuple[float, float] | None = None
-    int_: Annotated[tuple[int, int] | None, Field(alias="int")] = None
-    choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
-    step: Annotated[float, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> "Axis":
-        given = [name for name in ("uniform", "loguniform", "int_", "choice") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"an axis gives exactly one of uniform, loguniform, int, choice, but got {given or 'none'}"
-            )
-        bounds = self.uniform or self.loguniform or self.int_
-        if bounds and not bounds[0] <= bounds[1]:
-            raise ValueError(f"low <= high must hold, but got {list(bounds)}")
-        if self.loguniform and self.loguniform[0] <= 0:
-            raise ValueError(f"loguniform needs low > 0, but got {list(self.loguniform)}")
-        if self.step is not None and not (self.uniform or self.int_):
-            raise ValueError("step goes with uniform or int only")
-        if self.step is not None and self.int_ and self.step % 1:
-            raise ValueError(f"step={self.step:g} must be whole for an int axis; use uniform for steps between")
-        return self
-
-    def corners(self) -> list[Any]:
-        if self.choice is not None:
-            return list(self.choice)
-        low, high = self.uniform or self.loguniform or self.int_ or (0, 0)
-        return [low] if low == high else [low, high]
-
-    def n_points(self) -> float:
-        """How many different values there are; infinite for a continuous axis."""
-        if self.choice is not None:
-            return len(self.choice)
-        if self.int_ is not None:
-            return (self.int_[1] - self.int_[0]) // int(self.step or 1) + 1
-        if self.uniform is not None and self.step is not None:
-            return math.floor((self.uniform[1] - self.uniform[0]) / self.step + 1e-9) + 1
-        return math.inf if len(self.corners()) > 1 else 1
-
-    def names(self) -> dict[str, Any]:
-        """Choices by the name that Optuna, TensorBoard and records know them by: bands and blocks as JSON."""
-        return {value if isinstance(value, str) else json.dumps(value): value for value in self.choice or ()}
-
-
-class Objective(Spec):
-    metric: str = "val/balanced_accuracy"
-    mode: Literal["max", "min"] = "max"
-
-    @model_validator(mode="after")
-    def _from_validation(self) -> "Objective":
-        if not self.metric.startswith("val/"):
-            raise ValueError(f"metric={self.metric!r}: selection sees validation data only; use val/…")
-        if self.mode == "min":
-            raise ValueError("mode='min': every metric here is better when higher; use max")
-        if self.metric.removeprefix("val/") not in {**HARD, **RANKED}:
-            known = ", ".join(f"val/{name}" for name in {**HARD, **RANKED})
-            raise ValueError(f"metric={self.metric!r}: must be one of {known}")
-        return self
-
-
-class Budget(Spec):
-    """Per compared cell; every cell gets the same."""
-
-    trials: Annotated[int, Field(ge=1)]
-
-
-class Asha(Spec):
-    """Stop trials whose objective falls behind at rungs of validation rounds."""
-
-    grace: Annotated[int, Field(ge=1)] = 2
-    reduction: Annotated[int, Field(ge=2)] = 3
-
-
-class Final(Spec):
-    """How winners are scored: refitted on `seeds` fresh seeds, once each on test data."""
-
-    seeds: Annotated[int, Field(ge=2)] = 5
-    pretrain: bool = False  # pre-train anew for every fresh seed too
 
 
 class Sweep(Spec):
@@ -115,9 +34,12 @@ class Sweep(Spec):
     search: dict[str, Axis] = {}
     budget: Budget
     final: Final = Final()
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Sampler = "tpe"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     asha: Asha | None = None
+    claims: Annotated[tuple[Claim, ...], Aside()] = ()
+    race: Race | None = None
+    failures: Annotated[Failures, Aside()] = Failures()
     concurrency: Annotated[Annotated[int, Field(ge=1)] | None, Aside()] = None  # default: one trial per CPU
 
     @cached_property
@@ -143,7 +65,8 @@ class Cell:
         space = {path: axis.tree() for path, axis in self.search.items()}
         asha = self.sweep.asha and self.sweep.asha.tree()
         members = [trial.digest() for _, trial in self.members({}, "search")]  # named sets are resolved in them
-        return digest_of([members, space, self.sweep.objective.tree(), asha])
+        race = [self.sweep.race.tree()] if self.sweep.race else []
+        return digest_of([members, space, self.sweep.objective.tree(), asha, *race])
 
     @property
     def label(self) -> str:
@@ -152,8 +75,7 @@ class Cell:
     @property
     def n_trials(self) -> int:
         """The budget, or fewer where the searched space has fewer points."""
-        n_points = math.prod(axis.n_points() for axis in self.search.values())
-        return int(min(self.sweep.budget.trials, n_points))
+        return int(min(self.sweep.budget.trials, n_points(self.search)))
 
     def members(self, params: dict[str, Any], phase: Phase) -> list[tuple[dict[str, Any], Trial]]:
         """What one trial runs: (repeated values, member) pairs."""
@@ -222,9 +144,13 @@ class _Cells:
         self._check_folds()
         self._check_doubles()
         cells = [cell for axes in _products(self.sweep.compare) if (cell := self._cell(axes))]
-        numbered = tuple(Cell(i, c.axes, c.trial, c.search, c.repeat, c.sweep) for i, c in enumerate(cells))
+        self._check_race(cells)
+        # from scratch, other compared values of `pretrain` change nothing: one cell stands for all of them
+        different = {json.dumps(c.axes, sort_keys=True): c for c in cells}.values()
+        numbered = tuple(Cell(i, c.axes, c.trial, c.search, c.repeat, c.sweep) for i, c in enumerate(different))
         if cells:
-            self._check_reached()
+            self._check_reached(cells)
+            self._check_claims(cells)
         if self.problems:
             raise SpecError(list(self.problems.values()))
         return numbered
@@ -240,7 +166,9 @@ class _Cells:
             self._try(trial, values, "repeat")
         for corner in _corners(search):
             self._try(trial, corner, "search")
-        return Cell(0, axes, trial, search, repeat, self.sweep)
+        for problem in misfits(self.sweep.sampler, search, self.sweep.budget.trials):
+            self.problems.setdefault((problem.path, problem.message), problem)
+        return Cell(0, _in_force(axes, trial), trial, search, repeat, self.sweep)
 
     def _try(self, trial: Trial, edits: dict[str, Any], section: str) -> Trial | None:
         try:
@@ -256,17 +184,31 @@ class _Cells:
                     "",
                 )
                 where = f"{section}.{axis}" if axis else section
-                message = problem.message if not axis else f"{short(edits[axis])}: {problem.message}"
+                value = "" if not axis or _no_such_path(problem) else f"{short(edits[axis])}: "
+                message = value + problem.message
                 self.problems.setdefault((where, message), Problem(where, message))
             return None
 
-    def _check_reached(self) -> None:
+    def _check_reached(self, cells: list[Cell]) -> None:
         """An axis that no arm has is a typo, not a condition."""
+        known = sorted({path for cell in cells for path in paths(cell.trial)})
         for section in ("search", "repeat"):
             for path in getattr(self.sweep, section):
                 if path not in self.reached:
-                    message = "no compared arm has this path; see the README for the trial's keys"
+                    near = difflib.get_close_matches(path, known, n=1)
+                    way_out = f"did you mean `{near[0]}`?" if near else "see the README for the trial's keys"
+                    message = f"no compared arm has this path; {way_out}"
                     self.problems[path, message] = Problem(f"{section}.{path}", message)
+
+    def _check_claims(self, cells: list[Cell]) -> None:
+        """Both sides of a claim must be there to compare."""
+        for i, claim in enumerate(self.sweep.claims):
+            about = [cell.axes for cell in cells if claim.is_about(cell.axes)]
+            for name, wanted in (("better", claim.better), ("worse", claim.worse)):
+                if not any(side(wanted, axes) for axes in about):
+                    there = ", ".join(self.sweep.compare) or "nothing"
+                    message = f"{json.dumps(wanted)}: no compared cell is so; `compare` has {there}"
+                    self.problems[name, str(i)] = Problem(f"claims[{i}].{name}", message)
 
     def _check_doubles(self) -> None:
         """The same value twice would be computed and averaged as if it were two."""
@@ -283,6 +225,16 @@ class _Cells:
             message = "a fold's validation data is another fold's test data; put it under `compare`, a study per fold"
             self.problems[path, message] = Problem(f"repeat.{path}", message)
 
+    def _check_race(self, cells: list[Cell]) -> None:
+        race, n_members = self.sweep.race, min((len(cell.repeat) for cell in cells), default=0)
+        if race and self.sweep.asha:
+            message = "trials are stopped either between members (race) or between rounds (asha); take one of the two"
+            self.problems["race", message] = Problem("race", message)
+        elif race and cells and n_members <= race.after:
+            message = f"after={race.after}: a trial has {n_members} members, so nothing is left to stop"
+            message += "; repeat over more seeds or targets, or drop race"
+            self.problems["race", message] = Problem("race.after", message)
+
     def _check_fresh_seeds(self) -> None:
         seeds = [s for s in self.sweep.repeat.get("seed", ()) if isinstance(s, int) and s >= FRESH_SEED]
         if seeds:
@@ -290,6 +242,13 @@ class _Cells:
                 f"seeds from {FRESH_SEED} up are kept for the winners' test scores, but got {seeds}; use lower ones"
             )
             self.problems["repeat.seed", message] = Problem("repeat.seed", message)
+
+
+def _in_force(axes: dict[str, Any], trial: Trial) -> dict[str, Any]:
+    """The compared values that this arm has: from scratch, of all of `pretrain` only what says that it is so."""
+    if trial.pretraining is not None:
+        return axes
+    return {path: value for path, value in axes.items() if not path.startswith("pretrain.") or value is None}
 
 
 def _products(axes: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -318,6 +277,20 @@ def has_path(trial: Trial, path: str) -> bool:
             return False
         node = getattr(node, part)
     return True
+
+
+def paths(spec: Spec, prefix: str = "") -> Iterator[str]:
+    """Every dotted path of a trial that an axis may name."""
+    for name in type(spec).model_fields:
+        yield f"{prefix}{name}"
+        inner = getattr(spec, name)
+        if isinstance(inner, Spec):
+            yield from paths(inner, f"{prefix}{name}.")
+
+
+def _no_such_path(problem: Problem) -> bool:
+    """The same for every value of an axis, so it is said once."""
+    return "is not a key here" in problem.message or ": there is no " in problem.message
 
 
 def load_sweep(spec: str | Path, edits: dict[str, Any] | None = None) -> Sweep:

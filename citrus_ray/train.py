@@ -1,10 +1,10 @@
 """One training loop for pre-training and fine-tuning. It knows losses and parameters, not what they are for."""
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -32,8 +32,70 @@ class Optim(Spec):
         return self.lr * 0.5 * (1 + math.cos(math.pi * min((done - self.warmup) / (1 - self.warmup), 1.0)))
 
 
+@dataclass(frozen=True)
+class Part:
+    """Parameters with a rate of their own: `factor` times the common one, after `wait` steps of standing still."""
+
+    parameters: list[nn.Parameter]
+    factor: float = 1.0
+    wait: int = 0
+
+
 class NonFiniteLossError(ArithmeticError):
     """Training left the numbers; says at which step, at which rate and in which tensor."""
+
+
+class Training:
+    """`n_steps` optimiser steps in `n_rounds` rounds. Between two rounds its state can be saved, and taken up later.
+
+    The module's own state is the caller's to keep: it knows what of it is wrapped or frozen.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss_of: LossOf,
+        batches: Iterator[Index],
+        optim: Optim,
+        n_steps: int,
+        n_rounds: int,
+        seed: int = 0,
+        parts: Sequence[Part] = (),
+    ) -> None:
+        self.module, self.loss_of, self.batches, self.optim = module, loss_of, batches, optim
+        self.n_steps, self.seed, self.round = n_steps, seed, 0
+        self.parts = parts or [Part([p for p in module.parameters() if p.requires_grad])]
+        # foreach: one call over all tensors; the per-tensor loop costs more than the arithmetic on small models
+        groups = [{"params": part.parameters} for part in self.parts]
+        self.optimizer = torch.optim.AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay, foreach=True)
+        self.edges = [int(edge) for edge in np.linspace(0, n_steps, n_rounds + 1).round()]
+
+    @property
+    def over(self) -> bool:
+        return self.round == len(self.edges) - 1
+
+    def advance(self) -> float:
+        """One round; its mean loss."""
+        start, stop = self.edges[self.round : self.round + 2]
+        self.module.train()
+        with seeded(self.seed * 100_003 + start):  # dropout: members run in turn must not share its draws
+            losses = [self._step(i, i == start) for i in range(start, stop)]
+        self.round += 1
+        return _finite_mean(losses, start, self.optim, self.n_steps, self.module)
+
+    def _step(self, i: int, begins: bool) -> torch.Tensor:
+        _set_rates(self.optimizer, self.parts, i, self.optim.rate(i, self.n_steps), begins)
+        return _step(self.loss_of, next(self.batches), self.optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"round": self.round, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Of a training that has not begun. Drawing the batches that are done again costs microseconds each."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        for _ in range(self.edges[self.round], self.edges[state["round"]]):
+            next(self.batches)
+        self.round = state["round"]
 
 
 def train(
@@ -44,22 +106,23 @@ def train(
     n_steps: int,
     n_rounds: int,
     seed: int = 0,
+    parts: Sequence[Part] = (),
 ) -> Iterator[float]:
-    """Take `n_steps` optimiser steps in `n_rounds` rounds; yields the mean loss of each round."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    # foreach: one call over all tensors; the per-tensor loop costs more than the arithmetic on small models
-    optimizer = torch.optim.AdamW(parameters, lr=optim.lr, weight_decay=optim.weight_decay, foreach=True)
-    edges = np.linspace(0, n_steps, n_rounds + 1).round().astype(int)
-    for start, stop in itertools.pairwise(edges):
-        module.train()
-        with seeded(seed * 100_003 + int(start)):  # dropout: members run in turn must not share its draws
-            losses = [_step(loss_of, next(batches), optimizer, optim.rate(i, n_steps)) for i in range(start, stop)]
-        yield _finite_mean(losses, int(start), optim, n_steps, module)
+    """All of a training; yields the mean loss of each round."""
+    training = Training(module, loss_of, batches, optim, n_steps, n_rounds, seed, parts)
+    while not training.over:
+        yield training.advance()
 
 
-def _step(loss_of: LossOf, index: Index, optimizer: torch.optim.Optimizer, rate: float) -> torch.Tensor:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def _set_rates(optimizer: torch.optim.Optimizer, parts: Sequence[Part], step: int, rate: float, begins: bool) -> None:
+    for group, part in zip(optimizer.param_groups, parts, strict=True):
+        group["lr"] = rate * part.factor
+        if part.wait and (begins or step == part.wait):  # at each round: it may be the first after a restart
+            for parameter in part.parameters:  # without a gradient the optimiser leaves it, and it costs no backward
+                parameter.requires_grad_(step >= part.wait)
+
+
+def _step(loss_of: LossOf, index: Index, optimizer: torch.optim.Optimizer) -> torch.Tensor:
     optimizer.zero_grad(set_to_none=True)
     loss = loss_of(index)
     loss.backward()  # type: ignore[no-untyped-call]

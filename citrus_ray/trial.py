@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from citrus_ray.context import SignalContext
 from citrus_ray.data import AnySource
 from citrus_ray.data.align import AnyAlign, Native
+from citrus_ray.data.pairs import Pairs
 from citrus_ray.data.source import Source
 from citrus_ray.data.splits import Labels, Split
 from citrus_ray.models import AnyEncoder
@@ -15,9 +16,12 @@ from citrus_ray.models.conv import Conv
 from citrus_ray.models.heads import Pool
 from citrus_ray.spec import Aside, Problem, Spec, digest_of
 from citrus_ray.tasks import AnyTask
+from citrus_ray.tasks.next_thought import NextThought
+from citrus_ray.tasks.reconstruction import Reconstruction
 from citrus_ray.train import Optim
 
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class HoldOut(Spec):
@@ -44,6 +48,14 @@ class Pretrain(Spec):
     threads_per_worker: Annotated[Count, Aside()] = 1
     gpu: Annotated[bool, Aside()] = False
 
+    @model_validator(mode="after")
+    def _no_label_is_learnt(self) -> "Pretrain":
+        """What follows what is known without labels; what is of one class is not."""
+        asked = self.source.ask if isinstance(self.source, Pairs) else None
+        if isinstance(self.task, NextThought) and asked == "same_class":
+            raise ValueError("source.ask=same_class: next_thought would learn from labels; give `ask: next`")
+        return self
+
 
 class Finetune(Spec):
     """Learning from the labels of one target. Equal steps for every arm and every number of labels."""
@@ -55,7 +67,12 @@ class Finetune(Spec):
     optim: Optim = Optim(batch_size=32)
     steps: Count = 100
     rounds: Count = 10  # looks at validation data; the best round's weights are kept
-    mode: Literal["full", "frozen"] = "full"
+    mode: Literal["full", "frozen"] = "full"  # frozen: a linear probe, the encoder stays as it is
+    head_first: Share = 0.0  # of the steps, in which the head learns alone
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # rate of each depth of the encoder over the next one's
+    class_weights: Literal["none", "balanced"] = "none"
+    mixup: Annotated[float, Field(ge=0)] = 0.0  # of pairs of windows, by a share from Beta(mixup, mixup); 0: none
+    patience: Count | None = None  # stop after as many rounds without a better one
     pool: Pool = "mean"  # over channels; `channels` keeps them side by side, for a set whose channels have places
 
     @model_validator(mode="after")
@@ -64,6 +81,12 @@ class Finetune(Spec):
             raise ValueError(
                 f"rounds={self.rounds} must not exceed steps={self.steps}; lower rounds or take more steps"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_has_no_rates(self) -> "Finetune":
+        if self.mode == "frozen" and (self.head_first or self.layer_decay != 1):
+            raise ValueError("mode=frozen: head_first and layer_decay are of an encoder that learns; drop them")
         return self
 
 
@@ -108,13 +131,29 @@ class Trial(Spec):
             complaint = self.model.check(ctx)
             if complaint:
                 found.append(Problem("model", f"{complaint} (signals of {path})"))
-        wanted, source = self.finetune.align.expects(), contexts.get("pretrain.source")
+        source = contexts.get("pretrain.source")
+        if source and self.pretraining is not None and self.pretraining.task is not None:
+            complaint = self.pretraining.task.check(source) or self._of_other_channels(source)
+            found += [Problem("pretrain.task", complaint)] if complaint else []
+        target = contexts.get("finetune.target")
+        if source and target and self.model.mixes_channels:
+            complaint = _unlike(source, target)
+            found += [Problem("pretrain.source", f"{self.model.kind}: {complaint}")] if complaint else []
+        wanted = self.finetune.align.expects()
         if wanted and source and abs(wanted / source.sfreq - 1) > 1e-3:
             rule = f"sfreq={wanted:g}: must be the rate of pretrain.source, which is {source.sfreq:g} Hz"
             found.append(Problem("finetune.align.sfreq", f"{rule}, or the arms compare rates and not pre-training"))
         if self.pretraining is not None and self.pretraining.workers > self.pretraining.optim.batch_size:
             found.append(Problem("pretrain.workers", "must not exceed pretrain.optim.batch_size: each needs a window"))
         return found
+
+    def _of_other_channels(self, source: SignalContext) -> str | None:
+        assert self.pretraining is not None
+        task = self.pretraining.task
+        if self.model.mixes_channels and isinstance(task, Reconstruction):
+            rule = f"{self.model.kind} has one token for all channels, but {task.kind} predicts each from its own"
+            return f"{rule}; use next_thought, with `weights: {{masked: 1.0}}` to hide volumes"
+        return None
 
     def run(self) -> dict[str, float]:
         """Run this one trial in this process, without Ray; validation metrics of its best round."""
@@ -124,3 +163,12 @@ class Trial(Spec):
         member = Member(self, ensure_encoder(self))
         member.finish()
         return member.best
+
+
+def _unlike(source: SignalContext, target: SignalContext) -> str | None:
+    """Why an encoder that reads all channels at once cannot be carried over; None where it can."""
+    one, two = ((ctx.n_chans, "pairs" if ctx.n_parts == 2 else "windows") for ctx in (source, target))
+    if one == two:
+        return None
+    rule = f"is built for {one[0]} channels and {one[1]}, but the target has {two[0]} channels and {two[1]}"
+    return f"{rule}; give both the same voxels, and pairs of both"

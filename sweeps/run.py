@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{len(err.problems)} problem{'s' * (len(err.problems) > 1)}; nothing was started", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: what was finished is recorded; run the same command to go on", file=sys.stderr)
+        print("interrupted; what was finished is recorded, run the same command to go on", file=sys.stderr)
         return 130
 
 
@@ -36,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="check everything, print the plan and its cost, start nothing"
     )
     cli.add_argument("--status", action="store_true", help="print what is recorded so far, start nothing")
+    cli.add_argument(
+        "--top", type=_count, metavar="N", help="print the N best recorded trials of each cell, start nothing"
+    )
     cli.add_argument("--fresh", action="store_true", help="start over: earlier results are moved aside, never deleted")
     cli.add_argument(
         "--set",
@@ -46,9 +49,23 @@ def parser() -> argparse.ArgumentParser:
         help="change one key of the spec, e.g. budget.trials=8",
     )
     cli.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: results/<name of the sweep>)")
+    cli.add_argument(
+        "--reuse",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="take over the trials of another sweep's results that this one has in common with it",
+    )
     cli.add_argument("--data", type=Path, metavar="DIR", help="the folder of data sets (default: $CITRUS_DATA)")
     cli.add_argument("--verbose", action="store_true", help="show what Ray has to say")
     return cli
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least 1")
+    return int(text)
 
 
 def find(spec: str) -> Path:

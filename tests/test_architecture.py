@@ -26,19 +26,31 @@ ARROWS: dict[str, set[str]] = {
     "context": set(),
     "metrics": set(),
     "records": set(),
-    "checkpoint": set(),
+    "store": {"records", "spec"},
+    "checkpoint": {"records", "store"},
+    "resume": {"records", "store"},
     "tensorboard": set(),
     "data": FOUNDATION,
     "models": FOUNDATION,
     "tasks": FOUNDATION | {"models"},
     "train": FOUNDATION | {"data"},
     "trial": BUILT - {"trial"} | {"finetune", "pretrain"},  # these two inside Trial.run only
-    "pretrain": BUILT | {"checkpoint", "records"},
-    "finetune": BUILT | {"checkpoint", "metrics"},
+    "loading": {"checkpoint", "models"},
+    "pretrain": BUILT | {"checkpoint", "records", "resume", "store"},
+    "finetune": BUILT | {"checkpoint", "loading", "metrics"},
     "probe": FOUNDATION | {"metrics"},
     "baselines": BUILT | {"finetune", "metrics", "probe"},
     "population": BUILT | {"baselines", "checkpoint", "finetune", "metrics", "records"},
-    "sweep": FOUNDATION | {"trial", "records", "metrics"},
+    "claims": {"spec"},
+    "sweep": FOUNDATION | {"axes", "claims", "policy", "trial", "records"},
+    "verdicts": {"claims", "records", "sweep"},
+    "axes": FOUNDATION,
+    "results": {"policy", "population", "records"},
+    "cost": {"checkpoint", "records"},
+    "race": set(),
+    "journal": {"axes", "records", "results", "sweep"},
+    "top": {"records", "results", "summary", "sweep"},
+    "policy": FOUNDATION | {"metrics"},
 }
 LATE = {("trial", "finetune"), ("trial", "pretrain")}  # imported by a function, never when the module loads
 
@@ -97,8 +109,12 @@ def test_nothing_imports_launch_but_the_command():
 
 
 def test_analysis_reads_records_alone():
-    """And the specs that lie beside them, as YAML: nothing that trains, and no Ray."""
+    """And the specs that lie beside them, as YAML: nothing that trains, and no Ray. One script is another matter: it
+    draws what an encoder has learned, so it must load the encoder and its signals; nothing else may import it."""
     for path in (ROOT / "analysis").rglob("*.py"):
+        if path.name == "encoder_pictures.py":
+            continue
+        assert "analysis.encoder_pictures" not in ".".join(imports(ast.parse(path.read_text())))
         extra = ours(imports(ast.parse(path.read_text()))) - {"records", "metrics", "spec"}
         assert not extra, f"{path.relative_to(ROOT)} must not import {sorted(extra)}"
 
@@ -125,6 +141,14 @@ def test_importing_the_package_and_asking_for_help_load_neither_torch_nor_ray():
     ask = "import runpy\nsys.argv = ['run.py', '--help']\ntry: runpy.run_path('sweeps/run.py', run_name='__main__')"
     after_package, after_help = loaded_after("import citrus_ray", f"{ask}\nexcept SystemExit: pass")
     assert after_package == after_help == set()
+
+
+def test_looking_after_the_store_loads_neither_torch_nor_ray(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "meta.json").write_text("{}")
+    ask = "from citrus_ray.store.__main__ import main"
+    calls = [f"main([{word!r}, '--store', {str(tmp_path)!r}])" for word in ("list", "verify", "prune")]
+    assert loaded_after(ask, *calls, f"main(['show', 'd', '--store', {str(tmp_path)!r}])") == [set()] * 5
 
 
 def test_training_and_the_command_load_no_ray():

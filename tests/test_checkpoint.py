@@ -1,7 +1,6 @@
 """Stored encoders: read back as they were, or refused."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +8,8 @@ import torch
 from citrus_ray import checkpoint
 from citrus_ray.checkpoint import CheckpointError
 from citrus_ray.context import SignalContext
-from citrus_ray.finetune import load_all
+from citrus_ray.loading import load_encoder
+from citrus_ray.store import Files, entries
 from tests.small import MODEL
 
 CTX = SignalContext(2, 64, 50.0)
@@ -45,7 +45,7 @@ def test_weights_that_are_views_or_need_gradients_are_stored_too(tmp_path):
 
 def test_a_changed_file_is_an_error_that_names_its_folder_and_the_way_out(tmp_path):
     checkpoint.save(tmp_path, "d", weights(), {})
-    path = tmp_path / "d" / "encoder.safetensors"
+    (path,) = (tmp_path / "d").glob("*.safetensors")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -63,19 +63,47 @@ def test_the_second_writer_of_a_digest_changes_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
-def test_a_writer_that_is_overtaken_at_the_last_moment_changes_nothing_either(tmp_path, monkeypatch):
-    real = Path.rename
+def test_two_writers_at_once_never_mix_their_weights(tmp_path, monkeypatch):
+    """The second does all of its writing between the two files of the first; both had looked before."""
+    real = Files.write
+    monkeypatch.setattr(entries, "exists", lambda *args: False)
 
-    def overtaken(self: Path, target: Path) -> Path:
-        monkeypatch.setattr(Path, "rename", real)
-        checkpoint.save(tmp_path, "d", weights(0), {"writer": 1})
-        return real(self, target)
+    def overtaken(self: Files, path: str, content: bytes) -> None:
+        if path.endswith("meta.json"):
+            monkeypatch.setattr(Files, "write", real)
+            checkpoint.save(tmp_path, "d", weights(1), {"writer": 1})
+        real(self, path, content)
 
-    monkeypatch.setattr(Path, "rename", overtaken)
-    checkpoint.save(tmp_path, "d", weights(1), {"writer": 2})
-    assert checkpoint.read_meta(tmp_path, "d")["writer"] == 1
+    monkeypatch.setattr(Files, "write", overtaken)
+    checkpoint.save(tmp_path, "d", weights(0), {"writer": 0})
+    assert checkpoint.read_meta(tmp_path, "d")["writer"] == 0
     assert same(checkpoint.load(tmp_path, "d"), weights(0))
-    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_remote_encoder_is_read_once_and_the_copy_is_checked(tmp_path, monkeypatch):
+    checkpoint.save("mock:///near", "d", weights(), {})
+    assert same(checkpoint.load("mock:///near", "d", tmp_path), weights())
+    (copy,) = tmp_path.iterdir()
+    copy.write_bytes(copy.read_bytes()[:-1])
+    assert same(checkpoint.load("mock:///near", "d", tmp_path), weights())
+    monkeypatch.setattr(entries, "read_weights", lambda *args: pytest.fail("read twice"))
+    assert same(checkpoint.load("mock:///near", "d", tmp_path), weights())
+
+
+def test_a_local_encoder_is_not_copied(tmp_path):
+    checkpoint.save(tmp_path / "store", "d", weights(), {})
+    checkpoint.load(tmp_path / "store", "d", tmp_path / "near")
+    assert not (tmp_path / "near").exists()
+
+
+def test_an_encoder_stored_under_the_earlier_name_is_still_read(tmp_path):
+    checkpoint.save(tmp_path, "d", weights(), {})
+    (path,) = (tmp_path / "d").glob("*.safetensors")
+    path.rename(path.with_name("encoder.safetensors"))
+    meta = checkpoint.read_meta(tmp_path, "d")
+    del meta["weights"]
+    (tmp_path / "d" / "meta.json").write_text(json.dumps(meta))
+    assert same(checkpoint.load(tmp_path, "d"), weights())
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
@@ -98,7 +126,7 @@ def test_a_folder_without_its_meta_is_not_there_and_is_written_anew(tmp_path):
 
 def test_a_whole_encoder_is_loaded():
     one, other = MODEL.build(CTX), MODEL.build(CTX)
-    load_all(other, one.state_dict())
+    assert load_encoder(other, other, one.state_dict()) == {}
     assert same(one.state_dict(), other.state_dict())
 
 
@@ -113,6 +141,12 @@ def test_an_encoder_that_would_be_loaded_in_part_is_refused_by_name_and_left_alo
     }[how]
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     with pytest.raises(CheckpointError) as caught:
-        load_all(encoder, changed)
-    assert f"{how} ['{'extra.weight' if how == 'unexpected' else name}']" in str(caught.value)
+        load_encoder(encoder, encoder, changed)
+    reason = {
+        "missing": f"{name}: not in the stored weights",
+        "unexpected": "extra.weight: in the stored weights alone",
+        "other shape": f"{name}: stored as (1, 1), the model has {tuple(stored[name].shape)}",
+    }[how]
+    assert reason in str(caught.value)
+    assert "1 of" in str(caught.value)
     assert same(encoder.state_dict(), before)

@@ -12,9 +12,9 @@ import yaml
 from citrus_ray import records
 from citrus_ray.launch import command
 from citrus_ray.sweep import load_sweep
-from sweeps.run import SWEEPS, find, main
+from sweeps.run import SWEEPS, find, main, parser
 from tests.small import SWEEP, sweep_of
-from tests.test_summary import final, search_trial
+from tests.test_summary import LR, final, search_trial
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,7 +42,17 @@ def test_help_tells_every_option_and_every_exit_code(capsys):
         main(["--help"])
     assert left.value.code == 0
     text = " ".join(said(capsys).split())
-    for flag in ("--address", "--dry-run", "--status", "--fresh", "--set PATH=VALUE", "--out DIR", "--verbose", "SPEC"):
+    for flag in (
+        "--address",
+        "--dry-run",
+        "--status",
+        "--top N",
+        "--fresh",
+        "--set PATH=VALUE",
+        "--out DIR",
+        "--verbose",
+        "SPEC",
+    ):
         assert flag in text
     assert "0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, 130 interrupted" in text
 
@@ -92,6 +102,14 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(spec, tmp_path, capsys):
     assert os.listdir(tmp_path) == ["small.yaml"]
 
 
+def test_a_dry_run_says_what_is_recorded_already(spec, tmp_path, capsys):
+    recorded(tmp_path / "out" / "records", test=False)
+    final(tmp_path / "out" / "records", sweep_of().cells[0], {1000: 0.6, 1001: 0.8})
+    assert main([str(spec), "--dry-run", "--out", "out"]) == 0
+    text = "recorded already: 8 of 8 search trials, 1 of 2 winners refitted; about 10% of the trials are left"
+    assert said(capsys).splitlines()[-2] == text
+
+
 def test_results_go_to_a_folder_of_the_sweeps_name(spec, tmp_path, capsys):
     assert main([str(spec), "--dry-run"]) == 0
     assert f"results: {tmp_path / 'results' / 'small'}" in said(capsys)
@@ -131,13 +149,21 @@ def test_an_edit_that_is_wrong_exits_with_2(spec, capsys, edit, says):
 
 
 def test_what_is_kept_beside_the_results_is_the_spec_as_it_ran(spec, monkeypatch, capsys):
-    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: self._write_spec() or False)
+    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: self._write_spec())
     assert main([str(spec), "--out", "plain"]) == 1  # nothing was recorded, so there is no score
     assert Path("plain/spec.yaml").read_text() == SWEEP
     assert main([str(spec), "--out", "edited", "--set", "budget.trials=2"]) == 1
     kept = Path("edited/spec.yaml")
     assert load_sweep(kept) == sweep_of(SWEEP, budget={"trials": 2})
     assert yaml.safe_load(kept.read_text())["budget"] == {"trials": 2}
+
+
+def test_the_cells_of_a_spec_are_kept_so_that_an_older_one_can_be_told_apart(spec, monkeypatch, capsys):
+    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: self._write_spec() or False)
+    main([str(spec), "--out", "here"])
+    kept, sweep = json.loads(Path("here/plan.json").read_text()), load_sweep(spec)
+    assert kept["spec_digest"] == sweep.digest()
+    assert kept["cells"] == [{"digest": cell.digest, "axes": cell.axes} for cell in sweep.cells]
 
 
 # ---- what is wrong ----
@@ -204,9 +230,29 @@ def test_status_says_what_is_recorded_and_starts_nothing(spec, tmp_path, capsys)
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == before
 
 
+def test_the_best_trials_of_each_cell_are_listed_with_their_parameters(spec, tmp_path, capsys):
+    scratch = sweep_of().cells[0]
+    for i, value in enumerate((0.5, 0.9, 0.7)):
+        search_trial(tmp_path / "out" / "records", scratch, f"s{i}", [value], params={LR: 0.001 * (i + 1)})
+    search_trial(tmp_path / "out" / "records", scratch, "bad", [0.99], status="failed")
+    assert main([str(spec), "--top", "2", "--out", "out"]) == 0
+    lines = said(capsys).splitlines()
+    assert lines[0] == "pretrain.task=scratch: 3 full trials of 4 recorded"
+    assert [line.split()[:3] for line in lines[3:5]] == [["1", "0.9000", "0.002"], ["2", "0.7000", "0.003"]]
+    assert lines[5] == ""
+    assert lines[6:8] == ["pretrain.task=masked: 0 full trials of 0 recorded", "  none"]
+
+
+@pytest.mark.parametrize("n", ["0", "-1", "many"])
+def test_a_list_of_no_length_is_refused(spec, n, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([str(spec), "--top", n])
+    assert left.value.code == 2
+
+
 @pytest.mark.parametrize(("n_failed", "test", "code"), [(0, True, 0), (2, True, 0), (3, True, 1), (0, False, 1)])
 def test_the_exit_code_says_whether_too_much_failed(spec, tmp_path, monkeypatch, capsys, n_failed, test, code):
-    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: False)
+    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: None)
     recorded(tmp_path / "out" / "records", n_failed, test)
     assert main([str(spec), "--out", "out"]) == code
     found = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -217,7 +263,7 @@ def test_the_exit_code_says_whether_too_much_failed(spec, tmp_path, monkeypatch,
 
 
 def test_starting_over_moves_results_aside_and_deletes_none(spec, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: False)
+    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: None)
     recorded(tmp_path / "out" / "records")
     assert main([str(spec), "--out", "out", "--fresh"]) == 1
     (aside,) = tmp_path.glob("out.*")
@@ -232,7 +278,52 @@ def test_a_results_folder_that_cannot_be_written_is_one_error(spec, tmp_path, ca
     assert "cannot hold results" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("store", ["taken/store", "nonsense://bucket/store"])
+def test_a_store_that_cannot_be_written_is_one_error_and_nothing_is_started(spec, tmp_path, monkeypatch, capsys, store):
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setenv("CITRUS_STORE", store)
+    assert main([str(spec), "--out", "out"]) == 2
+    text = said(capsys)
+    assert "set $CITRUS_STORE to" in text
+    assert "1 problem; nothing was started" in text
+
+
+def test_a_sweep_without_pretraining_needs_no_store(spec, tmp_path, monkeypatch):
+    text = SWEEP.replace("compare:\n  pretrain.task: [null, {kind: masked}]", "")
+    spec.write_text(text.replace("  pretrain.task.ratio: {choice: [0.4, 0.6]}\n", ""))
+    monkeypatch.setenv("CITRUS_STORE", "nonsense://bucket/store")
+    monkeypatch.setattr(command, "open_files", lambda *args: pytest.fail("the store was looked at"))
+    sweep = command.SweepCommand.from_args(spec, parser().parse_args([str(spec)]))
+    assert sweep._store() == "nonsense://bucket/store"
+
+
+def test_encoders_lie_beside_the_results_where_nothing_else_is_said(spec, tmp_path, monkeypatch):
+    monkeypatch.delenv("CITRUS_STORE")
+    sweep = command.SweepCommand.from_args(spec, parser().parse_args([str(spec), "--out", "results/mine"]))
+    assert sweep._store() == str(tmp_path / "results" / "store")
+
+
 def test_what_is_wrong_with_the_data_has_the_line_of_the_spec(spec, capsys):
     spec.write_text(SWEEP.replace("per_class: 4", "per_class: 4000"))
     assert main([str(spec), "--dry-run"]) == 2
     assert capsys.readouterr().err.startswith(f"{spec}:9: trial.finetune: labels.per_class=4000: ")
+
+
+def test_what_another_sweep_has_computed_is_taken_over(capsys, tmp_path, monkeypatch):
+    """Another name, the same studies: their trials are copied before anything would start."""
+    monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: False)
+    other = tmp_path / "other"
+    for cell in sweep_of().cells:
+        search_trial(other / "records", cell, f"s{cell.index}", [0.5])
+        final(other / "records", cell, {1000: 0.6, 1001: 0.8})
+    spec = tmp_path / "again.yaml"
+    spec.write_text(SWEEP.replace("name: small", "name: again"))
+    assert main([str(spec), "--reuse", str(other)]) == 0
+    assert f"again: 4 trials taken over from {other}" in said(capsys)
+    copied = tmp_path / "results" / "again" / "records"
+    assert sorted(p.name for p in copied.iterdir()) == sorted(p.name for p in (other / "records").iterdir())
+
+
+def test_a_folder_without_records_cannot_be_taken_over(spec, capsys, tmp_path):
+    assert main([str(spec), "--reuse", str(tmp_path)]) == 2
+    assert "holds no records/" in said(capsys)

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from citrus_ray import pretrain
 from citrus_ray.checkpoint import CheckpointError, Weights
 from citrus_ray.data import cache
 from citrus_ray.data.windows import Windows
-from citrus_ray.finetune import Member
+from citrus_ray.finetune import Member, _balanced
+from citrus_ray.models import AnyEncoder
+from citrus_ray.spec import SpecError
 from citrus_ray.train import seeded
 from citrus_ray.trial import Trial
-from tests.small import MODEL, PRETRAINED, SCRATCH, SOURCE
+from tests.small import MODEL, PRETRAINED, SCRATCH, SOURCE, registered
 
 
 def encoder_weights(seed: int = 9) -> Weights:
@@ -185,3 +188,124 @@ def test_a_signal_with_a_rhythm_per_class_is_learnt():
         }
     )
     assert finished(trial).best["val/balanced_accuracy"] > 0.8
+
+
+# ---- ways to fine-tune ----
+
+
+def moved(member: Member, weights: Weights) -> list[str]:
+    now = member.classifier.encoder.state_dict()
+    return [name for name in weights if not torch.equal(weights[name], now[name])]
+
+
+def test_the_head_learns_alone_first_and_then_everything_does():
+    weights = encoder_weights()
+    member = Member(PRETRAINED.at({"finetune.head_first": 0.5}), weights)  # 8 steps in 4 rounds
+    head = {k: v.clone() for k, v in member.classifier.head.state_dict().items()}
+    states = []
+    while member.advance():
+        states.append(moved(member, weights))
+    assert states[:2] == [[], []]
+    assert states[2]
+    assert len(states[3]) == len(weights)
+    assert not same_state(head, member.classifier.head.state_dict())
+
+
+def test_layers_near_the_signal_learn_slower_where_rates_decay():
+    far = {}
+    for decay in (1.0, 0.1):
+        weights = encoder_weights()
+        member = finished(PRETRAINED.at({"finetune.layer_decay": decay, "finetune.optim.weight_decay": 0.0}), weights)
+        now = dict(member.classifier.encoder.named_parameters())
+        far[decay] = {name: float((now[name] - weights[name]).detach().abs().max()) for name in now}
+    first, last = "stages.0.0.weight", "norm.weight"
+    assert far[0.1][first] < 0.05 * far[1.0][first]
+    assert 0.05 * far[1.0][last] < far[0.1][last] < 0.3 * far[1.0][last]
+
+
+def test_a_frozen_encoder_gives_the_same_as_training_the_head_on_its_tokens():
+    weights = encoder_weights()
+    trial = PRETRAINED.at({"finetune.mode": "frozen", "model.dropout": 0.3})
+    member = finished(trial, weights)
+    logits = member.predict(member.parts.val)
+    with torch.no_grad():
+        whole = member.classifier.eval()(torch.from_numpy(member.signal(member.parts.val))).numpy()
+    np.testing.assert_allclose(logits, whole, atol=1e-5)
+
+
+def test_balanced_weights_count_every_class_the_same():
+    y = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 3])
+    weights = _balanced(y, 4)
+    share = torch.zeros(4).scatter_add(0, y, weights[y])
+    assert share[[0, 1, 3]].tolist() == pytest.approx([9 / 4] * 3)
+    assert weights[2] == 0
+
+
+def test_the_loss_counts_classes_as_the_spec_says():
+    """One labelled window of the rare class: balanced, getting it wrong costs as much as all the others together."""
+    losses = {}
+    for how in ("none", "balanced"):
+        member = Member(SCRATCH.at({"finetune.class_weights": how, "finetune.labels": {"fraction": 1.0}}), None)
+        y = member.windows.labels[member.labelled]
+        member.labelled = np.concatenate([member.labelled[y == 0], member.labelled[y == 1][:1]])
+        torch.nn.init.zeros_(member.classifier.head.linear.weight)
+        member.classifier.head.linear.bias = torch.nn.Parameter(torch.tensor([2.0, -2.0]))  # all are called common
+        losses[how] = float(member._loss()(np.arange(len(member.labelled))).detach())
+    right, wrong = np.log1p(np.exp(-4)), np.log1p(np.exp(4))
+    n = len(Member(SCRATCH.at({"finetune.labels": {"fraction": 1.0}}), None).labelled) // 2
+    assert losses["balanced"] == pytest.approx((right + wrong) / 2, rel=1e-4)
+    assert losses["none"] == pytest.approx((n * right + wrong) / (n + 1), rel=1e-4)
+
+
+def test_mixup_changes_training_and_is_off_by_default():
+    plain, mixed, again = (finished(SCRATCH.at({"finetune.mixup": a})) for a in (0.0, 0.4, 0.4))
+    assert plain.best == finished(SCRATCH).best
+    assert mixed.best == again.best
+    assert mixed.best["train/loss"] != plain.best["train/loss"]
+
+
+def test_training_stops_when_validation_has_not_moved(monkeypatch):
+    member = Member(SCRATCH.at({"finetune.patience": 2}), None)
+    values = iter([0.5, 0.6, 0.6, 0.4])
+    monkeypatch.setattr(member, "score_val", lambda: {"val/balanced_accuracy": next(values)})
+    rounds = list(iter(member.advance, None))
+    assert len(rounds) == 4
+    assert member.best["round"] == 2
+    member = Member(SCRATCH.at({"finetune.patience": 1}), None)
+    values = iter([0.5, 0.4, 0.9, 0.9])
+    monkeypatch.setattr(member, "score_val", lambda: {"val/balanced_accuracy": next(values)})
+    assert len(list(iter(member.advance, None))) == 2
+
+
+def test_what_was_not_loaded_is_listed_with_its_reason():
+    member = Member(PRETRAINED, encoder_weights())
+    assert set(member.not_loaded) == {"head.linear.weight", "head.linear.bias"}
+    assert all("new" in reason for reason in member.not_loaded.values())
+    assert Member(SCRATCH, None).not_loaded == {}
+
+
+def test_an_encoder_with_nothing_to_learn_has_no_rates():
+    for edit in ({"finetune.head_first": 0.5}, {"finetune.layer_decay": 0.8}):
+        with pytest.raises(SpecError, match="mode=frozen: head_first and layer_decay"):
+            SCRATCH.at({"finetune.mode": "frozen"} | edit)
+
+
+ALONE = [kind for kind in registered(AnyEncoder) if not kind.mixes_channels]  # others have no patches to hide
+
+
+@pytest.mark.parametrize("kind", ALONE, ids=lambda kind: kind.__name__)
+def test_every_model_learns_a_rhythm_and_fine_tunes_what_it_pretrained(kind):
+    word = kind.model_fields["kind"].default
+    trial = PRETRAINED.at(
+        {
+            "model": {"kind": word},
+            "finetune.target": SOURCE.model_copy(update={"rhythm_gain": 3.0}).tree(),
+            "finetune.labels": {"fraction": 1.0},
+            "finetune.optim": {"lr": 5e-3, "batch_size": 32},
+            "finetune.steps": 60,
+        }
+    )
+    pretraining = trial.pretraining
+    assert pretraining is not None
+    member = finished(trial, pretrain.run(pretraining, trial.model).weights)
+    assert member.best["val/balanced_accuracy"] > 0.8

@@ -34,15 +34,18 @@ def test_the_plan_of_the_quickstart_counts_what_it_will_do():
 
 
 def test_pretrainings_are_counted_by_what_tells_encoders_apart():
-    def counts(**edits: object) -> list[int]:
-        plan = Plan(sweep_of(SWEEP, **edits))
-        return [plan.pretrainings(cell) for cell in plan.sweep.cells]
+    def count(**edits: object) -> int:
+        return Plan(sweep_of(SWEEP, **edits)).n_pretrainings
 
-    assert counts() == [0, 2]  # two ratios
-    assert counts(search={"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}) == [0, 1]
-    assert counts(search={"pretrain.task.ratio": {"uniform": [0.2, 0.8]}}) == [0, 4]  # the budget
-    assert counts(repeat={"seed": [0], "pretrain.seed": [0, 1, 2]}) == [0, 6]
-    assert counts(final={"seeds": 5, "pretrain": True}) == [0, 2 + 5]
+    assert count() == 2  # two ratios
+    assert count(search={"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}) == 1
+    assert count(search={"pretrain.task.ratio": {"uniform": [0.2, 0.8]}}) == 4  # the budget
+    assert count(repeat={"seed": [0], "pretrain.seed": [0, 1, 2]}) == 6
+    assert count(final={"seeds": 5, "pretrain": True}) == 2 + 5
+    two_tasks = {"pretrain.task": [{"kind": "masked"}, {"kind": "masked", "span": 3}]}
+    assert count(compare=two_tasks) == 4
+    shared = {"pretrain.task": [None, {"kind": "masked"}], "finetune.labels": [{"per_class": 4}, {"per_class": 8}]}
+    assert count(compare=shared) == 2  # both regimes search among the same two encoders
 
 
 def test_good_data_is_no_problem():

@@ -155,7 +155,7 @@ def uses(name: str) -> list[tuple[str, str]]:
 
 def test_test_data_is_scored_in_one_place():
     assert uses("score_test") == [
-        ("citrus_ray/launch/runner.py", "step"),  # the population's, for finals
+        ("citrus_ray/launch/runner.py", "_step"),  # the population's, for finals
         ("citrus_ray/population.py", "score_test"),  # the members', by the population
     ]
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from citrus_ray import pretrain
+from citrus_ray import checkpoint, pretrain
 from citrus_ray.data import cache
 from citrus_ray.data.splits import Split, split
 from citrus_ray.data.synthetic import Synthetic
 from citrus_ray.models.conv import Conv
+from citrus_ray.store.claims import Claim, Claims
 from citrus_ray.tasks.masked import Masked
 from citrus_ray.train import Optim
 from citrus_ray.trial import Finetune, Pretrain, Trial
@@ -58,11 +59,23 @@ def test_validation_groups_are_not_trained_on() -> None:
 
 def test_an_encoder_is_computed_once(tmp_path, monkeypatch) -> None:
     first = pretrain.ensure_encoder(trial(OTHER), tmp_path)
-    monkeypatch.setattr(pretrain, "run", lambda *_: pytest.fail("computed twice"))
+    monkeypatch.setattr(pretrain, "run", lambda *_, **__: pytest.fail("computed twice"))
     again = pretrain.ensure_encoder(trial(OTHER), tmp_path)
     assert first is not None
     assert again is not None
     assert all(bool((first[name] == again[name]).all()) for name in first)
+
+
+def test_an_encoder_that_another_finished_just_before_the_claim_is_not_computed_again(tmp_path, monkeypatch) -> None:
+    real = Claims.take
+
+    def late(self: Claims, digest: str) -> Claim | None:
+        checkpoint.save(tmp_path, digest, {}, {})
+        return real(self, digest)
+
+    monkeypatch.setattr(Claims, "take", late)
+    monkeypatch.setattr(pretrain, "run", lambda *_, **__: pytest.fail("computed twice"))
+    assert pretrain.ensure_encoder(trial(OTHER), tmp_path) == {}
 
 
 def test_a_long_enough_run_lowers_the_loss_of_unseen_people() -> None:

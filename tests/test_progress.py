@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 def study(values: list[float] = [], statuses: list[str] = [], final: bool = False) -> Any:  # noqa: B006
     results = {str(i): SimpleNamespace(status=status) for i, status in enumerate(statuses)}
     best = SimpleNamespace(value=max(values)) if values else None
-    return SimpleNamespace(results=results, final_rows=[1] if final else [], best=best)
+    return SimpleNamespace(results=results, final_rows=[1] if final else [], best=best, n_jobs=5)
 
 
 def progress_of(*studies: Any, out: Any = None, **edits: Any) -> Progress:
@@ -41,7 +41,7 @@ def test_what_was_recorded_before_counts_as_done_but_not_for_the_rate():
 
 def test_trials_running_waiting_and_failed_are_counted():
     found = progress_of(study([0.5, 0.75], []), study([0.6]))
-    found.update({"a": 1, "b": 2}, [1, 2, 3], SimpleNamespace(running={"x": 1}))
+    found.update({"a": 1, "b": 2}, [1, 2, 3], SimpleNamespace(running={"x": 1}, elsewhere={}))
     found.finished(SimpleNamespace(), SimpleNamespace(status="failed"))  # type: ignore[arg-type]
     line = found.line()
     assert "1/10 trials, 2 running, 1 pre-training (3 trials wait for it), 1 failed" in line
@@ -81,3 +81,9 @@ def test_a_terminal_gets_one_line_that_is_painted_over():
 )
 def test_a_clock_reads_as_people_say_it(seconds, text):
     assert clock(seconds) == text
+
+
+def test_what_another_sweep_computes_is_told():
+    found = progress_of(study([0.5], []))
+    found.update({}, [1], SimpleNamespace(running={}, elsewhere={"y": "process 1"}))
+    assert "1 pre-training in another sweep" in found.line()

@@ -115,3 +115,27 @@ def test_a_record_says_on_what_it_ran():
     commit = records.commit()
     assert commit is None or len(commit.removesuffix("+")) == 40
     assert records.now().endswith("+00:00")
+
+
+def test_trials_of_shared_cells_are_taken_over_once_under_the_new_axes(tmp_path):
+    sweep = sweep_of()
+    one, other = sweep.cells
+    old, new = tmp_path / "old", tmp_path / "new"
+    for cell, name in ((one, "a"), (one, "b"), (other, "c")):
+        records.write(old, name, [record_of(cell, {"seed": s}, {"val/accuracy": 0.5}, trial=name) for s in range(2)])
+    axes = {one.digest: {"model": "conv"}}
+    assert records.take_over(old, new, axes) == 2
+    assert sorted(path.stem for path in new.glob("*.jsonl")) == ["a", "b"]
+    rows = records.read_trial(new, "a")
+    assert [row.axes for row in rows] == [{"model": "conv"}] * 2
+    assert [row.metrics for row in rows] == [row.metrics for row in records.read_trial(old, "a")]
+    assert records.take_over(old, new, axes) == 0
+    assert records.take_over(tmp_path / "nowhere", new, axes) == 0
+
+
+def test_taken_over_trials_bring_neither_lost_ones_nor_the_hours_of_the_other_sweep(tmp_path):
+    records.write(tmp_path / "theirs", "good", rows(2, trial="good", asked_s=500.0))
+    records.write(tmp_path / "theirs", "lost", rows(2, trial="lost", status="failed", crashed=True))
+    (cell,) = {row.cell for row in rows(1)}
+    assert records.take_over(tmp_path / "theirs", tmp_path / "mine", {cell: {}}) == 1
+    assert [row.asked_s for row in records.read_trial(tmp_path / "mine", "good")] == [0.0, 0.0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from citrus_ray import records
+from citrus_ray import checkpoint, records
 from citrus_ray.summary import interval, spread, summarise, table
 from citrus_ray.sweep import Cell, Sweep
 from tests.small import record_of, sweep_of
@@ -215,3 +215,49 @@ def test_the_table_shows_every_cell(sweep, tmp_path):
     assert "2 (1 failed)" in lines[2]
     assert "task=masked" in lines[3]
     assert "+0.100 [+0.100, +0.100] n=3" in lines[3]
+
+
+def test_the_cost_of_an_encoder_counts_in_every_cell_that_rests_on_it_and_once_in_total(sweep, tmp_path):
+    masked = sweep.cells[1]
+    folder, store = tmp_path / "mine" / "records", tmp_path / "store"
+    checkpoint.save(store, "e", {}, {"seconds": 10.0, "workers": 2})
+    search_trial(folder, sweep.cells[0], "s", [0.5, 0.5], seconds=1.5)
+    search_trial(folder, masked, "m", [0.5, 0.5], seconds=2.0, encoder="e")
+    search_trial(folder, masked, "n", [0.5, 0.5], seconds=2.0, encoder="e")
+    final(folder, masked, {1000: 0.7}, seconds=4.0, encoder="e")
+    found = summarise(sweep, folder, 1.0)
+    scratch, pretrained = (cell["cost"] for cell in found["cells"])
+    assert scratch == {"search_seconds": 3.0, "final_seconds": 0.0, "pretrain_seconds": 0.0, "n_pretrainings": 0}
+    assert pretrained == {"search_seconds": 8.0, "final_seconds": 4.0, "pretrain_seconds": 20.0, "n_pretrainings": 1}
+    assert found["cost"]["pretrain_seconds"] == 20.0
+    assert found["compute_seconds"] == 3 + 8 + 4 + 20
+
+
+def test_a_search_that_its_budget_ended_early_is_marked_in_the_table(tmp_path):
+    sweep = sweep_of(budget={"trials": 9, "patience": 2})
+    for i, value in enumerate((0.8, 0.5, 0.6)):
+        search_trial(tmp_path, sweep.cells[0], f"s{i}", [value], finished=f"2026-01-01T00:00:0{i}")
+    found = summarise(sweep, tmp_path, 1.0)
+    assert [cell["stopped"] for cell in found["cells"]] == ["patience", None]
+    assert "3, patience" in table(found)
+
+
+def test_controls_of_pairs_stand_under_the_table_once_for_arms_that_share_them(sweep, tmp_path):
+    scores = {
+        "majority": 0.5,
+        "halves": 0.51,
+        "distance": 0.6,
+        "difference": 0.7,
+        "same_run": 0.99,
+        "run_identity": 0.8,
+    }
+    scratch, masked = sweep.cells
+    for cell in (scratch, masked):
+        search_trial(tmp_path, cell, f"s{cell.index}", [0.8, 0.8, 0.8])
+        found = {"baselines": {name: {TEST: value} for name, value in scores.items()}} if cell is scratch else {}
+        final(tmp_path, cell, {1000: 0.8, 1001: 0.82}, **found)  # type: ignore[arg-type]
+    shown = table(summarise(sweep, tmp_path, 1.0))
+    assert "run_identity 0.800" in shown  # the best of what a network could know; same_run is told it
+    under = shown.split("controls of pairs")[1].splitlines()
+    assert under[0].split() == ["test", "halves", "distance", "difference", "same_run", "run_identity"]
+    assert len([line for line in under if "0.990" in line]) == 1

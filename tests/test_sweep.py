@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from citrus_ray.axes import Axis
 from citrus_ray.data.splits import Labels
 from citrus_ray.spec import SpecError
-from citrus_ray.sweep import FRESH_SEED, MAX_CORNERS, Axis, Sweep, has_path, load_sweep, short, trial_digest
+from citrus_ray.sweep import FRESH_SEED, MAX_CORNERS, Sweep, has_path, load_sweep, short, trial_digest
 from tests.small import PRETRAINED, SCRATCH, SWEEP, sweep_of
 
 
@@ -173,6 +174,33 @@ def test_an_axis_in_no_arm_is_refused_with_its_line():
         sweep_of(text)
     found = {(problem.path, problem.line) for problem in caught.value.problems}
     assert found == {("search.finetune.optin.lr", 20), ("repeat.sede", 17)}
+
+
+def test_a_path_that_no_arm_has_comes_with_the_one_that_was_meant():
+    found = dict(problems_of(search={"finetune.optin.lr": {"uniform": [0.1, 0.2]}}, repeat={"sede": [0, 1]}))
+    text = "\n".join(found.values())
+    assert "search.finetune.optin.lr: no compared arm has this path; did you mean `finetune.optim.lr`?" in text
+    assert "repeat.sede: no compared arm has this path; did you mean `seed`?" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("pretrain.tusk", "did you mean `task`?"),
+        ("pretrian.task", "there is no `pretrian` to set it in; did you mean `pretrain`?"),
+    ],
+)
+def test_a_compared_path_that_is_wrong_is_said_once_however_many_values_it_has(path, says):
+    ((_, message),) = problems_of(compare={path: [None, {"kind": "masked"}, {"kind": "masked", "span": 3}]}, search={})
+    assert message.startswith(f"compare.{path}: ")
+    assert says in message
+
+
+def test_a_sampler_that_cannot_search_the_space_is_refused_with_its_line():
+    line, message = problems_of(sampler="grid")[0]
+    assert (line, message[:27]) == (20, "search.finetune.optim.lr: i")
+    assert "take sampler: qmc" in message
+    assert any("cmaes needs numbers" in text for _, text in problems_of(sampler="cmaes"))
 
 
 def test_every_corner_of_every_axis_is_validated_before_anything_starts():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from citrus_ray.train import NonFiniteLossError, Optim, seeded, shuffled, train
+from citrus_ray.train import NonFiniteLossError, Optim, Part, Training, seeded, shuffled, train
 
 
 def batches(n: int = 16, size: int = 8):
@@ -125,6 +125,26 @@ def run_noisy(seed: int, disturb: bool = False) -> list[float]:
 def test_dropout_hangs_on_the_seed_and_on_nothing_else_that_runs():
     assert run_noisy(1) == run_noisy(1) == run_noisy(1, disturb=True)
     assert run_noisy(1) != run_noisy(2)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2, 3])
+@pytest.mark.parametrize("wait", [0, 5, 8])
+def test_a_training_taken_up_after_a_round_ends_where_it_would_have(stop, wait):
+    def training(module: Noisy) -> Training:
+        weight, bias = module.inner.parameters()
+        parts = [Part([weight], 1.0, wait), Part([bias], 0.5)]
+        return Training(module, line_fit(module), batches(), Optim(lr=0.05), 10, 3, seed=4, parts=parts)
+
+    whole, first, second = Noisy(), Noisy(), Noisy()
+    straight, before, after = training(whole), training(first), training(second)
+    losses = [straight.advance() for _ in range(3)]
+    taken = [before.advance() for _ in range(stop)]
+    second.load_state_dict(first.state_dict())
+    after.load_state_dict(before.state_dict())
+    taken += [after.advance() for _ in range(3 - stop)]
+    assert after.over
+    assert taken == losses
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
 
 
 def test_training_leaves_the_global_generator_as_it_found_it():

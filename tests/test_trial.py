@@ -4,8 +4,9 @@ import pytest
 
 from citrus_ray import checkpoint
 from citrus_ray.context import SignalContext
-from citrus_ray.pretrain import default_store, ensure_encoder, held_out, run
+from citrus_ray.pretrain import ensure_encoder, held_out, run
 from citrus_ray.spec import SpecError
+from citrus_ray.store import default_store
 from tests.small import MODEL, OTHERS, PRETRAIN, PRETRAINED, SCRATCH, SOURCE, windows_of
 
 CTX = SignalContext(n_chans=2, n_times=64, sfreq=50.0, n_classes=2)
@@ -50,7 +51,7 @@ def test_a_trial_runs_alone_and_gives_validation_metrics_only():
 def test_a_pretraining_is_computed_once_and_read_back(monkeypatch):
     assert not checkpoint.exists(default_store(), PRETRAINED.encoder_digest() or "")
     one = PRETRAINED.run()
-    monkeypatch.setattr("citrus_ray.pretrain.run", lambda *args: pytest.fail("computed twice"))
+    monkeypatch.setattr("citrus_ray.pretrain.run", lambda *_, **__: pytest.fail("computed twice"))
     assert PRETRAINED.run() == one
     assert PRETRAINED.at({"seed": 1}).run()
     assert ensure_encoder(SCRATCH) is None

@@ -11,14 +11,18 @@ from citrus_ray.data.emgdb import EmgDb
 from citrus_ray.data.files import Files
 from citrus_ray.data.fmri import Fmri
 from citrus_ray.data.mitbih import MitBih
+from citrus_ray.data.pairs import Pairs
 from citrus_ray.data.ptb import Ptb
 from citrus_ray.data.sleep_edf import SleepEdf
 from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.synthetic_fmri import SyntheticFmri
 from citrus_ray.data.uci_har import UciHar
 from citrus_ray.data.uwave import UWave
 
 Kinds = Annotated[
-    Bidmc | Bonn | EmgDb | Files | Fmri | MitBih | Ptb | SleepEdf | Synthetic | UciHar | UWave,
+    Bidmc | Bonn | EmgDb | Files | Fmri | MitBih | Pairs | Ptb | SleepEdf | Synthetic | SyntheticFmri | UciHar | UWave,
     Field(discriminator="kind"),
 ]
 AnySource = Annotated[Kinds, BeforeValidator(sets.resolver(Kinds))]  # a name stands for the set in sets/
+
+Pairs.model_rebuild(_types_namespace={"AnySource": AnySource})  # pairs are of any source but pairs

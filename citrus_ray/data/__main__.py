@@ -5,21 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from citrus_ray.data.fetch import FetchError, Line, Original, Way, fetch
+from citrus_ray.data.fetch import FetchError, Line, Way, fetch
+from citrus_ray.data.originals import originals
 from citrus_ray.data.root import data_root
 from citrus_ray.spec import SpecError, refuse
-
-
-def originals() -> dict[str, Original]:
-    """Every set that can be fetched, by name: the `Original`s in the files of the registered sources."""
-    import typing
-
-    from citrus_ray.data import AnySource
-
-    kinds = typing.get_args(typing.get_args(AnySource)[0])
-    modules = [vars(sys.modules[kind.__module__]) for kind in kinds]
-    found = [value for module in modules for value in module.values() if isinstance(value, Original)]
-    return {original.name: original for original in sorted(found, key=lambda o: o.name)}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -65,14 +54,15 @@ def _list(root: Path | None) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    known = originals()
-    if options.name not in known:
+    known, root = originals(), options.root or data_root()
+    original = next((o for o in known.values() if options.name in (o.name, o.kind)), None)
+    if original is None:
         raise refuse(f"there is no set {options.name} to fetch; there are {', '.join(known)}")
-    original, root = known[options.name], options.root or data_root()
     paths = fetch(original, root, Way(tuple(options.url), options.only, Line()))
     size = sum(path.stat().st_size for path in paths)
     print(f"{original.name}: {len(paths)} files, {size / 1e6:.1f} MB in {root / original.name}")
     print(f"licence: {original.licence or 'see page'}; {original.page or original.base_url}\ncite: {original.citation}")
+    print(f"read it as {original.block(str(root / original.name))}")
     return 0
 
 

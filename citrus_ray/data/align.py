@@ -51,6 +51,8 @@ class Align(Spec):
             there = ", ".join(stream.name for stream in windows.streams)
             rule = f"a set of several streams ({there}) can only be left as it is: `kind: native`, `channels: keep`"
             raise refuse(f"{rule}; name one of them in `streams:`, or give its `sfreq` a rate", "align")
+        if windows.are_pairs:
+            raise refuse("pairs can only be left as they are: `kind: native`; align what they are made `of`", "align")
         names, modalities, pick = self._pick(windows)
         chunks = (windows.x[i : i + CHUNK] for i in range(0, len(windows), CHUNK))
         first, sfreq = self.times(pick(windows.x[:1]), windows.sfreq)

@@ -11,7 +11,7 @@ from citrus_ray.data.cut import Cut, Pieces
 from citrus_ray.data.labels import Segment
 from citrus_ray.data.stack import Stack, rows
 from citrus_ray.data.tracks import Track
-from citrus_ray.data.windows import Index, Stream, Windows
+from citrus_ray.data.windows import Index, Places, Stream, Windows
 from citrus_ray.spec import refuse
 
 
@@ -54,11 +54,17 @@ def _stream(track: Track, stack: Stack) -> Stream:
 
 
 def assemble(
-    cut: Cut, gathered: Gathered, classes: tuple[str, ...], digest: str, caveats: Sequence[str] = ()
+    cut: Cut,
+    gathered: Gathered,
+    classes: tuple[str, ...],
+    digest: str,
+    caveats: Sequence[str] = (),
+    subject: Index | None = None,
 ) -> Windows:
-    """One set of what was gathered. Without `classes` it is unlabelled."""
+    """One set of what was gathered. Without `classes` it is unlabelled; without `subject` a group is one."""
     origin, main = gathered.origin, gathered.streams[0]
     groups = tuple(sorted({segment.group for segment in origin}))
+    group = np.searchsorted(groups, [segment.group for segment in origin]).astype(np.int64)
     gone = sorted(set(classes) - {segment.label for segment in origin})
     if gone and origin:
         rule = f"{', '.join(gone)}: no window of {cut.n_times / cut.sfreq:g} s is left of this class"
@@ -66,7 +72,7 @@ def assemble(
     return Windows(
         x=main.x,
         y=np.array([classes.index(s.label) for s in origin], dtype=np.int64) if classes else None,
-        group=np.searchsorted(groups, [segment.group for segment in origin]).astype(np.int64),
+        group=group,
         sfreq=main.sfreq,
         ch_names=main.ch_names,
         modalities=main.modalities,
@@ -75,6 +81,7 @@ def assemble(
         caveats=(*caveats, *cut.caveats(gathered.tally, origin)),
         digest=digest,
         streams=gathered.streams if len(gathered.streams) > 1 else (),
+        places=Places(group if subject is None else subject, gathered.recording, gathered.first),
     )
 
 

@@ -17,7 +17,7 @@ from citrus_ray.data.fetch import PHYSIONET, Original
 from citrus_ray.data.formats import AGAIN, Channel, broken
 from citrus_ray.data.labels import Segment, tidy, unknown
 from citrus_ray.data.modality import guess_modality
-from citrus_ray.data.recordings import file_digest, resample
+from citrus_ray.data.recordings import file_digest, refuse_copies, resample
 from citrus_ray.data.root import Root, folder_of, place_of
 from citrus_ray.data.source import Normalize, Source
 from citrus_ray.data.tracks import Track
@@ -78,6 +78,7 @@ class Bidmc(Source):
         return digest_of([(path.name, file_digest(path)) for path in self._files()])
 
     def check(self) -> None:
+        refuse_copies(self._files())
         problems = list[Problem]()
         for path in self._files():
             try:

@@ -17,9 +17,9 @@ from citrus_ray.data.files import Item, Positive
 from citrus_ray.data.formats import AGAIN, Channel, broken
 from citrus_ray.data.labels import Segment
 from citrus_ray.data.recorded import Recorded, each, found_in
-from citrus_ray.data.recordings import Header, file_digest, resample
+from citrus_ray.data.recordings import Header, refuse_copies, resample
 from citrus_ray.data.windows import Signal
-from citrus_ray.spec import Problem, SpecError, refuse
+from citrus_ray.spec import refuse
 
 SFREQ = 173.61
 N_SAMPLES = 4097
@@ -75,7 +75,7 @@ class Bonn(Recorded):
 
     def survey(self) -> list[Item]:
         paths = self.files()
-        _refuse_copies(paths)
+        refuse_copies(paths)
         return [self._item(path) for path in paths]
 
     def check(self) -> None:
@@ -112,15 +112,3 @@ def read_segment(path: Path) -> Signal:
     if len(x) != N_SAMPLES:
         raise broken(path, f"holds {len(x)} samples, but a segment has {N_SAMPLES}; {AGAIN}")
     return x[None]
-
-
-def _refuse_copies(paths: Sequence[Path]) -> None:
-    """The 500 segments all differ: equal ones are one under a wrong name."""
-    seen, problems = dict[str, Path](), list[Problem]()
-    for path in paths:
-        first = seen.setdefault(file_digest(path), path)
-        if first is not path:
-            rule = f"holds the same samples as {first}, so one has the wrong name; {AGAIN}"
-            problems.append(Problem("", rule, str(path)))
-    if problems:
-        raise SpecError(problems)

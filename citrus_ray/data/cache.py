@@ -13,9 +13,10 @@ import numpy as np
 from citrus_ray.data.align import Align, Native
 from citrus_ray.data.root import cache_root
 from citrus_ray.data.source import Source
-from citrus_ray.data.windows import Stream, Windows
+from citrus_ray.data.windows import Places, Stream, Windows
 from citrus_ray.spec import digest_of, refuse
 
+FOLDER = "windows-2"  # counts up when what is stored changes: older caches are then left alone
 AS_THEY_ARE = Native()
 STREAM_FACTS = ("name", "sfreq", "ch_names", "modalities")
 
@@ -29,7 +30,7 @@ def load(source: Source, align: Align = AS_THEY_ARE) -> Windows:
 
 
 def _prepared(digest: str, prepare: Callable[[], Windows]) -> Windows:
-    folder = cache_root() / "windows" / digest
+    folder = cache_root() / FOLDER / digest
     if not (folder / "meta.json").exists():
         _store(prepare(), digest, folder)
     return _open(folder)
@@ -49,6 +50,8 @@ def _store(windows: Windows, digest: str, folder: Path) -> None:
         np.save(partial / "group.npy", windows.group)
         if windows.y is not None:
             np.save(partial / "y.npy", windows.y)
+        if windows.places is not None:
+            np.save(partial / "places.npy", np.stack(list(vars(windows.places).values())))  # (3, n) or (3, n, 2)
         (partial / "meta.json").write_text(json.dumps(_meta(windows, digest)))
         for path in partial.iterdir():
             with path.open("rb") as handle:
@@ -73,7 +76,7 @@ def _meta(windows: Windows, digest: str) -> dict[str, Any]:
 
 def _open(folder: Path) -> Windows:
     meta = json.loads((folder / "meta.json").read_text())
-    x, y = np.load(folder / "x.npy", mmap_mode="r"), folder / "y.npy"
+    x, y, places = np.load(folder / "x.npy", mmap_mode="r"), folder / "y.npy", folder / "places.npy"
     rest = [np.load(folder / f"x{i}.npy", mmap_mode="r") for i in range(1, len(meta.get("streams", [])))]
     streams = tuple(
         Stream(x=own, **_fields(facts)) for own, facts in zip([x, *rest], meta.pop("streams", []), strict=False)
@@ -83,6 +86,7 @@ def _open(folder: Path) -> Windows:
         group=np.load(folder / "group.npy"),
         y=np.load(y) if y.exists() else None,
         streams=streams,
+        places=Places(*np.load(places)) if places.exists() else None,
         **_fields(meta),
     )
 

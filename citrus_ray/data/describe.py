@@ -1,6 +1,7 @@
 """The quality report of a set: what is in it, and what could flatter a number computed from it.
 
-`python -m citrus_ray.data describe NAME | FILE.yaml | FILE.yaml:path.to.block [--json]`. Measured in quality.py.
+`python -m citrus_ray.data describe WHAT [--json]`, WHAT a set, a kind of source, '{kind: …}', FILE.yaml, or
+FILE.yaml:path.to.block. Measured in quality.py.
 """
 
 import argparse
@@ -14,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray.data import AnySource, cache
+from citrus_ray.data import cache, originals, sets
+from citrus_ray.data.labels import unknown
 from citrus_ray.data.quality import Channel, Confounding, Neighbours, Quality, Repeats, measure
 from citrus_ray.data.source import Source
-from citrus_ray.spec import Spec, SpecError, read_yaml, refuse, validate
+from citrus_ray.spec import SpecError, parse_yaml, read_yaml, refuse
 
 # ---- judging ----
 
@@ -34,9 +36,11 @@ def warnings(quality: Quality) -> Iterator[str]:
     if quality.unsplittable:
         yield f"no split with the defaults of `split:`: {quality.unsplittable}"
     elif quality.groups < 8:
-        yield f"only {quality.groups} groups: a test part is one or two of them, so scores vary much with the split"
-    yield from _repeated(quality.repeats, quality.neighbours)
-    yield from _spoilt(quality)
+        count = "1 group" if quality.groups == 1 else f"{quality.groups} groups"
+        yield f"only {count}: a test part is one or two of them, so scores vary much with the split"
+    for stream in (quality, *quality.others):
+        about = f"{stream.stream}: " if quality.others else ""
+        yield from (about + said for said in (*_repeated(stream.repeats, stream.neighbours), *_spoilt(stream)))
 
 
 def _confounded(quality: Quality, found: Confounding) -> Iterator[str]:
@@ -100,9 +104,8 @@ def _spoilt(quality: Quality) -> Iterator[str]:
 def render(quality: Quality) -> str:
     """A screen of text: the warnings first, since they are what matters."""
     low, middle, high = quality.windows_per_group
-    length = f"{quality.seconds:g} s ({quality.n_times} samples at {quality.sfreq:g} Hz)"
     lines = [
-        f"{quality.name}: {quality.windows} windows of {length}, {_channels(quality.channels)}, {quality.digest}",
+        f"{quality.name}: {quality.windows} windows of {quality.seconds:g} s {_size(quality)}, {quality.digest}",
         *(f"  ! {warning}" for warning in warnings(quality)),
         *(f"  caveat: {caveat}" for caveat in quality.caveats),
         "classes     " + (", ".join(f"{name} {n}" for name, n in quality.classes.items()) or "none: not labelled"),
@@ -113,11 +116,26 @@ def render(quality: Quality) -> str:
             if quality.classes
             else []
         ),
-        _repeats_line(quality),
         f"amplitudes  {_AMPLITUDES.get(quality.normalize or '', 'as the source gives them')}",
-        *_channel_lines(quality.channels),
+        *_signal_lines(quality),
     ]
     return "\n".join(lines)
+
+
+def _size(quality: Quality) -> str:
+    if quality.others:
+        return f"in {1 + len(quality.others)} streams"
+    return f"({quality.n_times} samples at {quality.sfreq:g} Hz), {_channels(quality.channels)}"
+
+
+def _signal_lines(quality: Quality) -> Iterator[str]:
+    """What is said of the samples: of each stream, where there are several."""
+    for stream in (quality, *quality.others):
+        if quality.others:
+            size = f"{stream.n_times} samples at {stream.sfreq:g} Hz, {_channels(stream.channels)}"
+            yield f"stream      {stream.stream}: {size}"
+        yield _repeats_line(stream)
+        yield from _channel_lines(stream.channels)
 
 
 def as_json(quality: Quality) -> str:
@@ -177,16 +195,10 @@ def _together(channels: Sequence[Channel]) -> Channel:
 # ---- the command ----
 
 
-class _Described(Spec):
-    """So that a name or a block is read as it is in a sweep."""
-
-    source: AnySource
-
-
 def main_describe(args: list[str]) -> int:
     """0: described. 2: there is no such set, or its data are wrong."""
     parser = argparse.ArgumentParser("python -m citrus_ray.data describe", description=__doc__)
-    parser.add_argument("what", help="the name of a set, a YAML file of a source, or FILE.yaml:path.to.block")
+    parser.add_argument("what", help="a set, a kind of source, '{kind: …}', FILE.yaml, or FILE.yaml:path.to.block")
     parser.add_argument("--json", action="store_true", help="for machines: everything, per channel")
     parser.add_argument("--data", metavar="DIR", help="the folder that holds the sets; $CITRUS_DATA without")
     options = parser.parse_args(args)
@@ -204,27 +216,41 @@ def main_describe(args: list[str]) -> int:
 
 
 def source_of(what: str) -> Source:
-    """The source that a name, a file or a block of a file stands for."""
+    """The source that a name, a kind, a block, a file or a block of a file stands for."""
     file, _, path = what.partition(":")
-    if Path(file).suffix.lower() not in (".yaml", ".yml"):
-        return _read({"source": what})
-    document = read_yaml(file)
-    block = _at(document.tree, path)
+    if what.lstrip().startswith("{"):
+        document, path = parse_yaml(what, "the block"), ""
+        block = document.tree
+    elif Path(file).suffix.lower() not in (".yaml", ".yml"):
+        return originals.source_of(_known(what))
+    else:
+        document = read_yaml(file)
+        block = _at(document.tree, path)
     try:
-        return _read({"source": block})
+        return originals.source_of(block)
     except SpecError as err:
         inside = [replace(problem, path=_inside(problem.path, path)) for problem in err.problems]
         raise SpecError([document.place(problem) for problem in inside]) from None
 
 
+def _known(name: str) -> str | dict[str, str]:
+    """What a name stands for: a set, or a kind of source with its defaults. A set comes first."""
+    if name in sets.names():
+        return name
+    kinds = originals.kinds()
+    if name not in kinds:
+        rule = unknown("set", name, {*sets.names(), *kinds}).message
+        raise refuse(rule.replace("is not there", "is neither a set that has a name nor a kind of source", 1))
+    needed = [key for key, field in kinds[name].model_fields.items() if field.is_required()]
+    if needed:
+        keys = ", ".join(f"{key}: …" for key in needed)
+        raise refuse(f"kind {name} cannot do without {', '.join(needed)}; describe '{{kind: {name}, {keys}}}'")
+    return {"kind": name}
+
+
 def _inside(found: str, path: str) -> str:
     """`source.seconds`, of the block at `path`, by its place in the file."""
     return (path + found.removeprefix("source")).removeprefix(".")
-
-
-def _read(tree: dict[str, Any]) -> Source:
-    source: Source = validate(_Described, tree).source
-    return source
 
 
 def _at(tree: Any, path: str) -> Any:

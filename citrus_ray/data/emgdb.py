@@ -18,7 +18,7 @@ from citrus_ray.data.files import Item, Positive
 from citrus_ray.data.formats import broken
 from citrus_ray.data.labels import Segment
 from citrus_ray.data.recorded import Recorded, each
-from citrus_ray.data.recordings import Header, file_parts, read_header
+from citrus_ray.data.recordings import Header, check_record, file_parts, read_header
 from citrus_ray.spec import refuse
 
 # what the header of each record says of its person
@@ -65,6 +65,7 @@ class EmgDb(Recorded):
 
     def _item(self, path: Path) -> Item:
         header, label = read_header(path), path.stem.removeprefix("emg_")
+        check_record(path)
         _check_label(path, label)
         picks = pick(header, None, None, "emg")
         return Item(header, picks, tuple(self._blocks(header, label)))
@@ -99,9 +100,6 @@ class EmgDb(Recorded):
 def _check_label(path: Path, label: str) -> None:
     """The file's name says the class: the header must agree."""
     text = path.read_text("latin-1")
-    record = next((line.split()[0] for line in text.splitlines() if line and not line.startswith("#")), "")
-    if record.partition("/")[0] != path.stem:
-        raise broken(path, f"is the header of record {record}, not of {path.stem}; copy or download it again")
     said = text.partition("<diagnoses>")[2].lstrip(": ")
     if said and DIAGNOSES[label] not in said.lower():
         first = said.partition("\n")[0]

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from citrus_ray.data.formats import broken
+from citrus_ray.data.formats import AGAIN, broken
 from citrus_ray.data.labels import Segment, capped, match, read_labels
 from citrus_ray.spec import Problem, SpecError
+
+HEAD = ["labels", "chunks"]  # the first line of Haxby's labels.txt
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Run:
 
 def attributes(path: Path, image: str, n_volumes: int, tr: float) -> list[Run]:
     """`label run` for each volume, one per line: PyMVPA's attributes. The runs follow one another."""
-    rows = [(n, text.split()) for n, text in enumerate(path.read_text("utf-8").splitlines(), start=1) if text.strip()]
+    rows = [(n, text.split()) for n, text in enumerate(_lines(path), start=1) if text.strip()]
+    rows = rows[1:] if rows and rows[0][1] == HEAD else rows
     wrong = [(n, f"must be `label run`, but is {' '.join(row)[:40]!r}; correct it") for n, row in rows if len(row) != 2]
     if wrong:
         raise SpecError(capped([Problem("labels", rule, str(path), n) for n, rule in wrong]))
@@ -44,6 +47,13 @@ def attributes(path: Path, image: str, n_volumes: int, tr: float) -> list[Run]:
         runs.append(Run(name, first, len(inside), tuple(_stretches(inside, image, name, tr))))
         first += len(inside)
     return runs
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as err:
+        raise broken(path, f"is no text: {err}; {AGAIN}", "labels") from None
 
 
 def _stretches(lines: Sequence[tuple[int, str]], image: str, run: str, tr: float) -> list[Segment]:

@@ -6,6 +6,7 @@ looked through before anything is unpacked: one member that would land outside t
 
 import fnmatch
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -46,7 +47,7 @@ class RemoteFile:
     """One file of an original: its path below the base URL, and what is known of it."""
 
     path: str
-    sha256: str | None = None
+    checksum: str | None = None  # in hexadecimal: SHA-256, or the MD5 that older sets publish
     size: int | None = None
     urls: tuple[str, ...] = ()  # whole addresses to try where the base URL has it not
 
@@ -62,9 +63,17 @@ class Original:
     citation: str = ""
     archive: Literal["zip", "tar.gz"] | None = None
     mirrors: tuple[str, ...] = ()  # further base URLs
-    sums: str | None = None  # the list of checksums, below the base URL: lines of `<sha256> <path>`
+    sums: str | None = None  # the list of checksums, below the base URL: lines of `<checksum> <path>`
     wanted: str = ""  # a regular expression of whole paths in it
     page: str = ""  # for people: what the set is, and how to get it by hand
+    kind: str = ""  # of the source that reads it; the name without
+    keys: str = ""  # what else that source must be told, in YAML
+
+    def block(self, root: str) -> str:
+        """What reads it from the folder `root`."""
+        plain = re.fullmatch(r"[\w/.$~-]+", root)
+        known = f"kind: {self.kind or self.name}, root: {root if plain else json.dumps(root)}"
+        return f"{{{known}, {self.keys}}}" if self.keys else f"{{{known}}}"
 
 
 class Progress(Protocol):
@@ -99,7 +108,7 @@ def fetch(original: Original, root: Path, way: Way = Way()) -> list[Path]:
 def _listed(original: Original, folder: Path, bases: Sequence[str], way: Way) -> list[RemoteFile]:
     files = list(original.files)
     if original.sums:
-        sums = _ensure(original, RemoteFile(original.sums), folder, bases, way)
+        sums = _ensure(replace(original, archive=None), RemoteFile(original.sums), folder, bases, way)
         files += read_sums(sums, original.wanted)
     chosen = [file for file in files if way.only is None or fnmatch.fnmatch(file.path, way.only)]
     if not chosen:
@@ -111,7 +120,7 @@ def _listed(original: Original, folder: Path, bases: Sequence[str], way: Way) ->
 def read_sums(path: Path, wanted: str) -> list[RemoteFile]:
     """The files that a list of checksums names and `wanted` fits."""
     text = path.read_text("utf-8", errors="replace")
-    lines = [re.fullmatch(r"([0-9a-fA-F]{64}) [ *]?(.+)", line.strip()) for line in text.splitlines()]
+    lines = [re.fullmatch(r"([0-9a-fA-F]{64}|[0-9a-fA-F]{32}) [ *]?(.+)", line.strip()) for line in text.splitlines()]
     files = [RemoteFile(line[2], line[1].lower()) for line in lines if line and re.fullmatch(wanted, line[2])]
     if not files:
         raise FetchError(f"{path}: lists no file of the set, so it is no list of checksums; delete it and fetch again")
@@ -147,9 +156,9 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
     """Whether the file is there. A wrong one is named, not overwritten: someone may have put it there."""
     if not path.is_file():
         return False
-    if file.sha256 and file_digest(path) != file.sha256:
-        rule = f"SHA-256 is {file_digest(path)}, but {file.sha256} was published"
-        raise FetchError(f"{path}: {rule}; delete it and fetch again")
+    wrong = _checksum_fault(path, file)
+    if wrong:
+        raise FetchError(f"{path}: {wrong}; delete it and fetch again")
     if file.size is not None and path.stat().st_size != file.size:
         raise FetchError(f"{path}: has {path.stat().st_size:,} bytes, not {file.size:,}; delete it and fetch again")
     return True
@@ -174,15 +183,25 @@ def _download(url: str, path: Path, file: RemoteFile, original: Original, way: W
 
 def _fault(part: Path, file: RemoteFile, archive: str | None) -> str | None:
     """What is wrong with a file that came whole."""
-    if file.sha256:
-        with part.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        return None if digest == file.sha256 else f"SHA-256 is {digest}, but {file.sha256} was published"
+    if file.checksum:
+        return _checksum_fault(part, file)
     if archive and not (zipfile.is_zipfile(part) if archive == "zip" else tarfile.is_tarfile(part)):
         with part.open("rb") as handle:
             head = handle.read(15)
         return f"sent no {archive} archive but {head!r}…, perhaps a page for people"
     return None
+
+
+def _checksum_fault(path: Path, file: RemoteFile) -> str | None:
+    if not file.checksum:
+        return None
+    name, digest = "SHA-256", ""
+    if len(file.checksum) == 64:
+        digest = file_digest(path)
+    else:
+        with path.open("rb") as handle:
+            name, digest = "MD5", hashlib.file_digest(handle, "md5").hexdigest()
+    return None if digest == file.checksum else f"{name} is {digest}, but {file.checksum} was published"
 
 
 def _receive(url: str, part: Path, file: RemoteFile, way: Way) -> None:

@@ -110,7 +110,13 @@ class Files(Source):
     # ---- where things are ----
 
     def _root(self) -> Path:
-        return folder_at(self.root)
+        return folder_at(self.root, self._instead)
+
+    def _instead(self) -> str:
+        """For errors: what reads the public original of the set, where that is what is there."""
+        from citrus_ray.data.originals import instead  # it knows every source, this one too
+
+        return instead(self.root)
 
     def recordings(self) -> str:
         return str(place_at(self.root).resolve())
@@ -118,7 +124,9 @@ class Files(Source):
     def _labels(self) -> Path:
         path = self._root() / str(self.labels)
         if not path.is_file():
-            raise broken(path, "there is no such file; correct `labels:`, it is relative to root", "labels")
+            raise broken(
+                path, f"there is no such file; correct `labels:`, it is relative to root{self._instead()}", "labels"
+            )
         return path
 
     def _files(self) -> dict[str, Path]:
@@ -128,7 +136,8 @@ class Files(Source):
         files = {PurePosixPath(name).as_posix(): path for name, path in found.items() if path.is_file()}
         if not files:
             there = ", ".join(sorted(os.listdir(root))[:8]) or "nothing"
-            raise refuse(f"pattern={self.pattern} matches no file under {root}, which holds {there}", "pattern")
+            rule = f"pattern={self.pattern} matches no file under {root}, which holds {there}"
+            raise refuse(f"{rule}{self._instead()}", "pattern")
         return files
 
     def _left_out(self, files: Iterable[str]) -> set[str]:

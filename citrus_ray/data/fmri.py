@@ -1,9 +1,11 @@
-"""Functional MRI as signals: voxels or regions are channels, volumes are samples, runs are groups.
+"""Functional MRI as signals: voxels or regions are channels, volumes are samples, runs or people are groups.
 
 Reads NIfTI images through a mask, or npz recordings in the layout of `kind: files`. Times of labels are rounded to
 volumes. What motion correction, registration and filtering do is left to the programs made for it.
 """
 
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,22 +15,40 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from citrus_ray.data.assemble import assemble, gather
-from citrus_ray.data.channels import alike, pick
+from citrus_ray.data.channels import pick
+from citrus_ray.data.cleaning import NormalizeBy, cleaned
 from citrus_ray.data.cut import Cut, Pieces
 from citrus_ray.data.events import Run, attributes, bids_events, table
+from citrus_ray.data.fetch import Original
 from citrus_ray.data.formats import Channel, broken
 from citrus_ray.data.labels import Segment, tidy, unknown
 from citrus_ray.data.nifti import Mask, is_nifti, read_image, read_mask, read_series
 from citrus_ray.data.recordings import file_digest, read, read_header
 from citrus_ray.data.root import folder_at, place_at
-from citrus_ray.data.source import Source, zscore
+from citrus_ray.data.source import Source
 from citrus_ray.data.tracks import Track
+from citrus_ray.data.voxels import Layout, Voxels
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
 
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 Volumes = Annotated[int, Field(ge=1)]
+
+# Six people, a tarball each (0.3 GB): every person's mask is another, so each is a set of its own. The address and the
+# names in the tarballs are those that PyMVPA documents and nilearn fetches; they were not tried when this was written.
+ORIGINAL = Original(
+    name="haxby",
+    base_url="http://data.pymvpa.org/datasets/haxby2001/",
+    page="http://www.pymvpa.org/datadb/haxby2001.html",
+    sums="MD5SUMS",
+    wanted=r"subj[1-6]-2010\.01\.14\.tar\.gz",
+    licence="CC BY-SA 3.0",
+    citation="Haxby JV et al. Science 293:2425-2430 (2001).",
+    archive="tar.gz",
+    kind="fmri",
+    keys="pattern: subj1/bold.nii.gz, mask: subj1/mask4_vt.nii.gz, labels: subj1/labels.txt",
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,7 @@ class Series:
     channels: tuple[Channel, ...]
     tr: float
     runs: tuple[Run, ...]
+    subject: str
 
 
 class Fmri(Source):
@@ -47,26 +68,39 @@ class Fmri(Source):
     kind: Literal["fmri"] = "fmri"
     root: Annotated[str, Field(min_length=1), Aside()]  # may hold ~ and $VARIABLES
     pattern: Name = "**/*_bold.nii.gz"  # relative to root: NIfTI images, or npz recordings
-    mask: Name | None = None  # NIfTI relative to root: which voxels. Images need it, npz has none
+    mask: Name | None = None  # NIfTI relative to root, {subject} stands for each one's: which voxels. npz has none
     regions: bool = False  # the mask's numbers are regions, and a channel is the mean over one
     labels: Name | None = None  # .csv: as in `kind: files`; .txt: label and run of each volume; events.tsv: BIDS
+    subjects: Name = "(sub-[0-9A-Za-z]+)"  # a regex whose one (…) finds the person in a path; all are one without match
+    group_by: Literal["run", "subject"] = "run"  # what no split cuts; a .csv names the runs itself
+    voxels: Voxels = "same"  # where people differ in them: pad with zeros, or give each one columns of their own
     tr: Positive | None = None  # seconds from volume to volume, where a header is silent or wrong
     delay_s: Annotated[float, Field(ge=0)] = 0.0  # blood answers late: how much later labels begin and end
     classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None  # which labels, in this order
+    labelled: bool = True  # false: labels say where runs are, and windows go through all of each
     volumes: Volumes = 1
     stride: Volumes | None = None  # volumes from window to window; `volumes` without: no overlap
     detrend: bool = True  # take the straight line out of what is normalised
-    normalize_by: Literal["run", "scan", "none"] = "run"  # z-score each channel over its run, or over the whole file
+    normalize_by: NormalizeBy = "run"  # z-score each channel over its run, or over all runs of a person
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
         if self.labels is None and (self.classes or self.delay_s):
             raise ValueError(f"{'classes' if self.classes else 'delay_s'} has no effect without labels; give `labels:`")
+        if not self.labelled and (self.labels is None or self.classes or self.delay_s):
+            odd = "labelled" if self.labels is None else "classes" if self.classes else "delay_s"
+            raise ValueError(f"{odd} has no effect where labelled=false or no labels are given; drop it")
         if self.labels is not None and not self.labels.endswith((".csv", ".txt", "events.tsv")):
             raise ValueError(f"labels={self.labels}: must be a .csv table, a .txt of attributes, or events.tsv")
         if self.regions and self.mask is None:
             raise ValueError("regions has no effect without a mask that numbers them; give `mask:`")
+        if re.compile(self.subjects).groups != 1:
+            raise ValueError(f"subjects={self.subjects}: must be a regex with one (…) around the name of the person")
         return self
+
+    @property
+    def _uses_labels(self) -> bool:
+        return self.labels is not None and self.labelled
 
     # ---- where things are ----
 
@@ -76,14 +110,23 @@ class Fmri(Source):
 
     def _files(self) -> list[Path]:
         folder = self._folder
-        paths = sorted(path for path in folder.glob(self.pattern) if path.is_file() and path != self._mask_path())
+        paths = sorted(path for path in folder.glob(self.pattern) if path.is_file() and path != self._mask_at(path))
         if not paths:
             there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
             raise refuse(f"pattern={self.pattern} matches no file under {folder}, which holds {there}", "pattern")
         return paths
 
-    def _mask_path(self) -> Path | None:
-        return None if self.mask is None else self._there(self.mask, "mask")
+    def _subject(self, path: Path) -> str:
+        found = re.search(self.subjects, path.relative_to(self._folder).as_posix())
+        return found.group(1) if found else ""
+
+    def _mask_at(self, path: Path) -> Path | None:
+        """Where the mask of an image must be."""
+        return None if self.mask is None else self._folder / self.mask.replace("{subject}", self._subject(path))
+
+    def _mask_path(self, path: Path) -> Path | None:
+        mask = self._mask_at(path)
+        return mask and self._there(mask.relative_to(self._folder).as_posix(), "mask")
 
     def _there(self, name: str, field: str) -> Path:
         path = self._folder / name
@@ -99,9 +142,10 @@ class Fmri(Source):
         return path
 
     def content(self) -> str:
-        paths = [*self._files(), *filter(None, [self._mask_path()])]
+        images = self._files()
+        paths = [*images, *{mask for path in images if (mask := self._mask_path(path))}]
         if self.labels and self.labels.endswith("events.tsv"):
-            paths += [self._events(path) for path in self._files()]
+            paths += [self._events(path) for path in images]
         elif self.labels:
             paths.append(self._there(self.labels, "labels"))
         return digest_of(sorted((str(path.relative_to(self._folder)), file_digest(path)) for path in paths))
@@ -116,24 +160,26 @@ class Fmri(Source):
 
     def _survey(self) -> list[Series]:
         """Every file with its runs, from headers and labels; or everything that is wrong."""
-        files, mask = self._files(), self._mask()
+        files = self._files()
         if len(files) > 1 and self.labels and self.labels.endswith(".txt"):
             rule = f"labels={self.labels} is of one image, but pattern={self.pattern} matches {len(files)}"
             raise refuse(f"{rule}; narrow `pattern`, or give a .csv", "labels")
         found, problems = list[Series](), list[Problem]()
         for path in files:
             try:
-                found.append(self._series(path, mask))
+                found.append(self._series(path, self._mask(path)))
             except SpecError as err:
                 problems += err.problems
         if not problems:
             problems += self._unlike(found)
         if problems:
             raise SpecError(tidy(problems))
-        return [replace(series, runs=tuple(self._moved(run, series.tr) for run in series.runs)) for series in found]
+        moved = [replace(series, runs=tuple(self._moved(run, series.tr) for run in series.runs)) for series in found]
+        return sorted(moved, key=lambda series: series.subject)
 
-    def _mask(self) -> Mask | None:
-        return None if self.mask is None else read_mask(self._there(self.mask, "mask"), self.regions)
+    def _mask(self, path: Path) -> Mask | None:
+        mask = self._mask_path(path)
+        return None if mask is None else read_mask(mask, self.regions)
 
     def _series(self, path: Path, mask: Mask | None) -> Series:
         if is_nifti(path) != (mask is not None):
@@ -151,7 +197,7 @@ class Fmri(Source):
             if not tr:
                 raise broken(path, "its header does not say the time between volumes; give it in `tr:`", "tr")
             channels = tuple(Channel(name, 1 / tr, n_volumes, "fmri") for name in mask.names())
-        return Series(path, channels, tr, tuple(self._runs(path, n_volumes, tr)))
+        return Series(path, channels, tr, tuple(self._runs(path, n_volumes, tr)), self._subject(path))
 
     def _runs(self, path: Path, n_volumes: int, tr: float) -> Sequence[Run]:
         name = _stem(path).removesuffix("_bold")
@@ -172,10 +218,11 @@ class Fmri(Source):
             if abs(series.tr / first.tr - 1) > 0.01:
                 rule = f"has a volume every {series.tr:g} s, but {first.path.name} every {first.tr:g} s"
                 yield Problem("tr", f"{rule}; narrow `pattern` to one of them", str(series.path))
-        try:
-            alike({series.path: series.channels for series in found}, units=False)
-        except SpecError as err:
-            yield from err.problems
+        nameless = [series for series in found if not series.subject]
+        if nameless and (self.group_by == "subject" or len(nameless) < len(found)):
+            rule = f"subjects={self.subjects}: finds no person in {nameless[0].path.relative_to(self._folder)}"
+            yield Problem("subjects", f"{rule}; correct the regex, or narrow `pattern`")
+        yield from Layout.problems([(s.path, s.subject, s.channels) for s in found], self.voxels)
         there = {segment.label for series in found for run in series.runs for segment in run.segments}
         yield from (unknown("classes", name, there) for name in self.classes or () if name not in there)
 
@@ -192,16 +239,23 @@ class Fmri(Source):
     # ---- cutting ----
 
     def prepare(self) -> Windows:
-        found, mask = self._survey(), self._mask()
+        found = self._survey()
         cut = Cut(1 / found[0].tr, self.volumes, self.stride or self.volumes, "none", "drop")
-        parts = (pieces for series in found for pieces in self._pieces(series, mask, cut))
-        gathered = gather(parts, [Track(tuple(found[0].channels), cut.sfreq, cut.n_times)])
+        layout = Layout.of([(series.subject, series.channels) for series in found], self.voxels)
+        gathered = gather(self._pieces(found, layout, cut), [Track(layout.channels, cut.sfreq, cut.n_times)])
+        subjects = np.unique([s.subject for s in found for _ in s.runs], return_inverse=True)[1]  # of each run
+        classes = self._classes(found, gathered.origin)
+        return assemble(cut, gathered, classes, self.digest(), self._caveats(layout), subjects[gathered.recording])
+
+    def _caveats(self, layout: Layout) -> tuple[str, ...]:
         # `.csv` names the groups itself
-        caveat = "groups are runs, so one person may be on both sides of a split"
-        said = () if self.labels and self.labels.endswith(".csv") else (caveat,)
-        return assemble(cut, gathered, self._classes(found, gathered.origin), self.digest(), said)
+        by_run = self.group_by == "run" and not (self.labels and self.labels.endswith(".csv"))
+        said = ["groups are runs, so one person may be on both sides of a split"] if by_run else []
+        return (*said, *layout.caveats())
 
     def _classes(self, found: Sequence[Series], origin: Sequence[Segment]) -> tuple[str, ...]:
+        if not self._uses_labels:
+            return ()
         labels = {segment.label for series in found for run in series.runs for segment in run.segments}
         gone = sorted(labels - {segment.label for segment in origin})
         if gone:
@@ -209,27 +263,28 @@ class Fmri(Source):
             raise refuse(f"{rule}; take fewer volumes, or leave it out of `classes`", "volumes")
         return self.classes or tuple(sorted(labels))
 
-    def _pieces(self, series: Series, mask: Mask | None, cut: Cut) -> Iterator[Pieces]:
+    def _pieces(self, found: Sequence[Series], layout: Layout, cut: Cut) -> Iterator[Pieces]:
+        """A run after the other. What is normalised together is in memory together."""
+        key = (lambda series: series.subject) if self.normalize_by == "scan" else (lambda series: series.path)
+        for _, together in itertools.groupby(found, key=key):
+            runs = [(series, run, x) for series in together for run, x in self._read(series)]
+            for (series, run, _), x in zip(
+                runs, cleaned([x for *_, x in runs], self.normalize_by, self.detrend), strict=True
+            ):
+                yield cut(layout.placed(x, series.subject), self._wanted(series, run))
+
+    def _wanted(self, series: Series, run: Run) -> list[Segment]:
+        wanted = run.wanted(self._uses_labels)
+        return [replace(s, group=series.subject) for s in wanted] if self.group_by == "subject" else list(wanted)
+
+    def _read(self, series: Series) -> list[tuple[Run, Signal]]:
+        """(C, T) of each run."""
+        mask = self._mask(series.path)
         if mask is None:
             x = read(read_header(series.path), series.channels, series.channels[0].sfreq).x
         else:
             x = read_series(series.path, mask)
-        x = self._clean(x) if self.normalize_by == "scan" else x
-        for run in series.runs:
-            part = x[:, run.first : run.first + run.n_volumes]  # (C, T) -> (C, T of the run)
-            yield cut(self._clean(part) if self.normalize_by == "run" else part, run.wanted(bool(self.labels)))
-
-    def _clean(self, x: Signal) -> Signal:
-        """(C, T), each channel over all of its time."""
-        return zscore(straightened(x) if self.detrend else x)
-
-
-def straightened(x: Signal) -> Signal:
-    """(C, T) less the straight line that fits each row best."""
-    t = np.arange(x.shape[1]) - (x.shape[1] - 1) / 2
-    centred = x - x.mean(axis=1, keepdims=True, dtype=np.float64)
-    slope = centred @ t / max(float(t @ t), 1.0)  # (C,)
-    return np.asarray(centred - slope[:, None] * t, dtype=np.float32)
+        return [(run, x[:, run.first : run.first + run.n_volumes]) for run in series.runs]
 
 
 def _stem(path: Path) -> str:

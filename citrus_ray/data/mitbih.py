@@ -13,7 +13,7 @@ from citrus_ray.data.files import Item, Names, Positive
 from citrus_ray.data.formats import AGAIN, broken
 from citrus_ray.data.labels import Segment
 from citrus_ray.data.recorded import Recorded, each, found_in, wanted_of
-from citrus_ray.data.recordings import Header, file_parts, read_header
+from citrus_ray.data.recordings import Header, check_record, file_parts, read_header
 from citrus_ray.spec import refuse
 
 # The classes of ANSI/AAMI EC57 and the beat codes of WFDB in each; other codes mark rhythm and noise, not beats.
@@ -64,7 +64,7 @@ class MitBih(Recorded):
         return headers
 
     def survey(self) -> list[Item]:
-        headers = each(self._headers(), read_header)
+        headers = each(self._headers(), _read_header)
         able = [header for header in headers if self._has_leads(header)]
         if not able:
             there = ", ".join(sorted({c.name for header in headers for c in header.channels}))
@@ -98,6 +98,11 @@ class MitBih(Recorded):
         without = [path.stem for path in self._headers() if path not in used]
         if without:
             yield f"left out, for they have no {', '.join(self.channels)}: records {', '.join(without)}"
+
+
+def _read_header(path: Path) -> Header:
+    check_record(path)
+    return read_header(path)
 
 
 def read_beats(path: Path, n_times: int, sfreq: float) -> list[tuple[int, str]]:

@@ -10,7 +10,7 @@ from citrus_ray.data.files import Item, Names, Positive
 from citrus_ray.data.formats import broken
 from citrus_ray.data.labels import Segment, unknown
 from citrus_ray.data.recorded import Recorded, each, found_in
-from citrus_ray.data.recordings import file_parts, read_header
+from citrus_ray.data.recordings import check_record, file_parts, read_header
 from citrus_ray.spec import SpecError
 
 FIELD = "reason for admission:"
@@ -69,10 +69,8 @@ class Ptb(Recorded):
 
 def read_reason(path: Path) -> str:
     """The reason for admission that a header states; empty where it is not known."""
+    check_record(path)
     lines = path.read_text("latin-1").splitlines()
-    record = next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), "")
-    if record != path.stem:
-        raise broken(path, f"is the header of record {record}, not of {path.stem}; copy or download it again")
     notes = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
     stated = [note[len(FIELD) :].strip() for note in notes if note.lower().startswith(FIELD)]
     if len(stated) != 1:

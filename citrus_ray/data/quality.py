@@ -7,14 +7,14 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from citrus_ray.data.splits import Split, split
-from citrus_ray.data.windows import Index, Signal, Windows
+from citrus_ray.data.windows import Index, Signal, Stream, Windows
 from citrus_ray.spec import SpecError
 
 Samples = npt.NDArray[np.floating]
@@ -95,6 +95,8 @@ class Quality:
     neighbours: Neighbours
     unsplittable: str | None  # why, of `Split()`
     caveats: tuple[str, ...]
+    stream: str = ""  # of a multi-rate set: which stream all of this is about
+    others: tuple["Quality", ...] = ()  # its other streams, the same windows as they saw them
 
 
 def measure(windows: Windows, name: str, normalize: str | None = None) -> Quality:
@@ -121,7 +123,15 @@ def measure(windows: Windows, name: str, normalize: str | None = None) -> Qualit
         neighbours=neighbours(windows),
         unsplittable=_unsplittable(windows) if labelled else None,
         caveats=windows.caveats,
+        stream=windows.streams[0].name if windows.streams else "",
+        others=tuple(measure(alone(windows, stream), name, normalize) for stream in windows.streams[1:]),
     )
+
+
+def alone(windows: Windows, stream: Stream) -> Windows:
+    """One stream of a multi-rate set as if it were all there is."""
+    names, modalities = stream.ch_names, stream.modalities
+    return replace(windows, x=stream.x, sfreq=stream.sfreq, ch_names=names, modalities=modalities, streams=(stream,))
 
 
 def _scan(windows: Windows) -> tuple[tuple[Channel, ...], list[bytes | None], int]:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from citrus_ray.data.formats import AGAIN, FORMATS, Channel, broken
 from citrus_ray.data.root import cache_root
 from citrus_ray.data.windows import Signal
-from citrus_ray.spec import SpecError
+from citrus_ray.spec import Problem, SpecError
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,26 @@ def file_parts(path: Path) -> list[Path]:
     lines = [line.split() for line in path.read_text("latin-1").splitlines() if not line.startswith("#")]
     names = dict.fromkeys(words[0] for words in lines[1:] if words)
     return [path, *(path.parent / name for name in names if (path.parent / name).is_file())]
+
+
+def refuse_copies(paths: Iterable[Path]) -> None:
+    """Recordings of one set all differ: equal ones are one under a wrong name, perhaps across a split."""
+    seen, problems = dict[str, Path](), list[Problem]()
+    for path in paths:
+        first = seen.setdefault(file_digest(path), path)
+        if first is not path:
+            rule = f"holds the same samples as {first}, so one has the wrong name; {AGAIN}"
+            problems.append(Problem("", rule, str(path)))
+    if problems:
+        raise SpecError(problems)
+
+
+def check_record(path: Path) -> None:
+    """A WFDB header names its record: under another name it would label the samples of one as another's."""
+    lines = path.read_text("latin-1").splitlines()
+    record = next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), "")
+    if record.partition("/")[0] != path.stem:
+        raise broken(path, f"is the header of record {record}, not of {path.stem}; {AGAIN}")
 
 
 def file_digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,6 @@ from citrus_ray.spec import Aside, refuse
 # None: the folder of that name under the data root. May hold ~ and $VARIABLES.
 Root = Annotated[Annotated[str, Field(min_length=1)] | None, Aside()]
 OURS = r"\$(CITRUS_DATA\b|\{CITRUS_DATA\})"
-DATA_VARIABLE = r"\$(CITRUS_DATA\b|\{CITRUS_DATA\})"
 
 
 def data_root() -> Path:
@@ -30,19 +30,13 @@ def cache_root() -> Path:
 
 
 def place_of(root: str | None, name: str) -> Path:
-    """Where the set `name` is to be, whether or not it is there. $CITRUS_DATA has a default, other variables not."""
-    if root is None:
-        return data_root() / name
-    text = re.sub(DATA_VARIABLE, lambda _: str(data_root()), root)
-    return Path(os.path.expandvars(text)).expanduser()
+    """Where the set `name` is to be, whether or not it is there."""
+    return data_root() / name if root is None else place_at(root)
 
 
 def folder_of(root: str | None, name: str) -> Path:
     """The folder of the set `name`, which must be there."""
-    folder = place_of(root, name)
-    unset = re.search(r"\$\{?(\w+)", str(folder))
-    if unset:
-        raise refuse(f"root={root}: the variable {unset[1]} is not set; set it or write the path", "root")
+    folder = _without_variables(place_of(root, name), root)
     if not folder.is_dir():
         way = f"`python -m citrus_ray.data fetch {name}` downloads it, or set `root`, or $CITRUS_DATA"
         raise refuse(f"there is no folder {folder.absolute()} with the set {name}; {way}", "root")
@@ -55,13 +49,13 @@ def place_at(root: str) -> Path:
     return Path(os.path.expandvars(text)).expanduser()
 
 
-def folder_at(root: str) -> Path:
-    """The folder that `root` points to, which must be there."""
+def folder_at(root: str, instead: Callable[[], str] = str) -> Path:
+    """The folder that `root` points to, which must be there. `instead` gives a further way out, if there is one."""
     folder = _without_variables(place_at(root), root)
     if not folder.is_dir():
         ours = re.search(OURS, root)
         way = "say with --data DIR or $CITRUS_DATA which folder holds the data" if ours else "correct the path"
-        raise refuse(f"root={root}: there is no folder {folder.absolute()}; {way}", "root")
+        raise refuse(f"root={root}: there is no folder {folder.absolute()}; {way}{instead()}", "root")
     return folder
 
 

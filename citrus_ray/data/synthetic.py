@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from citrus_ray.data.source import Normalize, Source, zscore
-from citrus_ray.data.windows import Windows
+from citrus_ray.data.stack import Stack
+from citrus_ray.data.windows import Index, Windows
 
 Rng = np.random.Generator
 
@@ -36,11 +37,16 @@ class Synthetic(Source):
         return round(self.seconds * self.sfreq)
 
     def prepare(self) -> Windows:
-        parts = [self._subject(i) for i in range(self.n_subjects)]
-        x = np.concatenate([part for part, _ in parts]).astype(np.float32)  # (n, C, T)
+        labels = list[Index]()
+        with Stack((self.n_chans, self.n_times)) as stack:  # one person in memory at a time: a spec may ask for many
+            for i in range(self.n_subjects):
+                x, y = self._subject(i)
+                stack.add(zscore(x.astype(np.float32)) if self.normalize == "window" else x.astype(np.float32))
+                labels.append(y)
+            windows = stack.array()  # (n, C, T)
         return Windows(
-            x=zscore(x) if self.normalize == "window" else x,
-            y=np.concatenate([labels for _, labels in parts]),
+            x=windows,
+            y=np.concatenate(labels),
             group=np.repeat(np.arange(self.n_subjects), self.windows_per_subject),
             sfreq=self.sfreq,
             ch_names=tuple(f"syn{c}" for c in range(self.n_chans)),

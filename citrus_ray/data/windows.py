@@ -27,6 +27,18 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where windows were taken: (n,) each, or (n, 2) where a window is a pair, A before B."""
+
+    subject: Index
+    run: Index  # stretches without a break, numbered through the whole set
+    first: Index  # the sample of its run that a window begins at
+
+    def take(self, index: Index) -> "Places":
+        return Places(self.subject[index], self.run[index], self.first[index])
+
+
+@dataclass(frozen=True)
 class Windows:
     """n windows of C channels and T samples at one rate, each belonging to a group that no split may cut."""
 
@@ -41,6 +53,7 @@ class Windows:
     caveats: tuple[str, ...] = ()  # printed beside every number computed from this set
     digest: str = ""
     streams: tuple[Stream, ...] = ()  # of a multi-rate set: all, the first of which is `x`; empty for one rate
+    places: Places | None = None  # where the source knows
 
     def __post_init__(self) -> None:
         problem = self._broken_rule()
@@ -59,6 +72,8 @@ class Windows:
             return f"{n_chans} channels need as many names and modalities, but got {self.ch_names}, {self.modalities}"
         if self.streams and (self.streams[0].x is not self.x or any(len(s.x) != n for s in self.streams)):
             return f"every stream needs the same {n} windows, the first of them `x`; replace both, or drop `streams`"
+        if self.places is not None and any(len(known) != n for known in vars(self.places).values()):
+            return f"{n} windows need as many places; give one for each, or none"
         return None
 
     def __len__(self) -> int:
@@ -67,7 +82,13 @@ class Windows:
     @property
     def context(self) -> SignalContext:
         _, n_chans, n_times = self.x.shape
-        return SignalContext(n_chans, n_times, self.sfreq, len(self.classes), self.modalities)
+        n_parts = 2 if self.are_pairs else 1
+        return SignalContext(n_chans, n_times, self.sfreq, len(self.classes), self.modalities, n_parts)
+
+    @property
+    def are_pairs(self) -> bool:
+        """Whether each is two windows side by side in time, (n, C, 2T)."""
+        return self.places is not None and self.places.run.ndim == 2
 
     @property
     def labels(self) -> Index:
@@ -81,7 +102,8 @@ class Windows:
         streams = tuple(replace(stream, x=rows(stream.x, index)) for stream in self.streams)
         x = streams[0].x if streams else rows(self.x, index)
         y = None if self.y is None else self.y[index]
-        return replace(self, x=x, group=self.group[index], y=y, streams=streams)
+        places = self.places and self.places.take(index)
+        return replace(self, x=x, group=self.group[index], y=y, streams=streams, places=places)
 
     def class_counts(self) -> dict[str, int]:
         counts = Counter(self.labels.tolist())

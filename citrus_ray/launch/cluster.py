@@ -14,6 +14,7 @@ QUIET = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no objective
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own state is never read back
     "TUNE_WARN_THRESHOLD_S": "60",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours says what it does, and does not wait for trials
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about a future default
     "RAY_DEDUP_LOGS": "0",

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -14,9 +15,12 @@ import yaml
 from citrus_ray import records, summary
 from citrus_ray.plan import Plan, check_data
 from citrus_ray.spec import Document, Problem, SpecError, parse_yaml, put, read_yaml
+from citrus_ray.store import absolute, open_files
 from citrus_ray.sweep import Sweep, parse_sweep
 
 MAX_FAILED_SHARE = 0.5  # of a sweep's trials; beyond it the command says that the sweep failed
+
+INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,25 @@ class SweepCommand:
     def run(self) -> int:
         if self.args.status:
             return self._status()
+        if self.args.top:
+            return self._top()
         self._check_data()
         if self.args.dry_run:
-            print("\n".join([*Plan(self.sweep).lines(), f"results: {self.out}"]))
+            print("\n".join([*Plan(self.sweep).lines(), *self._recorded(), f"results: {self.out}"]))
             return 0
         if self.args.fresh:
             self._move_aside()
         return self._sweep()
+
+    def _recorded(self) -> list[str]:
+        """What of the plan is there already."""
+        found = summary.summarise(self.sweep, self.out / "records", 0.0)["cells"]
+        n_done, n_finals = sum(cell["n_trials"] for cell in found), sum(cell["test"] is not None for cell in found)
+        if not n_done:
+            return []
+        n_all, n_cells = sum(cell.n_trials for cell in self.sweep.cells), len(found)
+        text = f"recorded already: {n_done} of {n_all} search trials, {n_finals} of {n_cells} winners refitted"
+        return [f"{text}; about {1 - (n_done + n_finals) / (n_all + n_cells):.0%} of the trials are left"]
 
     def _check_data(self) -> None:
         """What is wrong with the data, at the line of the spec that asks for it, where no file of data is named."""
@@ -58,17 +74,19 @@ class SweepCommand:
     def _sweep(self) -> int:
         started = time.monotonic()
         self._make_folder()
-        interrupted = self._launch()
+        self._take_over()
+        ended = self._launch()
         found = self._summarise(time.monotonic() - started)
         self._last_screen(found, self._report())
-        if interrupted:
-            print("interrupted: what was finished is recorded; run the same command to go on", file=sys.stderr)
-            return 130
+        if ended:
+            print(f"{ended}; what was finished is recorded, run the same command to go on", file=sys.stderr)
+            return 130 if ended == INTERRUPTED else 1
         n_trials, n_failed = (sum(cell[key] for cell in found["cells"]) for key in ("n_trials", "n_failed"))
         return int(n_failed > MAX_FAILED_SHARE * n_trials or any(cell["test"] is None for cell in found["cells"]))
 
-    def _launch(self) -> bool:
-        """Whether Ctrl-C ended it."""
+    def _launch(self) -> str | None:
+        """Why it ended before all was done, if it did."""
+        store = self._store()
         from citrus_ray.launch.progress import Progress
         from citrus_ray.launch.study import Studies
 
@@ -76,20 +94,28 @@ class SweepCommand:
         if studies.over:
             print(f"{self.sweep.name}: every trial is recorded already, nothing to compute", file=sys.stderr)
             self._write_spec()
-            return False
+            return None
         from citrus_ray.launch.cluster import connect
+        from citrus_ray.launch.encoders import Slots
         from citrus_ray.launch.runner import Workplace
-        from citrus_ray.launch.tune import Slots, run_sweep
+        from citrus_ray.launch.tune import run_sweep
 
         print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
         with connect(self.args.address, self.args.verbose) as capacity:
             slots = _checked(lambda: Slots(self.sweep, capacity))
             self._write_spec()
-            store = self.out.parent / "store"
             place = Workplace(self.out / "records", store, self.out / "tensorboard", slots.n)
             with Progress(self.sweep, studies) as progress:
                 run_sweep(self.sweep, place, slots, studies, progress)
-        return not studies.over  # Ray Tune takes Ctrl-C itself and returns as if all were well
+        # Ray Tune takes Ctrl-C itself and returns as if all were well
+        return studies.gave_up or (None if studies.over else INTERRUPTED)
+
+    def _store(self) -> str:
+        """`$CITRUS_STORE`, or the folder beside this sweep's results, so that all sweeps there share one."""
+        store = absolute(os.environ.get("CITRUS_STORE") or self.out.parent / "store")
+        if any(cell.trial.pretraining for cell in self.sweep.cells):
+            open_files(store).check_writable()
+        return store
 
     def _make_folder(self) -> None:
         try:
@@ -98,9 +124,21 @@ class SweepCommand:
             message = f"{self.out}: cannot hold results: {err.strerror}; give a folder that can be written"
             raise SpecError([Problem("--out", message)]) from None
 
+    def _take_over(self) -> None:
+        """Trials that another sweep has already computed, digest for digest, are copied and not computed again."""
+        for other in self.args.reuse:
+            if not (other / "records").is_dir():
+                rule = "--reuse takes the results folder of another sweep, and this one holds no records/"
+                raise SpecError([Problem("--reuse", f"{other}: {rule}")])
+            n = records.take_over(other / "records", self.out / "records", {c.digest: c.axes for c in self.sweep.cells})
+            print(f"{self.sweep.name}: {n} trials taken over from {other}", file=sys.stderr)
+
     def _write_spec(self) -> None:
         """The spec as it runs, once nothing stands in its way."""
         records.write_text(self.out / "spec.yaml", self.text)
+        cells = [{"digest": cell.digest, "axes": cell.axes} for cell in self.sweep.cells]
+        plan = {"spec_digest": self.sweep.digest(), "cells": cells}  # tells its records from those of an older spec
+        records.write_text(self.out / "plan.json", json.dumps(plan, indent=1) + "\n")
         known = {cell.digest for cell in self.sweep.cells}
         n_other = sum(rows[0].cell not in known for rows in records.read_all(self.out / "records"))
         if n_other:
@@ -110,8 +148,11 @@ class SweepCommand:
             )
 
     def _summarise(self, seconds: float) -> dict[str, Any]:
-        found = summary.summarise(self.sweep, self.out / "records", seconds)
+        found = summary.summarise(self.sweep, self.out / "records", seconds, self.out.parent / "store")
         records.write_text(self.out / "summary.json", json.dumps(found, indent=1) + "\n")
+        from citrus_ray.journal import export  # Optuna takes a moment to load
+
+        export(self.sweep, self.out / "records", self.out / "optuna.log")
         return found
 
     def _report(self) -> Path:
@@ -130,7 +171,10 @@ class SweepCommand:
             print(f"caveat: {caveat}")
         for reason in dict.fromkeys(text for cell in found["cells"] for text in cell["failures"]):
             print(f"failed: {reason}")
-        print(f"\nresults      {self.out}/  (records/, summary.json, spec.yaml)")
+        if self.sweep.race:
+            n, seconds = (sum(c["cost"][key] for c in found["cells"]) for key in ("members_saved", "seconds_saved"))
+            print(f"racing left out {n} members of clearly worse trials, about {seconds:.0f} s of compute")
+        print(f"\nresults      {self.out}/  (records/, summary.json, spec.yaml, optuna.log)")
         print(f"report       {report}")
         print(f"tensorboard  tensorboard --logdir {self.out / 'tensorboard'}")
 
@@ -139,6 +183,12 @@ class SweepCommand:
         n_done, n_all = sum(cell["n_trials"] for cell in found["cells"]), sum(c.n_trials for c in self.sweep.cells)
         print(f"{self.sweep.name}: {n_done} of {n_all} search trials recorded in {self.out / 'records'}\n")
         print(summary.table(found))
+        return 0
+
+    def _top(self) -> int:
+        from citrus_ray.top import top
+
+        print("\n".join(top(self.sweep, self.out / "records", self.args.top)))
         return 0
 
     def _move_aside(self) -> None:

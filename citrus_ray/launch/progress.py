@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from citrus_ray.sweep import Sweep
 
 if TYPE_CHECKING:
-    from citrus_ray.launch.study import Job, Result, Studies
+    from citrus_ray.launch.study import Job, Studies
+    from citrus_ray.results import Result
 
 PLAIN_EVERY_S = 10.0
 
@@ -18,11 +19,10 @@ class Progress:
 
     def __init__(self, sweep: Sweep, studies: "Studies", out: TextIO | None = None) -> None:
         self.sweep, self.studies, self.out = sweep, studies, out or sys.stderr
-        self.n_total = sum(cell.n_trials + 1 for cell in sweep.cells)  # the winner's refit is one more
         known = [r for study in studies.studies for r in study.results.values()]
         self.n_before = len(known) + sum(bool(study.final_rows) for study in studies.studies)
         self.n_done, self.n_failed = self.n_before, sum(r.status == "failed" for r in known)
-        self.n_running = self.n_pretraining = self.n_parked = 0
+        self.n_running = self.n_pretraining = self.n_elsewhere = self.n_parked = 0
         self.started = time.monotonic()
         self.last_done = self.started
         self._stop = threading.Event()
@@ -41,9 +41,14 @@ class Progress:
     def live(self) -> bool:
         return self.out.isatty()
 
+    @property
+    def n_total(self) -> int:
+        """Fewer than planned once a search stops early."""
+        return sum(study.n_jobs for study in self.studies.studies)
+
     def update(self, live: dict[str, Any], parked: list[Any], encoders: Any) -> None:
         self.n_running, self.n_parked = len(live), len(parked)
-        self.n_pretraining = len(encoders.running)
+        self.n_pretraining, self.n_elsewhere = len(encoders.running), len(encoders.elsewhere)
 
     def finished(self, job: "Job", result: "Result") -> None:
         self.n_done += 1
@@ -67,6 +72,8 @@ class Progress:
         parts = [f"{self.n_done}/{self.n_total} trials", f"{self.n_running} running"]
         if self.n_pretraining:
             parts.append(f"{self.n_pretraining} pre-training ({self.n_parked} trials wait for it)")
+        if self.n_elsewhere:
+            parts.append(f"{self.n_elsewhere} pre-training in another sweep")
         parts.append(f"{self.n_failed} failed")
         if self.best is not None:
             parts.append(f"best {self.sweep.objective.metric} {self.best:.3f}")
@@ -75,6 +82,10 @@ class Progress:
         if eta is not None and self.n_done < self.n_total:
             parts.append(f"about {clock(eta)} left")
         return f"{self.sweep.name}: " + ", ".join(parts)
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the live one."""
+        self._write(f"{text}\n")
 
     def _paint(self) -> None:
         while not self._stop.wait(0.5 if self.live else PLAIN_EVERY_S):

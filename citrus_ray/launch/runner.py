@@ -1,7 +1,10 @@
 """What a warm Ray Tune worker does with a trial: run its members, write its record, then report."""
 
+import faulthandler
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +12,14 @@ from typing import Any
 from ray import tune
 
 from citrus_ray import records, tensorboard
-from citrus_ray.launch.study import summarise
+from citrus_ray.checkpoint import Weights
+from citrus_ray.data.root import cache_root
+from citrus_ray.launch.failures import Crash
+from citrus_ray.policy import Race
 from citrus_ray.population import Population, Slot
+from citrus_ray.race import order, p_worse
 from citrus_ray.records import Record
+from citrus_ray.results import summarise
 from citrus_ray.spec import flatten
 from citrus_ray.sweep import Cell, Sweep
 from citrus_ray.trial import Trial
@@ -22,13 +30,13 @@ class Workplace:
     """Where a sweep's results go, and what its records say of how it ran."""
 
     records: Path
-    store: Path
+    store: str  # a folder or a URI, the same from every node
     tensorboard: Path
     concurrency: int
 
 
 class TrialRunner(tune.Trainable):  # type: ignore[misc]
-    """`config` is {cell, phase, params, digest}. One process runs trial after trial (`reuse_actors`)."""
+    """`config` is `Job.config`. One process runs trial after trial (`reuse_actors`)."""
 
     def setup(self, config: dict[str, Any], sweep_json: str, workplace: Workplace) -> None:
         import torch
@@ -43,17 +51,37 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.job = config
+        self.job, self.started = config, time.monotonic()
         self.cell = self.sweep.cells[config["cell"]]
         self.members = self.cell.members(config["params"], config["phase"])
         self.population: Population | None = None
 
     def step(self) -> dict[str, Any]:
         """The whole trial in one step, or one validation round where a scheduler may stop it in between."""
+        with self._watched():
+            return self._step()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """A trial that hangs leaves its stack in the worker's log and ends the process, which no thread could."""
+        minutes = self.sweep.failures.minutes
+        if minutes is None:
+            yield
+            return
+        left = max(self.started + 60 * minutes - time.monotonic(), 0.01)
+        faulthandler.dump_traceback_later(left, exit=True, file=2)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _step(self) -> dict[str, Any]:
         if self.population is None:
-            known = records.read_trial(self.workplace.records, self.job["digest"])
+            known = records.read_done(self.workplace.records, self.job["digest"])
             if known:
                 return self._reply(known)
+            if self.job["best"]:
+                return self._reply(self._record(pruned=self._race()))
             self.population = Population(*self._loaded(), self.sweep.objective.metric)
         while self.population.advance() is not None:
             if self.sweep.asha is not None and self.job["phase"] == "search":
@@ -69,7 +97,8 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
         trials = [trial for _, trial in self.members]
         wanted = [trial.encoder_digest() for trial in trials]
-        loaded = {digest: checkpoint.load(self.workplace.store, digest) for digest in set(wanted) if digest}
+        store, near = self.workplace.store, cache_root() / "encoders"
+        loaded = {digest: checkpoint.load(store, digest, near) for digest in set(wanted) if digest}
         return trials, [loaded.get(digest or "") for digest in wanted]
 
     def _so_far(self) -> dict[str, Any]:
@@ -84,9 +113,32 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         place = (self.job, self.cell.digest, self.cell.axes)
         return [row_of(*place, repeat, slot, self.workplace.concurrency) for (repeat, _), slot in pairs]
 
-    def _record(self) -> list[Record]:
+    def _race(self) -> bool:
+        """Member by member; whether the trial was stopped. What did not run has no row."""
+        race, metric, n_members = self.sweep.race, self.sweep.objective.metric, len(self.members)
+        assert race is not None
+        trials, weights = self._loaded()
+        done: dict[int, Slot] = {}
+        stopped = False
+        for i in order(n_members, self.sweep.seed):
+            done[i] = _alone(trials[i], weights[i], metric)
+            stopped = race.after <= len(done) < n_members and self._clearly_worse(done, race)
+            if stopped:
+                break
+        self.population = Population([], [], metric)
+        self.population.slots = [done[i] for i in sorted(done)]
+        self.members = [self.members[i] for i in sorted(done)]
+        return stopped
+
+    def _clearly_worse(self, done: dict[int, Slot], race: Race) -> bool:
+        if any(slot.status == "failed" for slot in done.values()):
+            return False
+        mine = [slot.metrics[self.sweep.objective.metric] for slot in done.values()]
+        return p_worse(mine, [self.job["best"][i] for i in done]) < race.alpha
+
+    def _record(self, pruned: bool = False) -> list[Record]:
         assert self.population is not None
-        rows = self._rows()
+        rows = [replace(row, status="pruned") for row in self._rows()] if pruned else self._rows()
         show(self.workplace, self.cell, rows, self.population.curves())
         records.write(self.workplace.records, self.job["digest"], rows)
         return rows
@@ -94,6 +146,14 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
     def _reply(self, rows: list[Record]) -> dict[str, Any]:
         result = summarise(rows, self.sweep.objective.metric)
         return {self.sweep.objective.metric: result.value, "status": result.status, "done": True}
+
+
+def _alone(trial: Trial, weights: Weights | None, metric: str) -> Slot:
+    """One member from its first round to its last."""
+    population = Population([trial], [weights], metric)
+    while population.advance() is not None:
+        pass
+    return population.slots[0]
 
 
 def row_of(
@@ -112,6 +172,7 @@ def row_of(
         config=flatten(slot.trial.tree()),
         metrics=slot.metrics,
         baselines=slot.baselines,
+        curve=slot.curve,
         seed=slot.trial.seed,
         data_digest=slot.trial.finetune.target.digest(),
         encoder=slot.trial.encoder_digest(),
@@ -122,6 +183,7 @@ def row_of(
         versions=records.versions(),
         commit=records.commit(),
         finished=records.now(),
+        asked_s=job["asked_s"],
     )
 
 
@@ -135,9 +197,9 @@ def show(workplace: Workplace, cell: Cell, rows: list[Record], curves: list[dict
     tensorboard.write_run(folder, hparams, curves, {} if result.value is None else {metric: result.value})
 
 
-def crashed(job: Any, reason: str, concurrency: int) -> Iterable[Record]:
-    """Rows for a trial whose process died before it could write its own."""
-    config = {"digest": job.digest, "phase": job.phase, "params": job.params}
+def crashed(job: Any, crash: Crash, concurrency: int) -> Iterable[Record]:
+    """Rows for a trial whose process ended before it could write its own."""
     for repeat, trial in job.members:
-        slot = Slot(trial, status="failed", reason=reason)
-        yield row_of(config, job.cell.digest, job.cell.axes, repeat, slot, concurrency)
+        slot = Slot(trial, status="failed", reason=crash.reason)
+        row = row_of(job.config(), job.cell.digest, job.cell.axes, repeat, slot, concurrency)
+        yield replace(row, crashed=crash.lost)

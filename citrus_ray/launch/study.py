@@ -3,25 +3,23 @@
 Everything it knows comes from records, so a fresh process continues where the last one stopped.
 """
 
-import logging
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from ray.tune.search.optuna import OptunaSearch
 
 from citrus_ray import records
-from citrus_ray.population import mean_metrics
-from citrus_ray.records import Phase, Record, Status
-from citrus_ray.sweep import Axis, Cell, Sweep, trial_digest
+from citrus_ray.axes import DESIGNS, design
+from citrus_ray.journal import named, sampler_of, space_of
+from citrus_ray.records import Phase, Record
+from citrus_ray.results import Result, Stop, summarise, why_stop
+from citrus_ray.sweep import Cell, Sweep, trial_digest
 from citrus_ray.trial import Trial
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
-
-DUPLICATE_TRIES = 50  # suggestions in a row that were tried before, after which the space counts as exhausted
+DUPLICATE_TRIES = 5  # suggestions in a row that were tried before, after which an even spread of what is left follows
 
 
 @dataclass(frozen=True)
@@ -33,117 +31,125 @@ class Job:
     params: dict[str, Any]
     members: tuple[tuple[dict[str, Any], Trial], ...]
     digest: str
-    key: str  # Optuna's name for it
+    asked_s: float
+    best: tuple[float | None, ...]  # what the members of the best trial so far scored, to race against
+    key: str  # Optuna's name for it, empty for a point that Optuna did not suggest
+
+    def config(self) -> dict[str, Any]:
+        """What a worker is told."""
+        parts = {"phase": self.phase, "params": self.params, "digest": self.digest, "asked_s": self.asked_s}
+        return {"cell": self.cell.index, "best": self.best} | parts
 
     def encoders(self) -> dict[str, Trial]:
         """The pre-trained encoders that it needs, each with a trial that describes it."""
         return {digest: trial for _, trial in self.members if (digest := trial.encoder_digest())}
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a recorded trial amounts to."""
+@dataclass
+class Clock:
+    """Seconds of the sweep's wall time. What earlier calls took stands in their records."""
 
-    digest: str
-    params: dict[str, Any]
-    status: Status
-    value: float | None
-    seconds: float
+    before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
 
-
-def distribution(axis: Axis) -> BaseDistribution:
-    if axis.choice is not None:
-        return CategoricalDistribution(list(axis.names()))
-    if axis.int_ is not None:
-        return IntDistribution(*axis.int_, step=int(axis.step or 1))
-    if axis.loguniform is not None:
-        return FloatDistribution(*axis.loguniform, log=True)
-    assert axis.uniform is not None
-    return FloatDistribution(*axis.uniform, step=axis.step)
-
-
-def summarise(rows: list[Record], metric: str) -> Result:
-    """The trial behind its members' rows: failed if one failed, its value their mean."""
-    statuses = {row.status for row in rows}
-    status: Status = "failed" if "failed" in statuses else "pruned" if "pruned" in statuses else "ok"
-    value = None if status == "failed" else mean_metrics([row.metrics for row in rows]).get(metric)
-    return Result(rows[0].trial, rows[0].params, status, value, sum(row.seconds for row in rows))
+    def elapsed(self) -> float:
+        return self.before + time.monotonic() - self.started
 
 
 class Study:
     """Search until the budget is spent, then one final job for the winner, then nothing."""
 
-    def __init__(self, cell: Cell, folder: Path, rows: list[list[Record]]) -> None:
-        self.cell, self.sweep, self.folder = cell, cell.sweep, folder
+    def __init__(self, cell: Cell, folder: Path, rows: list[list[Record]], clock: Clock | None = None) -> None:
+        self.cell, self.sweep, self.folder, self.clock = cell, cell.sweep, folder, clock or Clock()
         self.results: dict[str, Result] = {}
         self.running: dict[str, Job] = {}  # by digest
         self.asked = 0
+        self.exhausted = False
         self.final_rows: list[Record] = []
         mine = [r for r in rows if r[0].cell == cell.digest and r[0].phase == "search"]
-        self.optuna = self._new_search(len(mine))
-        for row in mine[: cell.n_trials]:
-            self._replay(summarise(row, self.sweep.objective.metric))
-        if self.asked >= cell.n_trials:
+        self.again = [r[0].params for r in mine if r[0].crashed]
+        done = [r for r in mine if not r[0].crashed][: cell.n_trials]
+        known = [summarise(row, self.sweep.objective.metric) for row in done]
+        self.optuna = self._new_search(known)
+        self.points = design(self.sweep.sampler, cell.search, self.sweep.seed)
+        for result in known:
+            self._replay(result)
+        if not self.searching:
             self._recall_final()
+
+    @property
+    def searching(self) -> bool:
+        return self.asked < self.cell.n_trials and not self.exhausted and self.stopped is None
+
+    @property
+    def stopped(self) -> Stop | None:
+        """Nothing is remembered: a trial under way that turns out to be the best so far opens the search again."""
+        return why_stop(self.sweep.budget, self.results.values(), self.clock.elapsed())
+
+    @property
+    def n_jobs(self) -> int:
+        """Trials of this study when it is over, the winner's refit included."""
+        n_search = self.cell.n_trials if self.searching else self.asked
+        return n_search + 1
 
     def _recall_final(self) -> Job | None:
         """The winner's refit as a job, its rows taken from the record if they are there."""
         if self.best is None:
             return None
         job = self._job(self.best.params, "final", "final")
-        self.final_rows = records.read_trial(self.folder, job.digest)
+        self.final_rows = records.read_done(self.folder, job.digest)
         return job
 
-    def _new_search(self, n_done: int) -> OptunaSearch | None:
-        if not self.cell.search:
+    def _new_search(self, known: list[Result]) -> OptunaSearch | None:
+        """Optuna behind Ray Tune's interface; None where nothing is learnt from results."""
+        axes, sweep = self.cell.search, self.sweep
+        if not axes or sweep.sampler in DESIGNS:
             return None
-        seed = (
-            self.sweep.seed * 7919 + self.cell.index * 101 + n_done
-        )  # the same seed again would repeat its first draws
-        samplers = optuna.samplers
-        sampler = samplers.TPESampler(seed=seed) if self.sweep.sampler == "tpe" else samplers.RandomSampler(seed=seed)
-        space = {path: distribution(axis) for path, axis in self.cell.search.items()}
-        return OptunaSearch(space, metric=self.sweep.objective.metric, mode=self.sweep.objective.mode, sampler=sampler)
+        seed = sweep.seed * 7919 + self.cell.index * 101 + len(known)  # the same again would repeat its first draws
+        sampler = sampler_of(sweep.sampler, axes, seed, known)
+        return OptunaSearch(space_of(axes), metric=sweep.objective.metric, mode=sweep.objective.mode, sampler=sampler)
 
     def _replay(self, result: Result) -> None:
         """Feed a recorded trial to Optuna, as if it had just run."""
         self.results[result.digest] = result
         self.asked += 1
-        if self.optuna is not None:
-            failed = result.value is None
-            self.optuna.add_evaluated_point(
-                self._named(result.params), result.value, error=failed, pruned=result.status == "pruned"
-            )
+        self._teach(result)
 
-    def _named(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Parameters as Optuna knows them: choices by name."""
-        named = {}
-        for path, value in params.items():
-            names = self.cell.search[path].names()
-            named[path] = next((n for n, v in names.items() if v == value and type(v) is type(value)), value)
-        return named
+    def _teach(self, result: Result) -> None:
+        if self.optuna is not None:
+            params, pruned = named(self.cell.search, result.params), result.status == "pruned"
+            self.optuna.add_evaluated_point(params, result.value, error=result.value is None, pruned=pruned)
 
     def next_job(self) -> Job | None:
         """A search trial while the budget lasts; the winner's refit once all are back; else None for now."""
-        if self.asked < self.cell.n_trials:
+        if self.searching:
             return self._next_search()
         return None if self.running or self.final_rows else self._final()
 
     def _next_search(self) -> Job | None:
-        for attempt in range(DUPLICATE_TRIES):
-            key = f"{self.asked}-{attempt}"
-            suggested = self.optuna.suggest(key) or {} if self.optuna else {}
-            params = {p: self.cell.search[p].names().get(v, v) for p, v in suggested.items()}
+        for key, params in self._suggestions():
             job = self._job(params, "search", key)
             known = self.results.get(job.digest)
             if known is None and job.digest not in self.running:
                 self.asked += 1
                 self.running[job.digest] = job
                 return job
-            if self.optuna is not None:  # tried before: Optuna hears the same answer, nothing is computed
-                self._tell(key, known)
-        self.asked = self.cell.n_trials
+            if key:
+                self._tell(key, known)  # tried before: Optuna hears the same answer, nothing is computed
+        self.exhausted = True
         return None
+
+    def _suggestions(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(Optuna's name, parameters) to try next: what was lost, what it suggests, what a finite space has left."""
+        while self.again:
+            yield "", self.again.pop()
+        for attempt in range(DUPLICATE_TRIES):
+            if self.optuna is None:
+                break
+            key = f"{self.asked}-{attempt}"
+            suggested = self.optuna.suggest(key) or {}
+            yield key, {path: self.cell.search[path].names().get(v, v) for path, v in suggested.items()}
+        yield from (("", point) for point in self.points)
 
     def _final(self) -> Job | None:
         job = self._recall_final()
@@ -154,7 +160,9 @@ class Study:
 
     def _job(self, params: dict[str, Any], phase: Phase, key: str) -> Job:
         members = tuple(self.cell.members(params, phase))
-        return Job(self.cell, phase, params, members, trial_digest(list(members), phase), key)
+        asked_s = round(self.clock.elapsed(), 3)
+        best = self.best.values if self.best and self.sweep.race and phase == "search" else ()
+        return Job(self.cell, phase, params, members, trial_digest(list(members), phase), asked_s, best, key)
 
     def finish(self, job: Job, rows: list[Record]) -> Result:
         """Take in what a job recorded."""
@@ -170,7 +178,10 @@ class Study:
     def _tell(self, key: str, result: Result | None) -> None:
         if self.optuna is None:
             return
-        if result is None or result.value is None:  # NaN would leave Optuna's trial running for ever
+        if not key:
+            if result is not None:
+                self._teach(result)
+        elif result is None or result.value is None:  # NaN would leave Optuna's trial running for ever
             self.optuna.on_trial_complete(key, error=True)
         elif result.status == "pruned":
             self.optuna.on_trial_complete(key)
@@ -186,8 +197,7 @@ class Study:
 
     @property
     def over(self) -> bool:
-        searched = self.asked >= self.cell.n_trials and not self.running
-        return searched and (bool(self.final_rows) or self.best is None)
+        return not self.searching and not self.running and (bool(self.final_rows) or self.best is None)
 
 
 @dataclass
@@ -197,13 +207,18 @@ class Studies:
     sweep: Sweep
     folder: Path
     studies: list[Study] = field(default_factory=list)
+    gave_up: str | None = None  # why
 
     def __post_init__(self) -> None:
         rows = list(records.read_all(self.folder))
-        self.studies = [Study(cell, self.folder, rows) for cell in self.sweep.cells]
+        cells = {cell.digest for cell in self.sweep.cells}
+        clock = Clock(max((trial[0].asked_s for trial in rows if trial[0].cell in cells), default=0.0))
+        self.studies = [Study(cell, self.folder, rows, clock) for cell in self.sweep.cells]
 
     def next_job(self) -> Job | None:
         """From the study that has asked least, so that cells advance together."""
+        if self.gave_up:
+            return None
         for study in sorted(self.studies, key=lambda s: s.asked / s.cell.n_trials):
             job = study.next_job()
             if job is not None:

@@ -7,6 +7,8 @@ import contextlib
 import json
 import math
 import tempfile
+import time
+from collections import Counter
 from typing import Any
 
 import ray
@@ -14,97 +16,15 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from citrus_ray import checkpoint, records
-from citrus_ray.launch.cluster import Capacity
-from citrus_ray.launch.pretrain import pretrain
+from citrus_ray import records
+from citrus_ray.launch.encoders import Encoders, Slots
+from citrus_ray.launch.failures import Crash, crash_of
+from citrus_ray.launch.interrupt import on_ctrl_c
 from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import TrialRunner, Workplace, crashed, show
 from citrus_ray.launch.study import Job, Studies
 from citrus_ray.records import Record
 from citrus_ray.sweep import Sweep
-from citrus_ray.trial import Pretrain, Trial
-
-PRETRAIN_SHARE = 0.1  # of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
-
-
-class Slots:
-    """Who may use which CPU: what trials and pre-training threads ask Ray for, and how many run at once.
-
-    Ray Tune keeps idle workers warm, with their requests, sometimes more of them than trials that run; a
-    pre-training that asked for whole CPUs would wait for them for ever. So each CPU is asked for in two parts, one
-    that only trials fill and one that only pre-trainings fill, and the search counts what is really busy.
-    """
-
-    def __init__(self, sweep: Sweep, capacity: Capacity) -> None:
-        self.cpus = max(1, int(capacity.cpus))
-        for spec in (cell.trial.pretraining for cell in sweep.cells):
-            if spec is not None and threads(spec) > self.cpus:
-                raise ValueError(
-                    f"pre-training asks for {threads(spec)} CPUs (workers x threads_per_worker), but the cluster has "
-                    f"{self.cpus}; lower pretrain.workers, or add nodes"
-                )
-            if spec is not None and spec.gpu and spec.workers > capacity.gpus:
-                raise ValueError(
-                    f"pre-training asks for {spec.workers} GPUs, one per worker, but the cluster has "
-                    f"{capacity.gpus:g}; lower pretrain.workers, or set pretrain.gpu: false"
-                )
-        self.n = sweep.concurrency or self.cpus
-        self.cpus_per_trial = math.floor(min(1.0, self.cpus / self.n) * (1 - PRETRAIN_SHARE) * 1000) / 1000
-
-
-def threads(spec: Pretrain) -> int:
-    return spec.workers * spec.threads_per_worker
-
-
-class Encoders:
-    """Pre-trainings under way: each digest once, as many at a time as CPUs are free."""
-
-    def __init__(self, workplace: Workplace, slots: Slots) -> None:
-        self.workplace, self.slots = workplace, slots
-        self.busy = 0  # threads of the pre-trainings that run
-        self.waiting: dict[str, Trial] = {}
-        self.running: dict[ray.ObjectRef, tuple[str, int]] = {}
-        self.failed: dict[str, str] = {}
-        self.ready: set[str] = set()
-
-    def want(self, digest: str, trial: Trial) -> bool:
-        """Whether the encoder is there; asks for it if not."""
-        if digest in self.ready or checkpoint.exists(self.workplace.store, digest):
-            self.ready.add(digest)
-            return True
-        under_way = any(digest == name for name, _ in self.running.values())
-        if not under_way and digest not in self.failed:
-            self.waiting.setdefault(digest, trial)
-        return False
-
-    def poll(self, n_live: int) -> None:
-        """Take in what is done, start what fits beside `n_live` trials."""
-        self._collect()
-        for digest, trial in list(self.waiting.items()):
-            assert trial.pretraining is not None
-            n = threads(trial.pretraining)
-            if self.running and self.busy + n_live + n > self.slots.cpus:
-                return
-            del self.waiting[digest]
-            place = self.workplace
-            ref = pretrain.remote(trial.model_dump_json(), str(place.store), str(place.tensorboard), PRETRAIN_SHARE)
-            self.running[ref] = (digest, n)
-            self.busy += n
-
-    def _collect(self) -> None:
-        done, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0) if self.running else ([], [])
-        for ref in done:
-            digest, n = self.running.pop(ref)
-            self.busy -= n
-            try:
-                ray.get(ref)
-            except Exception as err:
-                self.failed[digest] = f"pre-training failed: {_last_line(err)}"
-
-    def close(self) -> None:
-        """Ctrl-C: what is under way is of no use to a cluster that outlives this sweep."""
-        for ref in self.running:
-            ray.cancel(ref, force=True, recursive=True)
 
 
 class CellSearch(Searcher):  # type: ignore[misc]
@@ -115,8 +35,18 @@ class CellSearch(Searcher):  # type: ignore[misc]
         self.studies, self.encoders, self.slots, self.progress = studies, encoders, slots, progress
         self.parked: list[Job] = []
         self.live: dict[str, Job] = {}
+        self.started: dict[str, float] = {}
+        self.trials: dict[str, Any] = {}  # Tune's own, of those that run
+        self.interrupted = False
+        self.retried: Counter[str] = Counter()
+        self.n_failed_in_a_row = 0
+        self.blamed: set[str] = set()  # encoders whose failure was counted: it fails many trials, but happened once
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if (
+            self.interrupted
+        ):  # while no trial runs Tune asks for the next one for ten minutes before it looks at its note
+            return str(Searcher.FINISHED)
         self.encoders.poll(len(self.live))
         self._drop_hopeless()
         try:
@@ -130,11 +60,17 @@ class CellSearch(Searcher):  # type: ignore[misc]
             return None
         job = self._startable()
         if job is None:
-            return Searcher.FINISHED if self.studies.over and not self.live else None
-        self.live[trial_id] = job
-        return {"cell": job.cell.index, "phase": job.phase, "params": job.params, "digest": job.digest}
+            return Searcher.FINISHED if self._done and not self.live else None
+        self.live[trial_id], self.started[trial_id] = job, time.monotonic()
+        return job.config()
+
+    @property
+    def _done(self) -> bool:
+        return self.studies.over or self.studies.gave_up is not None
 
     def _startable(self) -> Job | None:
+        if self.studies.gave_up:
+            return None
         ready = next((job for job in self.parked if self._has_encoders(job)), None)
         if ready is not None:
             self.parked.remove(ready)
@@ -153,29 +89,60 @@ class CellSearch(Searcher):  # type: ignore[misc]
     def _drop_hopeless(self) -> None:
         """A trial whose encoder could not be made is a failed row."""
         for job in list(self.parked):
-            reasons = [self.encoders.failed[d] for d in job.encoders() if d in self.encoders.failed]
-            if reasons:
+            failed = next((d for d in job.encoders() if d in self.encoders.failed), None)
+            if failed is not None:
                 self.parked.remove(job)
-                self._finish(job, reasons[0])
+                self._finish(job, self.encoders.failed[failed])
+                if failed not in self.blamed:
+                    self.blamed.add(failed)
+                    self._count(True)
 
-    def finish(self, trial_id: str, last_result: dict[str, Any], crash: str | None = None) -> None:
+    def finish(self, trial_id: str, last_result: dict[str, Any], crash: Crash | None = None) -> None:
         """Called when Tune is done with a trial, whichever way it went."""
         job = self.live.pop(trial_id, None)
-        if job is None:
+        self.trials.pop(trial_id, None)
+        if job is None or self.interrupted:
+            return
+        if crash and crash.lost and self.retried[job.digest] < self.studies.sweep.failures.retries:
+            self.retried[job.digest] += 1
+            self.parked.insert(0, job)
             return
         stopped = [Record(**row) for row in json.loads(last_result.get("rows", "[]"))]
-        self._finish(job, crash or "its worker stopped without a record", [] if crash else stopped)
+        failed = self._finish(job, crash or Crash("its worker stopped without a record"), [] if crash else stopped)
+        self._count(failed)
 
-    def _finish(self, job: Job, reason: str, stopped: list[Record] | None = None) -> None:
+    def interrupt(self) -> None:
+        """What runs is of no use, and Tune would wait for it."""
+        self.interrupted = True
+        running = list(self.trials.values())
+        self.progress.say(f"Ctrl-C: stopping {len(running)} trials under way; Ctrl-C again leaves at once")
+        for actor in (trial.temporary_state.ray_actor for trial in running):
+            if actor is not None:
+                ray.kill(actor)
+
+    def crash_of(self, trial: Any) -> Crash:
+        minutes, started = self.studies.sweep.failures.minutes, self.started.get(trial.trial_id, math.inf)
+        return crash_of(trial, time.monotonic() - started, minutes and 60 * minutes)
+
+    def _count(self, failed: bool) -> None:
+        """Many failures in a row are a broken cluster or spec; going on would burn the budget."""
+        self.n_failed_in_a_row = self.n_failed_in_a_row + 1 if failed else 0
+        limit = self.studies.sweep.failures.in_a_row
+        if self.n_failed_in_a_row >= limit:
+            self.studies.gave_up = f"gave up after {limit} failed trials in a row (failures.in_a_row)"
+
+    def _finish(self, job: Job, crash: Crash, stopped: list[Record] | None = None) -> bool:
         """Take in the trial's record; write it here where the trial could not: it crashed, or ASHA stopped it."""
         folder = self.studies.folder
-        rows = records.read_trial(folder, job.digest)
+        rows = records.read_done(folder, job.digest)
         if not rows:
-            rows = stopped or list(crashed(job, reason, self.slots.n))
+            rows = stopped or list(crashed(job, crash, self.slots.n))
             show(self.encoders.workplace, job.cell, rows, [])
             records.write(folder, job.digest, rows)
         study = self.studies.studies[job.cell.index]
-        self.progress.finished(job, study.finish(job, rows))
+        result = study.finish(job, rows)
+        self.progress.finished(job, result)
+        return result.status == "failed"
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing here: `Watch` calls `finish` a moment later, and it knows why a trial crashed."""
@@ -197,11 +164,14 @@ class Watch(tune.Callback):  # type: ignore[misc]
     def __init__(self, search: CellSearch) -> None:
         self.search = search
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.search.trials[trial.trial_id] = trial
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.search.finish(trial.trial_id, trial.last_result)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.search.finish(trial.trial_id, trial.last_result, _last_line(trial.get_error() or "its worker died"))
+        self.search.finish(trial.trial_id, trial.last_result, self.search.crash_of(trial))
 
 
 class PerCell(FIFOScheduler):  # type: ignore[misc]
@@ -242,10 +212,14 @@ def run_sweep(sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies
     """Run what is missing. Returns when all cells are over, or when Ctrl-C stopped Tune."""
     if studies.over:
         return
-    encoders = Encoders(workplace, slots)
+    encoders = Encoders(workplace, slots, sweep.failures.retries)
     search = CellSearch(studies, encoders, slots, progress)
     trainable = tune.with_parameters(TrialRunner, sweep_json=sweep.model_dump_json(by_alias=True), workplace=workplace)
-    with tempfile.TemporaryDirectory(prefix="citrus-tune-") as scratch, contextlib.closing(encoders):
+    with (
+        tempfile.TemporaryDirectory(prefix="citrus-tune-") as scratch,
+        contextlib.closing(encoders),
+        on_ctrl_c(search.interrupt),
+    ):
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": slots.cpus_per_trial}),
             tune_config=tune.TuneConfig(
@@ -262,9 +236,3 @@ def run_sweep(sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies
                 verbose=0,
             ),
         ).fit()
-
-
-def _last_line(err: object) -> str:
-    """The end of a Ray error is what went wrong; the rest is the way it came."""
-    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
-    return lines[-1][:500] if lines else type(err).__name__

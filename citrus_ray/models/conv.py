@@ -1,24 +1,26 @@
 """Residual 1-D convolutional encoder. Each channel is a signal of its own: the same filters read all of them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.encoder import Encoder, EncoderSpec, Size, hide_samples
+from citrus_ray.models.encoder import Encoder, EncoderSpec, Share, Size, hide_samples
 
 
 class Conv(EncoderSpec):
     """`strides` multiply to the samples per token; every stage is one strided and `depth` residual convolutions."""
 
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"base": {"dim": 128, "depth": 2}}
+
     kind: Literal["conv"] = "conv"
-    dim: Size = 64
+    dim: Size = 32
     strides: Annotated[tuple[Size, ...], Field(min_length=1)] = (2, 2, 2, 2)
     kernel: Annotated[int, Field(ge=3)] = 7
     depth: Size = 1
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Share = 0.0
 
     @model_validator(mode="after")
     def _odd_kernel(self) -> "Conv":
@@ -45,11 +47,12 @@ class ConvEncoder(Encoder):
         self.dim, self.patch = spec.dim, spec.patch
         widths = [max(spec.dim >> (len(spec.strides) - 1 - i), 8) for i in range(len(spec.strides))]
         widths[-1] = spec.dim
-        stages: list[nn.Module] = []
-        for n_in, n_out, stride in zip([1, *widths[:-1]], widths, spec.strides, strict=True):
-            stages.append(_downsample(n_in, n_out, spec.kernel, stride))
-            stages += [Residual(n_out, spec.kernel, spec.dropout) for _ in range(spec.depth)]
-        self.stages = nn.Sequential(*stages)
+        self.stages = nn.Sequential(
+            *(
+                _stage(spec, n_in, n_out, stride)
+                for n_in, n_out, stride in zip([1, *widths[:-1]], widths, spec.strides, strict=True)
+            )
+        )
         self.norm = nn.LayerNorm(spec.dim)
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
@@ -60,6 +63,15 @@ class ConvEncoder(Encoder):
         x = x[..., : n_tokens * self.patch].reshape(n_batch * n_chans, 1, -1)  # (B, C, T) -> (B*C, 1, N*P)
         tokens = self.stages(x).transpose(1, 2)  # (B*C, D, N) -> (B*C, N, D)
         return self.norm(tokens).reshape(n_batch, n_chans, n_tokens, self.dim)  # type: ignore[no-any-return]
+
+    def depths(self) -> list[nn.Module]:
+        *inner, last = self.stages
+        return [*inner, nn.ModuleList([last, self.norm])]
+
+
+def _stage(spec: Conv, n_in: int, n_out: int, stride: int) -> nn.Module:
+    residuals = [Residual(n_out, spec.kernel, spec.dropout) for _ in range(spec.depth)]
+    return nn.Sequential(_downsample(n_in, n_out, spec.kernel, stride), *residuals)
 
 
 def _downsample(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Module:

@@ -1,21 +1,29 @@
 """What every encoder promises: (B, C, T) -> (B, C, N, D), a token per patch of samples, hidden samples never seen."""
 
+import json
 from abc import abstractmethod
-from typing import Annotated, Any
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from torch import nn
 
 from citrus_ray.context import SignalContext
 from citrus_ray.spec import Spec
 
 Size = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Encoder(nn.Module):
-    """Channels are folded into the batch inside, so any number of channels and any length goes in."""
+    """Channels are folded into the batch inside, so any number of channels and any length goes in.
 
+    An encoder that mixes channels is built for a number of them, and returns one row of tokens for all: (B, 1, N, D).
+    """
+
+    mixes_channels: bool = False
     dim: int  # D
     patch: int  # P, samples per token
 
@@ -27,12 +35,23 @@ class Encoder(nn.Module):
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         """(B, C, T) -> (B, C, N, D). Samples behind `hidden` (B, C, N), True = hidden, cannot reach the output."""
 
+    def summary(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, T) -> (B, C, D): what heads read. The mean over tokens, unless an encoder has a token for it."""
+        return self(x).mean(dim=2)
+
+    @abstractmethod
+    def depths(self) -> list[nn.Module]:
+        """The parts that hold all parameters, each once, from the signal inwards: what layer-wise rates count."""
+
     def __call__(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         return super().__call__(x, hidden)  # type: ignore[no-any-return]
 
 
 class EncoderSpec(Spec):
-    """Sizes of an encoder. `build` makes it for the signals at hand."""
+    """Sizes of an encoder; the defaults are the preset `small`. `build` makes it for the signals at hand."""
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    mixes_channels: ClassVar[bool] = False  # as `Encoder.mixes_channels`
 
     @abstractmethod
     def build(self, ctx: SignalContext) -> Encoder: ...
@@ -44,6 +63,41 @@ class EncoderSpec(Spec):
             rule = f"a window of {ctx.n_times} samples must hold at least 2 patches"
             return f"patch={patch}: {rule}; at most {ctx.n_times // 2} does"
         return None
+
+
+def resolver(union: Any, kinds: tuple[type[EncoderSpec], ...]) -> Callable[[Any], Any]:
+    """For a field of type `union`: `citrus` and `{kind: citrus, preset: base, dim: 96}` become whole blocks."""
+    adapter = cache(lambda: TypeAdapter(union))
+    by_kind = {kind.model_fields["kind"].default: kind for kind in kinds}
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, EncoderSpec):
+            return value
+        block = {"kind": value} if isinstance(value, str) else value
+        if isinstance(block, dict) and "preset" in block and block.get("kind") in by_kind:
+            block = _of_preset(by_kind[block["kind"]], block)
+        # behind a function pydantic forgets that a value came from JSON, and refuses lists for tuples: so once more
+        return adapter().validate_json(json.dumps(block))
+
+    return resolve
+
+
+def _of_preset(kind: type[EncoderSpec], block: dict[str, Any]) -> dict[str, Any]:
+    """The sizes of the preset with the block's own keys over them."""
+    presets: dict[str, dict[str, Any]] = {"small": {}, **kind.PRESETS}
+    name = block["preset"]
+    if name not in presets:
+        raise ValueError(f"preset={name!r}: must be one of {', '.join(presets)}")
+    return _over(presets[name], {key: value for key, value in block.items() if key != "preset"})
+
+
+def _over(base: dict[str, Any], edits: dict[str, Any]) -> dict[str, Any]:
+    """`edits` over `base`, block by block."""
+    out = dict(base)
+    for key, value in edits.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = _over(out[key], value) if both else value
+    return out
 
 
 def patches(x: Any, patch: int) -> Any:

@@ -1,4 +1,4 @@
-"""Heads that turn tokens into class logits."""
+"""Heads that turn what encoders make of a window into class logits."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ Pool = Literal["mean", "channels"]
 
 
 class LinearHead(nn.Module):
-    """Tokens are averaged, channels averaged or kept side by side, then one linear layer: (B, C, N, D) -> (B, K)."""
+    """Channels are averaged or kept side by side, then one linear layer: (B, C, D) -> (B, K)."""
 
     def __init__(self, n_chans: int, dim: int, n_classes: int, pool: Pool) -> None:
         super().__init__()
@@ -18,7 +18,12 @@ class LinearHead(nn.Module):
         self.norm = nn.LayerNorm(n_features, elementwise_affine=False)
         self.linear = nn.Linear(n_features, n_classes)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        pooled = tokens.mean(dim=2)  # (B, C, N, D) -> (B, C, D)
-        pooled = pooled.flatten(1) if self.pool == "channels" else pooled.mean(dim=1)  # -> (B, C*D) or (B, D)
+    def pooled(self, summary: torch.Tensor) -> torch.Tensor:
+        """(B, C, D) -> (B, C*D) or (B, D)."""
+        return summary.flatten(1) if self.pool == "channels" else summary.mean(dim=1)
+
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.linear(self.norm(pooled))  # type: ignore[no-any-return]
+
+    def forward(self, summary: torch.Tensor) -> torch.Tensor:
+        return self.classify(self.pooled(summary))

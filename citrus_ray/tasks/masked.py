@@ -4,36 +4,32 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.encoder import Encoder, patches
-from citrus_ray.tasks.masking import span_mask
-from citrus_ray.tasks.task import Loss, Task, TaskSpec
+from citrus_ray.tasks.reconstruction import Reconstruction
+from citrus_ray.tasks.task import Loss, Task
 
 
-class Masked(TaskSpec):
-    """`ratio` of every channel's patches is hidden, in runs of `span`."""
+class Masked(Reconstruction):
+    """The target is the samples of hidden patches."""
 
     kind: Literal["masked"] = "masked"
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    span: Annotated[int, Field(ge=1)] = 2
 
     def build(self, ctx: SignalContext, encoder: Encoder) -> "MaskedTask":
-        return MaskedTask(self, encoder)
+        return MaskedTask(self, ctx, encoder)
 
 
 class MaskedTask(Task):
-    def __init__(self, spec: Masked, encoder: Encoder) -> None:
+    def __init__(self, spec: Masked, ctx: SignalContext, encoder: Encoder) -> None:
         super().__init__()
-        self.spec, self.encoder = spec, encoder
-        self.decoder = nn.Sequential(
-            nn.Linear(encoder.dim, encoder.dim), nn.GELU(), nn.Linear(encoder.dim, encoder.patch)
-        )
+        self.spec, self.ctx, self.encoder = spec, ctx, encoder
+        self.decoder = spec.decoder(ctx, encoder, encoder.patch)
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         target = patches(x, self.encoder.patch)  # (B, C, T) -> (B, C, N, P)
-        hidden = span_mask(tuple(target.shape[:3]), self.spec.ratio, self.spec.span, generator)
+        hidden = self.spec.hidden(tuple(target.shape[:3]), self.ctx, generator)
         predicted = self.decoder(self.encoder(x, hidden))  # (B, C, N, P)
-        loss = nn.functional.mse_loss(predicted[hidden], target[hidden])
-        return loss, {"hidden_mse": loss.detach()}
+        loss = self.spec.distance(predicted[hidden], target[hidden])
+        return loss, {f"hidden_{self.spec.loss}": loss.detach()}

@@ -24,3 +24,14 @@ def span_mask(shape: tuple[int, int, int], ratio: float, span: int, generator: t
     chosen = rank.argsort(dim=1)[:, : n_hidden(n_tokens, ratio)]  # whole runs in random order, then token order
     hidden = torch.zeros(n_rows, n_tokens, dtype=torch.bool, device=device)
     return hidden.scatter_(1, chosen, True).reshape(shape)
+
+
+def hide_modalities(
+    hidden: torch.Tensor, modalities: tuple[str, ...], share: float, generator: torch.Generator
+) -> torch.Tensor:
+    """(B, C, N): in about `share` of windows, all tokens of one modality are hidden too."""
+    names = sorted(set(modalities))
+    of_channel = torch.tensor([names.index(name) for name in modalities], device=hidden.device)  # (C,)
+    drops = torch.rand(len(hidden), 1, generator=generator, device=hidden.device) < share
+    which = torch.randint(len(names), (len(hidden), 1), generator=generator, device=hidden.device)
+    return hidden | (drops & (of_channel == which))[..., None]

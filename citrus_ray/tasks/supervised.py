@@ -14,7 +14,12 @@ class Classifier(nn.Module):
     def __init__(self, encoder: Encoder, ctx: SignalContext, pool: Pool) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = LinearHead(ctx.n_chans, encoder.dim, ctx.n_classes, pool)
+        n_rows = 1 if encoder.mixes_channels else ctx.n_chans
+        self.head = LinearHead(n_rows, encoder.dim, ctx.n_classes, pool)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, T) -> (B, F): what a frozen encoder gives the head."""
+        return self.head.pooled(self.encoder.summary(x))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.encoder(x))  # type: ignore[no-any-return]
+        return self.head(self.encoder.summary(x))  # type: ignore[no-any-return]

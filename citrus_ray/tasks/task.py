@@ -16,6 +16,7 @@ class Task(nn.Module):
     """Owns the encoder and whatever head the task needs; only the encoder outlives pre-training."""
 
     encoder: Encoder
+    uses_labels: bool = False  # whether `forward` takes the labels of the pre-training set, (B,), after the generator
 
     @abstractmethod
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
@@ -25,3 +26,7 @@ class Task(nn.Module):
 class TaskSpec(Spec):
     @abstractmethod
     def build(self, ctx: SignalContext, encoder: Encoder) -> Task: ...
+
+    def check(self, ctx: SignalContext) -> str | None:
+        """Why this task means nothing for such windows, or None."""
+        return None

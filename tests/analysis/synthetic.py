@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,18 @@ QUESTION = "# Does it help? A made-up sweep.\n"
 
 @dataclass
 class MadeUp:
-    """A sweep whose truth is known: pre-training adds `gain` to every test score."""
+    """A sweep whose truth is known: pre-training adds `gain` to every test score, plus what a target or its test part
+    adds by its own chance."""
 
     gain: float = 0.1
     noise: float = 0.02
+    target_spread: float = 0.0  # of the gain between targets
+    part_spread: float = 0.0  # of the gain between test parts of a target
+    label_slope: float = 0.0  # of the score over the logarithm of labels per class
+    bands: tuple[Any, ...] = ()  # searched beside the mask ratio; the first of them is the good one
+    n_parts: int = 1  # test parts of each target
+    baselines: tuple[str, ...] = ()
+    n_settings: int = 0  # more of them, as a real record holds about 60
     tasks: tuple[Any, ...] = (None, MASKED)
     labels: tuple[Any, ...] = ({"per_class": 8},)
     targets: tuple[str, ...] = ("emgdb",)
@@ -55,27 +63,34 @@ class MadeUp:
 
     def write_cell(self, folder: Path, axes: dict[str, Any], has_final: bool = True) -> None:
         for i in range(self.n_trials):
-            self.write_trial(folder, axes, "search", 10.0 ** -(2 + i / 4), range(self.n_search_seeds))
+            self.write_trial(folder, axes, "search", 10.0 ** -(2 + i * 0.37 % 2), range(self.n_search_seeds), i)
         if has_final:
             self.write_trial(folder, axes, "final", 1e-2, range(1000, 1000 + self.n_final_seeds))
 
-    def write_trial(self, folder: Path, axes: dict[str, Any], phase: Phase, lr: float, seeds: Iterable[int]) -> None:
-        rows = [self.row(axes, phase, lr, target, seed) for target in self.targets for seed in seeds]
+    def write_trial(
+        self, folder: Path, axes: dict[str, Any], phase: Phase, lr: float, seeds: Iterable[int], number: int = 0
+    ) -> None:
+        places = itertools.product(self.targets, range(self.n_parts), seeds)
+        rows = [self.row(axes, phase, lr, target, seed, part, number) for target, part, seed in places]
         trial = digest_of([phase, *(row.digest for row in rows)])
         rows = [Record(**{**vars(row), "trial": trial}) for row in rows]
         (folder / "records").mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(vars(row), sort_keys=True) for row in rows]  # no fsync: thousands of these are written
         (folder / "records" / f"{trial}.jsonl").write_text("\n".join(lines) + "\n")
 
-    def row(self, axes: dict[str, Any], phase: Phase, lr: float, target: str, seed: int, **other: Any) -> Record:
+    def row(
+        self, axes: dict[str, Any], phase: Phase, lr: float, target: str, seed: int, part: int = 0, number: int = 0
+    ) -> Record:
         task = axes["pretrain.task"]
-        params = {"finetune.optim.lr": lr} | ({"pretrain.task.ratio": 0.5} if task else {})
+        params = {"finetune.optim.lr": lr} | (self._searched(number) if task else {})
         repeat = {"seed": seed} | ({"finetune.target": {"kind": target}} if len(self.targets) > 1 else {})
+        repeat |= {"finetune.split.seed": part} if self.n_parts > 1 else {}
         trial = {"model": {"kind": "conv"}, "seed": seed, "pretrain": {"task": task, "seed": 0}}
-        trial["finetune"] = {"target": {"kind": target}, "labels": axes["finetune.labels"], "split": {"seed": 0}}
-        config = flatten(trial) | params
+        trial["finetune"] = {"target": {"kind": target}, "labels": axes["finetune.labels"], "split": {"seed": part}}
+        config = flatten(trial) | params | {f"model.setting_{i}": i / 7 for i in range(self.n_settings)}
         digest = digest_of([config, phase, self.seed])
-        row = Record(
+        metrics = self._metrics(digest, axes, phase, params, (target, part))
+        return Record(
             digest=digest,
             trial="",
             cell=digest_of([axes, self.targets]),
@@ -85,7 +100,8 @@ class MadeUp:
             params=params,
             repeat=repeat,
             config=config,
-            metrics=self._metrics(digest, task, phase),
+            metrics=metrics,
+            baselines={name: {f"test/{METRIC}": 0.6} for name in self.baselines if phase == "final" and not task},
             seed=seed,
             data_digest=digest_of(target),
             encoder=digest_of(task) if task else None,
@@ -94,13 +110,30 @@ class MadeUp:
             versions=self.versions,
             finished=f"2026-11-21T03:{seed % 60:02d}:00+00:00",
         )
-        return Record(**{**vars(row), **other})
 
-    def _metrics(self, digest: str, task: Any, phase: Phase) -> dict[str, float]:
+    def _searched(self, number: int) -> dict[str, Any]:
+        if not self.bands:
+            return {"pretrain.task.ratio": 0.5}
+        ratio = round(0.2 + 0.1 * (number * 5 % 7), 1)
+        return {"pretrain.task.ratio": ratio, "pretrain.task.band": self.bands[number % len(self.bands)]}
+
+    def _metrics(
+        self, digest: str, axes: dict[str, Any], phase: Phase, params: dict[str, Any], place: tuple[str, int]
+    ) -> dict[str, float]:
         rng = np.random.default_rng([int(digest, 16), self.seed])
-        score = 0.7 + (self.gain if task else 0.0) + self.noise * rng.standard_normal()
+        score = 0.7 + self.noise * rng.standard_normal()
+        score += self.label_slope * np.log(axes["finetune.labels"].get("per_class", 1))
+        if axes["pretrain.task"]:
+            score += self.gain + self.target_spread * self._chance(place[:1]) + self.part_spread * self._chance(place)
+            if phase == "search" and self.bands:
+                good = params["pretrain.task.band"] == self.bands[0]
+                score += 0.1 * good - (params["pretrain.task.ratio"] - 0.5) ** 2
         names = ["val"] + (["test"] if phase == "final" else [])
         return {f"{split}/{METRIC}": float(score) for split in names}
+
+    def _chance(self, place: tuple[Any, ...]) -> float:
+        """A normal value that hangs on the place alone."""
+        return float(np.random.default_rng([int(digest_of([*place]), 16), self.seed]).standard_normal())
 
 
 def spoil(folder: Path, trial: int, status: Status, reason: str | None = None) -> None:
@@ -113,3 +146,10 @@ def spoil(folder: Path, trial: int, status: Status, reason: str | None = None) -
         for row in rows
     ]
     path.write_text("\n".join(json.dumps(row) for row in changed) + "\n")
+
+
+def change(folder: Path, edit: Callable[[Record], Record]) -> None:
+    """Rewrite every record of a folder."""
+    for path in (folder / "records").glob("*.jsonl"):
+        rows = [edit(row) for row in records.read_trial(folder / "records", path.stem)]
+        records.write(folder / "records", path.stem, rows)

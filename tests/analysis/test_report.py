@@ -1,26 +1,33 @@
 """What the page promises: complete, honest about what is missing, and readable everywhere."""
 
 import csv
+import html
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
+from analysis import ink, plots
 from analysis.figures import scale_of
+from analysis.findings import read_findings
 from analysis.report import main, write_report
+from citrus_ray.spec import SpecError, digest_of
+from citrus_ray.sweep import load_sweep
 from tests.analysis.chromium import CHROMIUM, Page, browse
-from tests.analysis.synthetic import MASKED, MadeUp, spoil
+from tests.analysis.synthetic import MASKED, MadeUp, change, spoil
 
 ROOT = Path(__file__).resolve().parents[2]
-FIGURES = ["figure-gain", "figure-scores", "figure-search"]
+FIGURES = ["figure-gain", "figure-scores", "figure-cost", "figure-search"]
 
 
 def page_of(*folders: Path) -> str:
-    return write_report(folders).read_text()
+    return write_report(folders, publish=False).read_text()
 
 
 def test_the_page_opens_with_the_question_and_the_verdict(tmp_path: Path):
@@ -28,7 +35,8 @@ def test_the_page_opens_with_the_question_and_the_verdict(tmp_path: Path):
     assert "<h1>Does it help?</h1>" in page
     assert "▲ supported" in page
     assert "Pre-training (masked) raises test balanced accuracy at labels 8 per class by" in page
-    assert "12 pairs cannot give less than 0.00049" in page
+    assert "12 seeds cannot give less than 0.00049" in page
+    assert "The interval counts 12 seeds: it speaks for new seeds on the same people." in page
 
 
 def test_every_figure_has_its_sentence_and_its_table(tmp_path: Path):
@@ -43,7 +51,7 @@ def test_every_figure_has_its_sentence_and_its_table(tmp_path: Path):
 
 def test_the_page_needs_no_network_and_no_script(tmp_path: Path):
     page = page_of(MadeUp().write(tmp_path))
-    assert not re.search(r"https?://|<script|@import|url\(", page)
+    assert not re.search(r"https?://|<script|@import|url\((?!#)", page)
 
 
 def test_text_from_records_is_shown_as_text(tmp_path: Path):
@@ -106,17 +114,123 @@ def test_caveats_stand_beside_the_numbers(tmp_path: Path):
     assert page.count('href="#note-1"') >= 4  # the verdict, the gain, both scores
 
 
-def test_baselines_and_source_caveats_come_from_the_summary(tmp_path: Path):
+def test_source_caveats_come_from_the_summary(tmp_path: Path):
     made = MadeUp()
     folder = made.write(tmp_path)
-    notes = {"baselines": {"majority": 0.25}, "caveats": ["three people, split by time"]}
-    cells = [{"axes": axes, **notes} for axes in made.cells()]
+    cells = [{"axes": axes, "caveats": ["three people, split by time"]} for axes in made.cells()]
     (folder / "summary.json").write_text(json.dumps({"cells": cells, "spec_digest": "b376117ac9b40013"}))
     page = page_of(folder)
-    assert "baseline: majority" in page
     assert "Three people, split by time." in page
     assert "b376117ac9b40013" in page
+
+
+def test_baselines_of_the_scratch_arm_stand_beside_both_arms(tmp_path: Path):
+    folder = MadeUp(baselines=("majority",)).write(tmp_path)
+    page = page_of(folder)
+    assert "baseline: majority" in page
     assert "No dumb baselines" not in page
+    with (folder / "cells.csv").open() as file:
+        assert [cell["baseline.majority"] for cell in csv.DictReader(file)] == ["0.6", "0.6"]
+    assert "majority 0.600" in page  # beside the gain
+
+
+def test_records_of_an_older_spec_of_the_same_name_are_left_out(tmp_path: Path):
+    made = MadeUp()
+    folder = made.write(tmp_path)
+    old = MadeUp(labels=({"per_class": 5},))
+    for axes in old.cells():
+        old.write_cell(folder, axes)
+    assert "5 per class" in page_of(folder)  # without plan.json it cannot tell
+    cells = [{"digest": digest_of([axes, made.targets]), "axes": axes} for axes in made.cells()]
+    (folder / "plan.json").write_text(json.dumps({"spec_digest": "b376117ac9b40013", "cells": cells}))
+    page = page_of(folder)
+    assert "5 per class" not in page
+    assert "48 records of another spec of the same name lie in the folder and are left out" in page
+    assert "b376117ac9b40013" in page
+
+
+def test_the_page_says_how_test_people_were_varied(tmp_path: Path):
+    fixed = page_of(MadeUp().write(tmp_path / "fixed"))
+    assert "Test people: emgdb on one fixed set of test groups, whatever the seed." in fixed
+    varied = page_of(MadeUp(n_parts=3).write(tmp_path / "varied"))
+    assert "Test people: emgdb on 3 different test parts." in varied
+    assert "not for new people" not in varied
+
+
+@pytest.mark.parametrize(("root", "flag"), [("$CITRUS_DATA/bonn", True), (None, True), ("~/study", False)])
+def test_the_command_to_make_it_again_asks_for_data_where_it_needs_them(tmp_path: Path, root: str | None, flag: bool):
+    folder = MadeUp().write(tmp_path)
+    change(folder, lambda row: replace(row, config=row.config | {"finetune.target.root": root}))
+    assert ("--out again/made-up --data DATA" in page_of(folder)) == flag
+
+
+def test_one_row_can_be_made_again_alone(tmp_path: Path):
+    page = page_of(MadeUp().write(tmp_path))
+    compare = {"pretrain.task": [MASKED], "finetune.labels": [{"per_class": 8}]}
+    settings = {"finetune.optim.lr": [0.01], "pretrain.task.ratio": [0.5]}
+    assert html.escape("'compare=" + json.dumps(compare | settings, sort_keys=True) + "'") in page
+
+
+def test_a_row_made_again_alone_computes_the_very_same_members():
+    """The digests of its refits, by the sweep's own code, whatever the sweep claims."""
+    path = ROOT / "sweeps" / "quickstart.yaml"
+    claims = [{"says": "it helps", "better": {"pretrain.task": MASKED}, "worse": {"pretrain.task": None}}]
+    cell = load_sweep(path, {"claims": claims}).cells[1]
+    params = {"finetune.optim.lr": 0.002, "pretrain.task.ratio": 0.6}
+    edits = {"compare": {p: [value] for p, value in {**cell.axes, **params}.items()}, "search": {}}
+    with pytest.raises(SpecError, match="no compared cell is so"):
+        load_sweep(path, {**edits, "claims": claims})
+    (alone,) = load_sweep(path, {**edits, "claims": []}).cells
+    wanted = [member.digest() for _, member in cell.members(params, "final")]
+    assert [member.digest() for _, member in alone.members({}, "final")] == wanted
+
+
+WIDE = MadeUp(
+    tasks=(None, MASKED, {"kind": "spectral"}),
+    labels=tuple({"per_class": n} for n in (3, 8, 20)),
+    targets=("emgdb", "bonn", "mitbih"),
+    label_slope=0.05,
+    bands=([0.5, 4], [4, 12]),
+    n_trials=8,
+    n_final_seeds=3,
+    baselines=("majority",),
+)
+OF_WIDE = ["pooled", "curves", "map", "ranks", "settings", "surface", "parallel", "cost"]
+
+
+def test_every_table_and_figure_is_written_for_others_to_use(tmp_path: Path):
+    folder = WIDE.write(tmp_path)
+    write_report([folder])
+    for name in ["gain", "scores", "search", *OF_WIDE]:
+        for kind, start in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
+            assert (folder / "figures" / f"{name}.{kind}").read_bytes().startswith(start)
+    for name in OF_WIDE:
+        assert (folder / "tables" / f"{name}.csv").read_text().count("\n") > 1
+    found = pyarrow.parquet.read_table(folder / "members.parquet")
+    with (folder / "members.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert found.num_rows == len(rows)
+    assert found.column("test/balanced_accuracy").null_count == sum(not row["test/balanced_accuracy"] for row in rows)
+    assert found.column("seed").to_pylist() == [int(row["seed"]) for row in rows]
+
+
+def test_figures_are_the_same_for_the_same_records(tmp_path: Path):
+    findings = read_findings([MadeUp().write(tmp_path / "made-up")])
+    for name in ("one", "other"):
+        ink.Picture("gain", lambda: plots.gain_forest(findings.gains)).publish(tmp_path / name)
+    one, other = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "other"))
+    assert one == other
+    assert len(one) == 3
+
+
+def test_without_its_libraries_the_page_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    folder = MadeUp().write(tmp_path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setattr(ink, "is_there", lambda: False)
+    page = write_report([folder]).read_text()
+    assert "matplotlib is not installed, so most figures are missing; pip install -e &#x27;.[analysis]&#x27;" in page
+    assert "pyarrow is not installed: members.parquet is not written" in capsys.readouterr().err
+    assert not (folder / "members.parquet").exists()
 
 
 def test_the_same_records_give_the_same_page(tmp_path: Path):
@@ -187,16 +301,23 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield page
 
 
+@pytest.fixture(scope="module")
+def wide_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report([WIDE.write(tmp_path_factory.mktemp("wide"))], publish=False)
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1200, 400])
-def test_a_browser_shows_all_figures_at_any_width_without_complaint(tmp_path: Path, tab: Page, width: int, dark: bool):
-    made = MadeUp(tasks=(None, MASKED, {"kind": "spectral"}), labels=({"per_class": 3}, {"fraction": 1.0}))
+def test_a_browser_shows_all_figures_at_any_width_without_complaint(wide_page: Path, tab: Page, width: int, dark: bool):
     tab.complaints.clear()
     tab.requests.clear()
-    tab.open(write_report([made.write(tmp_path)]), width, dark)
+    tab.open(wide_page, width, dark)
     assert tab.complaints == []
     assert len(tab.requests) == 1  # the page itself
-    assert tab.value("[...document.querySelectorAll('figure')].map(f => f.id).join()") == ",".join(FIGURES)
+    shown = tab.value("[...document.querySelectorAll('figure')].map(f => f.id)")
+    wanted = [f"figure-{name}" for name in ["gain", "scores", "search", *OF_WIDE]]
+    assert set(wanted) <= set(shown)
+    assert len(shown) == len(set(shown))
     drawn = "[...document.querySelectorAll('figure > div svg[role]')].every(s => s.getBoundingClientRect().width > 200)"
     assert tab.value(drawn)
     assert tab.value("document.documentElement.scrollWidth") <= width  # tables scroll, the page does not

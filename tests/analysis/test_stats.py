@@ -2,16 +2,28 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from analysis.stats import EXACT_UP_TO, effect, holm, midranks, p_floor, signed_rank
+from analysis.stats import (
+    EXACT_UP_TO,
+    FEWEST,
+    Effect,
+    effect,
+    holm,
+    midranks,
+    p_floor,
+    score_effect,
+    signed_rank,
+    stratified,
+)
 
 
-def test_interval_is_the_t_interval_of_scipy():
-    values = np.random.default_rng(0).normal(size=9).tolist()
+def test_the_interval_of_a_few_values_is_the_t_interval_of_scipy():
+    values = np.random.default_rng(0).normal(size=FEWEST - 1).tolist()
     found = effect(values)
     want = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert found is not None
@@ -25,12 +37,106 @@ def test_one_value_has_no_interval_and_none_no_effect():
     assert effect([]) is None
 
 
-@pytest.mark.parametrize("n", [5, 12])
+def test_the_bootstrap_is_that_of_scipy_on_t_values():
+    """The ends that scipy's own resampling of t values gives, within what another draw of resamples moves them."""
+    values = np.random.default_rng(4).gamma(4, size=30)
+    error = values.std(ddof=1) / math.sqrt(len(values))
+
+    def t(x, axis=-1):
+        return (x.mean(axis=axis) - values.mean()) / (x.std(axis=axis, ddof=1) / math.sqrt(x.shape[axis]))
+
+    drawn = scipy.stats.bootstrap((values,), t, n_resamples=20_000, rng=np.random.default_rng(1)).bootstrap_distribution
+    low, high = values.mean() - np.quantile(drawn, [0.975, 0.025]) * error
+    found = effect(values.tolist())
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.15 * error)
+
+
+def covered(found: Iterable[Effect | None], truth: float) -> float:
+    return float(np.mean([e is not None and e.low <= truth <= e.high for e in found]))
+
+
+@pytest.mark.parametrize("n", [5, 6, 12])
 def test_interval_covers_a_known_gain_95_times_in_100(n: int):
-    rng = np.random.default_rng(n)
-    found = [effect((0.1 + 0.05 * rng.standard_normal(n)).tolist()) for _ in range(2000)]
-    covered = np.mean([e is not None and e.low <= 0.1 <= e.high for e in found])
-    assert covered == pytest.approx(0.95, abs=0.015)
+    draws = 0.1 + 0.05 * np.random.default_rng(n).standard_normal((2000, n))
+    assert covered(map(effect, draws.tolist()), 0.1) == pytest.approx(0.95, abs=0.015)
+
+
+def test_skewed_gains_are_covered_better_than_by_student():
+    draws = np.random.default_rng(1).lognormal(0, 0.8, (2000, 12))
+    truth = math.exp(0.32)
+    student = scipy.stats.ttest_1samp(draws, 0, axis=1).confidence_interval(0.95)
+    assert covered(map(effect, draws.tolist()), truth) > 0.02 + np.mean(
+        (student.low <= truth) & (truth <= student.high)
+    )
+
+
+def test_no_effect_is_taken_for_one_5_times_in_100():
+    draws = np.random.default_rng(2).normal(0, 0.05, (2000, 12))
+    wrong = np.mean([not e.low <= 0 <= e.high for e in map(effect, draws.tolist()) if e])
+    assert wrong == pytest.approx(0.05, abs=0.015)
+
+
+@pytest.mark.parametrize("n", [5, 12])
+def test_the_interval_of_a_score_near_1_covers_it_and_stays_below_1(n: int):
+    draws = np.random.default_rng(n).beta(9, 1, (2000, n)).tolist()
+    found = [score_effect(values) for values in draws]
+    assert covered(found, 0.9) == pytest.approx(0.95, abs=0.02)
+    assert all(e is not None and 0 < e.low <= e.mean <= e.high < 1 for e in found)
+
+
+def test_the_score_that_left_its_range_in_the_log_does_so_no_more():
+    values = [0.99, 0.97, 0.51]  # a mean of 0.82 whose plain interval ends above 1
+    plain, found = effect(values), score_effect(values)
+    assert plain is not None
+    assert found is not None
+    assert plain.high > 1 > found.high
+
+
+def test_far_from_its_ends_a_score_has_the_plain_interval():
+    values = (0.5 + 0.01 * np.random.default_rng(0).standard_normal(12)).tolist()
+    one, other = score_effect(values), effect(values)
+    assert one is not None
+    assert other is not None
+    assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-4)
+
+
+def test_perfect_scores_have_no_interval():
+    found = score_effect([1.0] * 8)
+    assert found is not None
+    assert not found.is_bounded
+
+
+def test_the_interval_of_a_difference_stays_where_differences_can_lie():
+    found = effect([0.9, -0.9, 0.8], (-1.0, 1.0))
+    assert found is not None
+    assert (found.low, found.high) == (-1.0, 1.0)
+
+
+def test_nearly_equal_values_are_not_bootstrapped_out_of_all_bounds():
+    values = [0.0] * 11 + [0.1]
+    found = effect(values)
+    want = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((want.low, want.high))
+
+
+def test_targets_held_fixed_are_covered_with_unequal_spread():
+    rng, truth = np.random.default_rng(3), (0.0, 0.1, 0.3)
+    found = [
+        stratified([rng.normal(m, s, n).tolist() for m, s, n in zip(truth, (0.05, 0.1, 0.2), (5, 8, 12), strict=True)])
+        for _ in range(2000)
+    ]
+    assert covered(found, sum(truth) / 3) == pytest.approx(0.95, abs=0.015)
+
+
+def test_two_fixed_targets_are_welchs_test_of_scipy():
+    rng = np.random.default_rng(5)
+    one, other = rng.normal(0, 1, 6), rng.normal(1, 3, 9)
+    found = stratified([one.tolist(), (-other).tolist()])  # half the difference of means
+    want = scipy.stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    assert found is not None
+    assert (2 * found.low, 2 * found.high) == pytest.approx((want.low, want.high))
 
 
 @pytest.mark.parametrize("n", [2, 5, 12, 25])

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from analysis.transfer_gain import Gain, gains, lines, main, pair_key
 from analysis.words import gain_caveats
 from citrus_ray import records
 from citrus_ray.records import Record
-from tests.analysis.synthetic import MASKED, MadeUp
+from tests.analysis.synthetic import MASKED, MadeUp, change
 
 SPECTRAL = {"kind": "spectral"}
 
@@ -24,13 +23,6 @@ def cells_in(*folders: Path) -> list[Cell]:
 
 def gains_in(*folders: Path) -> list[Gain]:
     return gains(cells_in(*folders))
-
-
-def change(folder: Path, edit: Any) -> None:
-    """Rewrite every record of a folder."""
-    for path in (folder / "records").glob("*.jsonl"):
-        rows = [edit(row) for row in records.read_trial(folder / "records", path.stem)]
-        records.write(folder / "records", path.stem, rows)
 
 
 def test_a_known_gain_is_found_and_supported(tmp_path: Path):

@@ -3,15 +3,17 @@
 import argparse
 import json
 
-from tests.bench import memory
+from tests.bench import engine, memory, report
 
-BENCHES = {"memory": memory.run}
+BENCHES = {"engine": engine.run, "memory": memory.run, "report": report.run}
 
 
 def main() -> None:
     cli = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     cli.add_argument("name", choices=sorted(BENCHES), help="which benchmark")
-    print(json.dumps(BENCHES[cli.parse_args().name](), indent=1))
+    cli.add_argument("--full", action="store_true", help="all of it, where a benchmark is scaled down by default")
+    args = cli.parse_args()
+    print(json.dumps(BENCHES[args.name](args.full), indent=1))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ WORKERS = 4
 RECORDINGS, SHAPE, SFREQ = 50, (8, 250_000), 250.0  # 8 MB each, 400 MB together
 
 
-def run() -> dict[str, Any]:
-    """Private memory per worker with the array memory-mapped, and with a copy of its own."""
+def run(full: bool = False) -> dict[str, Any]:
+    """Private memory per worker with the array memory-mapped, and with a copy of its own. It has one size."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CITRUS_CACHE"] = folder
         started = time.perf_counter()

@@ -153,6 +153,17 @@ def attributes(root: Path, n_runs: int = 3, per_label: int = 4, **edits: Any) ->
     return Fmri(**(fields | edits))
 
 
+def haxby(root: Path, **edits: Any) -> Fmri:
+    """A subject of Haxby 2001: as above, under a first line that names the columns."""
+    whole = attributes(root / "subj1")
+    lines = (root / "subj1" / "attributes.txt").read_text()
+    (root / "subj1" / "labels.txt").write_text("labels chunks\n" + lines)
+    (root / "subj1" / "attributes.txt").unlink()
+    (root / "subj1" / "mask.nii.gz").rename(root / "subj1" / "mask4_vt.nii.gz")
+    names = {"pattern": "subj1/bold.nii.gz", "mask": "subj1/mask4_vt.nii.gz", "labels": "subj1/labels.txt"}
+    return whole.at({"root": str(root)} | names | edits)
+
+
 EVENTS = "onset\tduration\ttrial_type\n4.0\t8.0\tface\n14.0\t8.0\thouse\n"
 
 

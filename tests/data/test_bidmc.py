@@ -92,6 +92,13 @@ def test_bad_input_is_one_clear_error_that_names_the_place_and_the_way_out(tmp_p
     assert way_out in str(caught.value)
 
 
+def test_one_patient_under_two_names_is_refused(tmp_path):
+    spec, folder = bidmc(tmp_path), tmp_path / "bidmc_csv"
+    (folder / "bidmc_02_Signals.csv").write_bytes((folder / "bidmc_01_Signals.csv").read_bytes())
+    with pytest.raises(SpecError, match=r"02_Signals\.csv: holds the same samples as .*01_Signals\.csv.*wrong name"):
+        spec.prepare()
+
+
 def test_a_folder_without_such_files_says_what_it_holds(tmp_path):
     (tmp_path / "else.txt").write_text("")
     with pytest.raises(SpecError, match=r"holds no bidmc_\*_Signals\.csv, but else\.txt; correct `root`"):

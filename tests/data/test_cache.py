@@ -71,7 +71,7 @@ def test_a_write_that_fails_leaves_nothing(root, monkeypatch, prepared):
         patch.setattr(np, "save", full)
         with pytest.raises(OSError, match="No space"):
             cache.load(SOURCE)
-    assert list((root / "windows").iterdir()) == []
+    assert list((root / cache.FOLDER).iterdir()) == []
     assert len(cache.load(SOURCE)) == 64
     assert len(prepared) == 2
 
@@ -86,12 +86,12 @@ def test_a_process_that_is_overtaken_uses_what_the_other_made(root, monkeypatch)
 
     monkeypatch.setattr(Path, "rename", overtaken)
     assert np.array_equal(cache.load(SOURCE).x, SOURCE.prepare().x)
-    assert [path.name for path in (root / "windows").iterdir()] == [SOURCE.digest()]
+    assert [path.name for path in (root / cache.FOLDER).iterdir()] == [SOURCE.digest()]
 
 
 def test_others_may_read_the_cache(root):
     cache.load(SOURCE)
-    assert (root / "windows" / SOURCE.digest()).stat().st_mode & 0o777 == 0o755
+    assert (root / cache.FOLDER / SOURCE.digest()).stat().st_mode & 0o777 == 0o755
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
@@ -122,9 +122,9 @@ def test_a_preparation_killed_at_any_moment_leaves_nothing_half_done(tmp_path, m
         process.kill()
         n_killed += process.wait() == -signal.SIGKILL
         process.stdout.close()
-        folder = tmp_path / "windows" / source.digest()
+        folder = tmp_path / cache.FOLDER / source.digest()
         assert not folder.exists() or (folder / "meta.json").exists()
     assert n_killed > 0
     found = cache.load(source)
     assert np.array_equal(found.x, source.prepare().x)
-    assert [path.name for path in (tmp_path / "windows").iterdir()] == [source.digest()]
+    assert [path.name for path in (tmp_path / cache.FOLDER).iterdir()] == [source.digest()]

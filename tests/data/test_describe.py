@@ -12,10 +12,13 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from citrus_ray.data import quality as module
 from citrus_ray.data.describe import as_json, main_describe, render, source_of, warnings
+from citrus_ray.data.files import Files
+from citrus_ray.data.mitbih import MitBih
 from citrus_ray.data.quality import Quality, confounding, measure, overlap
 from citrus_ray.data.source import zscore
 from citrus_ray.data.synthetic import Synthetic
-from citrus_ray.data.windows import Windows
+from citrus_ray.data.uwave import UWave
+from citrus_ray.data.windows import Stream, Windows
 from citrus_ray.spec import SpecError
 from tests.small import SOURCE, windows_of
 
@@ -284,5 +287,58 @@ def test_what_cannot_be_described_is_one_clear_error(tmp_path, capsys):
     path.write_text("finetune:\n  target:\n    kind: synthetic\n    n_chans: none\n")
     assert main_describe([f"{path}:finetune.target"]) == 2
     assert f"{path}:4: finetune.target.n_chans" in capsys.readouterr().err
-    assert main_describe(["no_such_set"]) == 2
-    assert "no_such_set" in capsys.readouterr().err
+    assert main_describe(["{kind: synthetic, n_subject: 3}"]) == 2
+    assert "n_subject: `n_subject` is not a key here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mitbi", "`mitbi` is neither a set that has a name nor a kind of source; did you mean `mitbih`?"),
+        ("har_wach", "did you mean `har_watch`?"),
+        ("files", "kind files cannot do without root, pattern, seconds, sfreq; describe '{kind: files, root: …, "),
+    ],
+)
+def test_a_name_that_stands_for_nothing_is_one_error_with_what_was_meant(capsys, name, message):
+    assert main_describe([name]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("error:") == said.count("\n") == 1
+
+
+def test_a_kind_stands_for_its_defaults_and_a_set_comes_before_the_kind_of_its_name():
+    assert source_of("synthetic") == Synthetic()
+    assert source_of("mitbih") == MitBih()
+    assert source_of("mitbih_beats") == source_of("{set: mitbih_beats}")
+    assert isinstance(source_of("uwave"), Files)
+    assert source_of("{kind: uwave}") == UWave()
+
+
+def streamed(**edits: Any) -> Windows:
+    """Two streams: the one of `healthy`, and a channel of its own at an eighth of the rate."""
+    slow = Stream("slow", X[:, :1, ::8].copy(), 4.0, ("c",), ("eda",))
+    return healthy(streams=(Stream("fast", X, 32.0, ("a", "b"), ("eeg", "ecg")), slow), **edits)
+
+
+def test_every_stream_of_a_multi_rate_set_is_described():
+    slow = streamed().streams[1].x
+    found = measure(streamed(), "set", "none")
+    (other,) = found.others
+    assert (found.stream, found.n_times, found.sfreq) == ("fast", 64, 32.0)
+    assert (other.stream, other.n_times, other.sfreq) == ("slow", 8, 4.0)
+    assert (other.channels[0].low, other.channels[0].high) == (slow.min(), slow.max())
+    lines = render(found).splitlines()
+    assert lines[0] == "set: 120 windows of 2 s in 2 streams, 0123"
+    assert "stream      fast: 64 samples at 32 Hz, 2 channels" in lines
+    assert "stream      slow: 8 samples at 4 Hz, 1 channel" in lines
+    assert any(line.split()[:2] == ["c", "eda"] for line in lines)
+    assert json.loads(as_json(found))["others"][0]["channels"][0]["name"] == "c"
+
+
+def test_a_warning_about_one_stream_names_it():
+    slow = streamed().streams[1].x.copy()
+    slow[:30] = 3.0
+    fast, other = streamed().streams
+    found = measure(replace(streamed(), streams=(fast, replace(other, x=slow))), "set", "none")
+    said = [warning for warning in warnings(found) if "flat" in warning]
+    assert said == ["slow: flat windows: c (25%)"]

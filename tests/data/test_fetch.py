@@ -10,6 +10,8 @@ import tarfile
 import threading
 import types
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from citrus_ray.data.__main__ import main, originals
+from citrus_ray.data.__main__ import main
 from citrus_ray.data.emgdb import EmgDb
 from citrus_ray.data.fetch import FetchError, Line, Original, RemoteFile, Way, fetch, read_sums, unpack
-from citrus_ray.spec import SpecError
-from tests.data.originals import bonn, emgdb
+from citrus_ray.data.originals import originals, source_of
+from citrus_ray.data.source import Source
+from citrus_ray.spec import SpecError, parse_yaml
+from tests.data import layouts
+from tests.data import originals as published
 
 BODY = np.random.default_rng(0).bytes(700_000)
 
@@ -222,6 +227,17 @@ def test_a_published_list_of_checksums_says_what_to_fetch_and_checks_it(server, 
     assert [path for path, _ in server.asked] == ["p%201/b.dat"]
 
 
+def test_a_list_of_the_older_md5_checks_as_well(server, tmp_path):
+    server.files = {"a.tar.gz": tarred(("a.txt", b"a", {})), "b.tar.gz": b""}
+    right = hashlib.md5(server.files["a.tar.gz"]).hexdigest()
+    server.files["MD5SUMS"] = f"{'0' * 32}  a.tar.gz\n{'0' * 32}  b.tar.gz\n".encode()
+    spec = original(server, files=(), sums="MD5SUMS", wanted=r"a.*\.gz", archive="tar.gz")
+    assert f"MD5 is {right}, but {'0' * 32} was published" in failure(fetch, spec, tmp_path, way())
+    assert left(tmp_path) == ["MD5SUMS"]
+    (tmp_path / "toy" / "MD5SUMS").write_text(f"{right}  a.tar.gz\n")
+    assert [path.name for path in fetch(spec, tmp_path, way())] == ["a.txt"]
+
+
 def test_a_part_of_a_set_can_be_asked_for(server, tmp_path):
     server.files = {"SC4001E0-PSG.edf": b"1", "SC4011E0-PSG.edf": b"2"}
     server.files["SHA256SUMS.txt"] = sums(server.files)
@@ -358,7 +374,7 @@ def test_an_archive_put_there_by_hand_is_unpacked_without_a_network(server, tmp_
 def test_the_command_fetches_what_the_source_then_reads(server, tmp_path, capsys, monkeypatch):
     home = tmp_path / "home"
     home.mkdir()
-    made = emgdb(home)
+    made = published.emgdb(home)
     known = originals()["emgdb"]
     server.files = {path.name: path.read_bytes() for path in home.iterdir()}
     files = tuple(RemoteFile(name, sha256(body)) for name, body in sorted(server.files.items()))
@@ -366,7 +382,9 @@ def test_the_command_fetches_what_the_source_then_reads(server, tmp_path, capsys
     assert [file.path for file in files] == [file.path for file in known.files]
     command = ["fetch", "emgdb", "--root", str(tmp_path / "data"), "--url", server.url]
     assert main(command) == 0
-    assert "emgdb: 6 files" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "emgdb: 6 files" in said
+    assert f"read it as {{kind: emgdb, root: {tmp_path / 'data' / 'emgdb'}}}" in said
     fetched = EmgDb(**(made.model_dump() | {"root": str(tmp_path / "data" / "emgdb")}))
     assert fetched.digest() == made.digest()
     asked = len(server.asked)
@@ -374,13 +392,64 @@ def test_the_command_fetches_what_the_source_then_reads(server, tmp_path, capsys
     assert len(server.asked) == asked
 
 
-def test_the_five_archives_of_bonn_are_what_its_source_reads(server, tmp_path):
-    made = bonn(tmp_path / "home")
-    for folder in (tmp_path / "home").iterdir():
-        server.files[f"{folder.name}.zip"] = zipped({path.name: path.read_bytes() for path in folder.iterdir()})
-    fetch(originals()["bonn"], tmp_path, way(bases=(server.url,)))
-    windows = made.at({"root": str(tmp_path / "bonn")}).prepare()
-    assert windows.class_counts() == made.prepare().class_counts()
+# ---- what every source then reads ----
+
+MADE: dict[str, Callable[[Path], Source]] = {
+    "bidmc": layouts.bidmc,
+    "bonn": published.bonn,
+    "emgdb": lambda root: published.emgdb(root, (16, 16, 16), 1500),
+    "haxby": layouts.haxby,
+    "mitbih": published.mitbih,
+    "ptb": published.ptb,
+    "sleep_edf": published.sleep_edf,
+    "uci_har": layouts.uci_har,
+    "uwave": layouts.uwave,
+}
+
+
+def packed(name: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    """What the home of a set serves, of the files that its source reads."""
+    if name == "bonn":
+        folders = {path.split("/")[0] for path in files}
+        return {f"{f}.zip": zipped({k: v for k, v in files.items() if k.startswith(f)}) for f in folders}
+    if name == "uci_har":
+        return {originals()[name].files[0].path: zipped({"UCI HAR Dataset.zip": zipped(files)})}
+    if name == "uwave":
+        return {originals()[name].files[0].path: zipped(files)}
+    if name == "haxby":
+        members = [("subj1", b"", {"type": tarfile.DIRTYPE}), *((path, body, {}) for path, body in files.items())]
+        return {"subj1-2010.01.14.tar.gz": tarred(*members), "stimuli-2010.01.14.tar.gz": b"not wanted"}
+    return files
+
+
+@pytest.mark.parametrize("name", originals())
+def test_what_is_fetched_is_what_the_source_reads(server, tmp_path, name):
+    home = tmp_path / "home"
+    home.mkdir()
+    made, known = MADE[name](home), originals()[name]
+    server.files = packed(
+        name, {p.relative_to(home).as_posix(): p.read_bytes() for p in home.rglob("*") if p.is_file()}
+    )
+    if known.sums == "MD5SUMS":
+        lines = [f"{hashlib.md5(body).hexdigest()}  {path}\n" for path, body in server.files.items()]
+        server.files["MD5SUMS"] = "".join(lines).encode()
+    elif known.sums:
+        server.files[known.sums] = sums(server.files)
+    loose = replace(known, files=tuple(RemoteFile(file.path) for file in known.files))  # made up, so of other checksums
+    assert fetch(loose, tmp_path, way(bases=(server.url,)))
+    folder = str(tmp_path / name)
+    reader = source_of(parse_yaml(known.block(folder)).tree)
+    reader.check()
+    fetched = made.at({"root": folder})
+    assert type(fetched) is type(reader)
+    assert fetched.digest() == made.digest()
+    assert np.array_equal(fetched.prepare().x, made.prepare().x)
+
+
+def test_a_set_can_be_fetched_by_the_kind_that_reads_it(server, tmp_path, capsys):
+    server.files["MD5SUMS"] = f"{'0' * 32}  subj1-2010.01.14.tar.gz\n".encode()
+    assert main(["fetch", "fmri", "--root", str(tmp_path), "--url", server.url]) == 1
+    assert "subj1-2010.01.14.tar.gz: the server says 404" in capsys.readouterr().err
 
 
 def test_exit_codes_tell_a_wrong_request_from_a_failed_one(server, tmp_path, capsys):

@@ -12,10 +12,11 @@ import pytest
 from scipy.signal import detrend
 from scipy.stats import zscore as scipy_zscore
 
-from citrus_ray.data.fmri import Fmri, straightened
+from citrus_ray.data.cleaning import straightened
+from citrus_ray.data.fmri import Fmri
 from citrus_ray.data.splits import Split, split
 from citrus_ray.spec import SpecError, validate
-from tests.data.layouts import INSIDE, SPACE, attributes, bids, mask, noise, volumes, write_nifti
+from tests.data.layouts import INSIDE, SPACE, attributes, bids, haxby, mask, noise, volumes, write_nifti
 
 DATA = Path(os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
 CATEGORIES = ("bottle", "cat", "chair", "face", "house", "scissors", "scrambledpix", "shoe")
@@ -124,6 +125,16 @@ def test_labels_can_be_moved_by_the_delay_of_the_blood(tmp_path):
 # ---- labels and groups ----
 
 
+def test_labels_may_say_where_runs_are_and_nothing_else(tmp_path):
+    windows = attributes(tmp_path, labelled=False, volumes=8, stride=4).prepare()
+    assert windows.y is None
+    assert windows.classes == ()
+    assert windows.groups == ("run0", "run1", "run2")
+    assert np.bincount(windows.group).tolist() == [3, 3, 3]  # across what was shown, never across runs
+    with pytest.raises(SpecError, match="classes has no effect"):
+        attributes(tmp_path).at({"labelled": False, "classes": ["face"]})
+
+
 def test_runs_are_groups_and_no_split_cuts_one(tmp_path):
     windows = attributes(tmp_path, n_runs=6).prepare()
     assert windows.groups == tuple(f"run{i}" for i in range(6))
@@ -140,6 +151,13 @@ def test_wanted_classes_are_kept_in_their_order_and_rest_is_used_to_normalise_al
     assert some.class_counts() == {"house": 12, "face": 12}
     rest = every.labels == every.classes.index("rest")
     assert np.array_equal(some.x, every.x[~rest])
+
+
+def test_the_line_that_names_the_columns_of_haxbys_labels_is_no_volume(tmp_path):
+    windows = haxby(tmp_path / "one").prepare()
+    other = attributes(tmp_path / "other").prepare()
+    assert np.array_equal(windows.x, other.x)
+    assert np.array_equal(windows.labels, other.labels)
 
 
 def test_bids_events_lie_beside_each_image(tmp_path):
@@ -237,6 +255,11 @@ def _spec(**edits: Any) -> Any:
     return lambda root: edits
 
 
+def _labels_that_are_an_image(root: Path) -> dict[str, Any]:
+    (root / "attributes.txt").write_bytes((root / "bold.nii.gz").read_bytes())
+    return {}
+
+
 def _two_images(root: Path) -> dict[str, Any]:
     write_nifti(root / "other.nii.gz", volumes(48))
     return {"pattern": "*.nii.gz"}
@@ -267,6 +290,11 @@ BAD = {
     ),
     "one word": (_attributes("face 0", "face"), "txt:5: labels: must be `label run`, but is 'face'", "correct it"),
     "a run in pieces": (_attributes("face 1", "face 0"), "txt:21: labels: run 0 comes back", "must follow one another"),
+    "an image for labels": (
+        _labels_that_are_an_image,
+        "attributes.txt: labels: is no text",
+        "copy or download it again",
+    ),
     "attributes of two images": (_two_images, "labels=attributes.txt is of one image, but pattern=*.nii.gz", "narrow"),
 }
 

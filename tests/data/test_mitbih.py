@@ -99,6 +99,13 @@ def test_truncated_foreign_and_corrupt_annotations_are_named_with_the_way_out(tm
     assert "201 have no annotations; put their .atr files beside the headers" in complaint(spec)
 
 
+def test_a_header_under_the_name_of_another_record_is_refused(tmp_path):
+    spec = mitbih(tmp_path)
+    header = (tmp_path / "100.hea").read_text()
+    (tmp_path / "201.hea").write_text(header)  # its samples would be those of 100, under the beats of 201
+    assert f"{tmp_path / '201.hea'}: is the header of record 100, not of 201" in complaint(spec)
+
+
 def test_truncated_signals_and_annotations_at_another_rate_are_refused(tmp_path):
     import wfdb
 

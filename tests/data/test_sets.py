@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,12 @@ from citrus_ray.data import AnySource, sets
 from citrus_ray.data.files import Files
 from citrus_ray.data.root import data_root
 from citrus_ray.data.splits import Split, split
+from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.pretrain import held_out
 from citrus_ray.spec import SpecError, parse_yaml, validate
 from citrus_ray.sweep import parse_sweep
-from citrus_ray.trial import Finetune
+from citrus_ray.trial import Finetune, Pretrain
+from tests.data import originals as published
 from tests.small import PEOPLE, SCRATCH, STRANGERS, SWEEP
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +53,7 @@ def test_every_file_of_the_folder_is_a_set():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_set_is_a_source_under_the_data_root_and_opens_with_what_it_is(name):
     source = source_of(name)
-    assert isinstance(source, Files)
+    assert not isinstance(source, Synthetic)
     assert source.root.startswith("$CITRUS_DATA/")
     text = (sets.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     comment = list(itertools.takewhile(lambda line: line.startswith("# "), text.splitlines()))
@@ -98,10 +103,10 @@ def test_lists_and_tables_of_a_written_out_block_are_read_as_ever():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("bonn6", "`bonn6` is no set that has a name; did you mean `bonn5`? there are bonn5, bonn_seizure, eegmat"),
+        ("bonn6", "`bonn6` is no set that has a name; did you mean `bonn5`? there are bidmc, bonn5, bonn_seizure"),
         ({"set": "uwav"}, "did you mean `uwave`?"),
         ({"set": 3}, "`set` goes with the name of a set"),
-        ({"set": "bonn5", "kind": "files"}, "`kind` comes from there; write {set: bonn5, …}"),
+        ({"set": "bonn5", "kind": "files"}, "`kind` comes from there; write {set: bidmc, …}"),
         ({"set": "bonn5", "secondz": 2.0}, "`secondz` is not a key here; did you mean `seconds`?"),
         ({"set": "bonn5", "seconds": -2.0}, "seconds=-2.0: must be greater than 0"),
         ({"set": "bonn5", "labels": None, "classes": ["a"]}, "classes has no effect without labels"),
@@ -178,6 +183,31 @@ def test_the_variable_says_where_sets_lie(tmp_path, monkeypatch):
         other.check()
 
 
+def test_where_the_public_original_lies_the_error_says_what_reads_it(tmp_path, monkeypatch):
+    """It is not read in the set's stead: a digest must not hang on what is in a folder."""
+    monkeypatch.setenv("CITRUS_DATA", str(tmp_path))
+    absent = said_by(lambda: source_of("mitbih_beats").check())
+    assert "fetch mitbih`, which {kind: mitbih, root: $CITRUS_DATA/mitbih} reads" in absent
+    (tmp_path / "mitbih").mkdir()
+    published.mitbih(tmp_path / "mitbih")
+    (tmp_path / "emgdb").mkdir()
+    published.emgdb(tmp_path / "emgdb", (16, 16, 16), 1500)
+    for word, name in (("mitbih_beats", "mitbih"), ("emgdb_windows", "emgdb")):
+        block = f"{{kind: {name}, root: $CITRUS_DATA/{name}}}"
+        for step in (source_of(word).check, source_of(word).digest):
+            assert f"; the public original lies there instead: {block} reads it" in said_by(step)
+        source_of(parse_yaml(block).tree).check()
+    (tmp_path / "mitbih" / "100.atr").unlink()  # neither layout is whole
+    assert "the public original" not in said_by(lambda: source_of("mitbih_beats").check())
+    assert "fetch" not in said_by(lambda: source_of("eegmat").check())
+
+
+def said_by(step: Callable[[], Any]) -> str:
+    with pytest.raises(SpecError) as caught:
+        step()
+    return str(caught.value)
+
+
 def _gestures(folder: Path) -> None:
     (folder / "recordings").mkdir(parents=True)
     x = np.random.default_rng(0).normal(size=(3, 4 * 315)).astype(np.float32)
@@ -213,6 +243,7 @@ def test_rows_of_recordings_that_the_pattern_leaves_out_are_left_out(tmp_path):
 
 # (windows, channels, samples), groups, classes, and a word that a caveat must hold
 REAL: dict[str, tuple[tuple[int, int, int], int, int, str | None]] = {
+    "bidmc": ((60, 3, 1000), 1, 0, None),
     "bonn5": ((2000, 1, 1024), 500, 5, "segments"),
     "bonn_seizure": ((11_500, 1, 178), 500, 2, "segments"),
     "eegmat": ((2134, 19, 500), 36, 2, None),
@@ -225,19 +256,25 @@ REAL: dict[str, tuple[tuple[int, int, int], int, int, str | None]] = {
     "mitbih_beats": ((25_304, 1, 180), 12, 2, "overlapping"),
     "myo_emg": ((6516, 8, 200), 18, 7, None),
     "myo_emg_pretraining": ((1946, 8, 200), 16, 7, None),
+    "psg_sample": ((57, 8, 400), 4, 0, "split by time"),
     "stress_predict": ((1762, 6, 1920), 34, 2, None),
     "stress_predict_ppg": ((1762, 1, 3840), 34, 2, None),
     "uci_eeg_alcohol": ((600, 64, 256), 20, 2, None),
     "uwave": ((896, 3, 315), 896, 8, "single gestures"),
+    "wfdb_sample": ((60, 3, 2000), 2, 0, "dropped for missing samples: 18 of 78"),
 }
 
 
-def test_no_set_goes_untried_where_the_data_is():
+def test_no_set_goes_untried_and_no_folder_of_the_data_is_without_a_name():
     assert sorted(REAL) == NAMES
-    if not DATA.is_dir():
-        pytest.skip(f"no folder {DATA}; set CITRUS_DATA to the folder that holds the sets")
-    there = {path.name for path in DATA.iterdir() if path.is_dir()}
-    assert {str(sets.block(name)["root"]).removeprefix("$CITRUS_DATA/") for name in NAMES} <= there
+    about = DATA / "README.md"
+    if not about.is_file():
+        pytest.skip(f"no {about}, the table of the sets; set CITRUS_DATA to the folder that holds them")
+    cells = re.findall(r"^\| ([a-z][\w, ]*) \|", about.read_text(encoding="utf-8"), re.MULTILINE)
+    folders = [name for cell in cells for name in cell.split(", ") if name != "folder"]
+    assert len(folders) >= 13
+    assert all((DATA / name).is_dir() for name in folders)
+    assert {str(sets.block(name)["root"]).removeprefix("$CITRUS_DATA/") for name in NAMES} == set(folders)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -254,6 +291,10 @@ def test_a_real_set_loads_and_can_be_split(name, monkeypatch):
     assert "unknown" not in windows.modalities
     assert np.isfinite(windows.x).all()
     assert caveat is None or any(caveat in said for said in windows.caveats)
+    if not n_classes:
+        train, val = held_out(windows, Pretrain(source=source, task=None))
+        assert len(train) >= len(val) > 0
+        return
     parts = split(windows, Split(), seed=0)
     for part in (parts.train, parts.val, parts.test):
         assert len(np.unique(windows.labels[part])) == n_classes

@@ -53,3 +53,7 @@ def test_the_power_of_coloured_noise_falls_as_told(exponent):
     slope = np.polyfit(np.log(hz[inside]), np.log(power.mean(axis=0)[inside]), 1)[0]
     assert slope == pytest.approx(-exponent, abs=0.1)
     assert x.std() == pytest.approx(1)
+
+
+def test_windows_wait_on_disk_however_many_people_are_asked_for():
+    assert isinstance(SPEC.prepare().x, np.memmap)

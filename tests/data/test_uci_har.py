@@ -108,6 +108,11 @@ def _nan(folder: Path) -> None:
     path.write_text("\n".join(lines))
 
 
+def _axis_under_another_name(folder: Path) -> None:
+    signals = folder / "Inertial Signals"
+    (signals / "total_acc_y_train.txt").write_bytes((signals / "total_acc_x_train.txt").read_bytes())
+
+
 def _label(folder: Path) -> None:
     path = folder / "y_train.txt"
     path.write_text(path.read_text().replace("4", "7", 1))
@@ -134,6 +139,7 @@ BAD = {
     "not numbers": (_text, "total_acc_y_train.txt: is no table of numbers: could not convert", "again"),
     "other length": (_other_length, "total_acc_y_train.txt: holds windows of 100 samples, but 128", "again"),
     "nan": (_nan, "total_acc_y_train.txt:4: holds a sample that is no number", "again"),
+    "another axis": (_axis_under_another_name, "total_acc_y_train.txt: holds the same samples as", "wrong name"),
     "unknown activity": (_label, "y_train.txt:4: '7' must be a number from 1 to 6", "again"),
     "unknown person": (_person, "subject_train.txt:1: 'one' must be a number from 1 to 30", "again"),
     "too few labels": (_too_few_labels, "y_train.txt: holds 11 lines, but subject_train.txt 12", "again"),

@@ -124,6 +124,13 @@ def test_train_and_test_of_other_lengths_are_refused(tmp_path):
         spec.prepare()
 
 
+def test_train_under_the_name_of_test_is_refused(tmp_path):
+    spec = uwave(tmp_path)
+    (tmp_path / f"{NAME}_TEST.ts").write_bytes((tmp_path / f"{NAME}_TRAIN.ts").read_bytes())
+    with pytest.raises(SpecError, match=r"_TEST\.ts: holds the same samples as .*_TRAIN\.ts, so one has"):
+        spec.prepare()
+
+
 def _shorten(path: Path, number: int) -> None:
     lines = path.read_text().splitlines()
     at = lines.index("@data") + number

@@ -56,6 +56,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
+@pytest.fixture(autouse=True)
+def _shared_store(_own_folders: None, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CITRUS_STORE", str(results / "store"))
+
+
 @pytest.fixture
 def run(tmp_path: Path, results: Path) -> Callable[..., tuple[int, Path]]:
     """Run a spec through the command line's `main`; returns the exit code and the folder of its results."""

@@ -5,13 +5,20 @@ from pathlib import Path
 import pytest
 
 from citrus_ray import records
-from citrus_ray.launch.study import Study
+from citrus_ray.launch.study import Clock, Job, Studies, Study
 from citrus_ray.summary import summarise
 from citrus_ray.sweep import Cell
-from tests.small import sweep_of
-from tests.test_summary import LR, final, search_trial
+from tests.small import record_of, sweep_of
+from tests.test_summary import LR, TEST, VAL, final, search_trial
 
 ORDERS = [["a", "b", "c", "d"], ["d", "c", "b", "a"], ["b", "d", "a", "c"]]
+
+
+class Times(Clock):
+    """A clock that a test sets."""
+
+    def elapsed(self) -> float:
+        return self.before
 
 
 def study_of(cell: Cell, folder: Path, order: list[str]) -> Study:
@@ -43,3 +50,62 @@ def test_a_study_whose_winner_is_refitted_has_nothing_left_to_do(tmp_path, order
     again = study_of(cell, tmp_path, order)
     assert again.over
     assert again.next_job() is None
+
+
+def record(study: Study, job: Job, value: float, n_ago: int = 0) -> None:
+    """End a job with this value."""
+    fields = {"trial": job.digest, "phase": job.phase, "params": job.params, "asked_s": job.asked_s}
+    metrics = {VAL if job.phase == "search" else TEST: value}
+    finished = f"2026-01-01T00:00:{50 - n_ago:02d}"
+    rows = [record_of(study.cell, repeat, metrics, finished=finished, **fields) for repeat, _ in job.members]
+    records.write(study.folder, job.digest, rows)
+    study.finish(job, rows)
+
+
+def test_a_search_that_finds_nothing_better_for_long_enough_ends(tmp_path):
+    cell = sweep_of(budget={"trials": 40, "patience": 3}).cells[0]
+    study = Study(cell, tmp_path, [])
+    for n_ago, value in zip(range(20, 0, -1), [0.5, 0.4, 0.6, 0.6, 0.5, 0.55], strict=False):
+        job = study.next_job()
+        assert job is not None
+        assert job.phase == "search"
+        record(study, job, value, n_ago)
+    assert study.stopped == "patience"
+    last = study.next_job()
+    assert last is not None
+    assert last.phase == "final"
+    record(study, last, 0.6)
+    assert Study(cell, tmp_path, list(records.read_all(tmp_path))).over
+
+
+def test_a_trial_under_way_that_turns_out_best_opens_the_search_again(tmp_path):
+    study = Study(sweep_of(budget={"trials": 40, "patience": 2}).cells[0], tmp_path, [])
+    jobs = [study.next_job() for _ in range(4)]
+    for n_ago, job, value in zip((9, 8, 7), jobs, [0.5, 0.4, 0.3], strict=False):
+        assert job is not None
+        record(study, job, value, n_ago)
+    assert study.stopped == "patience"
+    assert study.next_job() is None, "the winner is not known while a trial is under way"
+    assert jobs[3] is not None
+    record(study, jobs[3], 0.9, 1)
+    assert study.searching
+
+
+def test_the_hours_of_earlier_calls_count_and_winners_are_refitted(tmp_path):
+    sweep = sweep_of(budget={"trials": 40, "hours": 0.001})  # 3.6 s
+    cell = sweep.cells[0]
+    study = Study(cell, tmp_path, [], Times(1.0))
+    first = study.next_job()
+    assert first is not None
+    record(study, first, 0.5)
+    study.clock = Times(3.7)
+    last = study.next_job()
+    assert last is not None
+    assert last.phase == "final"
+    record(study, last, 0.5)
+    assert Studies(sweep, tmp_path).studies[0].over, "a sweep whose hours are up has nothing left to do"
+    found, _ = summarise(sweep, tmp_path, 0.0)["cells"]
+    assert (found["stopped"], found["n_trials"]) == ("hours", 1)
+    assert any("budget.hours ended searches before all 40 trials" in caveat for caveat in found["caveats"])
+    more = Studies(sweep_of(budget={"trials": 40, "hours": 1}), tmp_path)
+    assert more.studies[0].searching

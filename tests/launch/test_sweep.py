@@ -2,12 +2,9 @@
 
 import copy
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -15,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.util.state import list_actors
 
 from citrus_ray.data.export import write_recordings
 from citrus_ray.data.synthetic import Synthetic
@@ -85,30 +81,6 @@ def test_a_pretraining_that_fails_fails_its_trials_and_not_the_scratch_arm(run: 
     assert code == 1
 
 
-def test_a_worker_process_that_dies_leaves_a_failed_row(run: Run) -> None:
-    killer = threading.Thread(target=_kill_a_trial_worker)
-    killer.start()
-    tree = tiny(compare={}, search={"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}})
-    tree["trial"]["finetune"] |= {"steps": 400}
-    _, out = run(tree)
-    killer.join()
-    (cell,) = json.loads((out / "summary.json").read_text())["cells"]
-    assert (cell["n_trials"], cell["n_failed"]) == (3, 1)
-    assert cell["test"] is not None
-
-
-def _kill_a_trial_worker() -> None:
-    """SIGKILL the first process that runs a trial, a second after it came up."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        alive = [a for a in list_actors(detail=True) if "Trainable" in a.class_name and a.state == "ALIVE" and a.pid]
-        if alive:
-            time.sleep(1.0)
-            os.kill(alive[0].pid, signal.SIGKILL)
-            return
-        time.sleep(0.1)
-
-
 def test_pretraining_runs_data_parallel_on_two_workers(run: Run) -> None:
     tree = tiny(budget={"trials": 1})
     tree["trial"]["pretrain"] |= {"workers": 2, "seed": 77}
@@ -132,6 +104,21 @@ def test_asha_stops_trials_early_and_says_so(run: Run) -> None:
     (cell,) = json.loads((out / "summary.json").read_text())["cells"]
     assert cell["n_pruned"] > 0
     assert cell["n_trials"] == 8
+
+
+def test_a_race_stops_clearly_worse_trials_after_some_members_and_says_what_it_saved(run: Run, capsys: Any) -> None:
+    tree = tiny(race={"after": 2, "alpha": 0.3}, budget={"trials": 6}, compare={}, repeat={"seed": [0, 1, 2, 3, 4]})
+    tree["search"] = {"finetune.optim.lr": {"choice": [3e-3, 1e-6, 2e-6, 3e-6, 4e-6, 5e-6]}}
+    tree |= {"sampler": "grid", "concurrency": 1}
+    tree["trial"]["finetune"] |= {"steps": 60, "labels": {"fraction": 1.0}}
+    code, out = run(tree)
+    assert code == 0
+    (cell,) = json.loads((out / "summary.json").read_text())["cells"]
+    pruned = [row for row in lines(out) if row["status"] == "pruned"]
+    assert cell["n_pruned"] > 0
+    assert cell["cost"]["members_saved"] == 5 * cell["n_pruned"] - len(pruned) > 0
+    assert cell["best"] == {"finetune.optim.lr": 3e-3}
+    assert "racing left out" in capsys.readouterr().out
 
 
 def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> None:

@@ -1,5 +1,7 @@
 """What every encoder in the registry promises. A new entry in the union is tested without another line."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -16,9 +18,10 @@ KINDS = registered(AnyEncoder)
 pytestmark = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
-def build(kind: type[EncoderSpec], seed: int = 0) -> Encoder:
+def build(kind: type[EncoderSpec], seed: int = 0, n_chans: int = 2) -> Encoder:
+    """An encoder that mixes channels is built for their number; any other takes any."""
     with seeded(seed):
-        return kind().build(CTX).eval()
+        return kind().build(replace(CTX, n_chans=n_chans, modalities=("eeg",) * n_chans)).eval()
 
 
 def signals(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -42,12 +45,33 @@ def test_a_spec_survives_its_tree_and_names_itself(kind):
 @pytest.mark.parametrize("n_chans", [1, 3, 7])
 @pytest.mark.parametrize(("n_patches", "rest"), [(2, 0), (2, 1), (5, 3), (16, 0)])
 def test_any_channels_and_any_length_become_whole_patches_of_tokens(kind, n_chans, n_patches, rest):
-    encoder = build(kind)
+    encoder = build(kind, n_chans=n_chans)
     tokens = encoder(signals(2, n_chans, n_patches * encoder.patch + rest))
-    assert tokens.shape == (2, n_chans, n_patches, encoder.dim)
+    n_rows = 1 if encoder.mixes_channels else n_chans  # one row of tokens for all channels, or one for each
+    n_patches += rest if encoder.patch == 1 else 0
+    rest = 0 if encoder.patch == 1 else rest
+    assert tokens.shape == (2, n_rows, n_patches, encoder.dim)
     assert encoder.n_tokens(n_patches * encoder.patch + rest) == n_patches
     assert tokens.dtype == torch.float32
     assert tokens.isfinite().all()
+
+
+def test_a_spec_and_its_encoder_agree_on_whether_channels_are_mixed(kind):
+    """And a channel reaches the tokens of others exactly where they are."""
+    encoder = build(kind)
+    assert encoder.mixes_channels == kind.mixes_channels
+    x = signals(2, 2, 6 * encoder.patch)
+    other = x.clone()
+    other[:, 1] += signals(6 * encoder.patch, seed=1)
+    assert torch.equal(encoder(x)[:, 0], encoder(other)[:, 0]) != encoder.mixes_channels
+
+
+def test_a_summary_is_a_vector_for_each_row_of_tokens(kind):
+    encoder = build(kind)
+    x = signals(3, 2, 6 * encoder.patch)
+    summary = encoder.summary(x)
+    assert summary.shape == (3, encoder(x).shape[1], encoder.dim)
+    assert not torch.allclose(summary, encoder.summary(signals(*x.shape, seed=1)))
 
 
 def test_a_remainder_shorter_than_a_patch_is_left_out(kind):

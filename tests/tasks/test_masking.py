@@ -84,6 +84,9 @@ class Silent(Encoder):
 
     dim, patch = 3, 4
 
+    def depths(self):
+        return []
+
     def forward(self, x, hidden=None):
         return torch.zeros(*x.shape[:2], self.n_tokens(x.shape[2]), self.dim)
 

@@ -1,0 +1,191 @@
+"""Scores against the number of labels, and labels saved: how many more labels scratch needs for the same score."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from analysis.cells import Cell, axes_label
+from analysis.facts import LABELS, LabelKind, labels_of, people_of, target_of
+from analysis.levels import Level
+from analysis.plans import Axes, axes_key, score_bounds
+from analysis.pools import regime_axes
+from analysis.stats import Effect, Floats, score_effect, widened
+from analysis.words import arm_label
+
+SCRATCH = "from scratch"
+DRAWS = 1999
+CLOSE = 1e-9  # logarithms and back
+FEWEST = 8  # units; of fewer, the percentiles of resamples cover too seldom
+UNITS: dict[LabelKind, str] = {"per_class": "labels per class", "count": "labels", "fraction": "share of all labels"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Scores of every arm over amounts of labels, on the units that all of them share."""
+
+    kind: LabelKind
+    setting: str  # what else was compared, empty where nothing was
+    amounts: tuple[float, ...]  # rising
+    level: Level
+    scores: dict[str, Floats]  # arm -> (unit, amount)
+    metric: str
+
+    def at(self, arm: str) -> list[Effect]:
+        found = [score_effect(column.tolist(), score_bounds(self.metric)) for column in self.scores[arm].T]
+        return [effect for effect in found if effect is not None]
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """From scratch first."""
+        return sorted(self.scores, key=lambda arm: (arm != SCRATCH, arm))
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What scratch needs for the score that pre-training reaches with `amount` labels."""
+
+    arm: str
+    kind: LabelKind
+    amount: float
+    needed: float  # labels; outside the measured range, its end
+    low: float
+    high: float
+    lowest: float  # the measured range
+    highest: float
+    n: int  # units behind the interval
+    level: Level
+    setting: str
+
+    @property
+    def has_interval(self) -> bool:
+        return math.isfinite(self.low)
+
+    @property
+    def saved(self) -> float:
+        return self.needed - self.amount
+
+    def bounded_own(self) -> str:
+        return self._said(self.amount)
+
+    def bounded(self, value: float) -> str:
+        """`> 20` where the curve was not measured so far."""
+        if value >= self.highest * (1 - CLOSE):
+            return f"{self._said(self.highest)} or more"
+        return f"{self._said(self.lowest)} or fewer" if value <= self.lowest * (1 + CLOSE) else self._said(value)
+
+    def _said(self, value: float) -> str:
+        return f"{100 * value:.3g} %" if self.kind == "fraction" else f"{value:.3g}"
+
+
+def curves(cells: Sequence[Cell]) -> list[Curve]:
+    """One per kind of label amount and other compared setting; only where there are two amounts or more."""
+    groups: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        amount = labels_of(cell.scored[0]) if cell.scored else None
+        if amount is not None:
+            groups[amount.kind, axes_key(_rest(cell))].append(cell)
+    found = [_curve(group) for group in groups.values()]
+    return [curve for curve in found if curve is not None]
+
+
+def _curve(cells: Sequence[Cell]) -> Curve | None:
+    by_arm: dict[str, dict[float, dict[tuple[str, str, int], float]]] = defaultdict(lambda: defaultdict(dict))
+    for cell in cells:
+        for row in cell.scored:
+            amount = labels_of(row)
+            if amount is not None:
+                place = (target_of(row), people_of(row), row.seed)
+                by_arm[arm_label(cell)][amount.n][place] = row.metrics[cell.plan.test_metric]
+    amounts = tuple(sorted(set.intersection(*(set(found) for found in by_arm.values()))))
+    places = [set(found[n]) for found in by_arm.values() for n in amounts]
+    shared = sorted(set.intersection(*places)) if places else []
+    if len(amounts) < 2 or not shared:
+        return None
+    level, rows = _rows(shared)
+    scores = {arm: _means([[found[n][p] for n in amounts] for p in shared], rows) for arm, found in by_arm.items()}
+    amount = labels_of(cells[0].scored[0])
+    assert amount is not None
+    return Curve(amount.kind, _setting(cells[0]), amounts, level, scores, cells[0].plan.test_metric)
+
+
+def _setting(cell: Cell) -> str:
+    rest = _rest(cell)
+    return axes_label(rest) if rest else ""
+
+
+def _rest(cell: Cell) -> Axes:
+    """What is compared apart from pre-training, target and labels."""
+    return {path: value for path, value in regime_axes(cell.axes).items() if not path.startswith(LABELS)}
+
+
+def _rows(places: Sequence[tuple[str, str, int]]) -> tuple[Level, list[list[int]]]:
+    """Which rows make up each unit: whole targets, else whole test parts, else single seeds."""
+    levels: tuple[tuple[int, Level], ...] = ((0, "target"), (1, "test part"))
+    for depth, level in levels:
+        groups: dict[str, list[int]] = defaultdict(list)
+        for i, place in enumerate(places):
+            groups[str(place[depth])].append(i)
+        if len(groups) > 1:
+            return level, list(groups.values())
+    return "seed", [[i] for i in range(len(places))]
+
+
+def _means(values: Sequence[Sequence[float]], rows: Iterable[Sequence[int]]) -> Floats:
+    table = np.asarray(values, dtype=np.float64)
+    return np.stack([table[list(members)].mean(axis=0) for members in rows])  # (unit, amount)
+
+
+# ---- labels saved ----
+
+
+def labels_saved(curve: Curve) -> list[Saved]:
+    """For every arm and amount; empty without a from-scratch arm."""
+    if SCRATCH not in curve.scores:
+        return []
+    return [saved for arm in curve.arms if arm != SCRATCH for saved in _saved(curve, arm)]
+
+
+def _saved(curve: Curve, arm: str) -> Iterable[Saved]:
+    scratch, mine = curve.scores[SCRATCH], curve.scores[arm]
+    n = len(scratch)
+    logs = np.log(np.asarray(curve.amounts))
+    found = needed(scratch.mean(axis=0), mine.mean(axis=0), logs)
+    low, high = _ends(scratch, mine, logs) if n >= FEWEST else (np.full(len(logs), np.nan),) * 2
+    for i, amount in enumerate(curve.amounts):
+        ends = (float(np.exp(found[i])), float(np.exp(low[i])), float(np.exp(high[i])))
+        span = (curve.amounts[0], curve.amounts[-1])
+        yield Saved(arm, curve.kind, amount, *ends, *span, n, curve.level, curve.setting)
+
+
+def _ends(scratch: Floats, mine: Floats, logs: Floats) -> tuple[Floats, Floats]:
+    """Percentile bootstrap over whole units, both arms of a unit together, widened for their small number."""
+    n, rng = len(scratch), np.random.default_rng([12, len(scratch)])
+    share = rng.multinomial(n, np.full(n, 1 / n), DRAWS) / n
+    drawn = np.stack([needed(s, m, logs) for s, m in zip(share @ scratch, share @ mine, strict=True)])
+    tail = widened(n)
+    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def needed(scratch: Floats, scores: Floats, logs: Floats) -> Floats:
+    """Log labels at which a never-falling curve through `scratch` reaches each score; the ends where it does not.
+
+    More labels cannot be worth less: dips of a noisy curve are evened out (isotonic regression) before it is read.
+    """
+    rising = isotonic_regression(scratch).x
+    return np.asarray([_reach(rising, score, logs) for score in scores])
+
+
+def _reach(rising: Floats, score: float, logs: Floats) -> float:
+    if score <= rising[0]:
+        return float(logs[0])
+    k = int(np.searchsorted(rising, score))  # the first point that is no lower
+    if k == len(rising):
+        return float(logs[-1])
+    step = rising[k] - rising[k - 1]
+    return float(logs[k - 1] + (logs[k] - logs[k - 1]) * (score - rising[k - 1]) / step)

@@ -1,0 +1,78 @@
+"""What a row says of its target, its kind of signal, its test people and its labels. Computes nothing."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from citrus_ray.records import Record
+
+TARGET = "finetune.target"
+LABELS = "finetune.labels"
+SPLIT = "finetune.split"
+# of sources that always read one kind of signal; `files` says its own, and everything else is unknown
+MODALITIES = {
+    "synthetic": "synthetic",
+    "sleep_edf": "eeg",
+    "bonn": "eeg",
+    "emgdb": "emg",
+    "mitbih": "ecg",
+    "ptb": "ecg",
+    "uci_har": "motion",
+    "uwave": "motion",
+    "bidmc": "ppg",
+    "fmri": "fmri",
+}
+UNKNOWN = "unknown"
+
+LabelKind = Literal["per_class", "count", "fraction"]
+
+
+@dataclass(frozen=True, order=True)
+class LabelAmount:
+    """How many labels a fine-tune had, in the unit of its spec: amounts of two units cannot be compared."""
+
+    kind: LabelKind
+    n: float
+
+    @property
+    def is_all(self) -> bool:
+        return self.kind == "fraction" and self.n >= 1
+
+
+def target_of(row: Record) -> str:
+    """As the sweep names it, else the folder that it lies in, else its kind."""
+    given = row.axes.get(TARGET, row.repeat.get(TARGET))
+    if isinstance(given, str):
+        return given
+    if isinstance(given, dict) and "set" in given:
+        return str(given["set"])
+    root = row.config.get(f"{TARGET}.root")
+    kind = str(row.config.get(f"{TARGET}.kind", UNKNOWN))
+    return str(root).rstrip("/").rsplit("/", 1)[-1] if root and kind == "files" else kind
+
+
+def modality_of(row: Record) -> str:
+    said = row.config.get(f"{TARGET}.modality")
+    if isinstance(said, list):
+        return " and ".join(sorted(set(map(str, said))))
+    return str(said) if said else MODALITIES.get(str(row.config.get(f"{TARGET}.kind")), UNKNOWN)
+
+
+def people_of(row: Record) -> str:
+    """Which groups were test data: they hang on these settings alone."""
+    split = {path: value for path, value in row.config.items() if path.startswith(f"{SPLIT}.")}
+    return json.dumps(split, sort_keys=True)
+
+
+def labels_of(row: Record) -> LabelAmount | None:
+    for kind in ("per_class", "count", "fraction"):
+        n = row.config.get(f"{LABELS}.{kind}", _block(row).get(kind))
+        if n is not None:
+            return LabelAmount(kind, float(n))
+    return None
+
+
+def _block(row: Record) -> dict[str, Any]:
+    """Labels that a record keeps as one block."""
+    block = row.config.get(LABELS)
+    return block if isinstance(block, dict) else {}

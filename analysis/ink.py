@@ -1,0 +1,154 @@
+"""Matplotlib figures that look alike: made once, placed in the page as SVG that follows its light or dark colours, and
+written as SVG, PDF and PNG for a paper."""
+
+import io
+import pickle
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.markup import Html, tag
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours: apart for every kind of colour vision; with a marker and a dash each, apart in grey too
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS, DASHES = ("o", "s", "^", "D", "v", "P"), ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+SCRATCH = "#5b6167"
+# stand for the page's own in an inline figure, so nothing else may have these colours
+INK, PAPER, GRID, SOFT = "#1b1e22", "#fdfdfc", "#e6e8e6", "#575e66"
+PAGE = {INK: "var(--ink)", PAPER: "var(--bg)", GRID: "var(--grid)", SOFT: "var(--soft)"}
+SWITCHED = {COLOURS[0]: "var(--blue)", COLOURS[1]: "var(--red)", SCRATCH: "var(--soft)"}
+STYLE: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and edited
+    "pdf.fonttype": 42,
+}
+NARROWEST = 520  # px; on a smaller screen a figure scrolls instead of shrinking its words away
+
+
+@contextmanager
+def sheet(width: float, height: float, n: int = 1, columns: int = 3) -> Iterator[tuple["Figure", list["Axes"]]]:
+    """A figure of `width` by `height` inches with `n` panels; height is per row of panels."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    columns = min(n, columns)
+    rows = -(-n // columns)
+    with style():
+        figure = Figure(figsize=(width, height * rows))
+        axes = [figure.add_subplot(rows, columns, i + 1) for i in range(n)]
+        yield figure, axes
+        ConstrainedLayoutEngine().execute(figure)  # once; as the figure's own engine it would draw twice per format
+
+
+def is_there() -> bool:
+    """Whether matplotlib is installed; it is not among what a sweep needs."""
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A named figure, drawn at most once however often it is asked for."""
+
+    name: str
+    draw: Callable[[], "Figure"]
+
+    @cached_property
+    def figure(self) -> "Figure":
+        return self.draw()
+
+    @cached_property
+    def svg(self) -> str:
+        file = io.StringIO()
+        with style({"svg.hashsalt": self.name}):  # its own names for shapes: many figures share one page
+            self.figure.savefig(file, format="svg", metadata={"Date": None})
+        return file.getvalue()
+
+    def publish(self, folder: Path) -> None:
+        Drawn(self.name, self.figure, self.svg).publish(folder)
+
+    def inline(self, said: str) -> Html:
+        return inlined(self.svg, said)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that can be sent to another process."""
+
+    name: str
+    figure: "Figure"
+    svg: str
+
+    def publish(self, folder: Path) -> None:
+        """`name`.svg, .pdf and .png with text as text and no date: the same records give the same files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{self.name}.svg").write_text(self.svg, encoding="utf-8")
+        with style():
+            self.figure.savefig(folder / f"{self.name}.pdf", metadata={"CreationDate": None})
+            self.figure.savefig(folder / f"{self.name}.png", dpi=200, metadata={"Software": None})
+
+
+def write_drawn(folder: str) -> None:
+    """What another process of the same report sends on standard input."""
+    for drawn in pickle.load(sys.stdin.buffer):
+        drawn.publish(Path(folder))
+
+
+def inlined(svg: str, said: str) -> Html:
+    """A figure as part of the page, in the page's colours but for those that tell things apart."""
+    inside = svg[svg.index("<defs>") : svg.rindex("</svg>")]
+    inside = re.sub(r'\bid="(figure|axes|patch|line2d|text|xtick|ytick|matplotlib)[\w.]*"', "", inside)
+    for colour, variable in {**PAGE, **SWITCHED}.items():
+        inside = inside.replace(colour, variable)
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert box is not None  # matplotlib writes it
+    width = float(box[1]) * 96 / 72
+    size = {"viewBox": f"0 0 {box[1]} {box[2]}", "width": f"{width:g}"}
+    least = f"min-width: {min(NARROWEST, width):g}px"
+    whole = tag("svg", Html(inside), role="img", aria_label=said, style=least, **size)
+    return tag("div", whole, cls="scroll drawn", role="region", tabindex="0", aria_label=said)
+
+
+def style(more: dict[str, Any] | None = None) -> AbstractContextManager[None]:
+    from matplotlib import rc_context
+
+    every: Any = STYLE | (more or {})  # the stubs list all keys there are
+    return rc_context(every)
+
+
+def look(arm: str, arms: list[str]) -> dict[str, Any]:
+    """Colour, marker and dash of a pre-training; from scratch is always the same grey ring."""
+    if arm not in arms:
+        return {"color": SCRATCH, "marker": "o", "markerfacecolor": PAPER, "linestyle": "-"}
+    i = arms.index(arm)
+    return {"color": COLOURS[i % 6], "marker": MARKERS[i % 6], "linestyle": DASHES[i % 6]}

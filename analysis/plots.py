@@ -1,0 +1,179 @@
+"""The drawings for page and paper: numbers in, a figure out. What they show in words stands in exhibits.py."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis import ink, words
+from analysis.cells import Cell
+from analysis.curves import SCRATCH, UNITS, Curve
+from analysis.pools import Pool
+from analysis.ranks import Ranking
+from analysis.stats import Effect
+from analysis.transfer_gain import Gain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARKS = {"supported": "^", "undecided": "D", "negative": "v"}
+NAMES = 34  # characters of a name beside an axis
+
+
+def short(name: str) -> str:
+    return name if len(name) <= NAMES else name[: NAMES - 1] + "…"
+
+
+def forest(
+    rows: Sequence[tuple[str, Effect, dict[str, Any]]], axis: str, zero: bool, breaks: Sequence[int] = ()
+) -> "Figure":
+    """A mark and its interval per row, top to bottom; a line before the rows in `breaks`."""
+    with ink.sheet(6.5, 0.8 + 0.28 * len(rows)) as (figure, (ax,)):
+        for i, (_, effect, how) in enumerate(rows):
+            ends = [[effect.mean - effect.low], [effect.high - effect.mean]] if effect.is_bounded else None
+            ax.errorbar([effect.mean], [i], xerr=ends, capsize=3, ecolor=ink.INK, **how)
+        for i in breaks:
+            ax.axhline(i - 0.5, color=ink.GRID, linewidth=1)
+        if zero:
+            ax.axvline(0, color=ink.INK, linewidth=1)
+        ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.grid(axis="y", visible=False)
+        ax.set_xlabel(axis)
+    return figure
+
+
+def gain_forest(gains: Sequence[Gain]) -> "Figure":
+    """Filled where the interval leaves 0 out."""
+    rows = []
+    for gain in gains:
+        colour = {"supported": ink.COLOURS[0], "negative": ink.COLOURS[1], "undecided": ink.SOFT}[gain.verdict]
+        fill = ink.PAPER if gain.verdict == "undecided" else colour
+        how = {"marker": MARKS[gain.verdict], "color": colour, "markerfacecolor": fill}
+        rows.append((words.cell_label(gain.cell), gain.effect, how))
+    return forest(rows, f"gain in {words.metric_name(gains[0].cell.plan.test_metric)}", zero=True)
+
+
+def score_forest(cells: Sequence[Cell]) -> "Figure":
+    rows = []
+    for cell in cells:
+        if cell.test is not None:
+            fill = ink.PAPER if cell.is_scratch else ink.COLOURS[0]
+            how = {"marker": "o", "color": ink.COLOURS[0], "markerfacecolor": fill}
+            rows.append((words.cell_label(cell), cell.test, how))
+    return forest(rows, words.metric_name(cells[0].plan.test_metric), zero=False)
+
+
+def learning_curves(curves: Sequence[Curve]) -> "Figure":
+    """A panel per compared setting, a line per arm."""
+    arms = sorted({arm for curve in curves for arm in curve.arms} - {SCRATCH})
+    with ink.sheet(6.5, 3.1, len(curves), 2) as (figure, axes):
+        for ax, curve in zip(axes, curves, strict=True):
+            for i, arm in enumerate(curve.arms):
+                _curve(ax, curve, arm, ink.look(arm, arms), shift=1 + 0.02 * (i - (len(curve.arms) - 1) / 2))
+            ax.set_xscale("log")
+            shown = [f"{100 * n:.3g} %" if curve.kind == "fraction" else f"{n:g}" for n in curve.amounts]
+            ax.set_xticks(curve.amounts, shown)
+            ax.minorticks_off()
+            ax.set_xlabel(UNITS[curve.kind])
+            ax.set_ylabel(words.metric_name(curve.metric))
+            ax.set_title(curve.setting)
+        axes[0].legend(loc="lower right")
+    return figure
+
+
+def _curve(ax: "Axes", curve: Curve, arm: str, how: dict[str, Any], shift: float) -> None:
+    """Shifted a little, so that intervals of two arms do not lie on each other."""
+    found = curve.at(arm)
+    means = np.asarray([effect.mean for effect in found])
+    ends = np.asarray([(e.low, e.high) if e.is_bounded else (e.mean, e.mean) for e in found]).T
+    x = np.asarray(curve.amounts) * shift
+    ax.errorbar(x, means, yerr=np.abs(ends - means), capsize=3, elinewidth=1, label=arm, **how)
+
+
+def heat_map(tables: dict[str, dict[tuple[str, str], Pool]], scale: float) -> "Figure":
+    """A panel per pre-training: targets down, regimes across, the gain written into each field."""
+    targets = list(dict.fromkeys(target for table in tables.values() for target, _ in table))
+    regimes = list(dict.fromkeys(regime for table in tables.values() for _, regime in table))
+    most = max(abs(pool.effect.mean) for table in tables.values() for pool in table.values()) or 1.0
+    width = 2.2 + 0.9 * len(regimes) * min(len(tables), 2)
+    with ink.sheet(max(4.5, width), 0.9 + 0.34 * len(targets), len(tables), 2) as (figure, axes):
+        for ax, (arm, table) in zip(axes, tables.items(), strict=True):
+            grid = np.full((len(targets), len(regimes)), np.nan)
+            for (target, regime), pool in table.items():
+                grid[targets.index(target), regimes.index(regime)] = pool.effect.mean
+            fields(ax, grid, most, regimes, targets)
+            for (target, regime), pool in table.items():
+                mark = "" if pool.verdict != "undecided" else " ◇"
+                place = (regimes.index(regime), targets.index(target))
+                gain = pool.effect.mean
+                written(ax, place, f"{scale * gain:+.{1 if scale > 1 else 3}f}{mark}", gain / most)
+            ax.set_title(arm)
+    return figure
+
+
+def fields(ax: "Axes", grid: Any, most: float, columns: Sequence[str], rows: Sequence[str]) -> Any:
+    drawn = ax.pcolormesh(grid, cmap="PuOr_r", vmin=-most, vmax=most, edgecolors=ink.PAPER, linewidth=1.5)
+    ax.set_xticks(np.arange(len(columns)) + 0.5, [short(name) for name in columns], rotation=30, ha="right")
+    ax.set_yticks(np.arange(len(rows)) + 0.5, [short(name) for name in rows])
+    ax.invert_yaxis()
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return drawn
+
+
+def written(ax: "Axes", place: tuple[int, int], said: str, strength: float) -> None:
+    """Dark fields carry white numbers: the sign is read, not guessed from the colour."""
+    colour = "#ffffff" if abs(strength) > 0.55 else "#111111"
+    ax.text(place[0] + 0.5, place[1] + 0.5, said, ha="center", va="center", color=colour, fontsize=8.5)
+
+
+def critical_difference(found: Ranking) -> "Figure":
+    """Mean ranks on a line, best left; bars join what cannot be told apart."""
+    k, half = len(found.methods), -(-len(found.methods) // 2)
+    with ink.sheet(6.5, 1.3 + 0.22 * half + 0.12 * len(found.cliques)) as (figure, (ax,)):
+        ax.set_axis_off()
+        foot = -0.9 - 0.35 * len(found.cliques)
+        ax.set_xlim(1 - 0.62 * (k - 1), k + 0.62 * (k - 1))
+        ax.set_ylim(foot - 0.62 * half, 2.1)
+        ax.plot([1, k], [0, 0], color=ink.INK, linewidth=1)
+        for tick in range(1, k + 1):
+            ax.plot([tick, tick], [0, 0.18], color=ink.INK, linewidth=1)
+            ax.text(tick, 0.32, str(tick), ha="center", va="bottom")
+        ax.plot([1, min(k, 1 + found.critical)], [1.45, 1.45], color=ink.INK, linewidth=1.5)
+        ax.text(1, 1.6, f"critical difference {found.critical:.2f}", va="bottom")
+        for i, (method, rank) in enumerate(zip(found.methods, found.ranks, strict=True)):
+            left = i < half
+            y = foot - 0.62 * (i if left else k - 1 - i)
+            end = 1 - 0.06 * (k - 1) if left else k + 0.06 * (k - 1)
+            ax.plot([rank, rank, end], [0, y, y], color=ink.SOFT, linewidth=0.9)
+            said = f"{short(method)}  {rank:.2f}"
+            ax.text(end, y, f"{said} " if left else f" {said}", ha="right" if left else "left", va="center")
+        for row, (first, last) in enumerate(found.cliques):
+            level, ends = -0.45 - 0.35 * row, (found.ranks[first] - 0.04, found.ranks[last] + 0.04)
+            ax.plot(ends, [level, level], color=ink.INK, linewidth=4, solid_capstyle="round")
+    return figure
+
+
+def cost(cells: Sequence[Cell]) -> "Figure":
+    """Compute per cell: searching and refitting, told apart by hatching too."""
+    with ink.sheet(6.5, 1.0 + 0.26 * len(cells)) as (figure, (ax,)):
+        start = np.zeros(len(cells), dtype=np.float64)
+        for phase, colour, hatch in (("search", ink.COLOURS[0], ""), ("final", ink.COLOURS[4], "//")):
+            minutes = np.asarray([seconds(cell, phase) / 60 for cell in cells])
+            name = {"search": "search", "final": "refits of the winner"}[phase]
+            ax.barh(range(len(cells)), minutes, 0.7, start, color=colour, hatch=hatch, edgecolor=ink.PAPER, label=name)
+            start = start + minutes
+        ax.set_yticks(range(len(cells)), [short(words.cell_label(cell)) for cell in cells])
+        ax.set_ylim(len(cells) - 0.4, -0.6)
+        ax.set_xlabel("minutes of compute, pre-training apart")
+        ax.grid(axis="y", visible=False)
+        figure.legend(loc="outside upper right", ncols=2)
+    return figure
+
+
+def seconds(cell: Cell, phase: str) -> float:
+    return sum(row.seconds for row in cell.rows if row.phase == phase)

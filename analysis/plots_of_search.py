@@ -1,0 +1,118 @@
+"""Drawings of what the search saw: the gain over one setting, over two, and all trials as lines. Validation data."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis import ink
+from analysis.cells import Cell, value_label
+from analysis.plots import fields, short, written
+from analysis.settings import Dependence, Explored, Surface, is_log, is_number, natural
+from analysis.words import cell_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_LINES = 400
+BEHIND = {"facecolor": ink.PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.85}  # of words over lines
+
+
+def dependence(found: Sequence[Dependence], scale: float) -> "Figure":
+    """Line: partial dependence; dots: plain means of the trials at that value, larger for more of them."""
+    with ink.sheet(6.5, 2.1, len(found), 3) as (figure, axes):
+        for ax, item in zip(axes, found, strict=True):
+            x = np.asarray(item.points)
+            at, means, counts = (np.asarray(part) for part in zip(*item.seen, strict=True))
+            ax.plot(x, scale * np.asarray(item.gains), color=ink.COLOURS[0], linestyle="none" if item.labels else "-")
+            ax.scatter(at, scale * means, 12 + 60 * counts / counts.max(), facecolors="none", edgecolors=ink.COLOURS[1])
+            if item.labels:
+                ax.plot(
+                    x, scale * np.asarray(item.gains), color=ink.COLOURS[0], marker="_", markersize=14, linestyle=""
+                )
+                ax.set_xticks(x, [short(label) for label in item.labels], rotation=30, ha="right")
+                ax.set_xlim(-0.6, len(x) - 0.4)
+            if item.is_log:
+                ax.set_xscale("log")
+            weight = "" if item.importance is None else f" ({100 * item.importance:.0f} %)"
+            ax.set_title(short(f"{item.name}{weight}"))
+            ax.axhline(0, color=ink.INK, linewidth=0.8)
+        for ax in axes[::3]:
+            ax.set_ylabel("validation gain" + (", points" if scale > 1 else ""))
+    return figure
+
+
+def surface(found: Surface, scale: float) -> "Figure":
+    first, second = found.labels
+    most = float(np.nanmax(np.abs(found.gains))) or 1.0
+    size = (max(4.5, 2.0 + 0.75 * len(second)), 1.1 + 0.32 * len(first))
+    with ink.sheet(*size) as (figure, (ax,)):
+        fields(ax, found.gains, most, second, first)
+        for i, j in np.argwhere(found.counts > 0).tolist():
+            gain = found.gains[i, j]
+            written(ax, (j, i), f"{scale * gain:+.{1 if scale > 1 else 3}f} ({found.counts[i, j]})", gain / most)
+        ax.set_ylabel(found.names[0])
+        ax.set_xlabel(found.names[1])
+        ax.set_title(found.arm)
+    return figure
+
+
+def parallel(found: Explored, scale: float) -> "Figure":
+    """A line per trial through its settings to its gain; the best tenth drawn over the rest."""
+    every = -(-len(found.rows) // MAX_LINES)
+    rows, gains = found.rows[::every], scale * found.gains[::every]
+    with ink.sheet(max(5.0, 1.25 * (len(found.paths) + 1)), 3.0) as (figure, (ax,)):
+        places = [_axis(ax, i, path, [row[path] for row in rows], found) for i, path in enumerate(found.paths)]
+        places.append(_scaled(ax, len(found.paths), gains, f"{gains.min():+.1f}", f"{gains.max():+.1f}", False))
+        best = gains >= np.quantile(gains, 0.9)
+        lines = np.stack(places, axis=1)  # (trial, axis)
+        for line in lines[~best]:
+            ax.plot(line, color=ink.SCRATCH, linewidth=0.6, alpha=0.35)
+        for line in lines[best]:
+            ax.plot(line, color=ink.COLOURS[0], linewidth=1.3, alpha=0.9)
+        names = [*found.names.values(), "validation gain" + (", points" if scale > 1 else "")]
+        ax.set_xticks(range(len(names)), names)
+        ax.set_yticks([])
+        ax.set_ylim(-0.12, 1.12)
+        ax.spines["left"].set_visible(False)
+        ax.grid(axis="x", color=ink.SOFT)
+    return figure
+
+
+def _axis(ax: "Axes", at: int, path: str, values: Sequence[Any], found: Explored) -> Any:
+    if is_number(values):
+        x = np.asarray(values, dtype=np.float64)
+        ends = (value_label(path, float(x.min())), value_label(path, float(x.max())))
+        return _scaled(ax, at, x, *ends, is_log(values))
+    names = sorted({value_label(path, value) for value in values}, key=natural)
+    for i, name in enumerate(names):
+        y = (i + 0.5) / len(names)
+        ax.text(at + 0.03, y, short(name), fontsize=7.5, va="center", bbox=BEHIND)
+    rng = np.random.default_rng(0)  # equal values side by side, or they would be one line
+    inside = rng.uniform(-0.3, 0.3, len(values)) / len(names)
+    return np.asarray([(names.index(value_label(path, v)) + 0.5) / len(names) for v in values]) + inside
+
+
+def _scaled(ax: "Axes", at: int, x: Any, low: str, high: str, log: bool) -> Any:
+    ax.text(at, -0.03, low, fontsize=7.5, ha="center", va="top")
+    ax.text(at, 1.03, high, fontsize=7.5, ha="center", va="bottom")
+    x = np.log(x) if log else x
+    return (x - x.min()) / (np.ptp(x) or 1.0)
+
+
+def histories(cells: Sequence[Cell]) -> "Figure":
+    """Each trial's objective in the order in which they ended, and the best so far."""
+    with ink.sheet(6.5, 1.9, len(cells), 3) as (figure, axes):
+        for ax, cell in zip(axes, cells, strict=True):
+            shown = [(i, trial) for i, trial in enumerate(cell.searched, 1) if trial.value is not None]
+            for status, fill in (("ok", ink.COLOURS[0]), ("pruned", ink.PAPER)):
+                of = [(i, trial.value or 0.0) for i, trial in shown if trial.status == status]
+                ax.scatter([i for i, _ in of], [v for _, v in of], 14, facecolors=fill, edgecolors=ink.COLOURS[0])
+            full = [(i, trial.value or 0.0) for i, trial in shown if trial.status == "ok"]
+            if full:
+                best = np.maximum if cell.plan.mode == "max" else np.minimum
+                ax.step([i for i, _ in full], best.accumulate([v for _, v in full]), where="post", color=ink.INK, lw=1)
+            ax.set_title(short(cell_label(cell)), fontsize=8)
+            ax.set_xlabel("trial")
+    return figure

@@ -1,0 +1,120 @@
+"""A cell as Optuna sees it: its space, its finished trials, its sampler, its journal. Knows nothing of Ray."""
+
+import json
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from citrus_ray import records
+from citrus_ray.axes import Axes, Axis, Sampler
+from citrus_ray.records import Status
+from citrus_ray.results import Result, summarise
+from citrus_ray.sweep import Cell, Sweep
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # source_trials of CMA-ES
+
+STATES: dict[Status, TrialState] = {
+    "ok": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+def distribution(axis: Axis) -> BaseDistribution:
+    if axis.choice is not None:
+        return CategoricalDistribution(list(axis.names()))
+    if axis.int_ is not None:
+        return IntDistribution(*axis.int_, step=int(axis.step or 1))
+    if axis.loguniform is not None:
+        return FloatDistribution(*axis.loguniform, log=True)
+    assert axis.uniform is not None
+    return FloatDistribution(*axis.uniform, step=axis.step)
+
+
+def space_of(axes: Axes) -> dict[str, BaseDistribution]:
+    return {path: distribution(axis) for path, axis in axes.items()}
+
+
+def named(axes: Axes, params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as Optuna knows them: choices by name."""
+    out = {}
+    for path, value in params.items():
+        names = axes[path].names()
+        out[path] = next((n for n, v in names.items() if v == value and type(v) is type(value)), value)
+    return out
+
+
+def frozen(axes: Axes, result: Result) -> FrozenTrial:
+    """A recorded trial as one of Optuna's."""
+    return optuna.trial.create_trial(
+        state=STATES[result.status],
+        value=None if result.status == "failed" else result.value,
+        params=named(axes, result.params),
+        distributions=space_of({path: axes[path] for path in result.params}),
+    )
+
+
+def sampler_of(name: Sampler, axes: Axes, seed: int, known: Sequence[Result]) -> BaseSampler:
+    """A sampler that learns. Every trial of a cell has the same axes, so TPE has no use for `group`."""
+    if name == "gp":
+        return GPSampler(seed=seed)
+    if name == "cmaes":
+        # its own state is lost with the process: a sweep that goes on starts from where the best trials lie
+        past = [frozen(axes, result) for result in known if result.status == "ok"]
+        return CmaEsSampler(seed=seed, source_trials=past or None, warn_independent_sampling=False)
+    if name == "random":
+        return RandomSampler(seed=seed)
+    return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+
+class _Lines(BaseJournalBackend):  # type: ignore[misc]
+    """What the journal would write, in memory: the file is then written once and whole, not with a lock per trial."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        return self.logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self.logs += logs
+
+
+def export(sweep: Sweep, folder: Path, path: Path) -> Path:
+    """Search trials in `folder` as a file that Optuna's journal storage and its dashboard open, a study per cell."""
+    lines, metric = _Lines(), sweep.objective.metric
+    storage = JournalStorage(lines)
+    trials = [rows for rows in records.read_all(folder) if rows[0].phase == "search"]
+    for cell, name in zip(sweep.cells, study_names(sweep.cells), strict=True):
+        study = optuna.create_study(storage=storage, study_name=name, direction=f"{sweep.objective.mode}imize")
+        found = [summarise(rows, metric) for rows in trials if rows[0].cell == cell.digest]
+        study.add_trials([_dated(cell, result) for result in sorted(found, key=lambda r: (r.finished, r.digest))])
+    return records.write_text(path, "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in lines.logs))
+
+
+def study_names(cells: Sequence[Cell]) -> list[str]:
+    """Labels, numbered where two values look the same in a table."""
+    count = Counter(cell.label for cell in cells)
+    return [cell.label if count[cell.label] == 1 else f"{cell.label} ({cell.index})" for cell in cells]
+
+
+def _dated(cell: Cell, result: Result) -> FrozenTrial:
+    trial = frozen(cell.search, result)
+    trial.user_attrs = {"trial": result.digest, "seconds": result.seconds, "reason": result.reason}
+    if result.finished:
+        trial.datetime_complete = datetime.fromisoformat(result.finished).astimezone().replace(tzinfo=None)
+        trial.datetime_start = trial.datetime_complete - timedelta(seconds=result.seconds)
+    return trial

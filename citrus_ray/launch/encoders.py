@@ -1,0 +1,147 @@
+"""Which CPU is whose, and the pre-trainings under way: each encoder once, however many trials wait for it."""
+
+import math
+import time
+from collections import Counter
+
+import ray
+
+from citrus_ray import checkpoint
+from citrus_ray.launch.cluster import Capacity
+from citrus_ray.launch.failures import Crash, WorkerLost, is_lost, last_line
+from citrus_ray.launch.pretrain import pretrain
+from citrus_ray.launch.runner import Workplace
+from citrus_ray.store import open_files
+from citrus_ray.store.claims import Claims
+from citrus_ray.sweep import Sweep
+from citrus_ray.trial import Pretrain, Trial
+
+LOOK_EVERY_S = 2.0  # at the store, for each encoder that is waited for
+PRETRAIN_SHARE = 0.1  # of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
+
+
+class Slots:
+    """Who may use which CPU: what trials and pre-training threads ask Ray for, and how many run at once.
+
+    Ray Tune keeps idle workers warm, with their requests, sometimes more of them than trials that run; a
+    pre-training that asked for whole CPUs would wait for them for ever. So each CPU is asked for in two parts, one
+    that only trials fill and one that only pre-trainings fill, and the search counts what is really busy.
+    """
+
+    def __init__(self, sweep: Sweep, capacity: Capacity) -> None:
+        self.cpus = max(1, int(capacity.cpus))
+        for spec in (cell.trial.pretraining for cell in sweep.cells):
+            if spec is not None and threads(spec) > self.cpus:
+                raise ValueError(
+                    f"pre-training asks for {threads(spec)} CPUs (workers x threads_per_worker), but the cluster has "
+                    f"{self.cpus}; lower pretrain.workers, or add nodes"
+                )
+            if spec is not None and spec.gpu and spec.workers > capacity.gpus:
+                raise ValueError(
+                    f"pre-training asks for {spec.workers} GPUs, one per worker, but the cluster has "
+                    f"{capacity.gpus:g}; lower pretrain.workers, or set pretrain.gpu: false"
+                )
+        self.n = sweep.concurrency or self.cpus
+        self.cpus_per_trial = math.floor(min(1.0, self.cpus / self.n) * (1 - PRETRAIN_SHARE) * 1000) / 1000
+
+
+def threads(spec: Pretrain) -> int:
+    return spec.workers * spec.threads_per_worker
+
+
+def _threads_of(trial: Trial) -> int:
+    assert trial.pretraining is not None
+    return threads(trial.pretraining)
+
+
+class Encoders:
+    """Pre-trainings under way: each digest once, as many at a time as CPUs are free.
+
+    A digest that another sweep is computing in the same store is waited for, with no CPU held.
+    """
+
+    def __init__(self, workplace: Workplace, slots: Slots, retries: int) -> None:
+        self.workplace, self.slots, self.retries = workplace, slots, retries
+        self.claims = Claims(open_files(workplace.store))
+        self.busy = 0  # threads of the pre-trainings that run
+        self.waiting: dict[str, Trial] = {}
+        self.elsewhere: dict[str, str] = {}  # of those that wait: which other sweep is at it
+        self.running: dict[ray.ObjectRef, tuple[str, Trial]] = {}
+        self.failed: dict[str, Crash] = {}
+        self.tries: Counter[str] = Counter()
+        self.ready: set[str] = set()
+        self._looked: dict[str, float] = {}
+
+    def want(self, digest: str, trial: Trial) -> bool:
+        """Whether the encoder is there; asks for it if not."""
+        if digest in self.ready:
+            return True
+        under_way = any(digest == name for name, _ in self.running.values())
+        if under_way or digest in self.failed:
+            return False
+        self.waiting.setdefault(digest, trial)
+        self._look(digest)
+        return digest in self.ready
+
+    def _look(self, digest: str) -> None:
+        """At the store: whether a waiting one has come, or is computed elsewhere. Not at every call: it may be far."""
+        if time.monotonic() - self._looked.get(digest, -math.inf) < LOOK_EVERY_S:
+            return
+        self._looked[digest] = time.monotonic()
+        self.elsewhere.pop(digest, None)
+        if checkpoint.exists(self.workplace.store, digest):
+            self.ready.add(digest)
+            del self.waiting[digest]
+        elif holder := self.claims.holder(digest):
+            self.elsewhere[digest] = holder
+
+    def poll(self, n_live: int) -> None:
+        """Take in what is done, start what fits beside `n_live` trials."""
+        self._collect()
+        for digest in list(self.waiting):
+            self._look(digest)
+        for digest in [d for d in self.waiting if d not in self.elsewhere]:
+            n = _threads_of(self.waiting[digest])
+            if self.running and self.busy + n_live + n > self.slots.cpus:
+                return
+            trial, place = self.waiting.pop(digest), self.workplace
+            self.tries[digest] += 1
+            ref = pretrain.remote(trial.model_dump_json(), place.store, str(place.tensorboard), PRETRAIN_SHARE)
+            self.running[ref] = (digest, trial)
+            self.busy += n
+
+    def _collect(self) -> None:
+        done, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0) if self.running else ([], [])
+        for ref in done:
+            digest, trial = self.running.pop(ref)
+            self.busy -= _threads_of(trial)
+            self._looked.pop(digest, None)
+            try:
+                computed = ray.get(ref)
+            except Exception as err:
+                self._note_failure(digest, trial, err)
+                continue
+            self._take_in(digest, trial, computed)
+
+    def _note_failure(self, digest: str, trial: Trial, err: Exception) -> None:
+        lost = is_lost(err) or isinstance(err, WorkerLost)
+        if lost and self.tries[digest] <= self.retries:
+            self.waiting[digest] = trial
+        else:
+            self.failed[digest] = Crash(f"pre-training failed: {last_line(err)}", lost)
+
+    def _take_in(self, digest: str, trial: Trial, computed: bool) -> None:
+        if checkpoint.exists(self.workplace.store, digest):
+            self.ready.add(digest)
+        elif computed:
+            self.failed[digest] = Crash(
+                f"pre-training was stored where this machine cannot see it: {self.workplace.store} must be one folder "
+                "on all nodes; set $CITRUS_STORE to a shared folder or a storage URI"
+            )
+        else:
+            self.waiting[digest] = trial  # another sweep was a moment faster
+
+    def close(self) -> None:
+        """Ctrl-C: what is under way is of no use to a cluster that outlives this sweep."""
+        for ref in self.running:
+            ray.cancel(ref, force=True, recursive=True)

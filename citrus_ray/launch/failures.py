@@ -1,0 +1,69 @@
+"""Why a trial's process ended, and whether another try can help: it can where a worker or a node was lost."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle, exceptions
+from ray.util.state import get_log
+
+LOST = (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
+LOG_LINES = 200
+SHOWN_LINES = 3
+
+
+class WorkerLost(RuntimeError):  # noqa: N818  (it is lost, not in error)
+    """A worker of a pre-training went away; nothing is wrong with the pre-training itself."""
+
+
+@dataclass(frozen=True)
+class Crash:
+    """How a trial ended that wrote no record."""
+
+    reason: str
+    lost: bool = False  # with its worker or node
+
+
+def crash_of(trial: Any, ran_s: float, limit_s: float | None) -> Crash:
+    """What is known of a Tune trial that ended in an error."""
+    err = _error(trial)
+    log = log_of(getattr(err, "actor_id", None)) if is_lost(err) else []
+    if limit_s is not None and ran_s >= limit_s and is_lost(err):
+        return Crash(f"hung: no result after {limit_s / 60:g} minutes (failures.minutes){_where(log)}")
+    said = f"; its log ends: {' | '.join(log[-SHOWN_LINES:])}" if log else ""
+    return Crash(f"{last_line(err or 'its worker died')}{said}", is_lost(err))
+
+
+def is_lost(err: object) -> bool:
+    """Whether the process went away under the trial, as opposed to an exception of the trial itself."""
+    return isinstance(err, LOST) and not getattr(err, "_actor_init_failed", False)
+
+
+def log_of(actor_id: str | None) -> list[str]:
+    """The end of what a worker wrote to its standard error, if it can still be had."""
+    if actor_id is None:
+        return []
+    try:
+        text = "".join(get_log(actor_id=actor_id, suffix="err", tail=LOG_LINES, timeout=5, errors="replace"))
+    except Exception:  # the node may be gone, with its log
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(":")]
+
+
+def last_line(err: object) -> str:
+    """The end of a Ray error is what went wrong; the rest is the way it came."""
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    return lines[-1][:500] if lines else type(err).__name__
+
+
+def _error(trial: Any) -> Exception | None:
+    """Tune's own `get_pickled_error` looks where the file comes with the next snapshot only."""
+    path = Path(trial.pickled_error_file or "")
+    return cloudpickle.loads(path.read_bytes()) if path.is_file() else None
+
+
+def _where(log: list[str]) -> str:
+    """The innermost line of ours in the stack that the worker left, newest call first."""
+    ours = re.search(r'File "[^"]*(citrus_ray/[^"]+)", line (\d+) in (\w+)', "\n".join(log))
+    return f"; it was in {ours[3]} ({ours[1]}, line {ours[2]})" if ours else ""

@@ -1,0 +1,40 @@
+"""Patch transformer: samples are cut into patches, each a token. Channel-independent, in the style of PatchTST."""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models.blocks import Transformer, TransformerSpec
+from citrus_ray.models.encoder import Encoder, Size, patches
+
+
+class Patch(TransformerSpec):
+    """`patch` samples are a token, read by one linear layer."""
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"base": {"dim": 128, "layers": 6, "heads": 8, "mlp": 4}}
+
+    kind: Literal["patch"] = "patch"
+    patch: Size = 16
+
+    def build(self, ctx: SignalContext) -> "PatchEncoder":
+        return PatchEncoder(self, ctx)
+
+
+class PatchEncoder(Encoder):
+    def __init__(self, spec: Patch, ctx: SignalContext) -> None:
+        super().__init__()
+        self.dim, self.patch = spec.dim, spec.patch
+        self.embed = nn.Linear(spec.patch, spec.dim)
+        self.transformer = Transformer(spec, ctx)
+
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
+        n_batch, n_chans, _ = x.shape
+        cut = patches(x, self.patch)  # (B, C, T) -> (B, C, N, P)
+        tokens = self.embed(cut.flatten(0, 1))  # -> (B*C, N, D)
+        tokens = self.transformer(tokens, hidden, n_chans)
+        return tokens.view(n_batch, n_chans, -1, self.dim)  # type: ignore[no-any-return]
+
+    def depths(self) -> list[nn.Module]:
+        return [nn.ModuleList([self.embed, self.transformer.entrance()]), *self.transformer.depths()]

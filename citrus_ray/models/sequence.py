@@ -1,0 +1,120 @@
+"""A transformer over volumes: all channels of a moment are one token, as in Next Thought Prediction on fMRI.
+
+A window is [CLS] A1 … AT; a pair of windows is [CLS] A1 … AT [SEP] B1 … BT, with a segment embedding that tells A from
+B. What leaves is a token per volume, (B, 1, N, D), for all channels together; the summary of a window is its [CLS].
+"""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import model_validator
+from torch import nn
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models.blocks import Positions, Transformer, TransformerSpec
+from citrus_ray.models.encoder import Encoder, Size, hide_samples
+
+
+class Sequence(TransformerSpec):
+    """`project: false` is the published form: no input layer, the voxels are the token, with zeros up to `dim`."""
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "base": {"dim": 128, "layers": 4, "heads": 4, "mlp": 4},
+        "published": {"dim": 420, "layers": 3, "heads": 2, "mlp": 4, "project": False},
+        "large": {"dim": 768, "layers": 12, "heads": 12, "mlp": 4, "max_tokens": 512},
+    }
+    mixes_channels: ClassVar[bool] = True
+
+    kind: Literal["sequence"] = "sequence"
+    positions: Positions = "learned"
+    max_tokens: Size = 128
+    project: bool = True
+    summary: Literal["cls", "mean"] = "cls"  # what heads read: the first token, or the mean over volumes
+
+    @property
+    def patch(self) -> int:
+        return 1
+
+    @model_validator(mode="after")
+    def _one_modality(self) -> "Sequence":
+        if self.modality:
+            raise ValueError("modality=true: a token holds all channels, so there is no modality to add; drop it")
+        return self
+
+    def check(self, ctx: SignalContext) -> str | None:
+        n_tokens = ctx.n_times + ctx.n_parts
+        if self.positions == "learned" and n_tokens > self.max_tokens:
+            return f"max_tokens={self.max_tokens}: a window has {n_tokens} tokens; raise it, or use positions: rotary"
+        if not self.project and ctx.n_chans > self.dim:
+            rule = f"project=false: the {ctx.n_chans} channels are the token"
+            return f"{rule}, so dim={self.dim} must be at least as many; raise it, or project"
+        return super().check(ctx)
+
+    def build(self, ctx: SignalContext) -> "SequenceEncoder":
+        return SequenceEncoder(self, ctx)
+
+
+class SequenceEncoder(Encoder):
+    mixes_channels = True
+
+    def __init__(self, spec: Sequence, ctx: SignalContext) -> None:
+        super().__init__()
+        self.dim, self.patch, self.n_parts, self.by_cls = spec.dim, 1, ctx.n_parts, spec.summary == "cls"
+        self.embed = nn.Linear(ctx.n_chans, spec.dim) if spec.project else None
+        self.cls = nn.Parameter(0.02 * torch.randn(spec.dim))
+        self.sep = nn.Parameter(0.02 * torch.randn(spec.dim)) if self.n_parts == 2 else None
+        self.segments = nn.Parameter(0.02 * torch.randn(2, spec.dim)) if self.n_parts == 2 else None
+        self.transformer = Transformer(spec, ctx)
+
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
+        tokens = self._tokens(x, hidden)
+        return tokens[:, self._of_volumes(tokens)][:, None]  # (B, 1, N, D)
+
+    def summary(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self._tokens(x, None)
+        return tokens[:, :1] if self.by_cls else tokens[:, self._of_volumes(tokens)].mean(dim=1, keepdim=True)
+
+    def _tokens(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
+        """(B, C, T) -> (B, 1 + T, D), or (B, 2 + T, D) of a pair, special tokens included."""
+        if hidden is not None:
+            x = hide_samples(x, hidden, self.patch)
+        volumes = self._read(x.transpose(1, 2))  # (B, C, T) -> (B, T, D)
+        parts = volumes.chunk(self.n_parts, dim=1)
+        tokens = self._joined(parts, self.cls, self.sep)
+        if self.segments is not None:
+            zero, one = self.segments
+            tokens = tokens + self._joined([zero.expand_as(parts[0]), one.expand_as(parts[-1])], zero, zero)
+        behind = None if hidden is None else self._behind(hidden)
+        return self.transformer(tokens, behind, n_chans=1)  # type: ignore[no-any-return]
+
+    def _read(self, volumes: torch.Tensor) -> torch.Tensor:
+        if self.embed is not None:
+            return self.embed(volumes)  # type: ignore[no-any-return]
+        return nn.functional.pad(volumes, (0, self.dim - volumes.shape[-1]))
+
+    def _joined(self, parts: Any, first: torch.Tensor, between: torch.Tensor | None) -> torch.Tensor:
+        """[first] A, or [first] A [between] B."""
+        n_batch, dim = len(parts[0]), self.dim
+        tokens = [first.expand(n_batch, 1, dim), parts[0]]
+        if between is not None:
+            tokens += [between.expand(n_batch, 1, dim), parts[1]]
+        return torch.cat(tokens, dim=1)
+
+    def _behind(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(B, C, N) -> (B, 1 + N) or (B, 2 + N): a token whose channels are all hidden is replaced; some are zeros."""
+        parts = hidden.all(dim=1).chunk(self.n_parts, dim=1)
+        seen = torch.zeros(len(hidden), 1, dtype=torch.bool, device=hidden.device)
+        return torch.cat([piece for part in parts for piece in (seen, part)], dim=1)
+
+    def _of_volumes(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Where the tokens of volumes are."""
+        n = tokens.shape[1]
+        keep = torch.ones(n, dtype=torch.bool, device=tokens.device)
+        keep[:: n // self.n_parts] = False  # [CLS], and [SEP] after the first half
+        return keep
+
+    def depths(self) -> list[nn.Module]:
+        added = [p for p in (self.cls, self.sep, self.segments) if p is not None]
+        read = nn.ModuleList([] if self.embed is None else [self.embed])
+        entrance = nn.ModuleList([read, nn.ParameterList(added), self.transformer.entrance()])
+        return [entrance, *self.transformer.depths()]

@@ -1,0 +1,98 @@
+"""The state that an interrupted pre-training goes on from: one file beside the entry it is to become.
+
+What is in it is its owner's business; here it is written at most every so often, checked when read, and set aside
+where it does not fit.
+"""
+
+import hashlib
+import io
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from citrus_ray import records
+from citrus_ray.store.entries import STATE
+from citrus_ray.store.files import Files, Where, open_files
+
+# A state is about three times its model. Written to a disk that takes well under a second, to object storage a few:
+# a few percent of 30 s at most, and 30 s is what a crash can cost. Where it is dearer, SHARE makes it rarer.
+EVERY_S = 30.0
+SHARE = 0.03
+FORMAT = 1
+Saved = dict[str, Any]
+
+
+def made_by(module: nn.Module, device: str) -> dict[str, str]:
+    """What must be equal for a state to be gone on from; otherwise the run would be neither the old nor the new one."""
+    shapes = sorted((name, tuple(t.shape), str(t.dtype)) for name, t in module.state_dict().items())
+    wanted = ("citrus_ray", "torch", "numpy")
+    return (
+        {
+            "format": str(FORMAT),
+            "device": torch.device(device).type,  # their random generators have different states
+            "module": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
+        }
+        | {name: version for name, version in records.versions().items() if name in wanted}
+    )
+
+
+class State:
+    """The saved state of one digest. `offer` is called after every epoch and writes when it is time."""
+
+    def __init__(self, store: Where, digest: str) -> None:
+        self.files: Files = open_files(store)
+        self.path = f"{digest}/{STATE}"
+        self._cost = 0.0
+        self._last = time.monotonic()
+
+    def offer(self, make: Callable[[], Saved]) -> None:
+        started = time.monotonic()
+        if started - self._last < max(EVERY_S, self._cost / SHARE):
+            return
+        buffer = io.BytesIO()
+        torch.save(make(), buffer)
+        content = buffer.getvalue()
+        self.files.write(self.path, hashlib.sha256(content).digest() + content)
+        self._last = time.monotonic()
+        self._cost = self._last - started
+
+    def read(self, made_by: dict[str, str]) -> Saved | None:
+        """What was saved; None, with a warning, where it cannot be gone on from."""
+        try:
+            content = self.files.read(self.path)
+        except FileNotFoundError:
+            return None
+        try:
+            saved = _checked(content)
+            _compare(saved["made_by"], made_by)
+        except Exception as err:  # whatever a broken pickle may raise
+            self._set_aside(content, str(err))
+            return None
+        return saved
+
+    def _set_aside(self, content: bytes, why: str) -> None:
+        self.files.write(f"{self.path}.aside", content)
+        self.clear()
+        what = f"{self.files.name}/{self.path}: cannot be gone on from: {why}"
+        warnings.warn(f"{what}; it is set aside as {self.path}.aside and the run starts over", stacklevel=3)
+
+    def clear(self) -> None:
+        """The entry is stored, so nothing is left to go on with."""
+        self.files.delete(self.path)
+
+
+def _checked(content: bytes) -> Saved:
+    checksum, body = content[:32], content[32:]
+    if hashlib.sha256(body).digest() != checksum:
+        raise ValueError("its checksum does not match")
+    return dict(torch.load(io.BytesIO(body), map_location="cpu", weights_only=True))
+
+
+def _compare(saved: dict[str, str], now: dict[str, str]) -> None:
+    changed = [f"{key} was {saved.get(key)}, is {value}" for key, value in now.items() if saved.get(key) != value]
+    if changed:
+        raise ValueError(", ".join(changed))

@@ -1,0 +1,8 @@
+"""Pre-trained encoders by digest, on a folder or on object storage: `<digest>/meta.json` and the weights it names.
+
+`python -m citrus_ray.store` lists, checks, prunes and exports them. Nothing here imports torch or Ray.
+"""
+
+from citrus_ray.store.files import Files, Where, absolute, default_store, open_files
+
+__all__ = ["Files", "Where", "absolute", "default_store", "open_files"]

@@ -1,0 +1,132 @@
+"""Entries of a store: weights as bytes and the JSON that describes them, which is written last and makes them exist."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from citrus_ray.spec import refuse
+from citrus_ray.store.files import File, Files
+
+META = "meta.json"
+STATE = "state.bin"  # of a pre-training under way or interrupted
+CLAIM = "claim-"  # and a number: who is at it
+Meta = dict[str, Any]
+
+
+class CheckpointError(RuntimeError):
+    """Stored weights that cannot be trusted; names the folder and the way out."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    digest: str
+    files: tuple[File, ...]
+    meta: Meta | None  # None where it cannot be read
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def made(self) -> float:
+        return next(file.modified for file in self.files if file.name == META)
+
+
+def exists(files: Files, digest: str) -> bool:
+    return files.exists(f"{digest}/{META}")
+
+
+def read_meta(files: Files, digest: str) -> Meta:
+    meta = json.loads(files.read(f"{digest}/{META}"))
+    if not isinstance(meta, dict):
+        raise ValueError("must be an object")
+    return meta
+
+
+def write(files: Files, digest: str, weights: bytes, meta: Meta) -> None:
+    """All or nothing. A second writer of the same digest changes nothing.
+
+    The weights' name holds their checksum: two writers at once cannot mix theirs, whichever meta.json comes last.
+    """
+    checksum = hashlib.sha256(weights).hexdigest()
+    name = f"encoder-{checksum[:16]}.safetensors"
+    text = json.dumps(meta | {"digest": digest, "sha256": checksum, "weights": name}, indent=1)
+    if exists(files, digest):
+        return
+    files.write(f"{digest}/{name}", weights)
+    if not exists(files, digest):
+        files.write(f"{digest}/{META}", text.encode())
+
+
+def weights_path(meta: Meta, digest: str) -> str:
+    return f"{digest}/{meta.get('weights', 'encoder.safetensors')}"  # the name before it held the checksum
+
+
+def read_weights(files: Files, digest: str, meta: Meta) -> bytes:
+    """The bytes of the weights, once their checksum is right."""
+    try:
+        content = files.read(weights_path(meta, digest))
+    except FileNotFoundError:
+        raise CheckpointError(bad(files, digest, "its weights are gone")) from None
+    _compare(files, digest, meta, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def verify(files: Files, digest: str) -> None:
+    """Raise a CheckpointError where the entry is not what it was."""
+    try:
+        meta = read_meta(files, digest)
+        _compare(files, digest, meta, files.checksum(weights_path(meta, digest)))
+    except FileNotFoundError:
+        raise CheckpointError(bad(files, digest, "its weights are gone")) from None
+    except (ValueError, KeyError):
+        raise CheckpointError(bad(files, digest, f"its {META} cannot be read")) from None
+
+
+def _compare(files: Files, digest: str, meta: Meta, found: str) -> None:
+    if meta["sha256"] != found:
+        raise CheckpointError(bad(files, digest, f"its checksum is {found[:12]}, must be {meta['sha256'][:12]}"))
+
+
+def bad(files: Files, digest: str, what: str) -> str:
+    return f"{files.name}/{digest}: {what}; delete the folder to compute it again"
+
+
+def folders(files: Files) -> dict[str, list[File]]:
+    """The files of the store by their top folder, '' for those that lie beside the entries."""
+    found: dict[str, list[File]] = {}
+    for file in files.list():
+        found.setdefault(file.folder, []).append(file)
+    return found
+
+
+def entries(files: Files, found: dict[str, list[File]]) -> Iterator[Entry]:
+    """What is complete among `folders`, in order of the digests."""
+    for digest, inside in found.items():
+        if not is_hidden(digest) and any(file.path == f"{digest}/{META}" for file in inside):
+            yield Entry(digest, tuple(inside), read_meta_or_none(files, digest))
+
+
+def is_hidden(folder: str) -> bool:
+    return not folder or folder.startswith(".")
+
+
+def read_meta_or_none(files: Files, digest: str) -> Meta | None:
+    try:
+        return read_meta(files, digest)
+    except (OSError, ValueError):
+        return None
+
+
+def resolve(files: Files, prefix: str) -> str:
+    """The one digest that begins like this."""
+    known = sorted({f.folder for f in files.list() if f.name == META and not is_hidden(f.folder)})
+    matches = [prefix] if prefix in known else [digest for digest in known if digest.startswith(prefix)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise refuse(f"{prefix} begins {len(matches)} digests: {', '.join(matches[:5])}; give more of it")
+    held = f"holds {len(known)} encoders, none of which begins like this; `list` shows them"
+    raise refuse(f"no encoder {prefix}: {files.name} {held}")

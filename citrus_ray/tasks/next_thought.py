@@ -1,0 +1,92 @@
+"""Next Thought Prediction: does B follow A? Pairs come with the answer, which time alone gives: no label is used.
+
+Optionally some volumes of the pair are hidden too and have to be told from the others.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+from torch.nn import functional as F
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models.encoder import Encoder, patches
+from citrus_ray.spec import Spec
+from citrus_ray.tasks.masking import span_mask
+from citrus_ray.tasks.task import Loss, Task, TaskSpec
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Weights(Spec):
+    """Of the two losses. The predecessor of the published study took 0.1 and 0.9."""
+
+    next: Weight = 1.0
+    masked: Weight = 0.0
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> "Weights":
+        if self.next + self.masked == 0:
+            raise ValueError("next=0 and masked=0: nothing is learnt; give one of them a weight")
+        return self
+
+
+class NextThought(TaskSpec):
+    """`ratio` of the volumes are hidden where the masked loss has a weight."""
+
+    kind: Literal["next_thought"] = "next_thought"
+    weights: Weights = Weights()
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.15
+
+    def check(self, ctx: SignalContext) -> str | None:
+        if ctx.n_parts != 2:
+            return "next_thought is asked of pairs; give pretrain.source `{kind: pairs, ask: next, of: …}`"
+        return None
+
+    def build(self, ctx: SignalContext, encoder: Encoder) -> "NextThoughtTask":
+        return NextThoughtTask(self, ctx, encoder)
+
+
+class NextThoughtTask(Task):
+    uses_labels = True
+
+    def __init__(self, spec: NextThought, ctx: SignalContext, encoder: Encoder) -> None:
+        super().__init__()
+        self.spec, self.ctx, self.encoder = spec, ctx, encoder
+        self.head = _head(encoder.dim, 2) if spec.weights.next else None
+        n_out = encoder.patch * (ctx.n_chans if encoder.mixes_channels else 1)
+        self.decoder = _head(encoder.dim, n_out) if spec.weights.masked else None
+        if self.decoder is None:  # workers that share gradients wait for one of every parameter that asks for it
+            for name, parameter in encoder.named_parameters():
+                parameter.requires_grad_(not name.endswith("mask_token"))
+
+    def forward(self, x: torch.Tensor, generator: torch.Generator, y: torch.Tensor | None = None) -> Loss:
+        if y is None:
+            raise ValueError("next_thought needs whether B follows A, (B,) of 0 and 1; give it pairs")
+        loss, metrics = torch.zeros((), device=x.device), dict[str, torch.Tensor]()
+        if self.head is not None:
+            logits = self.head(self.encoder.summary(x).mean(dim=1))  # (B, C, D) -> (B, 2)
+            asked = F.cross_entropy(logits, y)
+            loss = loss + self.spec.weights.next * asked
+            hits = (logits.argmax(dim=1) == y).float().mean()
+            metrics |= {"next_loss": asked.detach(), "next_accuracy": hits.detach()}
+        if self.decoder is not None:
+            masked = self._masked(self.decoder, x, generator)
+            loss = loss + self.spec.weights.masked * masked
+            metrics |= {"masked_mse": masked.detach()}
+        return loss, metrics
+
+    def _masked(self, decoder: nn.Module, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Mean squared error over the samples of hidden tokens, which are hidden in all channels at once."""
+        target = patches(x, self.encoder.patch)  # (B, C, T) -> (B, C, N, P)
+        n_batch, n_chans, n_tokens, _ = target.shape
+        hidden = span_mask((n_batch, 1, n_tokens), self.spec.ratio, 1, generator).expand(-1, n_chans, -1)
+        predicted = decoder(self.encoder(x, hidden))  # (B, C, N, P), or (B, 1, N, C*P) where channels are mixed
+        if self.encoder.mixes_channels:
+            predicted = predicted.view(n_batch, n_tokens, n_chans, -1).transpose(1, 2)
+        return F.mse_loss(predicted[hidden], target[hidden])
+
+
+def _head(dim: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, n_out))

@@ -1,0 +1,96 @@
+"""What tasks share that hide patches and predict something of them: masks, decoder, loss over hidden entries."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+from torch.nn import functional as F
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models.blocks import Block
+from citrus_ray.models.encoder import Encoder
+from citrus_ray.tasks.masking import hide_modalities, span_mask
+from citrus_ray.tasks.task import TaskSpec
+
+LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
+
+
+class Reconstruction(TaskSpec):
+    """`ratio` of every channel's patches is hidden, in runs of `span`.
+
+    Several modalities at once: `drop_modality` hides all patches of one modality in that share of windows, which only
+    other channels can make up for, so it needs a decoder that looks across channels: `mix` layers of attention.
+    """
+
+    ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    span: Annotated[int, Field(ge=1)] = 2
+    loss: Literal["mse", "l1", "huber"] = "mse"
+    drop_modality: Annotated[float, Field(ge=0, le=1)] = 0.0
+    mix: Annotated[int, Field(ge=0)] = 0
+    by_modality: bool = False  # a decoder per modality instead of one for all
+
+    @model_validator(mode="after")
+    def _dropped_can_be_predicted(self) -> "Reconstruction":
+        if self.drop_modality and not self.mix:
+            raise ValueError(
+                f"drop_modality={self.drop_modality:g}: a modality that is all hidden can only be predicted from other "
+                "channels; set mix to 1 or more"
+            )
+        return self
+
+    def check(self, ctx: SignalContext) -> str | None:
+        if self.drop_modality and len(set(ctx.modalities)) < 2:
+            there = ctx.modalities[0]
+            return f"drop_modality={self.drop_modality:g}: needs signals of 2 modalities, but all are {there}"
+        return None
+
+    def hidden(self, shape: tuple[int, int, int], ctx: SignalContext, generator: torch.Generator) -> torch.Tensor:
+        """(B, C, N) bool, True = hidden."""
+        if self.ratio == 0:
+            hidden = torch.zeros(shape, dtype=torch.bool, device=generator.device)
+        else:
+            hidden = span_mask(shape, self.ratio, self.span, generator)
+        return hide_modalities(hidden, ctx.modalities, self.drop_modality, generator) if self.drop_modality else hidden
+
+    def decoder(self, ctx: SignalContext, encoder: Encoder, n_out: int) -> "Decoder":
+        return Decoder(encoder.dim, n_out, ctx, self.mix, self.by_modality)
+
+    def distance(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return LOSSES[self.loss](predicted, target)
+
+
+class Decoder(nn.Module):
+    """(B, C, N, D) -> (B, C, N, n_out). Thrown away after pre-training."""
+
+    def __init__(self, dim: int, n_out: int, ctx: SignalContext, mix: int, by_modality: bool) -> None:
+        super().__init__()
+        heads = next(n for n in (4, 2, 1) if dim % n == 0)
+        self.mix = nn.ModuleList(Block(dim, heads, 2 * dim, dropout=0.0) for _ in range(mix))
+        self.places = nn.Parameter(0.02 * torch.randn(ctx.n_chans, 1, dim)) if mix else None
+        names = sorted(set(ctx.modalities)) if by_modality else ["all"]
+        self.outputs = nn.ModuleList(_hidden_layer(dim, n_out) for _ in names)
+        self.channels = [
+            [c for c in range(ctx.n_chans) if not by_modality or ctx.modalities[c] == name] for name in names
+        ]
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        if self.places is not None:
+            tokens = self._across_channels(tokens + self.places)
+        if len(self.outputs) == 1:
+            return self.outputs[0](tokens)  # type: ignore[no-any-return]
+        parts = [output(tokens[:, c]) for output, c in zip(self.outputs, self.channels, strict=True)]
+        order = torch.tensor([c for channels in self.channels for c in channels], device=tokens.device)
+        return torch.cat(parts, dim=1)[:, order.argsort()]
+
+    def _across_channels(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Attention among the channels of a moment: what another modality shows at the same time."""
+        n_batch, n_chans, n_tokens, dim = tokens.shape
+        rows = tokens.transpose(1, 2).reshape(n_batch * n_tokens, n_chans, dim)  # (B, C, N, D) -> (B*N, C, D)
+        for block in self.mix:
+            rows = block(rows)
+        return rows.view(n_batch, n_tokens, n_chans, dim).transpose(1, 2)
+
+
+def _hidden_layer(dim: int, n_out: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, n_out))

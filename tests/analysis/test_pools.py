@@ -1,0 +1,108 @@
+"""Pooled gains: the same pairs in other cuts, each as certain as what it counts."""
+
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from analysis.facts import LabelAmount, labels_of, modality_of, target_of
+from analysis.findings import read_findings
+from analysis.pools import ALL, Pool, by_target_and_regime, pools
+from tests.analysis.synthetic import MASKED, MadeUp
+
+LABELS = ({"per_class": 3}, {"per_class": 20})
+TARGETS = ("emgdb", "bonn", "sleep_edf")
+
+
+def pools_in(folder: Path) -> dict[tuple[str, str, str], Pool]:
+    return {(pool.by, pool.value, pool.arm): pool for pool in pools(read_findings([folder]).gains)}
+
+
+def test_gains_are_pooled_overall_by_regime_by_signal_and_by_target(tmp_path: Path):
+    found = pools_in(MadeUp(labels=LABELS, targets=TARGETS, n_final_seeds=4).write(tmp_path))
+    assert {(by, value): len(pool.pairs) for (by, value, _), pool in found.items()} == {
+        (ALL, ALL): 24,
+        ("labels", "3 per class"): 12,
+        ("labels", "20 per class"): 12,
+        ("signal", "emg"): 8,
+        ("signal", "eeg"): 16,
+        **{("target", target): 8 for target in TARGETS},
+    }
+    assert found[ALL, ALL, "masked"].units.said == "3 targets"
+    assert found["target", "bonn", "masked"].units.said == "8 seeds"
+
+
+def test_a_pool_is_the_mean_over_its_targets(tmp_path: Path):
+    found = pools_in(MadeUp(targets=TARGETS, n_final_seeds=4, target_spread=0.05).write(tmp_path))
+    means = [found["target", target, "masked"].effect.mean for target in TARGETS]
+    assert found[ALL, ALL, "masked"].effect.mean == pytest.approx(fmean(means))
+
+
+def test_p_is_corrected_within_each_way_of_pooling(tmp_path: Path):
+    found = pools_in(MadeUp(gain=0.02, labels=LABELS, tasks=(None, MASKED, {"kind": "spectral"})).write(tmp_path))
+    assert {pool.n_comparisons for (by, _, _), pool in found.items() if by == ALL} == {2}
+    assert {pool.n_comparisons for (by, _, _), pool in found.items() if by == "labels"} == {4}
+    assert all(pool.p_holm >= pool.test.p for pool in found.values())
+
+
+def test_what_does_not_vary_is_no_cut(tmp_path: Path):
+    assert {by for by, _, _ in pools_in(MadeUp().write(tmp_path))} == {ALL}
+
+
+def test_targets_that_are_compared_pool_like_targets_that_are_repeated(tmp_path: Path):
+    """One target per folder, as a sweep with the target under `compare` has one per cell."""
+    folders = [MadeUp(targets=(target,), n_final_seeds=4, name=target).write(tmp_path / target) for target in TARGETS]
+    (overall,) = [pool for pool in pools(read_findings(folders).gains) if pool.by == ALL]
+    assert overall.units.said == "3 targets"
+    assert overall.these is not None
+    assert overall.these.n == 12
+
+
+def test_fixed_targets_and_new_targets_share_their_mean(tmp_path: Path):
+    found = pools_in(MadeUp(targets=TARGETS, n_final_seeds=6, target_spread=0.05).write(tmp_path))
+    overall = found[ALL, ALL, "masked"]
+    assert overall.these is not None
+    assert overall.these.mean == pytest.approx(overall.effect.mean)
+    assert overall.these.low > overall.effect.low
+
+
+def test_the_map_has_a_field_per_target_and_regime(tmp_path: Path):
+    found = by_target_and_regime(read_findings([MadeUp(labels=LABELS, targets=TARGETS).write(tmp_path)]).gains)
+    assert set(found["masked"]) == {(t, regime) for t in TARGETS for regime in ("3 per class", "20 per class")}
+    assert all(pool.units.said == "12 seeds" for pool in found["masked"].values())
+
+
+# ---- what rows say ----
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "modality"),
+    [
+        ({"finetune.target.kind": "mitbih"}, "mitbih", "ecg"),
+        ({"finetune.target.kind": "files", "finetune.target.root": "$CITRUS_DATA/bonn"}, "bonn", "unknown"),
+        (
+            {"finetune.target.kind": "files", "finetune.target.root": "~/x/", "finetune.target.modality": "eeg"},
+            *("x", "eeg"),
+        ),
+        ({"finetune.target.kind": "files", "finetune.target.modality": ["ppg", "eda", "ppg"]}, "files", "eda and ppg"),
+    ],
+)
+def test_target_and_signal_are_read_off_the_settings(config: dict[str, object], name: str, modality: str):
+    made = MadeUp()
+    row = replace(made.row(made.cells()[0], "final", 1e-2, "emgdb", 0), config=config)
+    assert (target_of(row), modality_of(row)) == (name, modality)
+
+
+def test_a_target_is_called_as_the_sweep_calls_it():
+    made = MadeUp()
+    row = made.row(made.cells()[0], "final", 1e-2, "emgdb", 0)
+    assert target_of(replace(row, axes={"finetune.target": "bonn_seizure"})) == "bonn_seizure"
+    assert target_of(replace(row, repeat={"finetune.target": {"set": "bonn5", "seconds": 2.0}})) == "bonn5"
+
+
+@pytest.mark.parametrize("labels", [{"per_class": 8}, {"count": 40}, {"fraction": 0.5}])
+def test_amounts_of_labels_keep_their_unit(labels: dict[str, float]):
+    made = MadeUp(labels=(labels,))
+    ((kind, n),) = labels.items()
+    assert labels_of(made.row(made.cells()[0], "final", 1e-2, "emgdb", 0)) == LabelAmount(kind, n)  # type: ignore[arg-type]

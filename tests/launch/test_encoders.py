@@ -1,0 +1,131 @@
+"""Which pre-trainings a sweep starts. No cluster is started."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from citrus_ray import checkpoint
+from citrus_ray.launch import encoders as module
+from citrus_ray.launch.encoders import Encoders
+from citrus_ray.launch.runner import Workplace
+from citrus_ray.store import open_files
+from tests.small import PRETRAINED
+
+DIGEST = PRETRAINED.encoder_digest() or ""
+
+
+@pytest.fixture
+def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Encoders:
+    """Without the pause between two looks at the store; `started` are the trials that were handed to Ray."""
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
+    started: list[str] = []
+
+    def remote(trial: str, *rest: Any) -> object:
+        started.append(trial)
+        return object()
+
+    monkeypatch.setattr(module, "pretrain", SimpleNamespace(remote=remote))
+    monkeypatch.setattr(module.ray, "wait", lambda refs, **kwargs: ([], refs))  # type: ignore[attr-defined]
+    place = Workplace(tmp_path / "records", str(tmp_path / "store"), tmp_path / "tensorboard", 1)
+    found = Encoders(place, SimpleNamespace(cpus=4), retries=1)  # type: ignore[arg-type]
+    found.started = started  # type: ignore[attr-defined]
+    return found
+
+
+def started(encoders: Any) -> int:
+    return len(encoders.started)
+
+
+def claimed(encoders: Encoders, beat: int = 1) -> str:
+    path = f"{DIGEST}/claim-00.json"
+    text = json.dumps({"host": "far", "pid": 1, "since": "noon", "beat": beat})
+    encoders.claims.files.write(path, text.encode())
+    return path
+
+
+def test_an_encoder_that_is_wanted_by_many_is_started_once(encoders: Encoders) -> None:
+    for _ in range(3):
+        assert not encoders.want(DIGEST, PRETRAINED)
+        encoders.poll(0)
+    assert started(encoders) == 1
+    assert encoders.busy == 1
+
+
+def test_an_encoder_that_is_there_is_not_computed(encoders: Encoders) -> None:
+    checkpoint.save(encoders.workplace.store, DIGEST, {}, {})
+    assert encoders.want(DIGEST, PRETRAINED)
+    encoders.poll(0)
+    assert started(encoders) == 0
+
+
+def test_what_another_sweep_computes_is_waited_for_with_no_cpu_held(encoders: Encoders) -> None:
+    path = claimed(encoders)
+    assert not encoders.want(DIGEST, PRETRAINED)
+    encoders.poll(0)
+    assert (started(encoders), encoders.busy) == (0, 0)
+    assert "far" in encoders.elsewhere[DIGEST]
+    checkpoint.save(encoders.workplace.store, DIGEST, {}, {})
+    open_files(encoders.workplace.store).delete(path)
+    assert encoders.want(DIGEST, PRETRAINED)
+    encoders.poll(0)
+    assert started(encoders) == 0
+    assert encoders.elsewhere == {}
+
+
+def test_what_another_sweep_gives_up_is_computed_here(encoders: Encoders) -> None:
+    path = claimed(encoders)
+    encoders.want(DIGEST, PRETRAINED)
+    encoders.poll(0)
+    open_files(encoders.workplace.store).delete(path)
+    encoders.poll(0)
+    assert started(encoders) == 1
+
+
+def test_what_a_dead_sweep_held_is_computed_here(encoders: Encoders) -> None:
+    claimed(encoders)
+    encoders.want(DIGEST, PRETRAINED)
+    encoders.claims.expire_s = 0.0
+    encoders.poll(0)
+    assert started(encoders) == 1
+
+
+def test_a_sweep_that_was_a_moment_slower_waits(encoders: Encoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoders.want(DIGEST, PRETRAINED)
+    encoders.poll(0)
+    claimed(encoders)
+    monkeypatch.setattr(module.ray, "wait", lambda refs, **kwargs: (refs, []))  # type: ignore[attr-defined]
+    monkeypatch.setattr(module.ray, "get", lambda ref: False)  # type: ignore[attr-defined]
+    encoders.poll(0)
+    assert (encoders.busy, encoders.running, encoders.failed) == (0, {}, {})
+    assert DIGEST in encoders.elsewhere
+    assert started(encoders) == 1
+
+
+def test_an_encoder_stored_where_this_machine_cannot_see_it_is_a_failure_that_says_so(
+    encoders: Encoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoders.want(DIGEST, PRETRAINED)
+    encoders.poll(0)
+    monkeypatch.setattr(module.ray, "wait", lambda refs, **kwargs: (refs, []))  # type: ignore[attr-defined]
+    monkeypatch.setattr(module.ray, "get", lambda ref: True)  # type: ignore[attr-defined]
+    encoders.poll(0)
+    assert "must be one folder on all nodes; set $CITRUS_STORE" in encoders.failed[DIGEST].reason
+
+
+def test_a_far_store_is_not_looked_at_all_the_time(encoders: Encoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed(encoders)
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 3600.0)
+    looks: list[object] = []
+
+    def exists(*args: object) -> bool:
+        looks.append(args)
+        return False
+
+    monkeypatch.setattr(checkpoint, "exists", exists)
+    for _ in range(20):
+        encoders.want(DIGEST, PRETRAINED)
+        encoders.poll(0)
+    assert len(looks) == 1

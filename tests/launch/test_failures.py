@@ -1,0 +1,196 @@
+"""Trials that fail: which are tried again, which are rows, and when a sweep gives up."""
+
+import copy
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import exceptions
+from ray.util.state import list_actors
+
+from citrus_ray import records
+from citrus_ray.launch.failures import Crash, is_lost
+from citrus_ray.launch.runner import Workplace
+from citrus_ray.launch.study import Studies
+from citrus_ray.launch.tune import CellSearch
+from tests.launch.conftest import TINY, lines
+from tests.small import sweep_of
+
+Run = Callable[..., tuple[int, Path]]
+
+
+class Waiting:
+    """Encoders that are all there, or all failed."""
+
+    def __init__(self, folder: Path, failed: bool = False) -> None:
+        self.workplace = Workplace(folder, str(folder / "store"), folder / "tensorboard", 2)
+        self.busy, self.failed = 0, {} if not failed else Everything(Crash("pre-training failed: x"))
+        self.there = not failed
+
+    def poll(self, n_live: int) -> None: ...
+
+    def want(self, digest: str, trial: Any) -> bool:
+        return self.there
+
+
+class Everything(dict):  # type: ignore[type-arg]
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __getitem__(self, key: object) -> Any:
+        return self.value
+
+
+def search_of(folder: Path, encoders: Any = None, **edits: Any) -> CellSearch:
+    slots, quiet = SimpleNamespace(n=2, cpus=2), SimpleNamespace(update=lambda *a: None, finished=lambda *a: None)
+    studies = Studies(
+        sweep_of(budget={"trials": 30}, search={"finetune.optim.lr": {"uniform": [0.1, 0.9]}}, **edits), folder
+    )
+    return CellSearch(studies, encoders or Waiting(folder), slots, quiet)  # type: ignore[arg-type]
+
+
+LOST, RAISED = Crash("its worker died", lost=True), Crash("OSError: disk full")
+
+
+def test_a_trial_that_was_lost_with_its_worker_is_tried_again_once_and_is_then_a_row(tmp_path):
+    search = search_of(tmp_path)
+    first = search.suggest("a")
+    search.finish("a", {}, LOST)
+    assert list(records.read_all(tmp_path)) == []
+    assert search.suggest("b") == first
+    search.finish("b", {}, LOST)
+    (rows,) = records.read_all(tmp_path)
+    assert {(row.status, row.crashed, row.reason) for row in rows} == {("failed", True, "its worker died")}
+    assert search.suggest("c") != first
+
+
+def test_an_exception_of_the_trial_is_a_row_at_once(tmp_path):
+    search = search_of(tmp_path)
+    search.suggest("a")
+    search.finish("a", {}, RAISED)
+    (rows,) = records.read_all(tmp_path)
+    assert {(row.status, row.crashed) for row in rows} == {("failed", False)}
+
+
+def test_the_next_run_computes_again_what_was_lost_and_not_what_raised(tmp_path):
+    search = search_of(tmp_path, failures={"retries": 0})
+    lost, raised = search.suggest("a"), search.suggest("b")
+    assert isinstance(lost, dict)
+    assert isinstance(raised, dict)
+    search.finish("a", {}, LOST)
+    search.finish("b", {}, RAISED)
+    again = search_of(tmp_path, seed=5)  # another sampler would not find the lost point by itself
+    asked = [again.suggest(name) for name in ("a", "b")]
+    assert [job["digest"] for job in asked if isinstance(job, dict)].count(lost["digest"]) == 1
+    assert raised["digest"] not in [job["digest"] for job in asked if isinstance(job, dict)]
+
+
+def test_many_failures_in_a_row_end_the_sweep_and_one_success_starts_the_count_again(tmp_path):
+    search = search_of(tmp_path, failures={"in_a_row": 3})
+    for name in "ab":
+        search.suggest(name)
+        search.finish(name, {}, RAISED)
+    search._count(False)
+    for name in "cde":
+        assert search.studies.gave_up is None
+        search.suggest(name)
+        search.finish(name, {}, RAISED)
+    assert search.studies.gave_up == "gave up after 3 failed trials in a row (failures.in_a_row)"
+    assert search.suggest("f") == "FINISHED"
+
+
+def test_one_broken_pretraining_is_one_failure_however_many_trials_wait_for_it(tmp_path):
+    edits = {"compare": {"pretrain.task": [{"kind": "masked"}]}, "failures": {"in_a_row": 2}}
+    search = search_of(tmp_path, Waiting(tmp_path, failed=True), **edits)
+    for name in "abcdef":
+        search.suggest(name)
+    assert len(list(records.read_all(tmp_path))) > 3
+    assert search.studies.gave_up is None
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (exceptions.ActorDiedError(), True),
+        (exceptions.NodeDiedError("gone"), True),
+        (exceptions.OutOfMemoryError("killed"), True),
+        (exceptions.RayActorError("a", "raised in __init__", actor_init_failed=True), False),
+        (ValueError("x"), False),
+        (None, False),
+    ],
+)
+def test_only_a_lost_process_is_worth_another_try(error, lost):
+    assert is_lost(error) is lost
+
+
+# ---- on a cluster ----
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_process_that_dies_costs_nothing_but_time(run: Run) -> None:
+    cell, out = _with_a_kill(run, {})
+    assert (cell["n_trials"], cell["n_failed"]) == (3, 0)
+    assert cell["test"] is not None
+    assert {row["status"] for row in lines(out)} == {"ok"}
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_process_that_dies_without_retries_is_a_row_until_the_next_run(run: Run) -> None:
+    cell, out = _with_a_kill(run, {"retries": 0})
+    assert (cell["n_trials"], cell["n_failed"]) == (3, 1)
+    (reason,) = {row["reason"] for row in lines(out) if row["crashed"]}
+    assert "died" in reason or "dead" in reason
+    run(_slow({"retries": 0}))
+    (cell,) = json.loads((out / "summary.json").read_text())["cells"]
+    assert (cell["n_trials"], cell["n_failed"]) == (3, 0)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_a_trial_that_hangs_is_a_failed_row_that_says_where(run: Run) -> None:
+    tree = _slow({"minutes": 0.05}, steps=10_000_000) | {"budget": {"trials": 1}}
+    code, out = run(tree)
+    assert code == 1
+    reasons = {row["reason"] for row in lines(out)}
+    assert all("hung: no result after 0.05 minutes (failures.minutes); it was in " in reason for reason in reasons)
+    assert not any(row["crashed"] for row in lines(out))
+
+
+def _slow(failures: dict[str, Any], steps: int = 400) -> dict[str, Any]:
+    tree = copy.deepcopy(TINY) | {"compare": {}, "failures": failures}
+    tree["search"] = {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}
+    tree["trial"]["finetune"] |= {"steps": steps}
+    return tree
+
+
+def _with_a_kill(run: Run, failures: dict[str, Any]) -> tuple[dict[str, Any], Path]:
+    killer = threading.Thread(target=_kill_a_trial_worker)
+    killer.start()
+    _, out = run(_slow(failures))
+    killer.join()
+    (cell,) = json.loads((out / "summary.json").read_text())["cells"]
+    return cell, out
+
+
+def _kill_a_trial_worker() -> None:
+    """SIGKILL the first process that runs a trial, a second after it came up."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        alive = [a for a in list_actors(detail=True) if "Trainable" in a.class_name and a.state == "ALIVE" and a.pid]
+        if alive:
+            time.sleep(1.0)
+            os.kill(alive[0].pid, signal.SIGKILL)
+            return
+        time.sleep(0.1)

@@ -1,0 +1,90 @@
+"""Pre-training through Ray Train, on a real local cluster."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from citrus_ray import checkpoint, pretrain, resume
+from citrus_ray.pretrain import lineage
+from citrus_ray.resume import State
+from citrus_ray.store import open_files
+from citrus_ray.store.claims import Claims
+from citrus_ray.trial import Trial
+from tests.small import MODEL, PRETRAINED
+from tests.test_resume import CrashError, crash_after
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+TRIAL = PRETRAINED.at({"pretrain.epochs": 4})
+
+
+def compute(trial: Trial, folder: Path, store: str) -> bool:
+    import ray
+
+    from citrus_ray.launch.pretrain import pretrain as remote
+
+    return bool(ray.get(remote.remote(trial.model_dump_json(), store, str(folder / "tensorboard"), 0.1)))
+
+
+@pytest.mark.parametrize("uri", [False, True])
+def test_an_interrupted_run_goes_on_in_ray_train_where_it_stopped(tmp_path, monkeypatch, uri):
+    store = (tmp_path / "store").as_uri() if uri else str(tmp_path / "store")
+    digest, spec = TRIAL.encoder_digest() or "", TRIAL.pretraining
+    assert spec is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "EVERY_S", 0.0)
+        patch.setattr(resume, "SHARE", float("inf"))
+        with pytest.raises(CrashError):
+            pretrain.run(spec, MODEL, report=crash_after(3), state=State(store, digest))
+    assert compute(TRIAL, tmp_path, store)
+    meta = checkpoint.read_meta(store, digest)
+    assert [attempt["epoch"] for attempt in meta["resumed"]] == [3]
+    torch.set_num_threads(1)
+    whole = pretrain.run(spec, MODEL)
+    assert meta["history"] == whole.history
+    weights = checkpoint.load(store, digest)
+    assert all(torch.equal(weights[name], whole.weights[name]) for name in whole.weights)
+    assert len(open_files(store).list()) == 2
+    assert lineage(TRIAL, whole, 1)["pretrain"] == meta["pretrain"]
+
+
+def test_what_another_holds_is_left_to_it(tmp_path):
+    claim = Claims(open_files(tmp_path)).take(TRIAL.encoder_digest() or "")
+    assert claim is not None
+    with claim:
+        assert not compute(TRIAL, tmp_path, str(tmp_path))
+
+
+def test_a_worker_that_is_killed_costs_no_pretraining(tmp_path):
+    trial = PRETRAINED.at({"pretrain.epochs": 300})
+    killed: list[int] = []
+    killer = threading.Thread(target=_kill_a_worker, args=(killed,))
+    killer.start()
+    assert compute(trial, tmp_path, str(tmp_path / "store"))
+    killer.join()
+    assert killed
+    meta = checkpoint.read_meta(tmp_path / "store", trial.encoder_digest() or "")
+    assert [row["epoch"] for row in meta["history"]] == list(range(1, 301))
+
+
+def _kill_a_worker(killed: list[int]) -> None:
+    """SIGKILL the first process of Ray Train's that trains, a moment after it came up."""
+    import ray
+    from ray.util.state import list_actors
+
+    here = ray.get_runtime_context().gcs_address  # another Ray on this machine is none of ours
+    until = time.monotonic() + 90
+    while time.monotonic() < until:
+        alive = [
+            a for a in list_actors(here, detail=True) if "TrainWorker" in a.class_name and a.state == "ALIVE" and a.pid
+        ]
+        if alive:
+            time.sleep(2.0)
+            os.kill(alive[0].pid, signal.SIGKILL)
+            killed.append(alive[0].pid)
+            return
+        time.sleep(0.1)

@@ -1,0 +1,185 @@
+"""Claims: which cells they compare, what they find, and what they refuse."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from citrus_ray.claims import matches
+from citrus_ray.records import Record
+from citrus_ray.spec import SpecError
+from citrus_ray.sweep import Cell, Sweep
+from citrus_ray.verdicts import Effect, _combined, judge, lines
+from tests.small import record_of, sweep_of
+
+TARGETS = [{"per_class": 2}, {"per_class": 4}]  # stands for anything that a claim does not speak of
+COMPARE = {
+    "finetune.labels": TARGETS,
+    "model.dim": [8, 16],
+    "pretrain.task": [None, {"kind": "masked", "span": 3}],
+}
+METRIC = "test/balanced_accuracy"
+WIDE = {"says": "wider is better", "better": {"model.dim": 16}, "worse": {"model.dim": 8}}
+
+
+def sweep_with(*claims: dict[str, Any]) -> Sweep:
+    return sweep_of(compare=COMPARE, claims=list(claims))
+
+
+def score_of(cell: Cell, seed: int, wide: float = 0.0, masked: float = 0.0, both: float = 0.0) -> float:
+    """A score with known effects, and a spread over seeds that both sides share."""
+    is_wide, is_masked = cell.axes["model.dim"] == 16, cell.axes["pretrain.task"] is not None
+    return 0.5 + 0.05 * seed + float(is_wide * wide + is_masked * masked + (is_wide and is_masked) * both)
+
+
+def finals(sweep: Sweep, noise: float = 0.01, **effects: float) -> dict[str, list[Record]]:
+    rng = np.random.default_rng(0)
+    return {
+        cell.digest: [
+            record_of(cell, {"seed": 1000 + s}, {METRIC: score_of(cell, s, **effects) + noise * rng.normal()})
+            for s in range(5)
+        ]
+        for cell in sweep.cells
+    }
+
+
+def one(claim: dict[str, Any], noise: float = 0.01, **effects: float) -> dict[str, Any]:
+    sweep = sweep_with(claim)
+    (found,) = judge(sweep, finals(sweep, noise, **effects), METRIC)
+    return found
+
+
+def test_an_effect_is_found_and_supported_and_its_opposite_contradicted():
+    found = one(WIDE, wide=0.1)
+    assert found["effect"] == pytest.approx(0.1, abs=0.02)
+    assert found["low"] < found["effect"] < found["high"]
+    assert found["verdict"] == "supported"
+    assert found["n"] == 2 * 2 * 5
+    assert found["places_up"] == len(found["places"]) == 4
+    assert one(WIDE, wide=-0.1)["verdict"] == "contradicted"
+    assert one(WIDE)["verdict"] == "undecided at this size"
+
+
+def test_pairs_share_everything_else():
+    """Seeds move both sides by more than the effect: unpaired it would be lost."""
+    assert one(WIDE, noise=0.002, wide=0.01)["verdict"] == "supported"
+
+
+def test_a_claim_can_be_about_some_values_alone():
+    found = one(WIDE | {"where": {"pretrain.task": [{"kind": "masked"}]}}, both=0.1)
+    assert found["effect"] == pytest.approx(0.1, abs=0.02)
+    assert len(found["places"]) == 2
+    scratch = one(WIDE | {"where": {"pretrain.task": [None]}}, both=0.1)
+    assert scratch["effect"] == pytest.approx(0.0, abs=0.02)
+
+
+def test_gains_are_compared_beyond_scores():
+    """Wider is better by 0.3 whatever the pre-training, which adds 0.1 more to the wide one."""
+    gain = one(WIDE | {"measure": "gain"}, wide=0.3, masked=0.05, both=0.1)
+    assert gain["effect"] == pytest.approx(0.1, abs=0.03)
+    assert gain["n"] == 2 * 5
+    assert one(WIDE, wide=0.3, masked=0.05, both=0.1)["effect"] > 0.3
+
+
+def test_somewhere_asks_for_one_place_and_pays_for_looking_at_many():
+    sweep = sweep_with(WIDE | {"holds": "somewhere"})
+    rows = finals(sweep)
+    lucky = next(c for c in sweep.cells if c.axes["model.dim"] == 16)
+    rows[lucky.digest] = [record_of(lucky, r.repeat, {METRIC: r.metrics[METRIC] + 0.1}) for r in rows[lucky.digest]]
+    (found,) = judge(sweep, rows, METRIC)
+    assert found["verdict"] == "supported"
+    assert found["effect"] == pytest.approx(0.1, abs=0.02)
+    assert found["n"] == 5
+    wide = {place["place"]: place["high"] - place["low"] for place in found["places"]}
+    (on_average,) = judge(sweep_with(WIDE), rows, METRIC)
+    narrow = {place["place"]: place["high"] - place["low"] for place in on_average["places"]}
+    assert all(wide[place] > narrow[place] for place in narrow)
+
+
+def test_failed_members_leave_their_pair_and_too_few_decide_nothing():
+    sweep = sweep_with(WIDE)
+    rows = finals(sweep, wide=0.1)
+    cell = sweep.cells[0]
+    rows[cell.digest] = [
+        record_of(cell, row.repeat, {}, status="failed", reason="x") if i < 4 else row
+        for i, row in enumerate(rows[cell.digest])
+    ]
+    (found,) = judge(sweep, rows, METRIC)
+    assert found["n"] == 4 * 5 - 4
+    assert found["low"] is None
+    assert found["verdict"] == "undecided: too few results"
+    (nothing,) = judge(sweep, {cell.digest: [] for cell in sweep.cells}, METRIC)
+    assert nothing["effect"] is None
+    assert "undecided" in "\n".join(lines([nothing]))
+
+
+def test_the_interval_of_a_mean_over_places_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    truth, hits, n = np.array([0.3, -0.1, 0.0]), 0, 1500
+    for _ in range(n):
+        found = _combined([t + s * rng.normal(size=4) for t, s in zip(truth, (0.1, 0.4, 0.2), strict=True)], 0.95)
+        assert found.low is not None
+        assert found.high is not None
+        hits += found.low <= truth.mean() <= found.high
+    assert hits / n == pytest.approx(0.95, abs=0.02)
+
+
+def test_equal_differences_are_an_interval_of_one_point():
+    assert _combined([[0.25, 0.25], [0.25, 0.25]], 0.95) == Effect(0.25, 0.25, 0.25, 4)
+
+
+def test_a_block_matches_by_the_keys_that_are_given():
+    assert matches({"kind": "masked"}, {"kind": "masked", "ratio": 0.3})
+    assert not matches({"kind": "masked", "span": 2}, {"kind": "masked"})
+    assert not matches({"kind": "masked"}, None)
+    assert matches(None, None)
+    assert matches({"conv": {"dim": 8}}, {"conv": {"dim": 8, "depth": 1}, "kind": "citrus"})
+
+
+def test_the_last_screen_says_claim_effect_interval_and_verdict():
+    text = "\n".join(lines([one(WIDE, wide=0.1)]))
+    assert "claim: wider is better" in text
+    assert "supported: difference +0.098 [+0.092, +0.104]" in text
+    assert "mean of 4 places, 20 pairs; up in 4 of 4" in text
+
+
+@pytest.mark.parametrize(
+    ("claim", "rule"),
+    [
+        (WIDE | {"worse": {"model.dim": 32}}, 'claims[0].worse: {"model.dim": 32}: no compared cell is so'),
+        (WIDE | {"better": {"model.depth": 2}}, "`compare` has finetune.labels, model.dim, pretrain.task"),
+        (WIDE | {"worse": {"model.dim": 16}}, "name two sides that differ"),
+        (WIDE | {"where": {"finetune.labels": [{"per_class": 9}]}}, "no compared cell is so"),
+    ],
+)
+def test_a_claim_without_two_sides_is_refused(claim, rule):
+    with pytest.raises(SpecError) as caught:
+        _ = sweep_with(claim).cells
+    assert rule in str(caught.value)
+
+
+def test_claims_change_no_digest():
+    assert sweep_with(WIDE).digest() == sweep_with().digest()
+
+
+def test_from_scratch_one_cell_stands_for_all_values_of_the_pretraining():
+    compare = {"pretrain.task": [None, {"kind": "masked"}], "pretrain.epochs": [1, 2]}
+    more = {"says": "longer is better", "better": {"pretrain.epochs": 2}, "worse": {"pretrain.epochs": 1}}
+    task = ({"pretrain.task": {"kind": "masked"}}, {"pretrain.task": None})
+    any_ = {"says": "masked is better", "better": task[0], "worse": task[1]}
+    sweep = sweep_of(compare=compare, claims=[more, any_])
+    assert [cell.axes for cell in sweep.cells] == [
+        {"pretrain.task": None},
+        {"pretrain.task": {"kind": "masked"}, "pretrain.epochs": 1},
+        {"pretrain.task": {"kind": "masked"}, "pretrain.epochs": 2},
+    ]
+
+    def score(cell: Cell, seed: int) -> float:
+        return 0.5 + 0.1 * int(cell.axes.get("pretrain.epochs", 0)) + 0.01 * seed * cell.index
+
+    rows = {c.digest: [record_of(c, {"seed": s}, {METRIC: score(c, s)}) for s in range(3)] for c in sweep.cells}
+    longer, masked = judge(sweep, rows, METRIC)
+    assert longer["effect"] == pytest.approx(0.11)
+    assert longer["n"] == 3
+    assert masked["n"] == 6
+    assert masked["effect"] == pytest.approx(0.165)
