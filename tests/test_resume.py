@@ -286,6 +286,9 @@ taken_up = pretrain.run(SPEC, MODEL, place, state=State(f"{folder}/store", "d"))
 assert [attempt["epoch"] for attempt in taken_up.resumed] == [2]
 assert rank or taken_up.history == whole.history  # rank 0 is the one that is kept
 assert all(torch.equal(taken_up.weights[name], whole.weights[name]) for name in whole.weights)
+del place
+torch.distributed.barrier()  # gloo aborts a process that exits while its peer still talks to it
+torch.distributed.destroy_process_group()
 """
 
 
