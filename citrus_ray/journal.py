@@ -1,7 +1,6 @@
 """A cell as Optuna sees it: its space, its finished trials, its sampler, its journal. Knows nothing of Ray."""
 
 import json
-import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,6 @@ from citrus_ray.results import Result, summarise
 from citrus_ray.sweep import Cell, Sweep
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # source_trials of CMA-ES
 
 STATES: dict[Status, TrialState] = {
@@ -61,7 +59,7 @@ def frozen(axes: Axes, result: Result) -> FrozenTrial:
     """A recorded trial as one of Optuna's."""
     return optuna.trial.create_trial(
         state=STATES[result.status],
-        value=None if result.status == "failed" else result.value,
+        values=list(result.scores) or None,
         params=named(axes, result.params),
         distributions=space_of({path: axes[path] for path in result.params}),
     )
@@ -93,14 +91,21 @@ class _Lines(BaseJournalBackend):  # type: ignore[misc]
         self.logs += logs
 
 
+def new_study(sweep: Sweep, **kwargs: Any) -> optuna.Study:
+    """A study with an objective, or with several, named as in tables."""
+    study = optuna.create_study(directions=[f"{sweep.objective.mode}imize"] * len(sweep.objectives), **kwargs)
+    study.set_metric_names(sweep.objectives)
+    return study
+
+
 def export(sweep: Sweep, folder: Path, path: Path) -> Path:
     """Search trials in `folder` as a file that Optuna's journal storage and its dashboard open, a study per cell."""
-    lines, metric = _Lines(), sweep.objective.metric
+    lines = _Lines()
     storage = JournalStorage(lines)
     trials = [rows for rows in records.read_all(folder) if rows[0].phase == "search"]
     for cell, name in zip(sweep.cells, study_names(sweep.cells), strict=True):
-        study = optuna.create_study(storage=storage, study_name=name, direction=f"{sweep.objective.mode}imize")
-        found = [summarise(rows, metric) for rows in trials if rows[0].cell == cell.digest]
+        study = new_study(sweep, storage=storage, study_name=name)
+        found = [summarise(rows, sweep.objective) for rows in trials if rows[0].cell == cell.digest]
         study.add_trials([_dated(cell, result) for result in sorted(found, key=lambda r: (r.finished, r.digest))])
     return records.write_text(path, "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in lines.logs))
 

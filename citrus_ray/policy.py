@@ -11,6 +11,7 @@ from citrus_ray.spec import Spec
 class Objective(Spec):
     metric: str = "val/balanced_accuracy"
     mode: Literal["max", "min"] = "max"
+    each: str | None = None  # a repeated path: an objective for each of its values, and a Pareto front of trials
 
     @model_validator(mode="after")
     def _from_validation(self) -> "Objective":

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from citrus_ray.cost import cost, saved
 from citrus_ray.data import cache
 from citrus_ray.population import mean_metrics
 from citrus_ray.records import Record
-from citrus_ray.results import Stop, why_stop
+from citrus_ray.results import Stop, front, why_stop
 from citrus_ray.results import summarise as results_of
 from citrus_ray.sweep import Cell, Sweep, short
 from citrus_ray.verdicts import judge
@@ -54,9 +54,19 @@ def _cell(cell: Cell, trials: Trials, finals: dict[str, list[Record]]) -> dict[s
         "test": interval([row.metrics[test] for row in final if row.status == "ok"]),
         "gain": _gain(cell, finals),
         "baselines": _baselines(cell, finals),
+        **_front(cell, mine),
         "caveats": _caveats(cell) + _short_searches(cell, trials),
         "failures": sorted({row.reason for rows in [*mine, final] for row in rows if row.reason}),
     }
+
+
+def _front(cell: Cell, mine: Trials) -> dict[str, Any]:
+    """Of several objectives: the trials that none beats, on validation data. The refit is of the best mean."""
+    if cell.sweep.objective.each is None:
+        return {}
+    found = front(results_of(rows, cell.sweep.objective) for rows in mine)
+    names = cell.sweep.objectives
+    return {"front": [{"params": r.params, "val": dict(zip(names, r.scores, strict=True))} for r in found]}
 
 
 def _spent(cell: Cell, trials: Trials, store: Path) -> dict[str, Any]:
@@ -67,7 +77,7 @@ def _spent(cell: Cell, trials: Trials, store: Path) -> dict[str, Any]:
 
 
 def _stopped(cell: Cell, trials: Trials) -> Stop | None:
-    results = [results_of(rows, cell.sweep.objective.metric) for rows in _searched(cell, trials)]
+    results = [results_of(rows, cell.sweep.objective) for rows in _searched(cell, trials)]
     cells = {c.digest for c in cell.sweep.cells}
     elapsed = max((rows[0].asked_s for rows in trials if rows[0].cell in cells), default=0.0)
     return None if len(results) == cell.n_trials else why_stop(cell.sweep.budget, results, elapsed)
@@ -178,11 +188,28 @@ def table(summary: dict[str, Any]) -> str:
                 best_baseline(cell),
             )
         )
-    return "\n".join([aligned(rows), *_controls(summary["cells"]), *claim_lines(summary["claims"])])
+    parts = [aligned(rows), *_fronts(summary["cells"]), *_controls(summary["cells"]), *claim_lines(summary["claims"])]
+    return "\n".join(parts)
 
 
 def _name(cell: dict[str, Any]) -> str:
     return ", ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in cell["axes"].items()) or "all"
+
+
+def _fronts(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Of several objectives, per cell: what can be had at the price of what."""
+    for cell in (cell for cell in cells if cell.get("front")):
+        first = cell["front"][0]
+        head = (
+            f"no trial beats these: {_name(cell)}",
+            *first["val"],
+            *(path.rsplit(".", 1)[-1] for path in first["params"]),
+        )
+        lines = [
+            ("", *(f"{v:.3f}" for v in point["val"].values()), *(short(v) for v in point["params"].values()))
+            for point in cell["front"]
+        ]
+        yield aligned([head, *lines])
 
 
 def _controls(cells: Sequence[dict[str, Any]]) -> list[str]:

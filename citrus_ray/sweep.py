@@ -47,6 +47,12 @@ class Sweep(Spec):
         """Every combination of the compared values, validated at the corners of the searched axes."""
         return _Cells(self).build()
 
+    @property
+    def objectives(self) -> list[str]:
+        """What is optimised, by name: one metric, or the metric at each value of `objective.each`."""
+        metric = self.objective.metric
+        return [f"{metric} at {short(value)}" for value in self.repeat.get(self.objective.each or "", ())] or [metric]
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -66,7 +72,8 @@ class Cell:
         asha = self.sweep.asha and self.sweep.asha.tree()
         members = [trial.digest() for _, trial in self.members({}, "search")]  # named sets are resolved in them
         race = [self.sweep.race.tree()] if self.sweep.race else []
-        return digest_of([members, space, self.sweep.objective.tree(), asha, *race])
+        objective = {key: value for key, value in self.sweep.objective.tree().items() if value is not None}
+        return digest_of([members, space, objective, asha, *race])
 
     @property
     def label(self) -> str:
@@ -145,6 +152,7 @@ class _Cells:
         self._check_doubles()
         cells = [cell for axes in _products(self.sweep.compare) if (cell := self._cell(axes))]
         self._check_race(cells)
+        self._check_objectives()
         # from scratch, other compared values of `pretrain` change nothing: one cell stands for all of them
         different = {json.dumps(c.axes, sort_keys=True): c for c in cells}.values()
         numbered = tuple(Cell(i, c.axes, c.trial, c.search, c.repeat, c.sweep) for i, c in enumerate(different))
@@ -234,6 +242,22 @@ class _Cells:
             message = f"after={race.after}: a trial has {n_members} members, so nothing is left to stop"
             message += "; repeat over more seeds or targets, or drop race"
             self.problems["race", message] = Problem("race.after", message)
+
+    def _check_objectives(self) -> None:
+        """Several objectives have no best trial, which whatever ranks trials by one number would need."""
+        each, sweep = self.sweep.objective.each, self.sweep
+        if each is None:
+            return
+        if len(sweep.repeat.get(each, ())) < 2:
+            there = ", ".join(sweep.repeat) or "nothing"
+            message = (
+                f"each={each}: must be repeated with two values or more, `repeat` has {there}; add it, or drop each"
+            )
+            self.problems["each", message] = Problem("objective.each", message)
+        by_one = {"asha": sweep.asha, "race": sweep.race, "sampler: cmaes": sweep.sampler == "cmaes"}
+        for name in (name for name, given in by_one.items() if given):
+            message = f"each={each}: {name} ranks trials by one number; drop {name}, or drop each"
+            self.problems["each", message] = Problem("objective.each", message)
 
     def _check_fresh_seeds(self) -> None:
         seeds = [s for s in self.sweep.repeat.get("seed", ()) if isinstance(s, int) and s >= FRESH_SEED]

@@ -144,7 +144,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         return rows
 
     def _reply(self, rows: list[Record]) -> dict[str, Any]:
-        result = summarise(rows, self.sweep.objective.metric)
+        result = summarise(rows, self.sweep.objective)
         return {self.sweep.objective.metric: result.value, "status": result.status, "done": True}
 
 
@@ -190,7 +190,7 @@ def row_of(
 def show(workplace: Workplace, cell: Cell, rows: list[Record], curves: list[dict[str, float]]) -> None:
     """A recorded trial as a TensorBoard run, under the cell's name."""
     metric = cell.sweep.objective.metric
-    result = summarise(rows, metric)
+    result = summarise(rows, cell.sweep.objective)
     constants = {"phase": rows[0].phase, "status": result.status, "members": len(rows)}
     hparams = constants | cell.axes | rows[0].params
     folder = workplace.tensorboard / tensorboard.slug(cell.label) / rows[0].trial

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ray.tune.search.optuna import OptunaSearch
+import optuna
+from optuna.trial import TrialState
 
 from citrus_ray import records
 from citrus_ray.axes import DESIGNS, design
-from citrus_ray.journal import named, sampler_of, space_of
+from citrus_ray.journal import frozen, new_study, sampler_of, space_of
 from citrus_ray.records import Phase, Record
-from citrus_ray.results import Result, Stop, summarise, why_stop
+from citrus_ray.results import Result, Stop, full, summarise, why_stop
 from citrus_ray.sweep import Cell, Sweep, trial_digest
 from citrus_ray.trial import Trial
 
@@ -33,7 +34,7 @@ class Job:
     digest: str
     asked_s: float
     best: tuple[float | None, ...]  # what the members of the best trial so far scored, to race against
-    key: str  # Optuna's name for it, empty for a point that Optuna did not suggest
+    number: int | None  # Optuna's, None for a point that Optuna did not suggest
 
     def config(self) -> dict[str, Any]:
         """What a worker is told."""
@@ -69,7 +70,7 @@ class Study:
         mine = [r for r in rows if r[0].cell == cell.digest and r[0].phase == "search"]
         self.again = [r[0].params for r in mine if r[0].crashed]
         done = [r for r in mine if not r[0].crashed][: cell.n_trials]
-        known = [summarise(row, self.sweep.objective.metric) for row in done]
+        known = [summarise(row, self.sweep.objective) for row in done]
         self.optuna = self._new_search(known)
         self.points = design(self.sweep.sampler, cell.search, self.sweep.seed)
         for result in known:
@@ -96,18 +97,17 @@ class Study:
         """The winner's refit as a job, its rows taken from the record if they are there."""
         if self.best is None:
             return None
-        job = self._job(self.best.params, "final", "final")
+        job = self._job(self.best.params, "final")
         self.final_rows = records.read_done(self.folder, job.digest)
         return job
 
-    def _new_search(self, known: list[Result]) -> OptunaSearch | None:
-        """Optuna behind Ray Tune's interface; None where nothing is learnt from results."""
+    def _new_search(self, known: list[Result]) -> optuna.Study | None:
+        """In memory: records are what lasts. None where nothing is learnt from results."""
         axes, sweep = self.cell.search, self.sweep
         if not axes or sweep.sampler in DESIGNS:
             return None
         seed = sweep.seed * 7919 + self.cell.index * 101 + len(known)  # the same again would repeat its first draws
-        sampler = sampler_of(sweep.sampler, axes, seed, known)
-        return OptunaSearch(space_of(axes), metric=sweep.objective.metric, mode=sweep.objective.mode, sampler=sampler)
+        return new_study(sweep, sampler=sampler_of(sweep.sampler, axes, seed, known))
 
     def _replay(self, result: Result) -> None:
         """Feed a recorded trial to Optuna, as if it had just run."""
@@ -117,8 +117,7 @@ class Study:
 
     def _teach(self, result: Result) -> None:
         if self.optuna is not None:
-            params, pruned = named(self.cell.search, result.params), result.status == "pruned"
-            self.optuna.add_evaluated_point(params, result.value, error=result.value is None, pruned=pruned)
+            self.optuna.add_trial(frozen(self.cell.search, result))
 
     def next_job(self) -> Job | None:
         """A search trial while the budget lasts; the winner's refit once all are back; else None for now."""
@@ -127,29 +126,28 @@ class Study:
         return None if self.running or self.final_rows else self._final()
 
     def _next_search(self) -> Job | None:
-        for key, params in self._suggestions():
-            job = self._job(params, "search", key)
+        for number, params in self._suggestions():
+            job = self._job(params, "search", number)
             known = self.results.get(job.digest)
             if known is None and job.digest not in self.running:
                 self.asked += 1
                 self.running[job.digest] = job
                 return job
-            if key:
-                self._tell(key, known)  # tried before: Optuna hears the same answer, nothing is computed
+            if number is not None:
+                self._tell(number, known)  # tried before: Optuna hears the same answer, nothing is computed
         self.exhausted = True
         return None
 
-    def _suggestions(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(Optuna's name, parameters) to try next: what was lost, what it suggests, what a finite space has left."""
+    def _suggestions(self) -> Iterator[tuple[int | None, dict[str, Any]]]:
+        """(Optuna's number, parameters) to try next: what was lost, what it suggests, what a finite space has left."""
         while self.again:
-            yield "", self.again.pop()
-        for attempt in range(DUPLICATE_TRIES):
+            yield None, self.again.pop()
+        for _ in range(DUPLICATE_TRIES):
             if self.optuna is None:
                 break
-            key = f"{self.asked}-{attempt}"
-            suggested = self.optuna.suggest(key) or {}
-            yield key, {path: self.cell.search[path].names().get(v, v) for path, v in suggested.items()}
-        yield from (("", point) for point in self.points)
+            trial = self.optuna.ask(space_of(self.cell.search))
+            yield trial.number, {path: self.cell.search[path].names().get(v, v) for path, v in trial.params.items()}
+        yield from ((None, point) for point in self.points)
 
     def _final(self) -> Job | None:
         job = self._recall_final()
@@ -158,42 +156,41 @@ class Study:
         self.running[job.digest] = job
         return job
 
-    def _job(self, params: dict[str, Any], phase: Phase, key: str) -> Job:
+    def _job(self, params: dict[str, Any], phase: Phase, number: int | None = None) -> Job:
         members = tuple(self.cell.members(params, phase))
         asked_s = round(self.clock.elapsed(), 3)
         best = self.best.values if self.best and self.sweep.race and phase == "search" else ()
-        return Job(self.cell, phase, params, members, trial_digest(list(members), phase), asked_s, best, key)
+        return Job(self.cell, phase, params, members, trial_digest(list(members), phase), asked_s, best, number)
 
     def finish(self, job: Job, rows: list[Record]) -> Result:
         """Take in what a job recorded."""
-        result = summarise(rows, self.sweep.objective.metric)
+        result = summarise(rows, self.sweep.objective)
         del self.running[job.digest]
         if job.phase == "final":
             self.final_rows = rows
         else:
             self.results[job.digest] = result
-            self._tell(job.key, result)
+            if job.number is None:
+                self._teach(result)
+            else:
+                self._tell(job.number, result)
         return result
 
-    def _tell(self, key: str, result: Result | None) -> None:
-        if self.optuna is None:
-            return
-        if not key:
-            if result is not None:
-                self._teach(result)
-        elif result is None or result.value is None:  # NaN would leave Optuna's trial running for ever
-            self.optuna.on_trial_complete(key, error=True)
+    def _tell(self, number: int, result: Result | None) -> None:
+        """What came of a suggestion; None where that is not known yet, and another trial finds it out."""
+        assert self.optuna is not None
+        if result is None or result.value is None:
+            self.optuna.tell(number, state=TrialState.FAIL)
         elif result.status == "pruned":
-            self.optuna.on_trial_complete(key)
+            self.optuna.tell(number, state=TrialState.PRUNED)
         else:
-            self.optuna.on_trial_complete(key, {self.sweep.objective.metric: result.value})
+            self.optuna.tell(number, result.scores)
 
     @property
     def best(self) -> Result | None:
         """The best trial that reached its full length; of equals one that does not depend on who came first."""
-        full = [r for r in self.results.values() if r.status == "ok" and r.value is not None]
         sign = 1 if self.sweep.objective.mode == "max" else -1
-        return max(full, key=lambda r: (sign * (r.value or 0.0), r.digest), default=None)
+        return max(full(self.results.values()), key=lambda r: (sign * (r.value or 0.0), r.digest), default=None)
 
     @property
     def over(self) -> bool:
