@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from analysis import plots, plots_of_search, words
 from analysis.cells import value_label
 from analysis.exhibits import MAX_ROWS, Exhibit, points
+from analysis.fronts import fronts
 from analysis.markup import DASH, count, duration, number
 from analysis.settings import Dependence, Explored, dependences, explored, is_installed, surface
 
@@ -25,7 +26,29 @@ def search_exhibits(findings: "Findings") -> Iterable[Exhibit]:
         yield _dependence(found, order, scale, suffix)
         yield from _surface(found, order, scale, suffix)
         yield _parallel(found, scale, suffix)
+    yield from _fronts(findings)
     yield from _cost(findings)
+
+
+def _fronts(findings: "Findings") -> Iterable[Exhibit]:
+    found = fronts(findings.cells)
+    if not found:
+        return
+    n = sum(len(front.best) for front in found)
+    yield Exhibit(
+        "front",
+        "What can be had at the price of what",
+        f"No trial beats {'this one' if n == 1 else f'these {n}'} in one objective without losing in another.",
+        "A dot per trial, by its validation scores in the first and the last objective; filled: on the front. The "
+        "refit that is reported is of the best mean.",
+        ("cell", "settings", *found[0].names),
+        tuple(
+            (words.cell_label(front.cell), words.params_label(trial.params), *(number(s) for s in trial.scores))
+            for front in found
+            for trial in front.best
+        ),
+        lambda: plots_of_search.fronts(found[:MAX_PANELS]),
+    )
 
 
 def _dependence(found: Explored, order: list[Dependence], scale: float, suffix: str) -> Exhibit:

@@ -32,6 +32,7 @@ class Plan:
     text: str  # spec.yaml as run, empty where it is missing
     metric: str = "val/balanced_accuracy"
     mode: str = "max"
+    each: str | None = None  # a repeated setting with an objective at each of its values
     budget: int | None = None  # trials per cell, at most
     cells: tuple[Axes, ...] = ()  # what will be compared, in order
     notes: dict[str, Notes] = field(default_factory=dict)  # by `axes_key`
@@ -90,6 +91,7 @@ def read_plan(folder: Path) -> Plan:
         text=document.text,
         metric=objective.get("metric", Plan.metric),
         mode=objective.get("mode", Plan.mode),
+        each=objective.get("each"),
         budget=(tree.get("budget") or {}).get("trials"),
         cells=_products(tree.get("compare") or {}),
         notes=notes,

@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis import ink
 from analysis.cells import Cell, value_label
+from analysis.fronts import Front
 from analysis.plots import fields, short, written
 from analysis.settings import Dependence, Explored, Surface, is_log, is_number, natural
 from analysis.words import cell_label
@@ -99,6 +100,21 @@ def _scaled(ax: "Axes", at: int, x: Any, low: str, high: str, log: bool) -> Any:
     ax.text(at, 1.03, high, fontsize=7.5, ha="center", va="bottom")
     x = np.log(x) if log else x
     return (x - x.min()) / (np.ptp(x) or 1.0)
+
+
+def fronts(found: Sequence[Front]) -> "Figure":
+    """First objective against the last; the trials of the front filled and joined."""
+    with ink.sheet(6.5, 2.3, len(found), 3) as (figure, axes):
+        for ax, front in zip(axes, found, strict=True):
+            behind, best = [t.scores for t in front.trials if not t.on_front], [t.scores for t in front.best]
+            hollow = {"facecolors": ink.PAPER, "edgecolors": ink.SCRATCH}
+            ax.scatter([s[0] for s in behind], [s[-1] for s in behind], 14, **hollow)
+            ax.plot([s[0] for s in best], [s[-1] for s in best], marker="o", ms=4, color=ink.COLOURS[0], lw=1)
+            ax.set_title(short(cell_label(front.cell)), fontsize=8)
+            ax.set_xlabel(short(front.names[0]))
+        for ax, front in zip(axes[::3], found[::3], strict=True):
+            ax.set_ylabel(short(front.names[-1]))
+    return figure
 
 
 def histories(cells: Sequence[Cell]) -> "Figure":

@@ -15,6 +15,7 @@ from citrus_ray.data.splits import label_subset, split
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.loading import load_encoder
 from citrus_ray.metrics import score
+from citrus_ray.probe import fit
 from citrus_ray.tasks.supervised import Classifier
 from citrus_ray.train import LossOf, Part, seeded, shuffled, train
 from citrus_ray.trial import Trial
@@ -35,11 +36,11 @@ class Member:
             encoder = trial.model.build(self.windows.context)
             self.classifier = Classifier(encoder, self.windows.context, trial.finetune.pool)
         self.not_loaded = load_encoder(self.classifier, encoder, weights) if weights is not None else {}
-        self.frozen = trial.finetune.mode == "frozen"
+        self.frozen = trial.finetune.mode != "full"
         self._seen: dict[bytes, torch.Tensor] = {}  # features of a frozen encoder, by windows
         self.best: dict[str, float] = {}
         self._best_state = self.classifier.state_dict()
-        self._rounds = self._train()
+        self._rounds = self._solve() if trial.finetune.mode == "probe" else self._train()
 
     def advance(self) -> dict[str, float] | None:
         """One round of training and a look at validation data; None when all rounds are done."""
@@ -63,6 +64,24 @@ class Member:
             yield metrics
             if spec.patience and number - self.best["round"] >= spec.patience:
                 return
+
+    def _solve(self) -> Iterator[dict[str, float]]:
+        """The one round of a probe: the penalty that does best on validation data, and nothing drawn by lot."""
+        parts = [(self._normed(part), self.windows.labels[part]) for part in (self.labelled, self.parts.val)]
+        weights, bias = fit(*parts, len(self.windows.classes), self.metric).plain()
+        linear = self.classifier.head.linear
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weights.T))
+            linear.bias.copy_(torch.from_numpy(bias))
+        logits, y = self.predict(self.labelled), self.windows.labels[self.labelled]
+        loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(y))
+        self.best = {"round": 1.0, "train/loss": float(loss)} | self.score_val()
+        self._best_state = copy.deepcopy(self.classifier.state_dict())
+        yield self.best
+
+    def _normed(self, index: Index) -> npt.NDArray[np.floating]:
+        """(n, F): what the head's linear layer sees of a frozen encoder."""
+        return np.asarray(self.classifier.head.norm(self._inputs(index)).numpy())
 
     def _loss(self) -> LossOf:
         """Cross-entropy on the labelled windows, weighted and mixed as the spec says."""

@@ -50,6 +50,11 @@ class Probe:
     def __call__(self, features: npt.NDArray[np.floating]) -> Floats:
         return np.asarray(self.scaler(features) @ self.weights + self.bias)
 
+    def plain(self) -> tuple[Floats, Floats]:
+        """Weights (F, K) and bias (K,) of the same map on features that were not scaled."""
+        weights = self.weights / self.scaler.scale[:, None]
+        return weights, self.bias - self.scaler.mean @ weights
+
 
 def fit(
     train: tuple[npt.NDArray[np.floating], Labels],

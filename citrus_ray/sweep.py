@@ -292,9 +292,11 @@ def _corners(search: dict[str, Axis]) -> Iterator[dict[str, Any]]:
 
 
 def has_path(trial: Trial, path: str) -> bool:
-    """Whether this arm has the field. Everything inside `pretrain` is absent from scratch."""
+    """Whether this arm has the field. Everything inside `pretrain` is absent from scratch, an optimiser in a probe."""
     node: Any = trial
     if path.startswith("pretrain.") and trial.pretraining is None:
+        return False
+    if path.startswith("finetune.") and not trial.finetune.uses(path.split(".")[1]):
         return False
     for part in path.split("."):
         if not isinstance(node, Spec) or part not in type(node).model_fields:

@@ -24,6 +24,10 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+# of `Finetune`: what a probe, which takes no steps, has no use for. The first three have no value that means "none".
+OF_STEPS = ("optim", "steps", "rounds", "head_first", "layer_decay", "class_weights", "mixup", "patience")
+
+
 class HoldOut(Spec):
     """The target whose test groups pre-training must not see."""
 
@@ -67,7 +71,8 @@ class Finetune(Spec):
     optim: Optim = Optim(batch_size=32)
     steps: Count = 100
     rounds: Count = 10  # looks at validation data; the best round's weights are kept
-    mode: Literal["full", "frozen"] = "full"  # frozen: a linear probe, the encoder stays as it is
+    # frozen: the encoder stays as it is, a head learns on its features; probe: the same, solved and not stepped towards
+    mode: Literal["full", "frozen", "probe"] = "full"
     head_first: Share = 0.0  # of the steps, in which the head learns alone
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # rate of each depth of the encoder over the next one's
     class_weights: Literal["none", "balanced"] = "none"
@@ -82,6 +87,21 @@ class Finetune(Spec):
                 f"rounds={self.rounds} must not exceed steps={self.steps}; lower rounds or take more steps"
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_probe_is_solved(self) -> "Finetune":
+        odd = [name for name in OF_STEPS[3:] if getattr(self, name) != type(self).model_fields[name].default]
+        if self.mode == "probe" and odd:
+            raise ValueError(f"mode=probe: {', '.join(odd)}: of training in steps, and a probe is solved; drop them")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        own = super().identity()
+        return own if self.mode != "probe" else {name: value for name, value in own.items() if name not in OF_STEPS}
+
+    def uses(self, name: str) -> bool:
+        """Whether a key changes anything."""
+        return self.mode != "probe" or name not in OF_STEPS
 
     @model_validator(mode="after")
     def _frozen_has_no_rates(self) -> "Finetune":

@@ -6,17 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from citrus_ray import pretrain
 from citrus_ray.checkpoint import CheckpointError, Weights
 from citrus_ray.data import cache
 from citrus_ray.data.windows import Windows
 from citrus_ray.finetune import Member, _balanced
+from citrus_ray.metrics import balanced_accuracy
 from citrus_ray.models import AnyEncoder
+from citrus_ray.probe import PENALTIES
 from citrus_ray.spec import SpecError
 from citrus_ray.train import seeded
 from citrus_ray.trial import Trial
-from tests.small import MODEL, PRETRAINED, SCRATCH, SOURCE, registered
+from tests.small import MODEL, PRETRAINED, SCRATCH, SOURCE, registered, sweep_of
 
 
 def encoder_weights(seed: int = 9) -> Weights:
@@ -309,3 +313,53 @@ def test_every_model_learns_a_rhythm_and_fine_tunes_what_it_pretrained(kind):
     assert pretraining is not None
     member = finished(trial, pretrain.run(pretraining, trial.model).weights)
     assert member.best["val/balanced_accuracy"] > 0.8
+
+
+# ---- a probe that is solved ----
+
+
+PROBE = PRETRAINED.at({"finetune.mode": "probe"})
+
+
+def test_a_probe_decides_as_scikit_learn_does_on_the_same_features():
+    member = finished(PROBE, encoder_weights())
+    normed = member._normed(member.labelled)
+    scaler = StandardScaler().fit(normed)
+    y = member.windows.labels[member.labelled]
+    logits = member.predict(member.parts.val)
+    fits = [
+        LogisticRegression(C=2 / (len(y) * p), max_iter=5000, tol=1e-8).fit(scaler.transform(normed), y)
+        for p in PENALTIES
+    ]
+    theirs = [fit.predict(scaler.transform(member._normed(member.parts.val))) for fit in fits]
+    assert any(np.array_equal(logits.argmax(axis=1), decided) for decided in theirs)
+    y_val = member.windows.labels[member.parts.val]
+    best = max(balanced_accuracy(y_val, decided) for decided in theirs)
+    assert member.best["val/balanced_accuracy"] == pytest.approx(best)
+
+
+def test_a_probe_leaves_the_encoder_and_draws_nothing_by_lot():
+    weights = encoder_weights()
+    member = finished(PROBE, weights)
+    assert same_state(weights, member.classifier.encoder.state_dict())
+    assert member.advance() is None
+    again = finished(PROBE, weights)
+    assert same_state(member.classifier.state_dict(), again.classifier.state_dict())
+    assert member.score_test() == again.score_test()
+
+
+def test_a_probe_is_the_same_trial_whatever_the_optimiser():
+    assert PROBE.digest() == PROBE.at({"finetune.optim.lr": 0.3, "finetune.steps": 77}).digest()
+    assert PROBE.digest() != PRETRAINED.at({"finetune.mode": "frozen"}).digest()
+
+
+@pytest.mark.parametrize("edit", [{"finetune.mixup": 0.2}, {"finetune.patience": 2}, {"finetune.head_first": 0.5}])
+def test_a_probe_refuses_what_is_of_steps(edit):
+    with pytest.raises(SpecError, match=r"mode=probe: .* a probe is solved"):
+        PROBE.at(edit)
+
+
+def test_an_optimiser_is_not_searched_where_a_probe_is_solved():
+    sweep = sweep_of(compare={"finetune.mode": ["full", "probe"], "pretrain.task": [{"kind": "masked"}]})
+    full, solved = sweep.cells
+    assert set(full.search) - set(solved.search) == {"finetune.optim.lr"}

@@ -1,0 +1,45 @@
+"""The front of several objectives, on the page."""
+
+import pytest
+
+from analysis.findings import read_findings
+from analysis.fronts import fronts
+from citrus_ray import records
+from citrus_ray.records import write_text
+from tests.small import record_of, sweep_of
+from tests.test_objectives import EACH, FEW, LABELS
+from tests.test_summary import LR, VAL
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Trials whose second objective falls as the first rises, and one that both others beat."""
+    sweep = sweep_of(**EACH | {"compare": {"pretrain.task": [None]}})
+    (cell,) = sweep.cells
+    for i, (few, many) in enumerate([(0.5, 0.9), (0.6, 0.8), (0.5, 0.7)]):
+        params = {LR: 0.1 * (i + 1)}
+        fields = {"trial": str(i), "phase": "search", "params": params}
+        rows = [
+            record_of(cell, repeat, {VAL: few if repeat[LABELS] == FEW else many}, digest=member.digest(), **fields)
+            for repeat, member in cell.members(params, "search")
+        ]
+        records.write(tmp_path / "records", str(i), rows)
+    write_text(tmp_path / "spec.yaml", sweep.model_dump_json(by_alias=True))
+    return tmp_path
+
+
+def test_the_page_shows_the_trials_that_none_beats(folder):
+    found = read_findings([folder])
+    (front,) = fronts(found.cells)
+    assert [trial.scores for trial in front.best] == [pytest.approx((0.6, 0.8)), pytest.approx((0.5, 0.9))]
+    assert len(front.trials) == 3
+    (exhibit,) = [one for one in found.exhibits if one.name == "front"]
+    assert len(exhibit.rows) == 2
+    assert "these 2" in exhibit.shows
+    assert exhibit.draw().axes
+
+
+def test_a_sweep_with_one_objective_has_none(folder):
+    path = folder / "spec.yaml"
+    path.write_text(path.read_text().replace(f'"each":"{LABELS}"', '"each":null'))
+    assert fronts(read_findings([folder]).cells) == []
