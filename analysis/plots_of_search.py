@@ -107,14 +107,18 @@ def fronts(found: Sequence[Front]) -> "Figure":
     with ink.sheet(6.5, 2.3, len(found), 3) as (figure, axes):
         for ax, front in zip(axes, found, strict=True):
             behind, best = [t.scores for t in front.trials if not t.on_front], [t.scores for t in front.best]
-            hollow = {"facecolors": ink.PAPER, "edgecolors": ink.SCRATCH}
-            ax.scatter([s[0] for s in behind], [s[-1] for s in behind], 14, **hollow)
-            ax.plot([s[0] for s in best], [s[-1] for s in best], marker="o", ms=4, color=ink.COLOURS[0], lw=1)
+            ax.scatter(*_ends(behind), 14, facecolors=ink.PAPER, edgecolors=ink.SCRATCH)
+            ax.plot(*_ends(best), marker="o", ms=4, color=ink.COLOURS[0], lw=1)
             ax.set_title(short(cell_label(front.cell)), fontsize=8)
             ax.set_xlabel(short(front.names[0]))
         for ax, front in zip(axes[::3], found[::3], strict=True):
             ax.set_ylabel(short(front.names[-1]))
     return figure
+
+
+def _ends(scores: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    """First and last objective."""
+    return [one[0] for one in scores], [one[-1] for one in scores]
 
 
 def histories(cells: Sequence[Cell]) -> "Figure":

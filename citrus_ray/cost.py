@@ -15,16 +15,38 @@ def saved(trials: Sequence[Sequence[Record]], n_members: int) -> dict[str, Any]:
     return {"members_saved": n_saved, "seconds_saved": round(n_saved * sum(ran) / max(len(ran), 1), 2)}
 
 
-def cost(rows: Iterable[Record], store: Path) -> dict[str, Any]:
+class GpuMeter:
+    """Seconds of GPU: of trials, by the share that they asked for, and of the encoders they rest on, each once."""
+
+    def __init__(self, store: Path | str) -> None:
+        self.store, self.seconds = store, 0.0
+        self._counted: set[str] = set()
+
+    def add(self, rows: Iterable[Record]) -> None:
+        for row in rows:
+            self.seconds += row.seconds * row.gpu
+            if row.encoder and row.config.get("pretrain.gpu") and row.encoder not in self._counted:
+                self._counted.add(row.encoder)
+                self.seconds += self._pretraining(row.encoder)
+
+    def _pretraining(self, encoder: str) -> float:
+        meta = checkpoint.read_meta(self.store, encoder) if checkpoint.exists(self.store, encoder) else {}
+        return float(meta.get("seconds", 0.0) * meta.get("workers", 1))
+
+
+def cost(rows: Iterable[Record], store: Path | str) -> dict[str, Any]:
     """Seconds of trials and of the pre-trainings they rest on, each encoder once, whichever sweep computed it."""
     rows = list(rows)
     encoders = sorted({row.encoder for row in rows if row.encoder})
     stored = [checkpoint.read_meta(store, digest) for digest in encoders if checkpoint.exists(store, digest)]
+    meter = GpuMeter(store)
+    meter.add(rows)
     found = {phase: sum(row.seconds for row in rows if row.phase == phase) for phase in ("search", "final")}
     pretraining = sum(meta.get("seconds", 0.0) * meta.get("workers", 1) for meta in stored)
     return {
         "search_seconds": round(found["search"], 2),
         "final_seconds": round(found["final"], 2),
         "pretrain_seconds": round(pretraining, 2),
+        "gpu_seconds": round(meter.seconds, 2),
         "n_pretrainings": len(stored),
     }

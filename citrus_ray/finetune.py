@@ -1,8 +1,10 @@
 """One fine-tune as a thing that can be advanced round by round, so that many can run in step."""
 
 import copy
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +25,25 @@ from citrus_ray.trial import Trial
 EVAL_BATCH = 256
 
 
+Losses = Generator[float, None, None]  # the mean loss of each round of training
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a member learns from."""
+
+    x: torch.Tensor  # (n, C, T), or the features (n, F) of a frozen encoder
+    y: torch.Tensor  # (n,)
+    weights: torch.Tensor  # (K,), of each class
+
+
 class Member:
     """A trial's fine-tune. `best` holds the validation metrics of the best round so far, which is the one kept."""
 
-    def __init__(self, trial: Trial, weights: Weights | None, metric: str = "val/balanced_accuracy") -> None:
-        self.trial, self.metric = trial, metric
+    def __init__(
+        self, trial: Trial, weights: Weights | None, metric: str = "val/balanced_accuracy", device: str = "cpu"
+    ) -> None:
+        self.trial, self.metric, self.device = trial, metric, torch.device(device)
         self.windows = cache.load(trial.finetune.target, trial.finetune.align)
         self.parts = split(self.windows, trial.finetune.split, trial.seed)
         self.labelled = label_subset(self.windows, self.parts.train, trial.finetune.labels, trial.seed)
@@ -36,8 +52,10 @@ class Member:
             encoder = trial.model.build(self.windows.context)
             self.classifier = Classifier(encoder, self.windows.context, trial.finetune.pool)
         self.not_loaded = load_encoder(self.classifier, encoder, weights) if weights is not None else {}
+        self.classifier.to(self.device)
         self.frozen = trial.finetune.mode != "full"
         self._seen: dict[bytes, torch.Tensor] = {}  # features of a frozen encoder, by windows
+        self.losses: Losses | None = None  # who trains it, round by round; by default itself
         self.best: dict[str, float] = {}
         self._best_state = self.classifier.state_dict()
         self._rounds = self._solve() if trial.finetune.mode == "probe" else self._train()
@@ -52,23 +70,31 @@ class Member:
             pass
 
     def _train(self) -> Iterator[dict[str, float]]:
+        with closing(self.losses or self._alone()) as losses:
+            for number, loss in enumerate(losses, start=1):
+                metrics = {"round": float(number), "train/loss": loss} | self.score_val()
+                if not self.best or metrics[self.metric] > self.best[self.metric]:
+                    self.best = metrics
+                    self._best_state = copy.deepcopy(self.classifier.state_dict())
+                yield metrics
+                if self.trial.finetune.patience and number - self.best["round"] >= self.trial.finetune.patience:
+                    return
+
+    def _alone(self) -> Losses:
+        """Training with nobody else; yields the mean loss of each round."""
         spec, seed = self.trial.finetune, self.trial.seed
-        batches = shuffled(len(self.labelled), spec.optim.batch_size, np.random.default_rng([6, seed]))
-        module = self.classifier.head if self.frozen else self.classifier
-        losses = train(module, self._loss(), batches, spec.optim, spec.steps, spec.rounds, seed, self._parts())
-        for number, loss in enumerate(losses, start=1):
-            metrics = {"round": float(number), "train/loss": loss} | self.score_val()
-            if not self.best or metrics[self.metric] > self.best[self.metric]:
-                self.best = metrics
-                self._best_state = copy.deepcopy(self.classifier.state_dict())
-            yield metrics
-            if spec.patience and number - self.best["round"] >= spec.patience:
-                return
+        module, parts = self.classifier.head if self.frozen else self.classifier, self.parts_of_model()
+        return train(module, self._loss(), self.batches(), spec.optim, spec.steps, spec.rounds, seed, parts)
+
+    def batches(self) -> Iterator[Index]:
+        """Places among the labelled windows, a batch at a time."""
+        rng = np.random.default_rng([6, self.trial.seed])
+        return shuffled(len(self.labelled), self.trial.finetune.optim.batch_size, rng)
 
     def _solve(self) -> Iterator[dict[str, float]]:
         """The one round of a probe: the penalty that does best on validation data, and nothing drawn by lot."""
-        parts = [(self._normed(part), self.windows.labels[part]) for part in (self.labelled, self.parts.val)]
-        weights, bias = fit(*parts, len(self.windows.classes), self.metric).plain()
+        train, val = ((self._normed(part), self.windows.labels[part]) for part in (self.labelled, self.parts.val))
+        weights, bias = fit(train, val, len(self.windows.classes), self.metric).plain()
         linear = self.classifier.head.linear
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weights.T))
@@ -81,14 +107,22 @@ class Member:
 
     def _normed(self, index: Index) -> npt.NDArray[np.floating]:
         """(n, F): what the head's linear layer sees of a frozen encoder."""
-        return np.asarray(self.classifier.head.norm(self._inputs(index)).numpy())
+        return np.asarray(self.classifier.head.norm(self._inputs(index)).cpu().numpy())
+
+    @cached_property
+    def examples(self) -> "Examples":
+        """The labelled windows, and what each class counts."""
+        y = torch.from_numpy(self.windows.labels[self.labelled]).to(self.device)
+        n_classes = len(self.windows.classes)
+        even = self.trial.finetune.class_weights == "none"
+        weights = torch.ones(n_classes, device=self.device) if even else _balanced(y, n_classes)
+        return Examples(self._inputs(self.labelled), y, weights)
 
     def _loss(self) -> LossOf:
         """Cross-entropy on the labelled windows, weighted and mixed as the spec says."""
         spec, rng = self.trial.finetune, np.random.default_rng([7, self.trial.seed])
-        x, y = self._inputs(self.labelled), torch.from_numpy(self.windows.labels[self.labelled])
-        weights = _balanced(y, len(self.windows.classes)) if spec.class_weights == "balanced" else None
-        entropy = partial(torch.nn.functional.cross_entropy, weight=weights)
+        x, y = self.examples.x, self.examples.y
+        entropy = partial(torch.nn.functional.cross_entropy, weight=self.examples.weights)
 
         def loss_of(index: Index) -> torch.Tensor:
             if not spec.mixup:
@@ -99,7 +133,7 @@ class Member:
 
         return loss_of
 
-    def _parts(self) -> list[Part]:
+    def parts_of_model(self) -> list[Part]:
         """The head at the full rate, the encoder slower from depth to depth, and later, as the spec says."""
         spec, head = self.trial.finetune, Part(list(self.classifier.head.parameters()))
         if self.frozen:
@@ -121,7 +155,7 @@ class Member:
     def predict(self, index: Index) -> npt.NDArray[np.floating]:
         """Logits (n, K) of the windows at `index`."""
         self.classifier.eval()
-        return torch.cat([self._logits(self._inputs(part)) for part in _pieces(index)]).numpy()
+        return torch.cat([self._logits(self._inputs(part)) for part in _pieces(index)]).cpu().numpy()
 
     def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.classifier.head.classify(inputs) if self.frozen else self.classifier(inputs)
@@ -129,7 +163,7 @@ class Member:
     def _inputs(self, index: Index) -> torch.Tensor:
         """What is trained on: signals (n, C, T), or the features (n, F) of a frozen encoder, computed once."""
         if not self.frozen:
-            return torch.from_numpy(self.signal(index))
+            return self._tensor(index)
         key = index.tobytes()
         if key not in self._seen:
             self._seen[key] = self._features(index)
@@ -138,7 +172,10 @@ class Member:
     @torch.no_grad()
     def _features(self, index: Index) -> torch.Tensor:
         self.classifier.eval()
-        return torch.cat([self.classifier.features(torch.from_numpy(self.signal(part))) for part in _pieces(index)])
+        return torch.cat([self.classifier.features(self._tensor(part)) for part in _pieces(index)])
+
+    def _tensor(self, index: Index) -> torch.Tensor:
+        return torch.from_numpy(self.signal(index)).to(self.device)
 
     def signal(self, index: Index) -> Signal:
         """The windows at `index` as the network sees them, (n, C, T)."""

@@ -137,7 +137,8 @@ class Plan:
         specs = [cell.trial.pretraining for cell in self.sweep.cells if cell.trial.pretraining]
         cpus = max((s.workers * s.threads_per_worker for s in specs), default=0)
         gpus = max((s.workers for s in specs if s.gpu), default=0)
-        trials = self.sweep.concurrency or "one per CPU"
+        share = max(cell.trial.finetune.gpu for cell in self.sweep.cells)
+        trials = self.sweep.concurrency or ("one per CPU" + (f", {1 / share:.0f} per GPU" if share else ""))
         return f"resources: trials at once: {trials}; a pre-training takes {cpus} CPUs and {gpus} GPUs"
 
 

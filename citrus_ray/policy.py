@@ -31,6 +31,8 @@ class Budget(Spec):
     trials: Annotated[int, Field(ge=1)]
     # of the sweep's wall time, all calls together: nothing new is searched then, winners are still refitted
     hours: Annotated[float, Field(gt=0)] | None = None
+    # of the sweep's trials, by their share of a GPU, and of the encoders they rest on; then as with `hours`
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
     patience: Annotated[int, Field(ge=1)] | None = None  # trials in a row of which none is the best so far
 
 

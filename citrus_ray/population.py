@@ -11,6 +11,7 @@ from citrus_ray.baselines import baselines
 from citrus_ray.checkpoint import Weights
 from citrus_ray.finetune import Member
 from citrus_ray.records import Status
+from citrus_ray.stacked import stacks
 from citrus_ray.trial import Trial
 
 Metrics = dict[str, float]
@@ -34,18 +35,27 @@ class Slot:
 class Population:
     """`weights` holds the pre-trained encoder of each member, None from scratch. A member that fails fails alone."""
 
-    def __init__(self, trials: Sequence[Trial], weights: Sequence[Weights | None], metric: str) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        weights: Sequence[Weights | None],
+        metric: str,
+        device: str = "cpu",
+        stacked: bool | None = None,
+    ) -> None:
         self.metric = metric
         self.slots = [Slot(trial) for trial in trials]
         for slot, w in zip(self.slots, weights, strict=True):
             with _guarded(slot):
-                slot.member = Member(slot.trial, w, metric)
+                slot.member = Member(slot.trial, w, metric, device)
+        alike = device != "cpu" if stacked is None else stacked
+        self.stacks = stacks(slot.member for slot in self.slots if slot.member) if alike else []
 
     def advance(self) -> Metrics | None:
         """One round for every member; the means over members, or None when all rounds are done."""
-        going = False
+        going, together = False, self._train_stacks()
         for slot in self.slots:
-            with _guarded(slot) as timed:
+            with _guarded(slot, together.get(id(slot.member), 0.0)) as timed:
                 metrics = slot.member.advance() if slot.member and slot.status == "ok" else None
                 if metrics is not None and slot.member is not None:
                     before = slot.curve[-1][1] if slot.curve else 0.0
@@ -55,6 +65,16 @@ class Population:
                     going = True
         # a member that stopped early stands with its best round
         return mean_metrics([slot.metrics for slot in self.slots if slot.status == "ok"]) if going else None
+
+    def _train_stacks(self) -> dict[int, float]:
+        """Each member's share of the seconds of a round that members of one shape spend together."""
+        shares: dict[int, float] = {}
+        for stack in self.stacks:
+            started, going = time.perf_counter(), [id(stack.members[i]) for i in stack.going]
+            if going:
+                stack.train(stack.round + 1)
+            shares |= dict.fromkeys(going, (time.perf_counter() - started) / max(len(going), 1))
+        return shares
 
     def score_test(self, with_baselines: bool = False) -> None:
         """The one place where test data is scored: winners on fresh seeds, after their cell's search is over."""
@@ -91,8 +111,8 @@ def mean_metrics(rows: Sequence[Metrics]) -> Metrics:
 class _guarded:  # noqa: N801  (reads as a statement: `with _guarded(slot):`)
     """Times the block and turns an exception into the slot's failure; Ctrl-C passes."""
 
-    def __init__(self, slot: Slot) -> None:
-        self.slot = slot
+    def __init__(self, slot: Slot, already: float = 0.0) -> None:
+        self.slot, self.already = slot, already  # seconds that were spent on it before
 
     def __enter__(self) -> "_guarded":
         self.started = time.perf_counter()
@@ -100,7 +120,7 @@ class _guarded:  # noqa: N801  (reads as a statement: `with _guarded(slot):`)
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self.started
+        return self.already + time.perf_counter() - self.started
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: object) -> bool:
         self.slot.seconds += self.seconds

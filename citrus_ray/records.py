@@ -40,6 +40,7 @@ class Record:
     reason: str | None = None  # why it failed
     crashed: bool = False  # its worker was lost: not a result, and computed again by the next run
     seconds: float = 0.0
+    gpu: float = 0.0  # share of one for those seconds
     peak_mb: float = 0.0  # of the process, so an upper bound for this member
     concurrency: int = 1
     versions: dict[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from citrus_ray.policy import Budget, Objective
 from citrus_ray.population import mean_metrics
 from citrus_ray.records import Record, Status
 
-Stop = Literal["hours", "patience"]
+Stop = Literal["hours", "gpu_hours", "patience"]
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,10 @@ def n_stale(results: Collection[Result]) -> int:
     return stale
 
 
-def why_stop(budget: Budget, results: Collection[Result], elapsed_s: float) -> Stop | None:
+def why_stop(budget: Budget, results: Collection[Result], elapsed_s: float, gpu_s: float = 0.0) -> Stop | None:
     """What ends a cell's search before all its trials are asked for. The same for a live sweep and for its records."""
     if budget.patience is not None and n_stale(results) >= budget.patience:
         return "patience"
+    if budget.gpu_hours is not None and gpu_s >= budget.gpu_hours * 3600:
+        return "gpu_hours"
     return "hours" if budget.hours is not None and elapsed_s >= budget.hours * 3600 else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from citrus_ray import records
 from citrus_ray.baselines import OF_PAIRS
-from citrus_ray.cost import cost, saved
+from citrus_ray.cost import GpuMeter, cost, saved
 from citrus_ray.data import cache
 from citrus_ray.population import mean_metrics
 from citrus_ray.records import Record
@@ -35,7 +35,7 @@ def summarise(sweep: Sweep, folder: Path, seconds: float, store: Path | None = N
         "cells": [_cell(cell, trials, finals) | _spent(cell, trials, store) for cell in sweep.cells],
         "claims": judge(sweep, finals, _test_name(sweep)),
         "seconds": round(seconds, 2),
-        "compute_seconds": round(sum(value for name, value in total.items() if name.endswith("_seconds")), 2),
+        "compute_seconds": round(sum(total[f"{part}_seconds"] for part in ("search", "final", "pretrain")), 2),
         "cost": total,
     }
 
@@ -55,7 +55,6 @@ def _cell(cell: Cell, trials: Trials, finals: dict[str, list[Record]]) -> dict[s
         "gain": _gain(cell, finals),
         "baselines": _baselines(cell, finals),
         **_front(cell, mine),
-        "caveats": _caveats(cell) + _short_searches(cell, trials),
         "failures": sorted({row.reason for rows in [*mine, final] for row in rows if row.reason}),
     }
 
@@ -73,14 +72,18 @@ def _spent(cell: Cell, trials: Trials, store: Path) -> dict[str, Any]:
     """Cost of a cell, and what ended its search before it had all its trials."""
     rows = [row for rows in trials if rows[0].cell == cell.digest for row in rows]
     race = saved(_searched(cell, trials), len(cell.repeat)) if cell.sweep.race else {}
-    return {"stopped": _stopped(cell, trials), "cost": cost(rows, store) | race}
+    stopped = _stopped(cell, trials, store)
+    caveats = [*_caveats(cell), *_short_search(cell, stopped)]
+    return {"stopped": stopped, "cost": cost(rows, store) | race, "caveats": caveats}
 
 
-def _stopped(cell: Cell, trials: Trials) -> Stop | None:
+def _stopped(cell: Cell, trials: Trials, store: Path) -> Stop | None:
     results = [results_of(rows, cell.sweep.objective) for rows in _searched(cell, trials)]
-    cells = {c.digest for c in cell.sweep.cells}
-    elapsed = max((rows[0].asked_s for rows in trials if rows[0].cell in cells), default=0.0)
-    return None if len(results) == cell.n_trials else why_stop(cell.sweep.budget, results, elapsed)
+    cells, meter = {c.digest for c in cell.sweep.cells}, GpuMeter(store)
+    ours = [rows for rows in trials if rows[0].cell in cells]
+    meter.add(row for rows in ours for row in rows)
+    elapsed = max((rows[0].asked_s for rows in ours), default=0.0)
+    return None if len(results) == cell.n_trials else why_stop(cell.sweep.budget, results, elapsed, meter.seconds)
 
 
 def _test_name(sweep: Sweep) -> str:
@@ -148,9 +151,8 @@ def _caveats(cell: Cell) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def _short_searches(cell: Cell, trials: Trials) -> list[str]:
+def _short_search(cell: Cell, why: Stop | None) -> list[str]:
     """A cell that tried fewer settings has a worse winner by chance alone."""
-    why = _stopped(cell, trials)
     rule = f"budget.{why} ended searches before all {cell.sweep.budget.trials} trials"
     return [f"{rule}: cells chose among unequally many"] if why else []
 

@@ -1,7 +1,7 @@
 """One training loop for pre-training and fine-tuning. It knows losses and parameters, not what they are for."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -81,7 +81,7 @@ class Training:
         with seeded(self.seed * 100_003 + start):  # dropout: members run in turn must not share its draws
             losses = [self._step(i, i == start) for i in range(start, stop)]
         self.round += 1
-        return _finite_mean(losses, start, self.optim, self.n_steps, self.module)
+        return finite_mean(losses, start, self.optim, self.n_steps, self.module)
 
     def _step(self, i: int, begins: bool) -> torch.Tensor:
         _set_rates(self.optimizer, self.parts, i, self.optim.rate(i, self.n_steps), begins)
@@ -107,7 +107,7 @@ def train(
     n_rounds: int,
     seed: int = 0,
     parts: Sequence[Part] = (),
-) -> Iterator[float]:
+) -> Generator[float, None, None]:
     """All of a training; yields the mean loss of each round."""
     training = Training(module, loss_of, batches, optim, n_steps, n_rounds, seed, parts)
     while not training.over:
@@ -130,9 +130,9 @@ def _step(loss_of: LossOf, index: Index, optimizer: torch.optim.Optimizer) -> to
     return loss.detach()
 
 
-def _finite_mean(losses: list[torch.Tensor], start: int, optim: Optim, n_steps: int, module: nn.Module) -> float:
+def finite_mean(losses: Sequence[torch.Tensor], start: int, optim: Optim, n_steps: int, module: nn.Module) -> float:
     """The mean of a round's losses. Checked once a round: a look at every step would make a GPU wait."""
-    values = torch.stack(losses)
+    values = torch.stack(list(losses))
     if bool(values.isfinite().all()):
         return float(values.mean())
     step = start + int((~values.isfinite()).nonzero()[0])

@@ -78,6 +78,7 @@ class Finetune(Spec):
     class_weights: Literal["none", "balanced"] = "none"
     mixup: Annotated[float, Field(ge=0)] = 0.0  # of pairs of windows, by a share from Beta(mixup, mixup); 0: none
     patience: Count | None = None  # stop after as many rounds without a better one
+    gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = 0.0  # share of one per trial, whose members are stacked
     pool: Pool = "mean"  # over channels; `channels` keeps them side by side, for a set whose channels have places
 
     @model_validator(mode="after")
@@ -86,6 +87,12 @@ class Finetune(Spec):
             raise ValueError(
                 f"rounds={self.rounds} must not exceed steps={self.steps}; lower rounds or take more steps"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_shares(self) -> "Finetune":
+        if self.gpu and abs(1 / self.gpu - round(1 / self.gpu)) > 1e-6:
+            raise ValueError(f"gpu={self.gpu:g}: must be 1, 1/2, 1/3, …, or shares do not fill a GPU; 0.5 and 0.25 do")
         return self
 
     @model_validator(mode="after")

@@ -37,10 +37,11 @@ ARROWS: dict[str, set[str]] = {
     "trial": BUILT - {"trial"} | {"finetune", "pretrain"},  # these two inside Trial.run only
     "loading": {"checkpoint", "models"},
     "pretrain": BUILT | {"checkpoint", "records", "resume", "store"},
-    "finetune": BUILT | {"checkpoint", "loading", "metrics"},
+    "finetune": BUILT | {"checkpoint", "loading", "metrics", "probe"},
+    "stacked": BUILT | {"finetune"},
     "probe": FOUNDATION | {"metrics"},
     "baselines": BUILT | {"finetune", "metrics", "probe"},
-    "population": BUILT | {"baselines", "checkpoint", "finetune", "metrics", "records"},
+    "population": BUILT | {"baselines", "checkpoint", "finetune", "metrics", "records", "stacked"},
     "claims": {"spec"},
     "sweep": FOUNDATION | {"axes", "claims", "policy", "trial", "records"},
     "verdicts": {"claims", "records", "sweep"},

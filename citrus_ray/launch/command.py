@@ -90,7 +90,7 @@ class SweepCommand:
         from citrus_ray.launch.progress import Progress
         from citrus_ray.launch.study import Studies
 
-        studies = Studies(self.sweep, self.out / "records")
+        studies = Studies(self.sweep, self.out / "records", store)
         if studies.over:
             print(f"{self.sweep.name}: every trial is recorded already, nothing to compute", file=sys.stderr)
             self._write_spec()

@@ -41,7 +41,14 @@ class Slots:
                     f"pre-training asks for {spec.workers} GPUs, one per worker, but the cluster has "
                     f"{capacity.gpus:g}; lower pretrain.workers, or set pretrain.gpu: false"
                 )
-        self.n = sweep.concurrency or self.cpus
+        self.gpu = max(cell.trial.finetune.gpu for cell in sweep.cells)
+        if self.gpu > capacity.gpus:
+            raise ValueError(
+                f"trials ask for {self.gpu:g} of a GPU each (finetune.gpu), but the cluster has {capacity.gpus:g}; "
+                "set finetune.gpu: 0, or add nodes with a GPU"
+            )
+        room = math.floor(capacity.gpus / self.gpu + 1e-6) if self.gpu else self.cpus
+        self.n = min(sweep.concurrency or self.cpus, room)
         self.cpus_per_trial = math.floor(min(1.0, self.cpus / self.n) * (1 - PRETRAIN_SHARE) * 1000) / 1000
 
 

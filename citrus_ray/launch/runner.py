@@ -82,7 +82,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
                 return self._reply(known)
             if self.job["best"]:
                 return self._reply(self._record(pruned=self._race()))
-            self.population = Population(*self._loaded(), self.sweep.objective.metric)
+            self.population = Population(*self._loaded(), self.sweep.objective.metric, self._device)
         while self.population.advance() is not None:
             if self.sweep.asha is not None and self.job["phase"] == "search":
                 return self._so_far()
@@ -100,6 +100,11 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         store, near = self.workplace.store, cache_root() / "encoders"
         loaded = {digest: checkpoint.load(store, digest, near) for digest in set(wanted) if digest}
         return trials, [loaded.get(digest or "") for digest in wanted]
+
+    @property
+    def _device(self) -> str:
+        """Ray shows a worker the GPU that it was given a share of, and no other."""
+        return "cuda" if self.cell.trial.finetune.gpu else "cpu"
 
     def _so_far(self) -> dict[str, Any]:
         """A round's report. It carries the rows to record should the scheduler stop the trial here."""
@@ -121,7 +126,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         done: dict[int, Slot] = {}
         stopped = False
         for i in order(n_members, self.sweep.seed):
-            done[i] = _alone(trials[i], weights[i], metric)
+            done[i] = _alone(trials[i], weights[i], metric, self._device)
             stopped = race.after <= len(done) < n_members and self._clearly_worse(done, race)
             if stopped:
                 break
@@ -148,9 +153,9 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         return {self.sweep.objective.metric: result.value, "status": result.status, "done": True}
 
 
-def _alone(trial: Trial, weights: Weights | None, metric: str) -> Slot:
+def _alone(trial: Trial, weights: Weights | None, metric: str, device: str) -> Slot:
     """One member from its first round to its last."""
-    population = Population([trial], [weights], metric)
+    population = Population([trial], [weights], metric, device)
     while population.advance() is not None:
         pass
     return population.slots[0]
@@ -178,6 +183,7 @@ def row_of(
         encoder=slot.trial.encoder_digest(),
         reason=slot.reason,
         seconds=round(slot.seconds, 4),
+        gpu=slot.trial.finetune.gpu,
         peak_mb=records.peak_mb(),
         concurrency=concurrency,
         versions=records.versions(),

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from citrus_ray import records
 from citrus_ray.axes import DESIGNS, design
+from citrus_ray.cost import GpuMeter
 from citrus_ray.journal import frozen, new_study, sampler_of, space_of
 from citrus_ray.records import Phase, Record
 from citrus_ray.results import Result, Stop, full, summarise, why_stop
@@ -60,8 +61,16 @@ class Clock:
 class Study:
     """Search until the budget is spent, then one final job for the winner, then nothing."""
 
-    def __init__(self, cell: Cell, folder: Path, rows: list[list[Record]], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        folder: Path,
+        rows: list[list[Record]],
+        clock: Clock | None = None,
+        meter: GpuMeter | None = None,
+    ) -> None:
         self.cell, self.sweep, self.folder, self.clock = cell, cell.sweep, folder, clock or Clock()
+        self.meter = meter or GpuMeter(folder.parent.parent / "store")  # shared by all cells, as the clock is
         self.results: dict[str, Result] = {}
         self.running: dict[str, Job] = {}  # by digest
         self.asked = 0
@@ -85,7 +94,7 @@ class Study:
     @property
     def stopped(self) -> Stop | None:
         """Nothing is remembered: a trial under way that turns out to be the best so far opens the search again."""
-        return why_stop(self.sweep.budget, self.results.values(), self.clock.elapsed())
+        return why_stop(self.sweep.budget, self.results.values(), self.clock.elapsed(), self.meter.seconds)
 
     @property
     def n_jobs(self) -> int:
@@ -166,6 +175,7 @@ class Study:
         """Take in what a job recorded."""
         result = summarise(rows, self.sweep.objective)
         del self.running[job.digest]
+        self.meter.add(rows)
         if job.phase == "final":
             self.final_rows = rows
         else:
@@ -203,6 +213,7 @@ class Studies:
 
     sweep: Sweep
     folder: Path
+    store: Path | str = ""  # of encoders; beside the sweep's folder by default
     studies: list[Study] = field(default_factory=list)
     gave_up: str | None = None  # why
 
@@ -210,7 +221,9 @@ class Studies:
         rows = list(records.read_all(self.folder))
         cells = {cell.digest for cell in self.sweep.cells}
         clock = Clock(max((trial[0].asked_s for trial in rows if trial[0].cell in cells), default=0.0))
-        self.studies = [Study(cell, self.folder, rows, clock) for cell in self.sweep.cells]
+        meter = GpuMeter(self.store or self.folder.parent.parent / "store")
+        meter.add(row for trial in rows if trial[0].cell in cells for row in trial)
+        self.studies = [Study(cell, self.folder, rows, clock, meter) for cell in self.sweep.cells]
 
     def next_job(self) -> Job | None:
         """From the study that has asked least, so that cells advance together."""

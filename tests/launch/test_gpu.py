@@ -1,0 +1,69 @@
+"""GPUs: who gets a share, what it counts, and a clear word where there is none. No GPU is needed for these."""
+
+import pytest
+
+from citrus_ray import checkpoint, records
+from citrus_ray.cost import GpuMeter
+from citrus_ray.launch.cluster import Capacity
+from citrus_ray.launch.encoders import Slots
+from citrus_ray.launch.study import Studies
+from citrus_ray.spec import SpecError
+from citrus_ray.summary import summarise
+from tests.small import PRETRAINED, record_of, sweep_of
+from tests.test_summary import VAL
+
+SHARED = {"compare": {"finetune.gpu": [0.25]}, "search": {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}}
+
+
+def test_trials_share_a_gpu_as_the_spec_says():
+    assert Slots(sweep_of(**SHARED), Capacity(16, 1)).n == 4
+    assert Slots(sweep_of(**SHARED), Capacity(16, 2)).n == 8
+    assert Slots(sweep_of(**SHARED), Capacity(2, 1)).n == 2, "each trial has a CPU of its own too"
+    assert Slots(sweep_of(**SHARED, concurrency=3), Capacity(16, 1)).n == 3
+    assert Slots(sweep_of(), Capacity(2, 0)).gpu == 0
+
+
+def test_a_cluster_without_a_gpu_is_refused_before_anything_starts():
+    with pytest.raises(ValueError, match=r"0.25 of a GPU each .*, but the cluster has 0; set finetune.gpu"):
+        Slots(sweep_of(**SHARED), Capacity(16, 0))
+
+
+def test_a_share_that_leaves_a_rest_is_refused():
+    with pytest.raises(SpecError, match=r"gpu=0.3: must be 1, 1/2, 1/3"):
+        PRETRAINED.at({"finetune.gpu": 0.3})
+    assert PRETRAINED.at({"finetune.gpu": 1 / 3}).digest() == PRETRAINED.digest(), "where it ran changes no result"
+
+
+def test_gpu_seconds_count_each_encoder_once_and_trials_by_their_share(tmp_path):
+    (cell,) = sweep_of(compare={"pretrain.task": [{"kind": "masked"}]}).cells
+    checkpoint.save(str(tmp_path), "e", {}, {"seconds": 100.0, "workers": 2})
+    fields = {"encoder": "e", "seconds": 8.0, "gpu": 0.25}
+    rows = [record_of(cell, {"seed": i}, {}, config={"pretrain.gpu": True}, **fields) for i in range(3)]
+    meter = GpuMeter(tmp_path)
+    meter.add(rows)
+    assert meter.seconds == 3 * 2 + 200
+    on_cpu = GpuMeter(tmp_path)
+    on_cpu.add(record_of(cell, {"seed": i}, {}, encoder="e", seconds=8.0) for i in range(3))
+    assert on_cpu.seconds == 0
+
+
+def test_gpu_hours_end_the_search_and_winners_are_refitted(tmp_path):
+    search = {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}
+    sweep = sweep_of(budget={"trials": 40, "gpu_hours": 0.01}, compare={}, search=search)  # 36 s
+    folder = tmp_path / "records"
+    (study,) = Studies(sweep, folder).studies
+    for _ in range(2):
+        job = study.next_job()
+        assert job is not None
+        assert job.phase == "search"
+        fields = {"trial": job.digest, "phase": "search", "params": job.params, "seconds": 20.0, "gpu": 0.5}
+        rows = [record_of(study.cell, repeat, {VAL: 0.5}, **fields) for repeat, _ in job.members]  # 30 s of a GPU
+        records.write(folder, job.digest, rows)
+        study.finish(job, rows)
+    last = study.next_job()
+    assert last is not None
+    assert last.phase == "final"
+    (found,) = summarise(sweep, folder, 0.0)["cells"]
+    assert (found["stopped"], found["cost"]["gpu_seconds"]) == ("gpu_hours", 60.0)
+    (again,) = Studies(sweep, folder).studies
+    assert not again.searching

@@ -1,0 +1,123 @@
+"""Stacked members get the numbers that they get alone, up to rounding. On a CPU here; the same code runs on a GPU."""
+
+import pytest
+import torch
+
+from citrus_ray import stacked
+from citrus_ray.models import AnyEncoder
+from citrus_ray.population import Population
+from citrus_ray.stacked import Stack, stacks
+from citrus_ray.trial import Trial
+from tests.small import SCRATCH, registered
+
+METRIC = "val/balanced_accuracy"
+RATES = (1e-3, 3e-3, 1e-2)
+TOLERANCE = 1e-3  # of logits after 8 steps; weights without a gradient wander by rounding alone
+
+
+def members(trial: Trial = SCRATCH, n: int = 3) -> list[Trial]:
+    """Of other seeds, so other labels and first weights, and other learning rates."""
+    return [trial.at({"seed": i, "finetune.optim.lr": RATES[i % 3]}) for i in range(n)]
+
+
+def finished(trials: list[Trial], is_stacked: bool) -> Population:
+    found = Population(trials, [None] * len(trials), METRIC, stacked=is_stacked)
+    while found.advance() is not None:
+        pass
+    return found
+
+
+def assert_alike(one: Population, other: Population) -> None:
+    for a, b in zip(one.slots, other.slots, strict=True):
+        assert (a.status, a.reason) == (b.status, b.reason) == ("ok", None)
+        assert [row["train/loss"] for row in a.history] == pytest.approx([r["train/loss"] for r in b.history], rel=1e-4)
+        assert a.metrics[METRIC] == b.metrics[METRIC]
+        assert a.member is not None
+        assert b.member is not None
+        val = a.member.parts.val
+        assert a.member.predict(val) == pytest.approx(b.member.predict(val), rel=TOLERANCE, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", registered(AnyEncoder), ids=lambda kind: kind.__name__)
+def test_members_get_the_numbers_that_they_get_alone(kind):
+    trials = members(SCRATCH.at({"model": {"kind": kind.model_fields["kind"].default, "dropout": 0.0}}))
+    together = finished(trials, True)
+    assert len(together.stacks) == 1
+    assert_alike(together, finished(trials, False))
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        {"finetune.layer_decay": 0.5},
+        {"finetune.class_weights": "balanced", "finetune.labels": {"fraction": 0.6}},
+        {"finetune.optim.weight_decay": 0.3},
+        {"finetune.patience": 1, "finetune.rounds": 8},
+    ],
+    ids=lambda edits: "+".join(edits),
+)
+def test_what_the_spec_says_of_training_holds_for_stacked_members_too(edits):
+    trials = members(SCRATCH.at(edits), 4)
+    together, apart = finished(trials, True), finished(trials, False)
+    assert_alike(together, apart)
+    if "finetune.patience" in edits:
+        assert len({len(slot.history) for slot in together.slots}) > 1, "members stop each at its own time"
+        assert together.stacks[0].going == set()
+
+
+def test_members_that_draw_by_lot_or_differ_in_shape_are_trained_alone():
+    for edit in ({"model.dropout": 0.3}, {"finetune.mixup": 0.2}, {"finetune.head_first": 0.5}):
+        assert finished(members(SCRATCH.at(edit)), True).stacks == []
+    assert finished(members(SCRATCH.at({"finetune.mode": "probe"})), True).stacks == []
+    wide = members(SCRATCH.at({"model.dim": 16}))
+    both = finished([*members(), *wide], True)
+    assert [len(stack.members) for stack in both.stacks] == [3, 3]
+    assert_alike(both, finished([*members(), *wide], False))
+
+
+def test_a_member_that_leaves_the_numbers_fails_alone():
+    trials = [*members(), SCRATCH.at({"seed": 3, "finetune.optim.lr": 1e30})]
+    together = finished(trials, True)
+    assert [slot.status for slot in together.slots] == ["ok", "ok", "ok", "failed"]
+    assert (together.slots[3].reason or "").startswith("NonFiniteLossError")
+    together.slots = together.slots[:3]
+    assert_alike(together, finished(trials[:3], False))
+
+
+def test_what_memory_does_not_hold_is_trained_in_smaller_chunks(monkeypatch):
+    real, seen = Stack._slopes, []
+
+    def small_memory(self, chunk, batches):
+        seen.append(len(chunk))
+        if len(chunk) > 2:
+            raise torch.OutOfMemoryError("too many")
+        return real(self, chunk, batches)
+
+    monkeypatch.setattr(Stack, "_slopes", small_memory)
+    together = finished(members(n=5), True)
+    assert seen[:4] == [5, 3, 2, 2]
+    assert_alike(together, finished(members(n=5), False))
+
+
+def test_a_member_alone_that_memory_does_not_hold_fails_with_the_reason(monkeypatch):
+    def no_memory(self, chunk, batches):
+        raise torch.OutOfMemoryError("none left")
+
+    monkeypatch.setattr(Stack, "_slopes", no_memory)
+    together = finished(members(), True)
+    assert {slot.status for slot in together.slots} == {"failed"}
+    assert all("none left" in (slot.reason or "") for slot in together.slots)
+
+
+def test_seconds_of_a_stack_are_shared_out():
+    together = finished(members(), True)
+    shares = [slot.seconds for slot in together.slots]
+    assert min(shares) > 0.2 * max(shares)
+    assert all(slot.curve[-1][1] <= slot.seconds + 1e-3 for slot in together.slots)
+
+
+def test_on_a_cpu_nothing_is_stacked_by_itself():
+    trials = members()
+    assert Population(trials, [None] * 3, METRIC).stacks == []
+    assert stacks(slot.member for slot in Population(trials[:1], [None], METRIC).slots if slot.member) == []
+    assert torch.optim.AdamW([torch.zeros(1)]).defaults["betas"] == stacked.BETAS
