@@ -1,5 +1,7 @@
 """GPUs: who gets a share, what it counts, and a clear word where there is none. No GPU is needed for these."""
 
+from typing import Any
+
 import pytest
 
 from citrus_ray import checkpoint, records
@@ -12,7 +14,8 @@ from citrus_ray.summary import summarise
 from tests.small import PRETRAINED, record_of, sweep_of
 from tests.test_summary import VAL
 
-SHARED = {"compare": {"finetune.gpu": [0.25]}, "search": {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}}
+LR = {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}
+SHARED: dict[str, Any] = {"compare": {"finetune.gpu": [0.25]}, "search": LR}
 
 
 def test_trials_share_a_gpu_as_the_spec_says():
@@ -48,8 +51,7 @@ def test_gpu_seconds_count_each_encoder_once_and_trials_by_their_share(tmp_path)
 
 
 def test_gpu_hours_end_the_search_and_winners_are_refitted(tmp_path):
-    search = {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}
-    sweep = sweep_of(budget={"trials": 40, "gpu_hours": 0.01}, compare={}, search=search)  # 36 s
+    sweep = sweep_of(budget={"trials": 40, "gpu_hours": 0.01}, compare={}, search=LR)  # 36 s
     folder = tmp_path / "records"
     (study,) = Studies(sweep, folder).studies
     for _ in range(2):
