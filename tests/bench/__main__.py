@@ -3,9 +3,17 @@
 import argparse
 import json
 
-from tests.bench import engine, memory, report
+from tests.bench import engine, kills, many, memory, obvious, population, report
 
-BENCHES = {"engine": engine.run, "memory": memory.run, "report": report.run}
+BENCHES = {
+    "engine": engine.run,
+    "kills": kills.run,
+    "many": many.run,
+    "memory": memory.run,
+    "obvious": obvious.run,
+    "population": population.run,
+    "report": report.run,
+}
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ SPEC: dict[str, Any] = {
 class Nothing:
     """A member whose fine-tune is over at once, with scores that its trial's parameters decide."""
 
-    def __init__(self, trial: Trial, weights: object, metric: str) -> None:
+    def __init__(self, trial: Trial, weights: object, metric: str, device: str) -> None:
         score = 1 - (np.log10(trial.finetune.optim.lr) + 3) ** 2 / 9
         self.trial, self.best = trial, {METRIC: float(score), "round": 1.0}
         self.rounds = iter([self.best])
@@ -100,8 +100,7 @@ def run(full: bool = False) -> dict[str, Any]:
 
 
 def _ours(n_trials: int, n_members: int) -> dict[str, Any]:
-
-    sweep = _sweep(n_trials, n_members)
+    sweep = sweep_of(n_trials, n_members)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         out = Path(folder)
         studies = Studies(sweep, out / "records")
@@ -114,7 +113,7 @@ def _ours(n_trials: int, n_members: int) -> dict[str, Any]:
         trials = [trial for trial in records.read_all(out / "records") if trial[0].phase == "search"]
     assert [len(rows) for rows in trials] == [n_members] * n_trials
     assert {row.status for rows in trials for row in rows} == {"ok"}
-    return _figures([rows[0] for rows in trials], wall)
+    return figures([rows[0] for rows in trials], wall)
 
 
 def _cpu_per_member(n_trials: int = 50) -> float:
@@ -122,7 +121,7 @@ def _cpu_per_member(n_trials: int = 50) -> float:
     spent = {}
     for n_members in (1, MEMBERS):
         with tempfile.TemporaryDirectory() as folder:
-            (study,) = Studies(_sweep(n_trials, n_members), Path(folder)).studies
+            (study,) = Studies(sweep_of(n_trials, n_members), Path(folder)).studies
             started = time.process_time()
             for _ in range(n_trials):
                 job = study.next_job()
@@ -135,7 +134,7 @@ def _cpu_per_member(n_trials: int = 50) -> float:
     return round((spent[MEMBERS] - spent[1]) / n_trials / (MEMBERS - 1), 5)
 
 
-def _figures(rows: list[Record], wall: float) -> dict[str, Any]:
+def figures(rows: list[Record], wall: float) -> dict[str, Any]:
     """Wall seconds from the tenth trial on, when all workers are up; the curve is of tenths of the trials."""
     times = np.sort([datetime.fromisoformat(row.finished).timestamp() for row in rows])
     steady = np.diff(times[min(9, len(times) // 2) :])
@@ -143,7 +142,7 @@ def _figures(rows: list[Record], wall: float) -> dict[str, Any]:
     return {"wall_s": round(wall, 2), "s_per_trial": round(float(steady.mean()), 4), "s_per_trial_by_tenth": tenths}
 
 
-def _sweep(n_trials: int, n_members: int) -> Sweep:
+def sweep_of(n_trials: int, n_members: int) -> Sweep:
     tree = SPEC | {"budget": {"trials": n_trials}, "repeat": {"seed": list(range(n_members))}}
     return parse_sweep(Document("engine", "", tree))
 
