@@ -98,6 +98,12 @@ def test_pairs_of_one_class_are_of_one_person_and_share_no_volume():
     assert np.array_equal(alike, windows.labels == 1)
 
 
+def test_windows_that_overlap_are_no_pair_of_one_class():
+    windows = same_class(SHOWN.at({"stride": 1}))
+    assert (np.diff(np.sort(np.unique(places(windows).first))) < T).any(), "windows of the source do overlap"
+    assert (np.abs(gaps(windows, 1)) >= T).all()
+
+
 def test_partners_can_be_kept_to_other_runs():
     found = places(same_class(partners="across_runs"))
     assert (found.run[:, 0] != found.run[:, 1]).all()

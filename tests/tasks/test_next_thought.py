@@ -49,6 +49,8 @@ def test_weights_are_of_the_two_losses():
     hidden = float(one[1]["masked_mse"])
     assert hidden > 0
     assert float(other[0].detach() - one[0].detach()) == pytest.approx(2 * hidden, rel=1e-4)
+    half = built(next=0.5)(X, masks(), Y)
+    assert float(half[0].detach()) == pytest.approx(0.5 * float(half[1]["next_loss"]))
     alone = built(next=0.0, masked=1.0)
     assert alone.head is None
     assert alone(X, masks(), Y)[1].keys() == {"masked_mse"}
