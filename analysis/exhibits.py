@@ -149,7 +149,8 @@ def _saved_line(item: Saved) -> tuple[str, ...]:
     ends = f"{item.bounded(item.low)} to {item.bounded(item.high)}" if item.has_interval else "no interval"
     unit = UNITS[item.kind]
     own = f"{100 * item.amount:.3g} %" if item.kind == "fraction" else f"{item.amount:g}"
-    kept = f"{item.saved:+.3g}" if item.kind != "fraction" else f"{100 * item.saved:+.3g} %"
+    saved = 0.0 if abs(item.saved) < 1e-9 else item.saved  # isotonic regression leaves rounding
+    kept = f"{saved:+.3g}" if item.kind != "fraction" else f"{100 * saved:+.3g} %"
     open_end = " or more" if item.bounded(item.needed).endswith("more") and item.amount < item.highest else ""
     level = f"{count(item.n, item.level)}"
     return (item.setting or DASH, item.arm, f"{own} {unit}", item.bounded(item.needed), ends, kept + open_end, level)

@@ -9,7 +9,7 @@ from citrus_ray.records import Record
 TARGET = "finetune.target"
 LABELS = "finetune.labels"
 SPLIT = "finetune.split"
-# of sources that always read one kind of signal; `files` says its own, and everything else is unknown
+# of sources and named sets that always hold one kind of signal, where neither the record nor the spec says
 MODALITIES = {
     "synthetic": "synthetic",
     "sleep_edf": "eeg",
@@ -21,6 +21,11 @@ MODALITIES = {
     "uwave": "motion",
     "bidmc": "ppg",
     "fmri": "fmri",
+    "eegmat": "eeg",
+    "uci_eeg_alcohol": "eeg",
+    "myo_emg": "emg",
+    "har_watch": "motion",
+    "har_phone": "motion",
 }
 UNKNOWN = "unknown"
 
@@ -52,10 +57,14 @@ def target_of(row: Record) -> str:
 
 
 def modality_of(row: Record) -> str:
+    """What the windows said, else what the spec says: all that is known of failed members, and in older records."""
+    if row.modalities:
+        return " and ".join(row.modalities)
     said = row.config.get(f"{TARGET}.modality")
     if isinstance(said, list):
         return " and ".join(sorted(set(map(str, said))))
-    return str(said) if said else MODALITIES.get(str(row.config.get(f"{TARGET}.kind")), UNKNOWN)
+    kind = str(row.config.get(f"{TARGET}.kind"))
+    return str(said) if said else MODALITIES.get(kind, MODALITIES.get(target_of(row), UNKNOWN))
 
 
 def people_of(row: Record) -> str:

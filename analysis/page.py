@@ -1,6 +1,6 @@
 """The page, top to bottom. Pictures and provenance have files of their own; what is said is in words.py."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from analysis import ink, settings, words
 from analysis.cells import Cell, axes_label
@@ -32,6 +32,7 @@ from analysis.transfer_gain import Gain
 
 INSTALL = "pip install -e '.[analysis]' brings it"
 CARDS = 4  # gains; beyond it, one line each
+MANY = 12  # undecided gains that are shown without being asked for
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the page asks the network for nothing
 
 
@@ -143,8 +144,18 @@ def verdicts(findings: Findings) -> Html:
         return tag("section", paragraph(said, "shows"), id="verdicts")
     if len(findings.gains) <= CARDS:
         return tag("section", *(_card(findings, gain) for gain in findings.gains), id="verdicts")
-    lines = tag("ul", *(_verdict_line(findings, gain) for gain in by_regime(findings.gains)), cls="sentences")
-    return tag("section", paragraph(words.verdicts_shown(findings.gains), "shows"), lines, id="verdicts")
+    undecided = [gain for gain in by_regime(findings.gains) if gain.verdict == "undecided"]
+    decided = [gain for gain in by_regime(findings.gains) if gain.verdict != "undecided"]
+    said = paragraph(words.verdicts_shown(findings.gains), "shows")
+    if len(undecided) <= MANY:
+        return tag("section", said, _verdict_lines(findings, by_regime(findings.gains)), id="verdicts")
+    # a screen full of open questions hides what was found; none is left out
+    folded = details(f"The {len(undecided)} undecided ones", _verdict_lines(findings, undecided))
+    return tag("section", said, _verdict_lines(findings, decided), folded, id="verdicts")
+
+
+def _verdict_lines(findings: Findings, gains: Sequence[Gain]) -> Html:
+    return tag("ul", *(_verdict_line(findings, gain) for gain in gains), cls="sentences")
 
 
 def _card(findings: Findings, gain: Gain) -> Html:

@@ -79,7 +79,7 @@ def learning_curves(curves: Sequence[Curve]) -> "Figure":
             ax.set_xlabel(UNITS[curve.kind])
             ax.set_ylabel(words.metric_name(curve.metric))
             ax.set_title(curve.setting)
-        axes[0].legend(loc="lower right")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -1,10 +1,11 @@
 """Sentences about gains and cells. What the page says and what the CSV says come from here."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from analysis.cells import Cell, axes_label, axis_names, is_pretrain, value_label
+from analysis.cells import Cell, axes_label, axis_names, is_kind, is_pretrain, value_label
 from analysis.facts import people_of, target_of
 from analysis.figures import Mark
 from analysis.levels import SPEAKS_FOR
@@ -44,7 +45,16 @@ def arm_label(cell: Cell) -> str:
     axes = part_of(cell.axes, True)
     if cell.is_scratch:
         return "from scratch"
-    return axes_label(axes) if axes else "pre-trained"
+    return axes_label({path: _in_short(path, value, cell) for path, value in axes.items()}) if axes else "pre-trained"
+
+
+def _in_short(path: str, value: Any, cell: Cell) -> Any:
+    """A block by its kind alone, where no other compared block is of that kind."""
+    kinds = [
+        json.loads(v)["kind"]
+        for v in {json.dumps(c[path], sort_keys=True) for c in cell.plan.cells if is_kind(c.get(path))}
+    ]
+    return {"kind": value["kind"]} if is_kind(value) and kinds.count(value["kind"]) == 1 else value
 
 
 def regime_label(cell: Cell) -> str:

@@ -35,6 +35,7 @@ class Record:
     seed: int
     data_digest: str
     encoder: str | None  # digest of the pre-trained encoder
+    modalities: list[str] = field(default_factory=list)  # of the target's channels, each once
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)  # of finals: name -> metrics
     curve: list[tuple[float, float]] = field(default_factory=list)  # by round: objective, seconds of fine-tuning so far
     reason: str | None = None  # why it failed

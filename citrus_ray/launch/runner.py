@@ -181,6 +181,7 @@ def row_of(
         seed=slot.trial.seed,
         data_digest=slot.trial.finetune.target.digest(),
         encoder=slot.trial.encoder_digest(),
+        modalities=sorted(set(slot.member.windows.modalities)) if slot.member else [],
         reason=slot.reason,
         seconds=round(slot.seconds, 4),
         gpu=slot.trial.finetune.gpu,

@@ -10,6 +10,7 @@ import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class Nothing:
     def __init__(self, trial: Trial, weights: object, metric: str, device: str) -> None:
         score = 1 - (np.log10(trial.finetune.optim.lr) + 3) ** 2 / 9
         self.trial, self.best = trial, {METRIC: float(score), "round": 1.0}
+        self.windows = SimpleNamespace(modalities=("synthetic",))
         self.rounds = iter([self.best])
 
     def advance(self) -> dict[str, float] | None:

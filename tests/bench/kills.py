@@ -86,9 +86,10 @@ def _killed(spec: Path, out: Path, n_kills: int) -> list[str]:
 
 def _start(spec: Path, out: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "sweeps/run.py", str(spec), "--out", str(out)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     environment = os.environ | {MARK: str(out), "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **quiet)  # type: ignore[call-overload, no-any-return]
+    out.parent.mkdir(exist_ok=True)
+    with (out.parent / "log").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 
 
 def _wait_for_work(sweep: "subprocess.Popen[bytes]", out: Path) -> None:
@@ -131,7 +132,8 @@ def _processes() -> Iterator[tuple[int, str]]:
 def _to_the_end(spec: Path, out: Path) -> float:
     started = time.perf_counter()
     sweep = _start(spec, out)
-    assert sweep.wait() == 0, f"the sweep ended with {sweep.returncode}"
+    if sweep.wait():
+        raise RuntimeError(f"the sweep ended with {sweep.returncode}:\n{(out.parent / 'log').read_text()[-3000:]}")
     return time.perf_counter() - started
 
 
