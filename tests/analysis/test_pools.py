@@ -80,7 +80,8 @@ def test_the_map_has_a_field_per_target_and_regime(tmp_path: Path):
     ("config", "name", "modality"),
     [
         ({"finetune.target.kind": "mitbih"}, "mitbih", "ecg"),
-        ({"finetune.target.kind": "files", "finetune.target.root": "$CITRUS_DATA/bonn"}, "bonn", "unknown"),
+        ({"finetune.target.kind": "files", "finetune.target.root": "$CITRUS_DATA/bonn"}, "bonn", "eeg"),
+        ({"finetune.target.kind": "files", "finetune.target.root": "~/study"}, "study", "unknown"),
         (
             {"finetune.target.kind": "files", "finetune.target.root": "~/x/", "finetune.target.modality": "eeg"},
             *("x", "eeg"),
@@ -92,6 +93,7 @@ def test_target_and_signal_are_read_off_the_settings(config: dict[str, object], 
     made = MadeUp()
     row = replace(made.row(made.cells()[0], "final", 1e-2, "emgdb", 0), config=config)
     assert (target_of(row), modality_of(row)) == (name, modality)
+    assert modality_of(replace(row, modalities=["eog", "ppg"])) == "eog and ppg", "what the windows said comes first"
 
 
 def test_a_target_is_called_as_the_sweep_calls_it():
