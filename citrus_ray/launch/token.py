@@ -1,4 +1,4 @@
-"""The token that a cluster asks every client for: `python -m citrus_ray.launch.token`. It is made once and never shown."""
+"""What a cluster asks every client for: `python -m citrus_ray.launch.token` makes it once and never shows it."""
 
 import os
 import secrets
