@@ -31,7 +31,14 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(prog="sweeps/run.py", description=__doc__, epilog=EXIT_CODES)
     cli.add_argument("spec", metavar="SPEC", help="a sweep's YAML file, or the name of one in sweeps/")
-    cli.add_argument("--address", metavar="A", help="run on the Ray cluster at A (`auto`: the one on this machine)")
+    where = cli.add_mutually_exclusive_group()
+    where.add_argument("--address", metavar="A", help="run on the Ray cluster at A (`auto`: the one on this machine)")
+    where.add_argument(
+        "--cluster",
+        type=Path,
+        metavar="FILE",
+        help="run on the cluster that `ray up FILE` started; the same command again looks in, and fetches the results",
+    )
     cli.add_argument(
         "--dry-run", action="store_true", help="check everything, print the plan and its cost, start nothing"
     )
@@ -48,7 +55,12 @@ def parser() -> argparse.ArgumentParser:
         dest="edits",
         help="change one key of the spec, e.g. budget.trials=8",
     )
-    cli.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: results/<name of the sweep>)")
+    cli.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where results go (default: <name of the sweep> in $CITRUS_RESULTS, else in results/)",
+    )
     cli.add_argument(
         "--reuse",
         action="append",

@@ -79,8 +79,15 @@ class Host:
     def cut_power(self) -> None:
         """Every process of it ends at once, and its cable with them."""
         self.process.kill()
-        os.kill(self.pid, signal.SIGKILL)
         self.process.wait()
+        subprocess.run(["ip", "link", "delete", self.link], capture_output=True)  # the kernel takes its time over it
+
+    def freeze(self) -> None:
+        """Nothing on it moves, as on a machine that swaps."""
+        self.run("kill -STOP -1", check=False)
+
+    def thaw(self) -> None:
+        self.run("kill -CONT -1", check=False)
 
 
 @contextmanager
@@ -117,9 +124,8 @@ def boot(folder: Path, name: str, address: str) -> Host:
     home = folder / name / "home"
     home.mkdir(parents=True, exist_ok=True)
     # of this machine the hosts see the interpreter, what is installed, and this project
-    (home / ".bashrc").write_text(
-        f"export PATH={Path(sys.prefix) / 'bin'}:{os.environ['PATH']} PYTHONPATH={ROOT} OMP_NUM_THREADS=1 RAY_AUTH_MODE=token\n"
-    )
+    path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
+    (home / ".bashrc").write_text(f"export PATH={path} PYTHONPATH={ROOT} OMP_NUM_THREADS=1\n")
     spaces = ["--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"]
     keep = [str(ROOT), sys.prefix, sys.base_prefix]
     process = subprocess.Popen(
