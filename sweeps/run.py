@@ -2,6 +2,7 @@
 """Run a sweep: `python sweeps/run.py quickstart`. Running the same command again computes only what is missing."""
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,12 @@ def main(argv: list[str] | None = None) -> int:
         print(err, file=sys.stderr)
         print(f"{len(err.problems)} problem{'s' * (len(err.problems) > 1)}; nothing was started", file=sys.stderr)
         return 2
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{err.filename}: " if err.filename else ""
+        print(f"{where}no space left on device; make room and run the same command to go on", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; what was finished is recorded, run the same command to go on", file=sys.stderr)
         return 130
