@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-ray check format clean help
+.PHONY: demo test check format lab clean help
 
 help:        ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -14,6 +14,9 @@ demo: $(READY)  ## the quickstart sweep, from pre-training to transfer gain, in 
 test: $(READY)  ## all tests: those without Ray first (seconds), then those on a local Ray cluster (minutes)
 	$(VENV)/bin/pytest
 	$(VENV)/bin/pytest -m ray --timeout 600
+
+lab: $(READY)  ## three hosts made of namespaces: `ray up`, lost machines, `ray down` (Linux, root; half an hour)
+	PYTHON=$(VENV)/bin/python cluster/lab/run
 
 check: $(READY)  ## lint, format and types
 	$(VENV)/bin/ruff check .

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import resource
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -44,6 +45,7 @@ class Record:
     gpu: float = 0.0  # share of one for those seconds
     peak_mb: float = 0.0  # of the process, so an upper bound for this member
     concurrency: int = 1
+    host: str = ""  # that it ran on
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
     finished: str = ""
@@ -122,6 +124,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def host() -> str:
+    return socket.gethostname()
+
+
 def peak_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
@@ -134,7 +140,12 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """The git commit of the code that runs, `+` added when the tree differs from it; None outside a checkout."""
+    """The git commit of the code that runs, `+` added when the tree differs from it; None outside a checkout.
+
+    Code that was carried to a cluster has no checkout: `$CITRUS_COMMIT` says what it was taken from.
+    """
+    if carried := os.environ.get("CITRUS_COMMIT"):
+        return carried
     here = Path(__file__).parent
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)

@@ -2,6 +2,7 @@
 """Run a sweep: `python sweeps/run.py quickstart`. Running the same command again computes only what is missing."""
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,12 @@ def main(argv: list[str] | None = None) -> int:
         print(err, file=sys.stderr)
         print(f"{len(err.problems)} problem{'s' * (len(err.problems) > 1)}; nothing was started", file=sys.stderr)
         return 2
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{err.filename}: " if err.filename else ""
+        print(f"{where}no space left on device; make room and run the same command to go on", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; what was finished is recorded, run the same command to go on", file=sys.stderr)
         return 130
@@ -31,7 +38,14 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(prog="sweeps/run.py", description=__doc__, epilog=EXIT_CODES)
     cli.add_argument("spec", metavar="SPEC", help="a sweep's YAML file, or the name of one in sweeps/")
-    cli.add_argument("--address", metavar="A", help="run on the Ray cluster at A (`auto`: the one on this machine)")
+    where = cli.add_mutually_exclusive_group()
+    where.add_argument("--address", metavar="A", help="run on the Ray cluster at A (`auto`: the one on this machine)")
+    where.add_argument(
+        "--cluster",
+        type=Path,
+        metavar="FILE",
+        help="run on the cluster that `ray up FILE` started; the same command again looks in, and fetches the results",
+    )
     cli.add_argument(
         "--dry-run", action="store_true", help="check everything, print the plan and its cost, start nothing"
     )
@@ -48,7 +62,12 @@ def parser() -> argparse.ArgumentParser:
         dest="edits",
         help="change one key of the spec, e.g. budget.trials=8",
     )
-    cli.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: results/<name of the sweep>)")
+    cli.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where results go (default: <name of the sweep> in $CITRUS_RESULTS, else in results/)",
+    )
     cli.add_argument(
         "--reuse",
         action="append",

@@ -1,5 +1,6 @@
 """The command line up to the point where Ray would start."""
 
+import errno
 import json
 import os
 import subprocess
@@ -196,6 +197,16 @@ def test_a_file_that_is_no_spec_exits_with_2_and_no_traceback(spec, capsys, text
     spec.write_text(text)
     assert main([str(spec)]) == 2
     assert str(spec) in said(capsys)
+
+
+def test_a_full_disk_is_one_line_and_exits_with_1(spec, monkeypatch, capsys):
+    def full(self: object) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device", "out/summary.json")
+
+    monkeypatch.setattr(command.SweepCommand, "_launch", full)
+    assert main([str(spec), "--out", "out"]) == 1
+    says = "out/summary.json: no space left on device; make room and run the same command to go on"
+    assert capsys.readouterr().err.splitlines()[-1] == says
 
 
 def test_ctrl_c_exits_with_130(spec, monkeypatch):

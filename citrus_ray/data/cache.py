@@ -1,10 +1,12 @@
 """Windows prepared once per source digest into memory-mapped arrays that all processes of a node share."""
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,32 @@ def load(source: Source, align: Align = AS_THEY_ARE) -> Windows:
 def _prepared(digest: str, prepare: Callable[[], Windows]) -> Windows:
     folder = cache_root() / FOLDER / digest
     if not (folder / "meta.json").exists():
-        _store(prepare(), digest, folder)
+        with _alone(digest):
+            if not (folder / "meta.json").exists():
+                _store(prepare(), digest, folder)
     return _open(folder)
+
+
+@contextlib.contextmanager
+def _alone(digest: str) -> Iterator[None]:
+    """One process of this node prepares, the others wait for what it makes. The lock ends with its owner."""
+    path = cache_root() / "locks" / digest
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as err:
+        raise _unwritable(path.parent, err) from None
+    with file:
+        with contextlib.suppress(OSError):  # a file system without locks: several prepare, the first one's is kept
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _unwritable(folder: Path, err: OSError) -> Exception:
+    return refuse(f"cache folder {folder}: cannot be written: {err.strerror}; set $CITRUS_CACHE to one that can")
 
 
 def _store(windows: Windows, digest: str, folder: Path) -> None:
@@ -42,7 +68,7 @@ def _store(windows: Windows, digest: str, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
     except OSError as err:
-        raise refuse(f"cache folder {folder.parent}: cannot be written: {err.strerror}; set $CITRUS_CACHE") from None
+        raise _unwritable(folder.parent, err) from None
     try:
         np.save(partial / "x.npy", windows.x)  # from a memory-mapped array it copies in small pieces
         for i, stream in enumerate(windows.streams[1:], start=1):
@@ -59,9 +85,9 @@ def _store(windows: Windows, digest: str, folder: Path) -> None:
         partial.chmod(0o755)  # mkdtemp makes it private; the cache is shared
         if not folder.exists():
             partial.rename(folder)
-    except OSError:
+    except OSError as err:
         if not folder.exists():  # otherwise another process was faster, with the same bytes
-            raise
+            raise _unwritable(folder.parent, err) from err
     finally:
         # what a killed process left behind goes too; another writer that is still busy finds that it came second
         for leftover in [partial, *folder.parent.glob(f".{digest}-*")] if folder.exists() else [partial]:

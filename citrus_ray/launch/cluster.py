@@ -55,7 +55,8 @@ def connect(address: str | None, verbose: bool) -> Iterator[Capacity]:
 
 
 def _places() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("CITRUS_DATA", "CITRUS_CACHE") if name in os.environ}
+    names = ("CITRUS_DATA", "CITRUS_CACHE", "CITRUS_COMMIT")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def capacity() -> Capacity:

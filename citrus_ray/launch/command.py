@@ -45,6 +45,8 @@ class SweepCommand:
             return self._status()
         if self.args.top:
             return self._top()
+        if self.args.cluster and not self.args.dry_run:
+            return self._from_afar()
         self._check_data()
         if self.args.dry_run:
             print("\n".join([*Plan(self.sweep).lines(), *self._recorded(), f"results: {self.out}"]))
@@ -84,6 +86,27 @@ class SweepCommand:
         n_trials, n_failed = (sum(cell[key] for cell in found["cells"]) for key in ("n_trials", "n_failed"))
         return int(n_failed > MAX_FAILED_SHARE * n_trials or any(cell["test"] is None for cell in found["cells"]))
 
+    def _from_afar(self) -> int:
+        """On a cluster that is reached over ssh. The data lie there, so they are checked there."""
+        from citrus_ray.launch import remote
+
+        for flag in ("data", "reuse"):
+            if getattr(self.args, flag):
+                raise SpecError([Problem(f"--{flag}", "names a folder of this machine; it cannot go with --cluster")])
+        remote.check(self.args.cluster)
+        self._make_folder()
+        there = remote.Remote(self.args.cluster, self.sweep.name)
+        try:
+            code = there.run(self.text, [flag for flag in ("--fresh", "--verbose") if getattr(self.args, flag[2:])])
+            if code != 2:
+                there.fetch(self.out)
+        except remote.Unreachable as err:
+            print(f"{err}\nwhat runs on the cluster goes on; run the same command to look in again", file=sys.stderr)
+            return 130
+        if code != 2:
+            print(f"\nfetched      {self.out}/\nreport       {self.out / 'report.html'}")
+        return code
+
     def _launch(self) -> str | None:
         """Why it ended before all was done, if it did."""
         store = self._store()
@@ -98,11 +121,13 @@ class SweepCommand:
         from citrus_ray.launch.cluster import connect
         from citrus_ray.launch.encoders import Slots
         from citrus_ray.launch.runner import Workplace
+        from citrus_ray.launch.storage import check_shared
         from citrus_ray.launch.tune import run_sweep
 
         print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
         with connect(self.args.address, self.args.verbose) as capacity:
             slots = _checked(lambda: Slots(self.sweep, capacity))
+            check_shared({"--out": str(self.out)} | ({"$CITRUS_STORE": store} if self._pretrains else {}))
             self._write_spec()
             place = Workplace(self.out / "records", store, self.out / "tensorboard", slots.n)
             with Progress(self.sweep, studies) as progress:
@@ -113,9 +138,13 @@ class SweepCommand:
     def _store(self) -> str:
         """`$CITRUS_STORE`, or the folder beside this sweep's results, so that all sweeps there share one."""
         store = absolute(os.environ.get("CITRUS_STORE") or self.out.parent / "store")
-        if any(cell.trial.pretraining for cell in self.sweep.cells):
+        if self._pretrains:
             open_files(store).check_writable()
         return store
+
+    @property
+    def _pretrains(self) -> bool:
+        return any(cell.trial.pretraining for cell in self.sweep.cells)
 
     def _make_folder(self) -> None:
         try:
@@ -200,7 +229,7 @@ class SweepCommand:
 
 
 def _out(args: argparse.Namespace, sweep: Sweep) -> Path:
-    return Path(args.out or Path("results") / sweep.name).resolve()
+    return Path(args.out or Path(os.environ.get("CITRUS_RESULTS") or "results").expanduser() / sweep.name).resolve()
 
 
 def _edit(text: str) -> tuple[str, Any]:

@@ -21,7 +21,7 @@ from citrus_ray.race import order, p_worse
 from citrus_ray.records import Record
 from citrus_ray.results import summarise
 from citrus_ray.spec import flatten
-from citrus_ray.sweep import Cell, Sweep
+from citrus_ray.sweep import Cell, Sweep, trial_digest
 from citrus_ray.trial import Trial
 
 
@@ -77,6 +77,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     def _step(self) -> dict[str, Any]:
         if self.population is None:
+            self._same_data()
             known = records.read_done(self.workplace.records, self.job["digest"])
             if known:
                 return self._reply(known)
@@ -90,6 +91,16 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
             # the same for both arms: they differ in pre-training, which no baseline has
             self.population.score_test(with_baselines=self.cell.scratch_twin() is None)
         return self._reply(self._record())
+
+    def _same_data(self) -> None:
+        """What data there are is part of a trial's digest, so one that comes out otherwise here met other data."""
+        here = trial_digest(list(self.members), self.job["phase"])
+        if here != self.job["digest"]:
+            host, wanted = records.host(), self.job["digest"][:12]
+            way = "bring the same data to every node, or put them on a folder that all nodes mount"
+            raise ValueError(
+                f"the data on node {host} are not those of the head (trial {here[:12]}, not {wanted}); {way}"
+            )
 
     def _loaded(self) -> tuple[list[Trial], list[Any]]:
         """Members and their encoders, each read once."""
@@ -187,6 +198,7 @@ def row_of(
         gpu=slot.trial.finetune.gpu,
         peak_mb=records.peak_mb(),
         concurrency=concurrency,
+        host=records.host(),
         versions=records.versions(),
         commit=records.commit(),
         finished=records.now(),

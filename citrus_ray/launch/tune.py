@@ -137,12 +137,19 @@ class CellSearch(Searcher):  # type: ignore[misc]
         rows = records.read_done(folder, job.digest)
         if not rows:
             rows = stopped or list(crashed(job, crash, self.slots.n))
-            show(self.encoders.workplace, job.cell, rows, [])
-            records.write(folder, job.digest, rows)
+            self._write(job, rows)
         study = self.studies.studies[job.cell.index]
         result = study.finish(job, rows)
         self.progress.finished(job, result)
         return result.status == "failed"
+
+    def _write(self, job: Job, rows: list[Record]) -> None:
+        """A disk that is full here is full for every trial to come."""
+        try:
+            show(self.encoders.workplace, job.cell, rows, [])
+            records.write(self.studies.folder, job.digest, rows)
+        except OSError as err:
+            self.studies.gave_up = f"gave up: {self.studies.folder} cannot be written: {err.strerror}"
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing here: `Watch` calls `finish` a moment later, and it knows why a trial crashed."""

@@ -1,6 +1,8 @@
 """Prepared windows on disk: made once, whole or not there, shared by all."""
 
+import contextlib
 import errno
+import fcntl
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from citrus_ray.data import cache
 from citrus_ray.data.root import cache_root
 from citrus_ray.data.synthetic import Synthetic
 from citrus_ray.data.windows import Windows
+from citrus_ray.spec import SpecError
 from tests.small import SOURCE
 
 
@@ -69,14 +72,18 @@ def test_a_write_that_fails_leaves_nothing(root, monkeypatch, prepared):
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(SpecError, match=r"cache folder .* cannot be written: No space left on device"):
             cache.load(SOURCE)
     assert list((root / cache.FOLDER).iterdir()) == []
     assert len(cache.load(SOURCE)) == 64
     assert len(prepared) == 2
 
 
-def test_a_process_that_is_overtaken_uses_what_the_other_made(root, monkeypatch):
+def test_where_files_cannot_be_locked_a_process_that_is_overtaken_uses_what_the_other_made(root, monkeypatch):
+    def no_locks(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     real = Path.rename
 
     def overtaken(self: Path, target: Path) -> Path:
@@ -87,6 +94,34 @@ def test_a_process_that_is_overtaken_uses_what_the_other_made(root, monkeypatch)
     monkeypatch.setattr(Path, "rename", overtaken)
     assert np.array_equal(cache.load(SOURCE).x, SOURCE.prepare().x)
     assert [path.name for path in (root / cache.FOLDER).iterdir()] == [SOURCE.digest()]
+
+
+ONE_OF_SEVERAL = """
+import sys
+from citrus_ray.data import cache
+from tests.small import SOURCE
+real = type(SOURCE).prepare
+def prepare(self):
+    print("prepared", flush=True)
+    return real(self)
+type(SOURCE).prepare = prepare
+print("ready", flush=True)
+sys.stdin.readline()
+cache.load(SOURCE)
+"""
+
+
+def test_of_several_processes_that_come_at_once_one_prepares(root):
+    call = [sys.executable, "-c", ONE_OF_SEVERAL]
+    several = [subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    with contextlib.ExitStack() as stack:
+        for process in several:
+            stack.enter_context(process)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        said = [process.communicate("go\n")[0] for process in several]
+    assert sorted(said) == ["", "", "prepared\n"]
+    assert list((root / "locks").iterdir()) == []
 
 
 def test_others_may_read_the_cache(root):

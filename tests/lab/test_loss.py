@@ -1,0 +1,133 @@
+"""Machines die, hang and come back; the sweep ends with the records of one that nothing happened to."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import Lab, assert_same, ended, members, tree_of, wait
+
+pytestmark = pytest.mark.lab
+TRIAL = "ResourceTrainable.train"  # Ray's name for a process that runs our trials
+PRETRAINING = "RayTrainWorker"
+
+
+def fetched(made: Lab, name: str) -> Path:
+    return made.laptop.home / "results" / name
+
+
+def test_a_sweep_from_the_laptop_outlives_the_laptop_uses_every_host_and_equals_one_machine(
+    cluster: Lab, alone: Path
+) -> None:
+    closed = cluster.start(tree_of("whole"))
+    cluster.wait_for_records("whole", 1)
+    os.killpg(closed.pid, 9)
+    closed.communicate()
+    code, said = ended(cluster.start(tree_of("whole")))
+    assert code == 0, said
+    assert "looking in on job" in said
+    out = fetched(cluster, "whole")
+    assert (out / "report.html").is_file()
+    assert {row["host"] for row in members(out).values()} == {"head", "worker1", "worker2"}
+    assert_same(out, alone)
+    assert re.fullmatch(r"[0-9a-f]{40}\+?", next(iter(members(out).values()))["commit"] or "")
+
+    (digest,) = {row["encoder"] for row in members(out).values() if row["encoder"]}
+    meta = json.loads((cluster.shared / "results" / "store" / digest / "meta.json").read_text())
+    assert meta["workers"] == 2  # on hosts of one CPU each, so on two of them
+    assert (cluster.laptop.home / ".ray" / "auth_token").read_text() not in said
+
+
+def test_another_spec_of_the_same_name_does_not_look_in(cluster: Lab) -> None:
+    first = cluster.start(tree_of("named"))
+    wait(lambda: cluster.head.processes("citrus_ray.launch.job named"), "the job", 60)
+    cluster.wait_for_records("named", 1)
+    code, said = ended(cluster.start(tree_of("named", steps=401)))
+    assert code == 2
+    assert "with another spec or other flags" in said
+    assert ended(first)[0] == 0
+
+
+def test_a_worker_lost_in_a_fine_tune_costs_its_trial_only_and_joins_again(cluster: Lab, alone: Path) -> None:
+    running = cluster.start(tree_of("fine"))
+    wait(lambda: cluster.worker1.processes(TRIAL) and cluster.records("fine"), "a trial on worker1")
+    before = {path: path.stat().st_mtime_ns for path in cluster.records("fine")}
+    cluster.worker1.cut_power()
+    code, said = ended(running)
+    cluster.power_on("worker1")
+    assert code == 0, said
+    assert_same(fetched(cluster, "fine"), alone)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_worker_lost_in_a_pretraining_leaves_the_same_records(cluster: Lab, alone: Path) -> None:
+    fresh_store(cluster)
+    running = cluster.start(tree_of("pre"))
+    at_it = [cluster.worker1, cluster.worker2]
+    wait(lambda: any(host.processes(PRETRAINING) for host in at_it), "a pre-training on a worker")
+    time.sleep(5)
+    name = next(host.name for host in at_it if host.processes(PRETRAINING))
+    cluster.hosts[name].cut_power()
+    code, said = ended(running)
+    cluster.power_on(name)
+    assert code == 0, said
+    assert_same(fetched(cluster, "pre"), alone)
+
+
+def test_the_head_lost_in_a_sweep_is_continued_by_the_same_command(cluster: Lab, alone: Path) -> None:
+    running = cluster.start(tree_of("head"))
+    cluster.wait_for_records("head", 3)
+    before = {path: path.stat().st_mtime_ns for path in cluster.records("head")}
+    cluster.head.cut_power()
+    code, said = ended(running)
+    assert code == 130
+    assert "run the same command to look in again" in said
+    cluster.power_on("head")
+    cluster.up()
+    code, said = ended(cluster.start(tree_of("head")))
+    assert code == 0, said
+    assert_same(fetched(cluster, "head"), alone)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_node_that_is_cut_off_for_a_minute_holds_nothing_up(cluster: Lab, alone: Path) -> None:
+    running = cluster.start(tree_of("cut"))
+    wait(lambda: cluster.worker2.processes(TRIAL) and cluster.records("cut"), "a trial on worker2")
+    cluster.worker2.unplug()
+    time.sleep(60)
+    cluster.worker2.plug_in()
+    code, said = ended(running)
+    assert code == 0, said
+    assert_same(fetched(cluster, "cut"), alone)
+
+
+def test_a_node_that_hangs_for_half_a_minute_holds_nothing_up(cluster: Lab, alone: Path) -> None:
+    running = cluster.start(tree_of("hung"))
+    wait(lambda: cluster.worker2.processes(TRIAL) and cluster.records("hung"), "a trial on worker2")
+    cluster.worker2.freeze()
+    time.sleep(30)
+    cluster.worker2.thaw()
+    code, said = ended(running)
+    assert code == 0, said
+    assert_same(fetched(cluster, "hung"), alone)
+
+
+def test_a_slow_link_changes_no_number(cluster: Lab, alone: Path) -> None:
+    slow = "tc qdisc add dev eth0 root netem delay 200ms 50ms loss 1%"
+    if cluster.worker2.run(slow, check=False).returncode:
+        pytest.skip("this kernel has no netem")
+    try:
+        fresh_store(cluster)
+        code, said = ended(cluster.start(tree_of("slow")))
+    finally:
+        cluster.worker2.run("tc qdisc del dev eth0 root")
+    assert code == 0, said
+    assert_same(fetched(cluster, "slow"), alone)
+
+
+def fresh_store(made: Lab) -> None:
+    """So that the encoder is computed again."""
+    made.head.run("rm -rf ~/shared/results/store")

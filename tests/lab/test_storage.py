@@ -1,0 +1,49 @@
+"""Storage that cannot hold the results is one clear error, before anything starts or in the trial that meets it."""
+
+import pytest
+
+from tests.lab.conftest import RUN, Lab, ended, members, tree_of
+
+pytestmark = pytest.mark.lab
+ON_HEAD = f". ~/.citrusrc; cd ~/citrus_sweeps && {RUN} whole.yaml --address auto"
+
+
+@pytest.fixture(autouse=True)
+def _spec(cluster: Lab) -> None:
+    import yaml
+
+    (cluster.head.home / "citrus_sweeps").mkdir(exist_ok=True)
+    (cluster.head.home / "citrus_sweeps" / "whole.yaml").write_text(yaml.safe_dump(tree_of("whole")))
+
+
+def test_a_folder_that_is_not_shared_is_refused_with_the_nodes_that_lack_it(cluster: Lab) -> None:
+    done = cluster.head.run(f"{ON_HEAD} --out /tmp/own/whole", 240, check=False)
+    assert done.returncode == 2, done.stdout
+    for worker in (cluster.worker1, cluster.worker2):
+        assert f"--out: /tmp/own/whole: on node {worker.address}: is another folder there" in done.stdout
+    assert "nothing was started" in done.stdout
+
+
+def test_a_full_disk_of_results_is_refused_before_anything_starts(cluster: Lab) -> None:
+    cluster.worker1.run("mkdir -p ~/shared/full && mount -t tmpfs -o size=64k tmpfs ~/shared/full")
+    try:
+        cluster.worker1.run("mkdir -p ~/shared/full/whole; head -c 200k /dev/zero > ~/shared/full/fill", check=False)
+        done = cluster.head.run(f"{ON_HEAD} --out ~/shared/full/whole", 240, check=False)
+    finally:
+        cluster.worker1.run("umount ~/shared/full")
+    assert done.returncode == 2, done.stdout
+    assert f"on node {cluster.worker1.address}: " in done.stdout
+
+
+def test_a_disk_that_is_full_on_one_node_is_named_by_the_trials_that_met_it(cluster: Lab) -> None:
+    cache = "~/.cache/citrus_ray"
+    cluster.worker1.run(f"rm -rf {cache}; mkdir -p {cache} && mount -t tmpfs -o size=64k tmpfs {cache}")
+    try:
+        _, said = ended(cluster.start(tree_of("full", steps=100)))
+    finally:
+        cluster.worker1.run(f"umount -l {cache}")
+    rows = members(cluster.laptop.home / "results" / "full").values()
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert failed, said
+    assert all("No space left on device" in row["reason"] and "cache" in row["reason"] for row in failed)
+    assert [row for row in rows if row["status"] == "ok"]

@@ -1,0 +1,39 @@
+"""`ray up` forms the cluster, the token guards it, `ray down` leaves nothing."""
+
+import stat
+
+import pytest
+
+from tests.lab.conftest import NODES, Host, Lab, wait
+
+pytestmark = pytest.mark.lab
+
+
+def test_ray_up_forms_three_nodes(cluster: Lab) -> None:
+    assert cluster.addresses() == sorted(host.address for host in cluster.nodes)
+
+
+def test_the_token_is_carried_to_every_node_and_a_client_without_it_is_refused(cluster: Lab) -> None:
+    secret = (cluster.laptop.home / ".ray" / "auth_token").read_text()
+    for host in cluster.nodes:
+        carried = host.home / ".ray" / "auth_token"
+        assert carried.read_text() == secret
+        assert stat.S_IMODE(carried.stat().st_mode) == 0o600
+    ask = f'python -c "{NODES}"'
+    assert "NODES" in cluster.worker1.run(ask).stdout
+    refused = cluster.worker1.run(f"mv ~/.ray/auth_token aside; {ask}; mv aside ~/.ray/auth_token", check=False)
+    assert "NODES" not in refused.stdout
+    assert secret not in refused.stdout
+
+
+def test_ray_down_leaves_nothing(cluster: Lab) -> None:
+    cluster.down()
+    try:
+        wait(lambda: not left(cluster.nodes), "the end of every process of Ray", 240)
+    except AssertionError:
+        assert left(cluster.nodes) == {}
+
+
+def left(hosts: list[Host]) -> dict[str, list[str]]:
+    """What is left of Ray on each host; workers notice after 60 s that their head is gone."""
+    return {host.name: found for host in hosts if (found := [p for p in host.processes("ray") if "ray" in p])}
