@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from tests.bench import engine, kills, many, memory, obvious, population, report
+from tests.bench import engine, kills, many, memory, obvious, population, report, step
 
 BENCHES = {
     "engine": engine.run,
@@ -13,6 +13,7 @@ BENCHES = {
     "obvious": obvious.run,
     "population": population.run,
     "report": report.run,
+    "step": step.run,
 }
 
 
