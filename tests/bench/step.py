@@ -106,7 +106,7 @@ def ours(case: Case, windows: Windows) -> Callable[[], Any]:
     """One step of the training loop as `citrus_ray.pretrain` runs it."""
     scale, optim = Scale.of(windows.x, np.arange(N_WINDOWS)), Optim(batch_size=case.batch_size)
     with seeded(0):
-        task = Masked(ratio=case.ratio).build(case.ctx, case.spec.build(case.ctx))
+        task = Masked(ratio=case.ratio, encode="visible").build(case.ctx, case.spec.build(case.ctx))
     masks = torch.Generator().manual_seed(0)
     batches = shuffled(N_WINDOWS, case.batch_size, np.random.default_rng(0))
 
