@@ -125,7 +125,8 @@ class Asker(nn.Module):
         super().__init__()
         self.head_dim = 2 * -(-dim // (2 * self.HEADS))
         width = self.HEADS * self.head_dim
-        self.question = nn.Parameter(0.02 * torch.randn(self.HEADS, 1, self.head_dim))
+        # of size one: at 0.02 all places look at all tokens alike, and learning where to look took 3 times as long
+        self.question = nn.Parameter(torch.randn(self.HEADS, 1, self.head_dim))
         self.read, self.out, self.norm = nn.Linear(dim, 2 * width), nn.Linear(width, dim), nn.LayerNorm(dim)
         self.decoder = Decoder(dim, n_out, ctx, mix=0, by_modality=by_modality)
 

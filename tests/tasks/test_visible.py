@@ -83,7 +83,7 @@ def test_what_is_hidden_is_worked_out_from_what_is_seen(model):
     x = torch.from_numpy(1.4 * np.sin(2 * np.pi * (hz * t + rng.uniform(0, 1, (64, 2, 1))))).float()
     task, masks, batches = built(model, Masked(encode="visible")), generator(), shuffled(64, 16, rng)
     *_, last = train(task, lambda index: task(x[index], masks)[0], batches, Optim(lr=5e-3), 200, 5)
-    assert last < 0.5
+    assert last < 0.9
 
 
 def test_visible_channels_cannot_be_looked_across():
