@@ -51,6 +51,11 @@ class Case:
         return validate(Holder, {"model": {"kind": self.model, "preset": self.preset}}).model
 
     @property
+    def task(self) -> Masked:
+        """Convolutions see the whole window anyway: they gain nothing from reading visible patches alone."""
+        return Masked(ratio=self.ratio, encode="all" if self.model == "conv" else "visible")
+
+    @property
     def ctx(self) -> SignalContext:
         return SignalContext(self.n_chans, int(self.seconds * SFREQ), SFREQ, modalities=("eeg",) * self.n_chans)
 
@@ -106,7 +111,7 @@ def ours(case: Case, windows: Windows) -> Callable[[], Any]:
     """One step of the training loop as `citrus_ray.pretrain` runs it."""
     scale, optim = Scale.of(windows.x, np.arange(N_WINDOWS)), Optim(batch_size=case.batch_size)
     with seeded(0):
-        task = Masked(ratio=case.ratio, encode="visible").build(case.ctx, case.spec.build(case.ctx))
+        task = case.task.build(case.ctx, case.spec.build(case.ctx))
     masks = torch.Generator().manual_seed(0)
     batches = shuffled(N_WINDOWS, case.batch_size, np.random.default_rng(0))
 
