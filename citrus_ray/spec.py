@@ -17,6 +17,7 @@ from typing import Annotated, Any, Self, TypeVar, Union
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 SpecT = TypeVar("SpecT", bound="Spec")
 Loc = tuple[str | int, ...]
@@ -24,6 +25,11 @@ Loc = tuple[str | int, ...]
 
 class Aside:
     """Marks a field that cannot change a result: paths, worker counts. Left out of digests."""
+
+
+class Later:
+    """Marks a field that came later: at its default it means what was always done, and is left out of digests, so that
+    results from before keep their names."""
 
 
 class Spec(BaseModel):
@@ -49,11 +55,15 @@ class Spec(BaseModel):
         return {
             name: _identity(getattr(self, name))
             for name, info in type(self).model_fields.items()
-            if not any(mark is Aside or isinstance(mark, Aside) for mark in info.metadata)
+            if not _has(info, Aside) and not (_has(info, Later) and getattr(self, name) == info.default)
         }
 
     def digest(self) -> str:
         return digest_of(self.identity())
+
+
+def _has(info: FieldInfo, mark: type) -> bool:
+    return any(one is mark or isinstance(one, mark) for one in info.metadata)
 
 
 def _identity(value: Any) -> Any:

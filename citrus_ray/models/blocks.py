@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import MODALITY_SLOTS, SignalContext, modality_slot
+from citrus_ray.models.dropout import Dropout, dropped
 from citrus_ray.models.encoder import EncoderSpec, Share, Size
 
 Positions = Literal["rotary", "learned", "none"]
@@ -45,7 +46,10 @@ class TransformerSpec(EncoderSpec):
 
 
 class Transformer(nn.Module):
-    """(B*C, N, D) -> (B*C, N, D): mask token, positions and modalities, then `layers` blocks and a norm."""
+    """(B*C, N, D) -> (B*C, N, D): mask token, positions and modalities, then `layers` blocks and a norm.
+
+    `places` (B*C, N) says where tokens stand when they are not all of a window.
+    """
 
     def __init__(self, spec: TransformerSpec, ctx: SignalContext) -> None:
         super().__init__()
@@ -59,15 +63,18 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(spec.dim, spec.heads, width, spec.dropout) for _ in range(spec.layers))
         self.norm = nn.LayerNorm(spec.dim)
 
-    def forward(self, tokens: torch.Tensor, hidden: torch.Tensor | None, n_chans: int) -> torch.Tensor:
+    def forward(
+        self, tokens: torch.Tensor, hidden: torch.Tensor | None, n_chans: int, places: torch.Tensor | None = None
+    ) -> torch.Tensor:
         n_tokens = tokens.shape[1]
         if hidden is not None:
             tokens = torch.where(hidden.reshape(-1, n_tokens, 1), self.mask_token, tokens)
         if self.table is not None:
-            tokens = tokens + self.table[:n_tokens]
+            tokens = tokens + (self.table[:n_tokens] if places is None else self.table[places])
         if self.kinds is not None:
             tokens = self.kinds(tokens, n_chans)
-        angles = rotations(n_tokens, self.head_dim, tokens.device) if self.rotary else None
+        at = torch.arange(n_tokens, device=tokens.device) if places is None else places
+        angles = rotations(at, self.head_dim) if self.rotary else None
         for block in self.blocks:
             tokens = block(tokens, angles)
         return self.norm(tokens)  # type: ignore[no-any-return]
@@ -90,8 +97,8 @@ class Block(nn.Module):
         self.heads, self.head_dim, self.p = heads, dim // heads, dropout
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
-        self.drop = nn.Dropout(dropout)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, dim))
+        self.drop = Dropout(dropout)
 
     def forward(self, x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
         x = x + self.drop(self._attend(self.norm1(x), angles))
@@ -103,7 +110,8 @@ class Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (R, N, 3, H, D/H) -> 3 x (R, H, N, D/H)
         if angles is not None:
             q, k = rotate(q, *angles), rotate(k, *angles)
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.p if self.training else 0.0)
+        v = dropped(v, self.p, v.shape[:3] + (1,)) if self.training else v  # whole values: see `dropped`
+        mixed = F.scaled_dot_product_attention(q, k, v)
         return self.out(mixed.transpose(1, 2).reshape(rows, n_tokens, dim))  # type: ignore[no-any-return]
 
 
@@ -125,10 +133,11 @@ class ModalityEmbedding(nn.Module):
         return (tokens.view(-1, n_chans, n_tokens, dim) + added).view(rows, n_tokens, dim)
 
 
-def rotations(n_tokens: int, head_dim: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine of every position's angles, (N, D/H / 2) each."""
-    speeds = 10_000 ** (-torch.arange(0, head_dim, 2, device=device) / head_dim)
-    angles = torch.arange(n_tokens, device=device)[:, None] * speeds
+def rotations(places: torch.Tensor, head_dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine of the angles of every place: (N,) -> (N, D/H / 2) each, (R, N) -> (R, 1, N, D/H / 2)."""
+    speeds = 10_000 ** (-torch.arange(0, head_dim, 2, device=places.device) / head_dim)
+    angles = places[..., None] * speeds
+    angles = angles if places.dim() == 1 else angles[:, None]  # the same for all heads
     return angles.cos(), angles.sin()
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from citrus_ray.context import SignalContext
 from citrus_ray.models.blocks import Transformer, TransformerSpec
 from citrus_ray.models.conv import Conv
-from citrus_ray.models.encoder import Encoder, Size, hide_samples
+from citrus_ray.models.encoder import Encoder, Size, all_but, at_places, hide_samples
 
 
 class Citrus(TransformerSpec):
@@ -52,12 +52,21 @@ class CitrusEncoder(Encoder):
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         if hidden is not None:
             x = hide_samples(x, hidden, self.patch)
-        n_batch, n_chans, n_times = x.shape
-        n_tokens = self.n_tokens(n_times)
+        latent = self._latent(x)
+        tokens = self.transformer(self.embed(latent.flatten(0, 1)), hidden, x.shape[1])  # (B*C, N, D)
+        return tokens.view(*latent.shape[:3], self.dim)  # type: ignore[no-any-return]
+
+    def visible(self, x: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        seen = hide_samples(x, all_but(shown, self.n_tokens(x.shape[-1])), self.patch)
+        latent = at_places(self._latent(seen), shown).flatten(0, 1)  # (B, C, N, S*Dc) -> (B*C, V, S*Dc)
+        tokens = self.transformer(self.embed(latent), None, x.shape[1], shown.flatten(0, 1))
+        return tokens.view(*shown.shape, self.dim)  # type: ignore[no-any-return]
+
+    def _latent(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, T) -> (B, C, N, S*Dc): the latent steps of every token, side by side."""
+        n_tokens = self.n_tokens(x.shape[-1])
         latent = self.conv(x[..., : n_tokens * self.patch])  # (B, C, N*S, Dc)
-        tokens = self.embed(latent.reshape(n_batch * n_chans, n_tokens, -1))  # (B*C, N, S*Dc) -> (B*C, N, D)
-        tokens = self.transformer(tokens, hidden, n_chans)
-        return tokens.view(n_batch, n_chans, n_tokens, self.dim)  # type: ignore[no-any-return]
+        return latent.reshape(*x.shape[:2], n_tokens, -1)
 
     def depths(self) -> list[nn.Module]:
         entrance = nn.ModuleList([self.embed, self.transformer.entrance()])

@@ -5,8 +5,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from pydantic import Field, model_validator
 from torch import nn
+from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
+from citrus_ray.models.dropout import Dropout
 from citrus_ray.models.encoder import Encoder, EncoderSpec, Share, Size, hide_samples
 
 
@@ -60,8 +62,8 @@ class ConvEncoder(Encoder):
             x = hide_samples(x, hidden, self.patch)
         n_batch, n_chans, n_times = x.shape
         n_tokens = self.n_tokens(n_times)
-        x = x[..., : n_tokens * self.patch].reshape(n_batch * n_chans, 1, -1)  # (B, C, T) -> (B*C, 1, N*P)
-        tokens = self.stages(x).transpose(1, 2)  # (B*C, D, N) -> (B*C, N, D)
+        x = x[..., : n_tokens * self.patch].reshape(n_batch * n_chans, 1, 1, -1)  # (B, C, T) -> (B*C, 1, 1, N*P)
+        tokens = self.stages(x).squeeze(2).transpose(1, 2)  # (B*C, D, 1, N) -> (B*C, N, D), which is how it lies
         return self.norm(tokens).reshape(n_batch, n_chans, n_tokens, self.dim)  # type: ignore[no-any-return]
 
     def depths(self) -> list[nn.Module]:
@@ -75,7 +77,19 @@ def _stage(spec: Conv, n_in: int, n_out: int, stride: int) -> nn.Module:
 
 
 def _downsample(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Module:
-    return nn.Conv1d(n_in, n_out, max(kernel, stride), stride, padding=(max(kernel, stride) - stride + 1) // 2)
+    return Along(n_in, n_out, max(kernel, stride), stride, padding=(max(kernel, stride) - stride + 1) // 2)
+
+
+class Along(nn.Conv1d):
+    """A convolution along time of (R, D, 1, L), features of a step side by side in memory.
+
+    On a CPU a quarter to a third faster than the same in (R, D, L), and tokens need no copy in the end.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight[:, :, None]  # (D', D, k) -> (D', D, 1, k)
+        x = F.conv2d(x, weight, self.bias, (1, *self.stride), (0, int(self.padding[0])))
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 class Residual(nn.Module):
@@ -86,11 +100,11 @@ class Residual(nn.Module):
         self.body = nn.Sequential(
             nn.GroupNorm(1, dim),
             nn.GELU(),
-            nn.Conv1d(dim, dim, kernel, padding=kernel // 2),
+            Along(dim, dim, kernel, padding=kernel // 2),
             nn.GroupNorm(1, dim),
             nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Conv1d(dim, dim, kernel, padding=kernel // 2),
+            Dropout(dropout),
+            Along(dim, dim, kernel, padding=kernel // 2),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

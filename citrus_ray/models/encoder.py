@@ -35,6 +35,13 @@ class Encoder(nn.Module):
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         """(B, C, T) -> (B, C, N, D). Samples behind `hidden` (B, C, N), True = hidden, cannot reach the output."""
 
+    def visible(self, x: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """(B, C, T), places (B, C, V) -> (B, C, V, D): tokens of these patches, which no sample of another reaches.
+
+        Not those of `forward`: an encoder that has mask tokens reads none here, and so has less to compute.
+        """
+        return at_places(self(x, all_but(shown, self.n_tokens(x.shape[-1]))), shown)
+
     def summary(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T) -> (B, C, D): what heads read. The mean over tokens, unless an encoder has a token for it."""
         return self(x).mean(dim=2)
@@ -104,6 +111,17 @@ def patches(x: Any, patch: int) -> Any:
     """(…, T) -> (…, N, P), the remainder cut off. Works on tensors and arrays."""
     n_tokens = x.shape[-1] // patch
     return x[..., : n_tokens * patch].reshape(*x.shape[:-1], n_tokens, patch)
+
+
+def at_places(tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """(…, N, D), (…, V) -> (…, V, D)."""
+    return tokens.gather(-2, places[..., None].expand(*places.shape, tokens.shape[-1]))
+
+
+def all_but(shown: torch.Tensor, n_tokens: int) -> torch.Tensor:
+    """(B, C, V) -> (B, C, N) bool: hidden is what is not shown."""
+    hidden = torch.ones(*shown.shape[:-1], n_tokens, dtype=torch.bool, device=shown.device)
+    return hidden.scatter(-1, shown, False)
 
 
 def hide_samples(x: torch.Tensor, hidden: torch.Tensor, patch: int) -> torch.Tensor:

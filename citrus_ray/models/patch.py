@@ -7,7 +7,7 @@ from torch import nn
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.blocks import Transformer, TransformerSpec
-from citrus_ray.models.encoder import Encoder, Size, patches
+from citrus_ray.models.encoder import Encoder, Size, at_places, patches
 
 
 class Patch(TransformerSpec):
@@ -35,6 +35,11 @@ class PatchEncoder(Encoder):
         tokens = self.embed(cut.flatten(0, 1))  # -> (B*C, N, D)
         tokens = self.transformer(tokens, hidden, n_chans)
         return tokens.view(n_batch, n_chans, -1, self.dim)  # type: ignore[no-any-return]
+
+    def visible(self, x: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        cut = at_places(patches(x, self.patch), shown).flatten(0, 1)  # (B, C, N, P) -> (B*C, V, P)
+        tokens = self.transformer(self.embed(cut), None, x.shape[1], shown.flatten(0, 1))
+        return tokens.view(*shown.shape, self.dim)  # type: ignore[no-any-return]
 
     def depths(self) -> list[nn.Module]:
         return [nn.ModuleList([self.embed, self.transformer.entrance()]), *self.transformer.depths()]

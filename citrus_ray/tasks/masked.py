@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.encoder import Encoder, patches
+from citrus_ray.models.encoder import Encoder, at_places, patches
 from citrus_ray.tasks.reconstruction import Reconstruction
 from citrus_ray.tasks.task import Loss, Task
 
@@ -30,6 +30,11 @@ class MaskedTask(Task):
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         target = patches(x, self.encoder.patch)  # (B, C, T) -> (B, C, N, P)
         hidden = self.spec.hidden(tuple(target.shape[:3]), self.ctx, generator)
-        predicted = self.decoder(self.encoder(x, hidden))  # (B, C, N, P)
-        loss = self.spec.distance(predicted[hidden], target[hidden])
+        if self.spec.encode == "visible":
+            shown, asked = self.spec.shown(hidden)
+            predicted = self.decoder(self.encoder.visible(x, shown), shown, asked)  # (B, C, N_hidden, P)
+            loss = self.spec.distance(predicted, at_places(target, asked))
+        else:
+            predicted = self.decoder(self.encoder(x, hidden))  # (B, C, N, P)
+            loss = self.spec.distance(predicted[hidden], target[hidden])
         return loss, {f"hidden_{self.spec.loss}": loss.detach()}

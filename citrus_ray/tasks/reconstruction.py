@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.blocks import Block
+from citrus_ray.models.blocks import Block, rotate, rotations
 from citrus_ray.models.encoder import Encoder
-from citrus_ray.tasks.masking import hide_modalities, span_mask
+from citrus_ray.spec import Later
+from citrus_ray.tasks.masking import hide_modalities, n_hidden, places, span_mask
 from citrus_ray.tasks.task import TaskSpec
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
@@ -29,6 +30,16 @@ class Reconstruction(TaskSpec):
     drop_modality: Annotated[float, Field(ge=0, le=1)] = 0.0
     mix: Annotated[int, Field(ge=0)] = 0
     by_modality: bool = False  # a decoder per modality instead of one for all
+    # what the encoder reads: all patches, a mask token in place of hidden ones, or the visible ones alone, which is
+    # faster the more is hidden; the decoder then asks them for what is not there
+    encode: Annotated[Literal["all", "visible"], Later()] = "all"
+
+    @model_validator(mode="after")
+    def _visible_alone_stay_in_their_channel(self) -> "Reconstruction":
+        if self.encode == "visible" and (self.mix or self.drop_modality):
+            rule = "encode=visible: channels show different moments, so the decoder cannot look across them"
+            raise ValueError(f"{rule}; set mix and drop_modality to 0, or encode: all")
+        return self
 
     @model_validator(mode="after")
     def _dropped_can_be_predicted(self) -> "Reconstruction":
@@ -53,8 +64,17 @@ class Reconstruction(TaskSpec):
             hidden = span_mask(shape, self.ratio, self.span, generator)
         return hide_modalities(hidden, ctx.modalities, self.drop_modality, generator) if self.drop_modality else hidden
 
-    def decoder(self, ctx: SignalContext, encoder: Encoder, n_out: int) -> "Decoder":
-        return Decoder(encoder.dim, n_out, ctx, self.mix, self.by_modality)
+    def shown(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where every row's visible and hidden patches are: (B, C, V), (B, C, N - V)."""
+        n_tokens = hidden.shape[-1]
+        return places(hidden, n_tokens - n_hidden(n_tokens, self.ratio) if self.ratio else n_tokens)
+
+    def decoder(self, ctx: SignalContext, encoder: Encoder, n_out: int) -> "Decoder | Asker":
+        if self.encode == "all":
+            return Decoder(encoder.dim, n_out, ctx, self.mix, self.by_modality)
+        for name, parameter in encoder.named_parameters():  # workers that share gradients wait for all that ask for one
+            parameter.requires_grad_(not name.endswith("mask_token"))
+        return Asker(encoder.dim, n_out, ctx, self.by_modality)
 
     def distance(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return LOSSES[self.loss](predicted, target)
@@ -90,6 +110,35 @@ class Decoder(nn.Module):
         for block in self.mix:
             rows = block(rows)
         return rows.view(n_batch, n_tokens, n_chans, dim).transpose(1, 2)
+
+
+class Asker(nn.Module):
+    """What stands at places that the encoder did not read, asked of the tokens that it did: (B, C, A, n_out).
+
+    One layer of attention from places to tokens, one hidden layer. A question is the same vector everywhere, turned by
+    its place, so it costs nothing but its attention.
+    """
+
+    HEADS = 4
+
+    def __init__(self, dim: int, n_out: int, ctx: SignalContext, by_modality: bool) -> None:
+        super().__init__()
+        self.head_dim = 2 * -(-dim // (2 * self.HEADS))
+        width = self.HEADS * self.head_dim
+        # of size one: at 0.02 all places look at all tokens alike, and learning where to look took 3 times as long
+        self.question = nn.Parameter(torch.randn(self.HEADS, 1, self.head_dim))
+        self.read, self.out, self.norm = nn.Linear(dim, 2 * width), nn.Linear(width, dim), nn.LayerNorm(dim)
+        self.decoder = Decoder(dim, n_out, ctx, mix=0, by_modality=by_modality)
+
+    def forward(self, tokens: torch.Tensor, shown: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+        """Tokens (B, C, V, D) of the places `shown`."""
+        rows, n_shown = tokens.shape[0] * tokens.shape[1], tokens.shape[2]
+        pairs = self.read(tokens).view(rows, n_shown, 2, self.HEADS, self.head_dim)
+        keys, values = pairs.permute(2, 0, 3, 1, 4)  # (R, V, 2, H, D/H) -> 2 x (R, H, V, D/H)
+        keys = rotate(keys, *rotations(shown.flatten(0, 1), self.head_dim))
+        questions = rotate(self.question, *rotations(asked.flatten(0, 1), self.head_dim))  # (R, H, A, D/H)
+        answers = F.scaled_dot_product_attention(questions, keys, values).transpose(1, 2)
+        return self.decoder(self.norm(self.out(answers.reshape(*asked.shape, -1))))  # type: ignore[no-any-return]
 
 
 def _hidden_layer(dim: int, n_out: int) -> nn.Module:

@@ -58,6 +58,14 @@ class SpectralTask(Task):
             # patches first: a filter over the whole window would spread what they hide to their neighbours
             x = take_out(hide_samples(x, hidden, patch), edges, spec.hide.fill, generator)
             wanted = wanted | in_bands(edges, self.n_bins)[:, :, None]
-        predicted = self.decoder(self.encoder(x, hidden)).view(target.shape)
+        predicted = self._predicted(x, hidden).view(target.shape)
         loss = spec.distance(predicted[wanted], target[wanted])
         return loss, {f"hidden_{spec.loss}": loss.detach()}
+
+    def _predicted(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """(B, C, T) -> (B, C, N, F * parts): of every patch, because bands are hidden in the visible ones too."""
+        if self.spec.encode == "all":
+            return self.decoder(self.encoder(x, hidden))  # type: ignore[no-any-return]
+        shown, _ = self.spec.shown(hidden)
+        asked = torch.arange(hidden.shape[-1], device=x.device).expand(hidden.shape)
+        return self.decoder(self.encoder.visible(x, shown), shown, asked)  # type: ignore[no-any-return]

@@ -3,16 +3,21 @@
 import argparse
 import json
 
-from tests.bench import engine, kills, many, memory, obvious, population, report
+from tests.bench import curves, data, engine, finetune, kills, many, memory, obvious, population, report, startup, step
 
 BENCHES = {
+    "curves": curves.run,
+    "data": data.run,
     "engine": engine.run,
+    "finetune": finetune.run,
     "kills": kills.run,
     "many": many.run,
     "memory": memory.run,
     "obvious": obvious.run,
     "population": population.run,
     "report": report.run,
+    "startup": startup.run,
+    "step": step.run,
 }
 
 

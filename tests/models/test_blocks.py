@@ -10,6 +10,7 @@ from citrus_ray.context import MODALITIES, MODALITY_SLOTS, SignalContext, modali
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.blocks import Block, rotate, rotations
 from citrus_ray.models.citrus import Citrus
+from citrus_ray.models.dropout import dropped
 from citrus_ray.models.encoder import EncoderSpec
 from citrus_ray.models.patch import Patch
 from citrus_ray.spec import Spec, SpecError, validate
@@ -67,7 +68,7 @@ def test_blocks_without_positions_are_pytorchs_transformer_encoder():
 
 def test_rotary_products_hang_on_distance_alone():
     q, k = signals(1, 1, 1, 8), signals(1, 1, 1, 8, seed=1)
-    cos, sin = rotations(30, 8, torch.device("cpu"))
+    cos, sin = rotations(torch.arange(30), 8)
     turned = [
         (rotate(q, cos[i : i + 1], sin[i : i + 1]), rotate(k, cos[j : j + 1], sin[j : j + 1]))
         for i, j in ((3, 7), (20, 24))
@@ -76,6 +77,36 @@ def test_rotary_products_hang_on_distance_alone():
     torch.testing.assert_close(near, far, rtol=1e-4, atol=1e-5)
     (other,) = ((rotate(q, cos[3:4], sin[3:4]) * rotate(k, cos[9:10], sin[9:10])).sum(),)
     assert not torch.allclose(near, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_drops_its_share_and_keeps_the_mean(p):
+    with seeded(0):
+        one, other = (dropped(torch.ones(100, 1001), p, (100, 1001)) for _ in range(2))
+    assert set(one.unique().tolist()) == {0.0, torch.tensor(1 / (1 - p)).item()}
+    assert float((one == 0).float().mean()) == pytest.approx(p, abs=0.01)
+    assert float(((one == 0) & (other == 0)).float().mean()) == pytest.approx(p * p, abs=0.01)
+    with seeded(0):
+        assert torch.equal(one, dropped(torch.ones(100, 1001), p, (100, 1001)))
+
+
+def test_a_dropped_value_is_dropped_for_all_that_look_at_it_and_in_the_backward_pass():
+    x = signals(3, 2, 5, 4).requires_grad_()
+    with seeded(0):
+        out = dropped(x, 0.5, (3, 2, 5, 1))
+    out.sum().backward()
+    assert x.grad is not None
+    gone = (out == 0).all(dim=-1)
+    assert torch.equal(gone, (out == 0).any(dim=-1))
+    assert 0 < int(gone.sum()) < gone.numel()
+    assert torch.equal(x.grad, torch.where(gone, 0.0, 2.0)[..., None].expand_as(x))
+
+
+def test_dropout_is_of_training_alone():
+    encoder = Patch(dropout=0.5).build(CTX)
+    x = signals(2, 2, 160)
+    assert torch.equal(encoder.eval()(x), encoder(x))
+    assert not torch.allclose(encoder.train()(x), encoder(x))
 
 
 @pytest.mark.parametrize("kind", [Patch, Citrus])

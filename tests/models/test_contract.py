@@ -94,6 +94,43 @@ def test_samples_of_hidden_patches_never_reach_the_output(kind):
     assert not torch.allclose(encoder(x), encoder(x + noise)), "without a mask the same samples must matter"
 
 
+def shown_at(encoder: Encoder, x: torch.Tensor, count: int) -> torch.Tensor:
+    """Random places, (B, C, count), in order."""
+    if encoder.mixes_channels:
+        pytest.skip("a token of all channels is hidden in all of them, and tasks that read visible ones refuse it")
+    shape = (*x.shape[:2], encoder.n_tokens(x.shape[2]))
+    order = torch.rand(shape, generator=torch.Generator().manual_seed(0)).argsort(dim=-1)
+    return order[..., :count].sort(dim=-1).values
+
+
+def test_visible_tokens_know_no_sample_of_another_patch(kind):
+    encoder = build(kind)
+    x = signals(3, 2, 9 * encoder.patch + 1)
+    shown = shown_at(encoder, x, 4)
+    hidden = torch.ones(3, 2, 9, dtype=torch.bool).scatter(-1, shown, False)
+    behind = torch.nn.functional.pad(hidden.repeat_interleave(encoder.patch, dim=-1), (0, 1), value=True)
+    tokens = encoder.visible(x, shown)
+    assert tokens.shape == (3, 2, 4, encoder.dim)
+    assert torch.equal(tokens, encoder.visible(x + 100 * signals(*x.shape, seed=1) * behind, shown))
+    assert not torch.allclose(tokens, encoder.visible(x + signals(*x.shape, seed=1) * ~behind, shown))
+
+
+def test_where_all_is_visible_tokens_are_the_same(kind):
+    encoder = build(kind)
+    x = signals(3, 2, 9 * encoder.patch)
+    torch.testing.assert_close(encoder.visible(x, shown_at(encoder, x, 9)), encoder(x), rtol=1e-4, atol=1e-5)
+
+
+def test_visible_tokens_know_where_they_stand(kind):
+    encoder = build(kind)
+    cut = signals(1, 1, 9, encoder.patch)
+    cut[:, :, 8] = cut[:, :, 3]
+    x = cut.flatten(2)
+    shown_at(encoder, x, 2)
+    near, far = (encoder.visible(x, torch.tensor([[[2, other]]])) for other in (3, 8))
+    assert not torch.allclose(near[..., 1, :], far[..., 1, :], atol=1e-6)
+
+
 def test_gradients_stop_at_hidden_samples(kind):
     encoder = build(kind)
     x = signals(2, 2, 9 * encoder.patch).requires_grad_()

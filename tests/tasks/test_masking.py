@@ -10,7 +10,7 @@ from citrus_ray.context import SignalContext
 from citrus_ray.models.conv import Conv
 from citrus_ray.models.encoder import Encoder, hide_samples
 from citrus_ray.tasks.masked import Masked
-from citrus_ray.tasks.masking import n_hidden, span_mask
+from citrus_ray.tasks.masking import n_hidden, places, span_mask
 
 ratios = st.floats(0.01, 0.99)
 
@@ -71,6 +71,15 @@ def test_rows_differ_and_a_generator_decides_them():
 def test_every_token_is_hidden_about_as_often():
     share = span_mask((4000, 1, 12), 0.5, 3, generator()).float().mean(dim=(0, 1))
     assert (share - 0.5).abs().max() < 0.05
+
+
+@given(n_tokens=st.integers(2, 40), ratio=ratios, seed=st.integers(0, 100))
+def test_places_are_where_the_mask_says_in_order(n_tokens, ratio, seed):
+    hidden = span_mask((3, 2, n_tokens), ratio, 2, generator(seed))
+    shown, gone = places(hidden, n_tokens - n_hidden(n_tokens, ratio))
+    assert torch.equal(torch.zeros_like(hidden).scatter(-1, gone, True), hidden)
+    assert torch.equal(torch.ones_like(hidden).scatter(-1, shown, False), hidden)
+    assert all((p.diff(dim=-1) > 0).all() for p in (shown, gone))
 
 
 def test_hiding_zeroes_hidden_patches_and_the_remainder():
