@@ -12,8 +12,8 @@ import torch
 
 from citrus_ray.checkpoint import Weights
 from citrus_ray.data import cache
-from citrus_ray.data.normalize import Scale
 from citrus_ray.data.splits import label_subset, split
+from citrus_ray.data.view import View
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.loading import load_encoder
 from citrus_ray.metrics import score
@@ -47,7 +47,7 @@ class Member:
         self.windows = cache.load(trial.finetune.target, trial.finetune.align)
         self.parts = split(self.windows, trial.finetune.split, trial.seed)
         self.labelled = label_subset(self.windows, self.parts.train, trial.finetune.labels, trial.seed)
-        self.scale = Scale.of(self.windows.x, self.labelled)
+        self.view = View.of(self.windows, self.labelled, trial.model.multimodal)
         with seeded(trial.seed):
             encoder = trial.model.build(self.windows.context)
             self.classifier = Classifier(encoder, self.windows.context, trial.finetune.pool)
@@ -179,7 +179,7 @@ class Member:
 
     def signal(self, index: Index) -> Signal:
         """The windows at `index` as the network sees them, (n, C, T)."""
-        return self.scale(self.windows.x[index])
+        return self.view(index)
 
 
 def score_on_test(member: Member, predict: Callable[[Index], npt.NDArray[np.floating]]) -> dict[str, float]:

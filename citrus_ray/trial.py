@@ -13,9 +13,11 @@ from citrus_ray.data.source import Source
 from citrus_ray.data.splits import Labels, Split
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.conv import Conv
+from citrus_ray.models.crossmodal import Crossmodal
 from citrus_ray.models.heads import Pool
 from citrus_ray.spec import Aside, Problem, Spec, digest_of
 from citrus_ray.tasks import AnyTask
+from citrus_ray.tasks.crossmodal import Crossmodal as CrossmodalTask
 from citrus_ray.tasks.next_thought import NextThought
 from citrus_ray.tasks.reconstruction import Reconstruction
 from citrus_ray.train import Optim
@@ -111,6 +113,12 @@ class Finetune(Spec):
         return self.mode != "probe" or name not in OF_STEPS
 
     @model_validator(mode="after")
+    def _one_regression(self) -> "Finetune":
+        if self.mode == "probe" and self.pool == "late":
+            raise ValueError("mode=probe: is one regression, late fusion one for each sensor; give `mode: frozen`")
+        return self
+
+    @model_validator(mode="after")
     def _frozen_has_no_rates(self) -> "Finetune":
         if self.mode == "frozen" and (self.head_first or self.layer_decay != 1):
             raise ValueError("mode=frozen: head_first and layer_decay are of an encoder that learns; drop them")
@@ -163,8 +171,8 @@ class Trial(Spec):
             complaint = self.pretraining.task.check(source) or self._of_other_channels(source)
             found += [Problem("pretrain.task", complaint)] if complaint else []
         target = contexts.get("finetune.target")
-        if source and target and self.model.mixes_channels:
-            complaint = _unlike(source, target)
+        if source and target:
+            complaint = self.model.misfit(source, target)
             found += [Problem("pretrain.source", f"{self.model.kind}: {complaint}")] if complaint else []
         wanted = self.finetune.align.expects()
         if wanted and source and abs(wanted / source.sfreq - 1) > 1e-3:
@@ -176,9 +184,11 @@ class Trial(Spec):
 
     def _of_other_channels(self, source: SignalContext) -> str | None:
         assert self.pretraining is not None
-        task = self.pretraining.task
-        if self.model.mixes_channels and isinstance(task, Reconstruction):
-            rule = f"{self.model.kind} has one token for all channels, but {task.kind} predicts each from its own"
+        task, model = self.pretraining.task, self.model
+        if isinstance(task, CrossmodalTask) or isinstance(model, Crossmodal):
+            return _across_sensors(task, model, source)
+        if model.mixes_channels and isinstance(task, Reconstruction):
+            rule = f"{model.kind} has one token for all channels, but {task.kind} predicts each from its own"
             return f"{rule}; use next_thought, with `weights: {{masked: 1.0}}` to hide volumes"
         return None
 
@@ -192,10 +202,14 @@ class Trial(Spec):
         return member.best
 
 
-def _unlike(source: SignalContext, target: SignalContext) -> str | None:
-    """Why an encoder that reads all channels at once cannot be carried over; None where it can."""
-    one, two = ((ctx.n_chans, "pairs" if ctx.n_parts == 2 else "windows") for ctx in (source, target))
-    if one == two:
-        return None
-    rule = f"is built for {one[0]} channels and {one[1]}, but the target has {two[0]} channels and {two[1]}"
-    return f"{rule}; give both the same voxels, and pairs of both"
+def _across_sensors(task: AnyTask | None, model: AnyEncoder, source: SignalContext) -> str | None:
+    """Why a task, or a model, that is of several sensors does not go with the other and with the signals."""
+    if not isinstance(model, Crossmodal):
+        return f"crossmodal masks the embeddings of sensors, which {model.kind} has not; give `model: crossmodal`"
+    if isinstance(task, Reconstruction) and task.drop_modality:
+        return f"drop_modality={task.drop_modality:g}: each sensor of a crossmodal model learns from itself; drop it"
+    there = [sensor.name for sensor in model.of(source) if sensor.rows]
+    if isinstance(task, CrossmodalTask) and task.mask == "spatial" and len(there) < 2:
+        rule = f"mask=spatial: needs signals of 2 sensors, but there is only {', '.join(there)}"
+        return f"{rule}; give `model.sensors: channel`, or another mask"
+    return None
