@@ -27,7 +27,17 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 # of `Finetune`: what a probe, which takes no steps, has no use for. The first three have no value that means "none".
-OF_STEPS = ("optim", "steps", "rounds", "head_first", "layer_decay", "class_weights", "mixup", "patience")
+OF_STEPS = (
+    "optim",
+    "steps",
+    "rounds",
+    "head_first",
+    "layer_decay",
+    "class_weights",
+    "mixup",
+    "drop_modality",
+    "patience",
+)
 
 
 class HoldOut(Spec):
@@ -79,6 +89,7 @@ class Finetune(Spec):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # rate of each depth of the encoder over the next one's
     class_weights: Literal["none", "balanced"] = "none"
     mixup: Annotated[float, Field(ge=0)] = 0.0  # of pairs of windows, by a share from Beta(mixup, mixup); 0: none
+    drop_modality: Share = 0.0  # chance of each modality to be missing from a training window; one stays always
     patience: Count | None = None  # stop after as many rounds without a better one
     gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = 0.0  # share of one per trial, whose members are stacked
     pool: Pool = "mean"  # over channels; `channels` keeps them side by side, for a set whose channels have places
@@ -106,7 +117,9 @@ class Finetune(Spec):
 
     def identity(self) -> dict[str, Any]:
         own = super().identity()
-        return own if self.mode != "probe" else {name: value for name, value in own.items() if name not in OF_STEPS}
+        later = set() if self.drop_modality else {"drop_modality"}  # records of before it was a key keep their names
+        unused = later | set(OF_STEPS if self.mode == "probe" else ())
+        return {name: value for name, value in own.items() if name not in unused}
 
     def uses(self, name: str) -> bool:
         """Whether a key changes anything."""
@@ -122,6 +135,8 @@ class Finetune(Spec):
     def _frozen_has_no_rates(self) -> "Finetune":
         if self.mode == "frozen" and (self.head_first or self.layer_decay != 1):
             raise ValueError("mode=frozen: head_first and layer_decay are of an encoder that learns; drop them")
+        if self.mode == "frozen" and self.drop_modality:
+            raise ValueError("mode=frozen: features are made once, of whole windows; drop_modality needs mode: full")
         return self
 
 
@@ -174,6 +189,11 @@ class Trial(Spec):
         if source and target:
             complaint = self.model.misfit(source, target)
             found += [Problem("pretrain.source", f"{self.model.kind}: {complaint}")] if complaint else []
+        if target and self.finetune.drop_modality and len(set(_modalities(self.model, target))) < 2:
+            rule = (
+                f"drop_modality={self.finetune.drop_modality:g}: {self.model.kind} reads signals of one modality only"
+            )
+            found.append(Problem("finetune.drop_modality", f"{rule}, and one always stays; drop it"))
         wanted = self.finetune.align.expects()
         if wanted and source and abs(wanted / source.sfreq - 1) > 1e-3:
             rule = f"sfreq={wanted:g}: must be the rate of pretrain.source, which is {source.sfreq:g} Hz"
@@ -200,6 +220,11 @@ class Trial(Spec):
         member = Member(self, ensure_encoder(self))
         member.finish()
         return member.best
+
+
+def _modalities(model: AnyEncoder, ctx: SignalContext) -> tuple[str, ...]:
+    """Of what the model reads."""
+    return tuple(name for part in ctx.parts for name in part.modalities) if model.multimodal else ctx.modalities
 
 
 def _across_sensors(task: AnyTask | None, model: AnyEncoder, source: SignalContext) -> str | None:
