@@ -97,9 +97,13 @@ def test_a_set_that_has_all_keeps_its_name(folder):
 
 
 @pytest.mark.parametrize(
-    "task", [{"kind": "crossmodal"}, {"kind": "crossmodal", "mask": "temporal"}, {"kind": "masked"}]
+    ("task", "pool"),
+    [
+        ({"kind": "crossmodal"}, "mean"),
+        ({"kind": "crossmodal", "mask": "temporal"}, "channels"),
+        ({"kind": "masked"}, "late"),
+    ],
 )
-@pytest.mark.parametrize("pool", ["mean", "channels", "late"])
 def test_recordings_that_lack_a_modality_go_through_pretraining_finetuning_and_test(folder, task, pool):
     spec = trial(folder, task, pool=pool)
     assert not spec.problems({path: cache.load(source).context for path, source in spec.sources().items()})
