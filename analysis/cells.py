@@ -72,6 +72,17 @@ class Cell:
         return {name: statistics.fmean(units(values).values) for name, values in found.items()}
 
     @cached_property
+    def missing(self) -> dict[str, float]:
+        """Mean test score by the modalities that were left out, weighed as the score itself."""
+        end, found = self.plan.test_metric.removeprefix("test"), defaultdict(list)
+        for row in self.scored:
+            for name, value in row.metrics.items():
+                if name.startswith("missing:") and name.endswith(end):
+                    choice = name.removeprefix("missing:").removesuffix(end)
+                    found[choice].append(Value(target_of(row), people_of(row), value))
+        return {choice: statistics.fmean(units(values).values) for choice, values in found.items()}
+
+    @cached_property
     def is_scratch(self) -> bool:
         return all(row.encoder is None for row in self.rows)
 

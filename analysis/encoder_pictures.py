@@ -27,7 +27,7 @@ from analysis.findings import read_findings
 from analysis.pictured import FOLDER, Pictured
 from citrus_ray import checkpoint
 from citrus_ray.data import cache
-from citrus_ray.data.normalize import Scale
+from citrus_ray.data.view import View
 from citrus_ray.finetune import Member
 from citrus_ray.loading import load_encoder
 from citrus_ray.models.encoder import Encoder, patches
@@ -94,9 +94,9 @@ def restore(trial: Trial, weights: checkpoint.Weights) -> Restored:
     assert spec is not None
     windows = cache.load(spec.source)
     train, val = held_out(windows, spec)
-    scale, rng = Scale.of(windows.x, train), np.random.default_rng(0)
+    view, rng = View.of(windows, train, trial.model.multimodal), np.random.default_rng(0)
     fit, shown = (np.sort(rng.choice(part, min(N_FIT, len(part)), replace=False)) for part in (train, val))
-    x_fit, x_shown = (torch.from_numpy(scale(windows.x[index])) for index in (fit, shown))
+    x_fit, x_shown = (torch.from_numpy(view(index)) for index in (fit, shown))
     trained, blank = trial.model.build(windows.context), trial.model.build(windows.context)
     load_encoder(trained, trained, weights)
     said, truth, hidden = _read_out(trained, x_fit, x_shown)

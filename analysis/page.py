@@ -50,6 +50,7 @@ def page(findings: Findings) -> str:
         shown,
         of_encoders,
         cell_table,
+        missing_table,
         history_figure,
         failures,
         provenance,
@@ -209,6 +210,25 @@ def cell_table(findings: Findings) -> Html:
     rows = [_cell_line(findings, cell, gains.get(cell.digest)) for cell in findings.cells]
     said = paragraph("Also as cells.csv, and every member of every trial as members.csv, in the same folder.", "fine")
     return section("All cells", table(head, rows, "One row per compared cell"), said, name="cells")
+
+
+def missing_table(findings: Findings) -> Html:
+    """Nothing where no set has two modalities."""
+    cells = [cell for cell in findings.cells if cell.missing]
+    choices = list(dict.fromkeys(choice for cell in cells for choice in cell.missing))
+    if not cells:
+        return Html("")
+    rows = [
+        [
+            text(words.cell_label(cell)),
+            text(number(cell.test.mean if cell.test else None)),
+            *(text(number(cell.missing.get(choice))) for choice in choices),
+        ]
+        for cell in cells
+    ]
+    said = paragraph("Test scores of the same refits, had the named modalities not been recorded at test.", "fine")
+    shown = table(["cell", "nothing missing", *choices], rows, "Test scores by what is missing")
+    return section("Missing modalities", said, shown, name="missing")
 
 
 def _cell_line(findings: Findings, cell: Cell, gain: Gain | None) -> list[Html]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from citrus_ray.data.view import filled
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.finetune import EVAL_BATCH, Member, score_on_test
 from citrus_ray.metrics import score
@@ -220,7 +221,7 @@ def _distances(member: Member, x: Signal) -> Floats:
     """(B, K): minus the distance to the nearest labelled window of each class."""
     near = np.full((len(x), len(member.windows.classes)), np.inf)
     for part in _parts(member, member.labelled):
-        y, squares = member.windows.labels[part], squared_distances(x, member.signal(part))
+        y, squares = member.windows.labels[part], squared_distances(x, filled(member.signal(part)))
         for k in np.unique(y):
             near[:, k] = np.minimum(near[:, k], squares[:, y == k].min(axis=1))
     far = np.isinf(near)  # a class without a labelled window
@@ -245,7 +246,7 @@ def _parts(member: Member, index: Index) -> Iterator[Index]:
 
 def _blocks(member: Member, index: Index) -> Iterator[Signal]:
     """The windows at `index`, read from the memory map a block at a time."""
-    return (member.signal(part) for part in _parts(member, index))
+    return (filled(member.signal(part)) for part in _parts(member, index))
 
 
 def _pieces(items: npt.NDArray[Any], size: int) -> Iterator[npt.NDArray[Any]]:

@@ -14,7 +14,8 @@ class Claim(Spec):
     """`better` beats `worse`, all other compared axes being equal. A block matches by the keys that are given.
 
     `measure: gain` compares what pre-training adds to each, not the scores themselves. `rounds` and `seconds` compare
-    how soon the validation score reaches `level`; the effect is what `better` saves. `holds: somewhere` asks for one
+    how soon the validation score reaches `level`; the effect is what `better` saves. `missing` compares scores
+    with modalities missing at test, the mean over all choices of them. `holds: somewhere` asks for one
     combination of the other axes at least, `on_average` for the mean over all of them.
     """
 
@@ -22,7 +23,7 @@ class Claim(Spec):
     better: Where
     worse: Where
     where: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}  # the values it is about; all by default
-    measure: Literal["score", "gain", "rounds", "seconds"] = "score"
+    measure: Literal["score", "gain", "rounds", "seconds", "missing"] = "score"
     level: Annotated[float, Field(gt=0, lt=1)] | None = None  # rounds, seconds: the validation score to be reached
     holds: Literal["on_average", "somewhere"] = "on_average"
 

@@ -25,7 +25,18 @@ class SignalContext:
     n_classes: int = 0  # 0: unlabelled
     modalities: tuple[str, ...] = ()  # one name per channel
     n_parts: int = 1  # 2: a pair, two windows of equal length one after the other
+    streams: tuple["SignalContext", ...] = ()  # of a multi-rate set: each stream's own facts, the first as above
 
     @property
     def seconds(self) -> float:
         return self.n_times / self.sfreq
+
+    @property
+    def parts(self) -> tuple["SignalContext", ...]:
+        """The streams, or all channels as the one that there is."""
+        return self.streams or (self,)
+
+    @property
+    def together(self) -> tuple[int, int]:
+        """Channels and samples of a window that holds every stream: rows of slower ones end early."""
+        return sum(part.n_chans for part in self.parts), max(part.n_times for part in self.parts)

@@ -1,7 +1,7 @@
 """One fine-tune as a thing that can be advanced round by round, so that many can run in step."""
 
 import copy
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -12,8 +12,8 @@ import torch
 
 from citrus_ray.checkpoint import Weights
 from citrus_ray.data import cache
-from citrus_ray.data.normalize import Scale
 from citrus_ray.data.splits import label_subset, split
+from citrus_ray.data.view import View, fewer
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.loading import load_encoder
 from citrus_ray.metrics import score
@@ -47,7 +47,7 @@ class Member:
         self.windows = cache.load(trial.finetune.target, trial.finetune.align)
         self.parts = split(self.windows, trial.finetune.split, trial.seed)
         self.labelled = label_subset(self.windows, self.parts.train, trial.finetune.labels, trial.seed)
-        self.scale = Scale.of(self.windows.x, self.labelled)
+        self.view = View.of(self.windows, self.labelled, trial.model.multimodal)
         with seeded(trial.seed):
             encoder = trial.model.build(self.windows.context)
             self.classifier = Classifier(encoder, self.windows.context, trial.finetune.pool)
@@ -121,17 +121,23 @@ class Member:
     def _loss(self) -> LossOf:
         """Cross-entropy on the labelled windows, weighted and mixed as the spec says."""
         spec, rng = self.trial.finetune, np.random.default_rng([7, self.trial.seed])
-        x, y = self.examples.x, self.examples.y
+        x, y, gone = self.examples.x, self.examples.y, np.random.default_rng([8, self.trial.seed])
         entropy = partial(torch.nn.functional.cross_entropy, weight=self.examples.weights)
 
         def loss_of(index: Index) -> torch.Tensor:
+            seen = self._dropped(x[index], gone) if spec.drop_modality else x[index]
             if not spec.mixup:
-                return entropy(self._logits(x[index]), y[index])
+                return entropy(self._logits(seen), y[index])
             share, other = rng.beta(spec.mixup, spec.mixup), rng.permutation(index)
-            logits = self._logits(share * x[index] + (1 - share) * x[other])
+            logits = self._logits(share * seen + (1 - share) * x[other])
             return share * entropy(logits, y[index]) + (1 - share) * entropy(logits, y[other])
 
         return loss_of
+
+    def _dropped(self, x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """The windows without modalities that are drawn anew every time."""
+        gone = torch.from_numpy(self.view.drawn(len(x), self.trial.finetune.drop_modality, rng))
+        return x.masked_fill(gone[..., None].to(x.device), self.view.blank)
 
     def parts_of_model(self) -> list[Part]:
         """The head at the full rate, the encoder slower from depth to depth, and later, as the spec says."""
@@ -146,16 +152,31 @@ class Member:
     def score_test(self) -> dict[str, float]:
         """The kept round's score on test data. Called once per reported number, after selection is over."""
         self.classifier.load_state_dict(self._best_state)
-        return score_on_test(self, self.predict)
+        return score_on_test(self, self.predict) | self._score_missing()
+
+    def _score_missing(self) -> dict[str, float]:
+        """The metric on test data had some modalities not been recorded, by which, and the mean over all choices."""
+        name = self.metric.removeprefix("val/")
+        found = {
+            "+".join(missing): score_on_test(self, partial(self.predict, missing=missing))[f"test/{name}"]
+            for missing in fewer(self.view.names)
+        }
+        mean = {f"missing/{name}": float(np.mean(list(found.values())))} if found else {}
+        return mean | {f"missing:{missing}/{name}": value for missing, value in found.items()}
 
     def score_val(self) -> dict[str, float]:
         return score(self.windows.labels[self.parts.val], self.predict(self.parts.val), "val")
 
     @torch.no_grad()
-    def predict(self, index: Index) -> npt.NDArray[np.floating]:
-        """Logits (n, K) of the windows at `index`."""
+    def predict(self, index: Index, missing: Sequence[str] = ()) -> npt.NDArray[np.floating]:
+        """Logits (n, K) of the windows at `index`, as they are or without some modalities."""
         self.classifier.eval()
-        return torch.cat([self._logits(self._inputs(part)) for part in _pieces(index)]).cpu().numpy()
+        inputs = partial(self._lacking, missing=missing) if missing else self._inputs
+        return torch.cat([self._logits(inputs(part)) for part in _pieces(index)]).cpu().numpy()
+
+    def _lacking(self, index: Index, missing: Sequence[str]) -> torch.Tensor:
+        x = torch.from_numpy(self.view.without(self.signal(index), missing)).to(self.device)
+        return self.classifier.features(x) if self.frozen else x
 
     def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.classifier.head.classify(inputs) if self.frozen else self.classifier(inputs)
@@ -179,7 +200,7 @@ class Member:
 
     def signal(self, index: Index) -> Signal:
         """The windows at `index` as the network sees them, (n, C, T)."""
-        return self.scale(self.windows.x[index])
+        return self.view(index)
 
 
 def score_on_test(member: Member, predict: Callable[[Index], npt.NDArray[np.floating]]) -> dict[str, float]:

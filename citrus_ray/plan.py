@@ -188,7 +188,7 @@ def _pretrain_seconds(trial: Trial) -> float:
     ctx = windows.context
     task = spec.task.build(ctx, trial.model.build(ctx))
     masks = torch.Generator().manual_seed(0)
-    x = torch.zeros(min(spec.optim.batch_size, len(windows)), ctx.n_chans, ctx.n_times)
+    x = torch.zeros(min(spec.optim.batch_size, len(windows)), *_shape(trial.model, ctx))
     n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // spec.optim.batch_size)
     y = [torch.zeros(len(x), dtype=torch.long)] if task.uses_labels else []
     return n_steps * _median_seconds(lambda: task(x, masks, *y)[0].backward())
@@ -207,10 +207,14 @@ def _finetune_seconds(trial: Trial) -> float:
 def _step_and_look(model: AnyEncoder, ctx: SignalContext, pool: Pool, n_step: int, n_look: int) -> tuple[float, float]:
     """Seconds of a training step and of a look at a batch of validation windows, once for all cells that are alike."""
     classifier = Classifier(model.build(ctx), ctx, pool)
-    x, y = (torch.zeros(n, ctx.n_chans, ctx.n_times) for n in (n_step, n_look))
+    x, y = (torch.zeros(n, *_shape(model, ctx)) for n in (n_step, n_look))
     with torch.no_grad():
         look = _median_seconds(lambda: classifier(y))
     return _median_seconds(lambda: classifier(x).sum().backward()), look
+
+
+def _shape(model: AnyEncoder, ctx: SignalContext) -> tuple[int, int]:
+    return ctx.together if model.multimodal else (ctx.n_chans, ctx.n_times)
 
 
 def _median_seconds(run: Callable[[], object]) -> float:

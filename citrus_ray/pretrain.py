@@ -12,8 +12,8 @@ from torch import nn
 
 from citrus_ray import checkpoint, records
 from citrus_ray.data import cache
-from citrus_ray.data.normalize import Scale
 from citrus_ray.data.splits import split
+from citrus_ray.data.view import View
 from citrus_ray.data.windows import Index, Windows
 from citrus_ray.models import AnyEncoder
 from citrus_ray.resume import State, made_by
@@ -59,7 +59,7 @@ def run(
     windows = cache.load(spec.source)
     train_index, val_index = held_out(windows, spec)
     assert spec.task is not None, "a run from scratch has nothing to pre-train"
-    scale = Scale.of(windows.x, train_index)
+    view = View.of(windows, train_index, model.multimodal)
     with seeded(spec.seed):
         encoder = model.build(windows.context)
         task = spec.task.build(windows.context, encoder).to(place.device)
@@ -69,7 +69,7 @@ def run(
     masks = torch.Generator(place.device).manual_seed(seed)
 
     def loss_of(index: Index) -> torch.Tensor:
-        x, *y = batch(task, windows, scale, train_index[index], place.device)
+        x, *y = batch(task, windows, view, train_index[index], place.device)
         return wrapped(x, masks, *y)[0]  # type: ignore[no-any-return]
 
     batches = shuffled(
@@ -87,10 +87,13 @@ def run(
         metrics = {
             "epoch": float(training.round),
             "train/loss": loss,
-            **_validated(task, windows, val_index, scale, spec, place),
+            **_validated(task, windows, val_index, view, spec, place),
         }
         done.history.append(metrics)
         report(metrics)
+        complaint = task.complaint(metrics)
+        if complaint:
+            raise refuse(f"epoch {training.round} of {spec.epochs}: {complaint}", "pretrain.task")
         all_masks = _gathered(masks.get_state())
         if state is not None and place.rank == 0:
             so_far = {"history": done.history, "seconds": time.perf_counter() - started, "resumed": done.resumed}
@@ -156,15 +159,15 @@ def _test_groups(windows: Windows, hold_out: HoldOut | None) -> list[int]:
     return found
 
 
-def batch(task: Task, windows: Windows, scale: Scale, index: Index, device: str) -> list[torch.Tensor]:
+def batch(task: Task, windows: Windows, view: View, index: Index, device: str) -> list[torch.Tensor]:
     """Signals (B, C, T), and labels (B,) for a task that uses them."""
-    x = torch.from_numpy(scale(windows.x[index])).to(device)
+    x = torch.from_numpy(view(index)).to(device)
     return [x, torch.from_numpy(windows.labels[index]).to(device)] if task.uses_labels else [x]
 
 
 @torch.no_grad()
 def _validated(
-    task: Task, windows: Windows, index: Index, scale: Scale, spec: Pretrain, place: Place
+    task: Task, windows: Windows, index: Index, view: View, spec: Pretrain, place: Place
 ) -> dict[str, float]:
     """`val/loss` and the task's own metrics. The same masks every epoch, so that epochs can be compared."""
     task.eval()
@@ -172,7 +175,7 @@ def _validated(
     size = spec.optim.batch_size
     sums: dict[str, float] = defaultdict(float)
     for start in range(0, len(index), size):
-        x, *y = batch(task, windows, scale, index[start : start + size], place.device)
+        x, *y = batch(task, windows, view, index[start : start + size], place.device)
         loss, metrics = task(x, masks, *y)
         for name, value in {"loss": loss, **metrics}.items():
             sums[f"val/{name}"] += float(value) * len(x)

@@ -31,8 +31,9 @@ def stacks(members: Iterable[Member]) -> list["Stack"]:
 def _stackable(member: Member) -> bool:
     """Whether nothing is drawn by lot while it trains: stacked draws would not be those of the member alone."""
     spec = member.trial.finetune
-    draws = any(isinstance(part, nn.Dropout) and part.p > 0 for part in member.classifier.modules())
-    return spec.mode == "full" and not spec.head_first and not spec.mixup and not draws
+    drops = any(isinstance(part, nn.Dropout) and part.p > 0 for part in member.classifier.modules())
+    draws = drops or spec.mixup or spec.drop_modality
+    return spec.mode == "full" and not spec.head_first and not draws
 
 
 def _shape(member: Member) -> Hashable:
@@ -40,7 +41,7 @@ def _shape(member: Member) -> Hashable:
     spec = member.trial.finetune
     tensors = tuple((name, tuple(t.shape)) for name, t in member.classifier.state_dict().items())
     n_batch = min(spec.optim.batch_size, len(member.labelled))
-    signal = member.windows.x.shape[1:]
+    signal = tuple(x.shape[1:] for x in member.view.arrays)
     return member.trial.model.digest(), tensors, n_batch, signal, spec.steps, spec.rounds, spec.layer_decay
 
 

@@ -54,6 +54,7 @@ def _cell(cell: Cell, trials: Trials, finals: dict[str, list[Record]]) -> dict[s
         "test": interval([row.metrics[test] for row in final if row.status == "ok"]),
         "gain": _gain(cell, finals),
         "baselines": _baselines(cell, finals),
+        "missing": _missing(final, test),
         **_front(cell, mine),
         "failures": sorted({row.reason for rows in [*mine, final] for row in rows if row.reason}),
     }
@@ -129,6 +130,14 @@ def _gain(cell: Cell, finals: dict[str, list[Record]]) -> dict[str, Any] | None:
     return found and found | {"against": twin.axes, "fresh_pretraining": cell.sweep.final.pretrain}
 
 
+def _missing(final: Sequence[Record], test: str) -> dict[str, float]:
+    """Mean test score by the modalities that were missing; empty where there is one modality only."""
+    prefix, suffix = "missing:", test.removeprefix("test")
+    rows = [row.metrics for row in final if row.status == "ok"]
+    found = [{k: v for k, v in row.items() if k.startswith(prefix) and k.endswith(suffix)} for row in rows]
+    return {k.removeprefix(prefix).removesuffix(suffix): v for k, v in mean_metrics(found).items()}
+
+
 def _by_repeat(rows: Sequence[Record], metric: str) -> dict[str, float]:
     return {_pair_key(row.repeat): row.metrics[metric] for row in rows if row.status == "ok"}
 
@@ -190,7 +199,13 @@ def table(summary: dict[str, Any]) -> str:
                 best_baseline(cell),
             )
         )
-    parts = [aligned(rows), *_fronts(summary["cells"]), *_controls(summary["cells"]), *claim_lines(summary["claims"])]
+    parts = [
+        aligned(rows),
+        *_fronts(summary["cells"]),
+        *_controls(summary["cells"]),
+        *_robustness(summary),
+        *claim_lines(summary["claims"]),
+    ]
     return "\n".join(parts)
 
 
@@ -219,6 +234,21 @@ def _controls(cells: Sequence[dict[str, Any]]) -> list[str]:
     asked = [cell for cell in cells if OF_PAIRS.keys() <= cell["baselines"].keys() and not cell["gain"]]
     rows = [(_name(c), spread(c["test"]), *(f"{c['baselines'][name]:.3f}" for name in OF_PAIRS)) for c in asked]
     return [aligned([("controls of pairs", "test", *OF_PAIRS), *rows])] if rows else []
+
+
+def _robustness(summary: dict[str, Any]) -> list[str]:
+    """Test scores by what was missing, where the sweep asks what that does."""
+    cells = [cell for cell in summary["cells"] if cell["missing"] and cell["test"]]
+    if not cells or all(claim["measure"] != "missing" for claim in summary["claims"]):
+        return []
+    names = list(dict.fromkeys(name for cell in cells for name in cell["missing"]))
+    scores = [(f"{cell['test']['mean']:.3f}", *(_score(cell["missing"].get(name)) for name in names)) for cell in cells]
+    rows = [(_name(cell), *row) for cell, row in zip(cells, scores, strict=True)]
+    return [aligned([("test score, missing", "nothing", *names), *rows])]
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> str:

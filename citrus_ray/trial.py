@@ -13,9 +13,11 @@ from citrus_ray.data.source import Source
 from citrus_ray.data.splits import Labels, Split
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.conv import Conv
+from citrus_ray.models.crossmodal import Crossmodal
 from citrus_ray.models.heads import Pool
 from citrus_ray.spec import Aside, Problem, Spec, digest_of
 from citrus_ray.tasks import AnyTask
+from citrus_ray.tasks.crossmodal import Crossmodal as CrossmodalTask
 from citrus_ray.tasks.next_thought import NextThought
 from citrus_ray.tasks.reconstruction import Reconstruction
 from citrus_ray.train import Optim
@@ -25,7 +27,17 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 # of `Finetune`: what a probe, which takes no steps, has no use for. The first three have no value that means "none".
-OF_STEPS = ("optim", "steps", "rounds", "head_first", "layer_decay", "class_weights", "mixup", "patience")
+OF_STEPS = (
+    "optim",
+    "steps",
+    "rounds",
+    "head_first",
+    "layer_decay",
+    "class_weights",
+    "mixup",
+    "drop_modality",
+    "patience",
+)
 
 
 class HoldOut(Spec):
@@ -77,6 +89,7 @@ class Finetune(Spec):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # rate of each depth of the encoder over the next one's
     class_weights: Literal["none", "balanced"] = "none"
     mixup: Annotated[float, Field(ge=0)] = 0.0  # of pairs of windows, by a share from Beta(mixup, mixup); 0: none
+    drop_modality: Share = 0.0  # chance of each modality to be missing from a training window; one stays always
     patience: Count | None = None  # stop after as many rounds without a better one
     gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = 0.0  # share of one per trial, whose members are stacked
     pool: Pool = "mean"  # over channels; `channels` keeps them side by side, for a set whose channels have places
@@ -104,16 +117,26 @@ class Finetune(Spec):
 
     def identity(self) -> dict[str, Any]:
         own = super().identity()
-        return own if self.mode != "probe" else {name: value for name, value in own.items() if name not in OF_STEPS}
+        later = set() if self.drop_modality else {"drop_modality"}  # records of before it was a key keep their names
+        unused = later | set(OF_STEPS if self.mode == "probe" else ())
+        return {name: value for name, value in own.items() if name not in unused}
 
     def uses(self, name: str) -> bool:
         """Whether a key changes anything."""
         return self.mode != "probe" or name not in OF_STEPS
 
     @model_validator(mode="after")
+    def _one_regression(self) -> "Finetune":
+        if self.mode == "probe" and self.pool == "late":
+            raise ValueError("mode=probe: is one regression, late fusion one for each sensor; give `mode: frozen`")
+        return self
+
+    @model_validator(mode="after")
     def _frozen_has_no_rates(self) -> "Finetune":
         if self.mode == "frozen" and (self.head_first or self.layer_decay != 1):
             raise ValueError("mode=frozen: head_first and layer_decay are of an encoder that learns; drop them")
+        if self.mode == "frozen" and self.drop_modality:
+            raise ValueError("mode=frozen: features are made once, of whole windows; drop_modality needs mode: full")
         return self
 
 
@@ -163,9 +186,14 @@ class Trial(Spec):
             complaint = self.pretraining.task.check(source) or self._of_other_channels(source)
             found += [Problem("pretrain.task", complaint)] if complaint else []
         target = contexts.get("finetune.target")
-        if source and target and self.model.mixes_channels:
-            complaint = _unlike(source, target)
+        if source and target:
+            complaint = self.model.misfit(source, target)
             found += [Problem("pretrain.source", f"{self.model.kind}: {complaint}")] if complaint else []
+        if target and self.finetune.drop_modality and len(set(_modalities(self.model, target))) < 2:
+            rule = (
+                f"drop_modality={self.finetune.drop_modality:g}: {self.model.kind} reads signals of one modality only"
+            )
+            found.append(Problem("finetune.drop_modality", f"{rule}, and one always stays; drop it"))
         wanted = self.finetune.align.expects()
         if wanted and source and abs(wanted / source.sfreq - 1) > 1e-3:
             rule = f"sfreq={wanted:g}: must be the rate of pretrain.source, which is {source.sfreq:g} Hz"
@@ -176,9 +204,11 @@ class Trial(Spec):
 
     def _of_other_channels(self, source: SignalContext) -> str | None:
         assert self.pretraining is not None
-        task = self.pretraining.task
-        if self.model.mixes_channels and isinstance(task, Reconstruction):
-            rule = f"{self.model.kind} has one token for all channels, but {task.kind} predicts each from its own"
+        task, model = self.pretraining.task, self.model
+        if isinstance(task, CrossmodalTask) or isinstance(model, Crossmodal):
+            return _across_sensors(task, model, source)
+        if model.mixes_channels and isinstance(task, Reconstruction):
+            rule = f"{model.kind} has one token for all channels, but {task.kind} predicts each from its own"
             return f"{rule}; use next_thought, with `weights: {{masked: 1.0}}` to hide volumes"
         return None
 
@@ -192,10 +222,19 @@ class Trial(Spec):
         return member.best
 
 
-def _unlike(source: SignalContext, target: SignalContext) -> str | None:
-    """Why an encoder that reads all channels at once cannot be carried over; None where it can."""
-    one, two = ((ctx.n_chans, "pairs" if ctx.n_parts == 2 else "windows") for ctx in (source, target))
-    if one == two:
-        return None
-    rule = f"is built for {one[0]} channels and {one[1]}, but the target has {two[0]} channels and {two[1]}"
-    return f"{rule}; give both the same voxels, and pairs of both"
+def _modalities(model: AnyEncoder, ctx: SignalContext) -> tuple[str, ...]:
+    """Of what the model reads."""
+    return tuple(name for part in ctx.parts for name in part.modalities) if model.multimodal else ctx.modalities
+
+
+def _across_sensors(task: AnyTask | None, model: AnyEncoder, source: SignalContext) -> str | None:
+    """Why a task, or a model, that is of several sensors does not go with the other and with the signals."""
+    if not isinstance(model, Crossmodal):
+        return f"crossmodal masks the embeddings of sensors, which {model.kind} has not; give `model: crossmodal`"
+    if isinstance(task, Reconstruction) and task.drop_modality:
+        return f"drop_modality={task.drop_modality:g}: each sensor of a crossmodal model learns from itself; drop it"
+    there = [sensor.name for sensor in model.of(source) if sensor.rows]
+    if isinstance(task, CrossmodalTask) and task.mask == "spatial" and len(there) < 2:
+        rule = f"mask=spatial: needs signals of 2 sensors, but there is only {', '.join(there)}"
+        return f"{rule}; give `model.sensors: channel`, or another mask"
+    return None

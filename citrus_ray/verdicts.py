@@ -20,7 +20,13 @@ from citrus_ray.sweep import Cell, Sweep, short
 
 Finals = dict[str, list[Record]]  # by cell digest
 LEVEL = 0.95
-WHAT = {"score": "difference", "gain": "difference of gains", "rounds": "rounds saved", "seconds": "seconds saved"}
+WHAT = {
+    "score": "difference",
+    "gain": "difference of gains",
+    "rounds": "rounds saved",
+    "seconds": "seconds saved",
+    "missing": "difference with modalities missing",
+}
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,8 @@ def _values(claim: Claim, cell: Cell, finals: Finals, metric: str) -> dict[tuple
     """Test scores, gains over scratch, or speed, by (what is repeated, seed)."""
     if claim.level is not None:
         return _speeds(finals[cell.digest], claim.measure, claim.level)
-    own = _scores(finals[cell.digest], metric)
-    if claim.measure == "score":
+    own = _scores(finals[cell.digest], lacking(metric) if claim.measure == "missing" else metric)
+    if claim.measure in ("score", "missing"):
         return own
     twin = cell.scratch_twin()
     scratch = _scores(finals[twin.digest], metric) if twin else {}
@@ -89,8 +95,13 @@ def _values(claim: Claim, cell: Cell, finals: Finals, metric: str) -> dict[tuple
 
 
 def _scores(rows: Sequence[Record], metric: str) -> dict[tuple[str, int], float]:
-    ok = (row for row in rows if row.status == "ok")
+    ok = (row for row in rows if row.status == "ok" and metric in row.metrics)
     return {(_without_seeds(row.repeat), row.seed): row.metrics[metric] for row in ok}
+
+
+def lacking(metric: str) -> str:
+    """The name of a test metric where modalities are missing."""
+    return metric.replace("test/", "missing/", 1)
 
 
 def _speeds(rows: Sequence[Record], measure: str, level: float) -> dict[tuple[str, int], float]:

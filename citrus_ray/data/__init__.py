@@ -16,11 +16,25 @@ from citrus_ray.data.ptb import Ptb
 from citrus_ray.data.sleep_edf import SleepEdf
 from citrus_ray.data.synthetic import Synthetic
 from citrus_ray.data.synthetic_fmri import SyntheticFmri
+from citrus_ray.data.synthetic_sensors import SyntheticSensors
 from citrus_ray.data.uci_har import UciHar
 from citrus_ray.data.uwave import UWave
 
 Kinds = Annotated[
-    Bidmc | Bonn | EmgDb | Files | Fmri | MitBih | Pairs | Ptb | SleepEdf | Synthetic | SyntheticFmri | UciHar | UWave,
+    Bidmc
+    | Bonn
+    | EmgDb
+    | Files
+    | Fmri
+    | MitBih
+    | Pairs
+    | Ptb
+    | SleepEdf
+    | Synthetic
+    | SyntheticFmri
+    | SyntheticSensors
+    | UciHar
+    | UWave,
     Field(discriminator="kind"),
 ]
 AnySource = Annotated[Kinds, BeforeValidator(sets.resolver(Kinds))]  # a name stands for the set in sets/

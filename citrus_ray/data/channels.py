@@ -26,6 +26,40 @@ def pick(
     return _with_modality(header.path, picks, modality)
 
 
+def pick_there(
+    header: Header, streams: Sequence[str] | None, names: Sequence[str] | None, modality: str | Sequence[str] | None
+) -> Picks:
+    """Those of the wanted channels that a recording has; one at least."""
+    there = {c.name for c in header.channels if not streams or c.stream in streams}
+    if streams and header.streams:
+        streams = [name for name in streams if name in header.streams]
+    if names is not None:
+        if modality is not None and not isinstance(modality, str):
+            modality = [kind for kind, name in zip(modality, names, strict=True) if name in there]
+        names = [name for name in names if name in there]
+    if not there or streams == [] or names == []:
+        raise broken(header.path, "has none of the wanted channels; leave it out of `pattern`", "channels")
+    return pick(header, streams, names, modality)
+
+
+def union(picks: Mapping[Path, Picks], streams: Sequence[str] | None, names: Sequence[str] | None) -> Picks:
+    """Every channel that some recording has, in the order wanted, or of their first appearance."""
+    found = {(c.stream, c.name): c for of in reversed(picks.values()) for c in of}
+    if names is not None:
+        wrong = [unknown("channels", name, {c.name for c in found.values()}) for name in names if not _has(found, name)]
+        if wrong:
+            raise SpecError(wrong)
+    first = list(dict.fromkeys((c.stream, c.name) for of in picks.values() for c in of))
+    place = {name: i for i, name in enumerate(names or ())}
+    stream_place = {name: i for i, name in enumerate(streams or ())}
+    first.sort(key=lambda key: (stream_place.get(key[0], 0), place.get(key[1], 0)))  # stable: else as they appear
+    return tuple(found[key] for key in first)
+
+
+def _has(found: Mapping[tuple[str, str], Channel], name: str) -> bool:
+    return any(name == of for _, of in found)
+
+
 def _named(path: Path, channels: Sequence[Channel], names: Sequence[str]) -> list[Channel]:
     by_name = {c.name: c for c in channels}
     wrong = [unknown("channels", name, by_name, path) for name in names if name not in by_name]
@@ -74,6 +108,22 @@ def alike(picks: Mapping[Path, Picks], units: bool) -> None:
             one, two = [of(c) for c in others], [of(c) for c in mine]
             if one != two:
                 raise broken(path, f"{_difference(two, one, first.name)}; {way}", field)
+
+
+def alike_where_there(picks: Mapping[Path, Picks], all_of: Picks, units: bool, rates: bool) -> None:
+    """A channel must be of one kind, and where it matters of one unit and rate, in all recordings that have it."""
+    known = {(c.stream, c.name): c for c in all_of}
+    rules: list[tuple[bool, str, str, Callable[[Channel], str]]] = [
+        (True, "modality", "say what the channels are in `modality:`", lambda c: c.modality),
+        (units, "normalize", "convert the files, or set `normalize: window`", lambda c: c.unit.lower()),
+        (rates, "sfreq", "give `sfreq` a rate, or narrow `pattern`", lambda c: f"{c.sfreq:g} Hz"),
+    ]
+    for path, mine in picks.items():
+        for c in mine:
+            other = known[c.stream, c.name]
+            for field, way, of in ((field, way, of) for wanted, field, way, of in rules if wanted):
+                if of(c) != of(other):
+                    raise broken(path, f"has {c.name} as {of(c)}, but others as {of(other)}; {way}", field)
 
 
 def _difference(one: Sequence[str], two: Sequence[str], name: str) -> str:

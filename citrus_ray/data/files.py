@@ -9,22 +9,22 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, ParamSpec, Self, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from citrus_ray.data.assemble import assemble, gather, time_blocks
-from citrus_ray.data.channels import alike, pick
+from citrus_ray.data.channels import alike, alike_where_there, pick, pick_there, union
 from citrus_ray.data.cut import Cut, Pieces
 from citrus_ray.data.formats import FORMATS, Channel, broken
 from citrus_ray.data.labels import Segment, capped, crossing, match, read_labels, tidy, unknown
 from citrus_ray.data.recordings import Header, file_digest, file_parts, read, read_header
 from citrus_ray.data.root import folder_at, place_at
 from citrus_ray.data.source import Normalize, Source
-from citrus_ray.data.tracks import Rate, Track, native_tracks, same_rates, whole_samples
+from citrus_ray.data.tracks import Rate, Track, key, native_tracks, same_rates, spread_out, whole_samples
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
 
@@ -61,6 +61,7 @@ class Files(Source):
     channels: Names | None = None  # which, in this order; all without
     streams: Names | None = None  # which streams of multi-rate npz files
     modality: Name | Names | None = None  # overrules what the files say
+    absent: Literal["refuse", "keep"] = "refuse"  # recordings that lack some channels: these are absent from windows
     stride_s: Positive | None = None  # from window to window; `seconds` without: no overlap
     classes: Names | None = None  # which labels, in this order; all without
     merge: dict[str, str] | None = None  # label -> its new name
@@ -106,6 +107,10 @@ class Files(Source):
             raise ValueError(f"group_pattern={pattern} is not a regular expression: {err}") from None
         if n_groups != 1:
             raise ValueError(f"group_pattern={pattern} must hold one (…) around the group, but holds {n_groups}")
+
+    def identity(self) -> dict[str, Any]:
+        own = super().identity()
+        return {name: value for name, value in own.items() if name != "absent" or value != "refuse"}
 
     # ---- where things are ----
 
@@ -165,7 +170,10 @@ class Files(Source):
         # with no usable segment the headers are looked at all the same, to report what is wrong with them
         items = [_gather(problems, self._item, files[name], segments.get(name, [])) for name in segments or files]
         found = [item for item in items if item]
-        _gather(problems, alike, {i.header.path: i.picks for i in found}, units=self.normalize == "none")
+        if self.absent == "keep" and found:
+            _gather(problems, self._check_shared, found)
+        else:
+            _gather(problems, alike, {i.header.path: i.picks for i in found}, units=self.normalize == "none")
         if not problems:
             _gather(problems, self._check_rates, found)
         if problems:
@@ -175,11 +183,16 @@ class Files(Source):
     def _check_rates(self, items: Sequence[Item]) -> None:
         if self.sfreq != "native" or not items:
             return
-        first, tracks = items[0].header.path, self._tracks(items[0])
+        first, tracks = items[0].header.path, self._all_tracks(items)
         whole_samples("seconds", self.seconds, tracks, self.n_least)
         whole_samples("stride_s", self.stride_s or self.seconds, tracks)
-        for item in items:
-            same_rates(item.header.path, self._tracks(item), first, tracks)
+        for item in items if self.absent == "refuse" else ():
+            same_rates(item.header.path, self._tracks(item.picks), first, tracks)
+
+    def _check_shared(self, items: Sequence[Item]) -> None:
+        picks = {item.header.path: item.picks for item in items}
+        everything = union(picks, self.streams, self.channels)
+        alike_where_there(picks, everything, self.normalize == "none", self.sfreq == "native")
 
     def _labelled(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Segment]]:
         rows, bad_rows = read_labels(self._labels())
@@ -221,7 +234,8 @@ class Files(Source):
 
     def _item(self, path: Path, segments: list[Segment]) -> Item:
         header = read_header(path)
-        item = Item(header, pick(header, self.streams, self.channels, self.modality), tuple(segments))
+        choose = pick if self.absent == "refuse" else pick_there
+        item = Item(header, choose(header, self.streams, self.channels, self.modality), tuple(segments))
         # times are rounded to samples anyway, and tables round theirs to a millisecond
         rates = [*([] if self.sfreq == "native" else [self.sfreq]), *(c.sfreq for c in item.picks)]
         slack = 0.5 / min(rates) + 1e-3
@@ -241,29 +255,45 @@ class Files(Source):
 
     def prepare(self) -> Windows:
         items = self._survey()
-        tracks = self._tracks(items[0])
+        tracks = self._all_tracks(items)
         clock = min(tracks, key=lambda track: track.sfreq)  # windows begin with a sample of the slowest
         stride = max(1, round((self.stride_s or self.seconds) * clock.sfreq))
         cut = Cut(clock.sfreq, clock.n_times, stride, self.normalize, self.short, self.max_windows_per_segment)
         # resample before cutting: cutting first leaves filter edges in the window
-        gathered = gather((self._pieces(item, cut) for item in items), tracks)
-        windows = assemble(cut, gathered, self._classes(items), self.digest(), self.caveats or ())
+        gathered = gather((self._pieces(item, cut, tracks) for item in items), tracks)
+        caveats = (*(self.caveats or ()), *_lacking(items, tracks))
+        windows = assemble(cut, gathered, self._classes(items), self.digest(), caveats)
         return windows if not self.group_blocks else time_blocks(windows, gathered, cut.n_times, self.group_blocks)
 
-    def _tracks(self, item: Item) -> tuple[Track, ...]:
-        if self.sfreq == "native":
-            return native_tracks(item.picks, self.seconds)
-        return (Track(item.picks, self.sfreq, round(self.seconds * self.sfreq)),)
+    def _all_tracks(self, items: Sequence[Item]) -> tuple[Track, ...]:
+        """Of the set: every channel that some recording has."""
+        if self.absent == "refuse":
+            return self._tracks(items[0].picks)
+        return self._tracks(union({item.header.path: item.picks for item in items}, self.streams, self.channels))
 
-    def _pieces(self, item: Item, cut: Cut) -> Pieces:
-        tracks = self._tracks(item)
-        streams = [read(item.header, track.channels, track.sfreq).x for track in tracks]
-        return cut.together(streams, [track.sfreq for track in tracks], item.segments)
+    def _tracks(self, picks: tuple[Channel, ...]) -> tuple[Track, ...]:
+        if self.sfreq == "native":
+            return native_tracks(picks, self.seconds)
+        return (Track(picks, self.sfreq, round(self.seconds * self.sfreq)),)
+
+    def _pieces(self, item: Item, cut: Cut, tracks: Sequence[Track]) -> Pieces:
+        own = self._tracks(item.picks)
+        streams = [read(item.header, track.channels, track.sfreq).x for track in own]
+        pieces = cut.together(streams, [track.sfreq for track in own], item.segments)
+        return replace(pieces, windows=(spread_out(window, own, tracks) for window in pieces.windows))
 
     def _classes(self, items: Sequence[Item]) -> tuple[str, ...]:
         if not self.labels:
             return ()
         return self.classes or tuple(sorted({segment.label for item in items for segment in item.segments}))
+
+
+def _lacking(items: Sequence[Item], tracks: Sequence[Track]) -> Iterator[str]:
+    """What some recordings do not have."""
+    for channel in (c for track in tracks for c in track.channels):
+        n = sum(all(key(c) != key(channel) for c in item.picks) for item in items)
+        if n:
+            yield f"{channel.name} is absent from {n} of {len(items)} recordings"
 
 
 def _gather(problems: list[Problem], step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

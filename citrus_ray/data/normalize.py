@@ -21,12 +21,21 @@ class Scale:
 
     @classmethod
     def of(cls, x: Signal, train: Index) -> "Scale":
-        """From evenly spaced windows of `train`. A channel that is flat there is left as it is."""
+        """From evenly spaced windows of `train` that have the channel. One that is flat there is left as it is."""
         picked = train[np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).astype(int)]
         seen = x[picked].astype(np.float64)  # (n, C, T)
-        mean, spread = seen.mean(axis=(0, 2))[:, None], seen.std(axis=(0, 2))[:, None]
+        if np.isnan(seen[..., 0]).any():
+            found = [_level(seen[~np.isnan(seen[:, c, 0]), c]) for c in range(seen.shape[1])]
+            mean, spread = (np.array(values)[:, None] for values in zip(*found, strict=True))
+        else:
+            mean, spread = seen.mean(axis=(0, 2))[:, None], seen.std(axis=(0, 2))[:, None]
         flat = spread <= 1e-6 * np.abs(mean)
         return cls(np.where(flat, 0, mean).astype(np.float32), np.where(flat, 1, spread).astype(np.float32))
 
     def __call__(self, x: Signal) -> Signal:
         return np.asarray((x - self.mean) / self.spread, dtype=np.float32)
+
+
+def _level(x: Signal) -> tuple[float, float]:
+    """Mean and spread; of nothing, those that change nothing."""
+    return (float(x.mean()), float(x.std())) if x.size else (0.0, 1.0)

@@ -8,9 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Discriminator, Field, Tag
 
 from citrus_ray.data.formats import Channel, broken
+from citrus_ray.data.windows import Signal
 from citrus_ray.spec import refuse
 
 
@@ -48,6 +50,20 @@ def native_tracks(picks: Sequence[Channel], seconds: float) -> tuple[Track, ...]
         Track(tuple(of), rate, round(seconds * rate), stream or (f"{rate:g} Hz" if several else ""))
         for (stream, rate), of in found.items()
     )
+
+
+def key(channel: Channel) -> tuple[str, str]:
+    """What makes a channel the same in all recordings."""
+    return channel.stream, channel.name
+
+
+def spread_out(window: tuple[Signal, ...], own: Sequence[Track], tracks: Sequence[Track]) -> tuple[Signal, ...]:
+    """A window (C, T) of each of a recording's tracks, as one of the set's: NaN for channels that it has not."""
+    if [key(c) for track in own for c in track.channels] == [key(c) for track in tracks for c in track.channels]:
+        return window
+    rows = {key(c): row for track, x in zip(own, window, strict=True) for c, row in zip(track.channels, x, strict=True)}
+    nothing = {track.n_times: np.full(track.n_times, np.nan, np.float32) for track in tracks}
+    return tuple(np.stack([rows.get(key(c), nothing[track.n_times]) for c in track.channels]) for track in tracks)
 
 
 def same_rates(path: Path, mine: Sequence[Track], first: Path, others: Sequence[Track]) -> None:

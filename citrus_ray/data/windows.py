@@ -20,10 +20,15 @@ class Stream:
     """The same windows as others see them: channels that were recorded together, at their own rate."""
 
     name: str
-    x: Signal  # (n, C, T), finite
+    x: Signal  # (n, C, T), finite or, where the channel is absent from a window, NaN throughout
     sfreq: float
     ch_names: tuple[str, ...]
     modalities: tuple[str, ...]
+
+    @property
+    def context(self) -> SignalContext:
+        _, n_chans, n_times = self.x.shape
+        return SignalContext(n_chans, n_times, self.sfreq, modalities=self.modalities)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Places:
 class Windows:
     """n windows of C channels and T samples at one rate, each belonging to a group that no split may cut."""
 
-    x: Signal  # (n, C, T), finite
+    x: Signal  # (n, C, T), finite or, where the channel is absent from a window, NaN throughout
     group: Index  # (n,), index into `groups`
     sfreq: float
     ch_names: tuple[str, ...]
@@ -83,7 +88,8 @@ class Windows:
     def context(self) -> SignalContext:
         _, n_chans, n_times = self.x.shape
         n_parts = 2 if self.are_pairs else 1
-        return SignalContext(n_chans, n_times, self.sfreq, len(self.classes), self.modalities, n_parts)
+        streams = tuple(stream.context for stream in self.streams)
+        return SignalContext(n_chans, n_times, self.sfreq, len(self.classes), self.modalities, n_parts, streams)
 
     @property
     def are_pairs(self) -> bool:

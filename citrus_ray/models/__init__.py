@@ -7,10 +7,16 @@ from pydantic import BeforeValidator, Field
 
 from citrus_ray.models.citrus import Citrus
 from citrus_ray.models.conv import Conv
+from citrus_ray.models.crossmodal import Crossmodal
 from citrus_ray.models.encoder import resolver
 from citrus_ray.models.patch import Patch
 from citrus_ray.models.sequence import Sequence
 
-Kinds = Annotated[Citrus | Conv | Patch | Sequence, Field(discriminator="kind")]
+Singles = Citrus | Conv | Patch | Sequence
+Single = Annotated[Singles, Field(discriminator="kind")]
+Kinds = Annotated[Singles | Crossmodal, Field(discriminator="kind")]
 # a word stands for the kind's defaults, `preset: base` for its larger sizes
-AnyEncoder = Annotated[Kinds, BeforeValidator(resolver(Kinds, typing.get_args(Citrus | Conv | Patch | Sequence)))]
+AnySingle = Annotated[Single, BeforeValidator(resolver(Single, typing.get_args(Singles)))]
+AnyEncoder = Annotated[Kinds, BeforeValidator(resolver(Kinds, typing.get_args(Singles | Crossmodal)))]
+
+Crossmodal.model_rebuild(_types_namespace={"AnySingle": AnySingle})  # a crossmodal encoder is of any but its own kind

@@ -100,18 +100,27 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, dim))
         self.drop = Dropout(dropout)
 
-    def forward(self, x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
-        x = x + self.drop(self._attend(self.norm1(x), angles))
+    def forward(
+        self,
+        x: torch.Tensor,
+        angles: tuple[torch.Tensor, torch.Tensor] | None = None,
+        seen: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(R, N, D) -> (R, N, D). Tokens outside `seen` (R, N) are attended to by none."""
+        x = x + self.drop(self._attend(self.norm1(x), angles, seen))
         return x + self.drop(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]
 
-    def _attend(self, x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor] | None) -> torch.Tensor:
+    def _attend(
+        self, x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor] | None, seen: torch.Tensor | None
+    ) -> torch.Tensor:
         rows, n_tokens, dim = x.shape
         qkv = self.qkv(x).view(rows, n_tokens, 3, self.heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (R, N, 3, H, D/H) -> 3 x (R, H, N, D/H)
         if angles is not None:
             q, k = rotate(q, *angles), rotate(k, *angles)
         v = dropped(v, self.p, v.shape[:3] + (1,)) if self.training else v  # whole values: see `dropped`
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        reach = None if seen is None else seen[:, None, None]  # (R, N) -> (R, 1, 1, N)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=reach)
         return self.out(mixed.transpose(1, 2).reshape(rows, n_tokens, dim))  # type: ignore[no-any-return]
 
 

@@ -24,6 +24,7 @@ class Encoder(nn.Module):
     """
 
     mixes_channels: bool = False
+    multimodal: bool = False  # reads all streams at once, and NaN as what is absent
     dim: int  # D
     patch: int  # P, samples per token
 
@@ -46,6 +47,14 @@ class Encoder(nn.Module):
         """(B, C, T) -> (B, C, D): what heads read. The mean over tokens, unless an encoder has a token for it."""
         return self(x).mean(dim=2)
 
+    def n_rows(self, n_chans: int) -> int:
+        """Rows of `rows`."""
+        return 1 if self.mixes_channels else n_chans
+
+    def rows(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, T) -> (B, R, D): what can be kept side by side. Zeros for a row of which nothing was recorded."""
+        return self.summary(x)
+
     @abstractmethod
     def depths(self) -> list[nn.Module]:
         """The parts that hold all parameters, each once, from the signal inwards: what layer-wise rates count."""
@@ -59,6 +68,7 @@ class EncoderSpec(Spec):
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     mixes_channels: ClassVar[bool] = False  # as `Encoder.mixes_channels`
+    multimodal: ClassVar[bool] = False  # as `Encoder.multimodal`
 
     @abstractmethod
     def build(self, ctx: SignalContext) -> Encoder: ...
@@ -70,6 +80,14 @@ class EncoderSpec(Spec):
             rule = f"a window of {ctx.n_times} samples must hold at least 2 patches"
             return f"patch={patch}: {rule}; at most {ctx.n_times // 2} does"
         return None
+
+    def misfit(self, source: SignalContext, target: SignalContext) -> str | None:
+        """Why an encoder that was pre-trained on the one cannot be carried over to the other, or None."""
+        one, two = ((ctx.n_chans, "pairs" if ctx.n_parts == 2 else "windows") for ctx in (source, target))
+        if not self.mixes_channels or one == two:
+            return None
+        rule = f"is built for {one[0]} channels and {one[1]}, but the target has {two[0]} channels and {two[1]}"
+        return f"{rule}; give both the same voxels, and pairs of both"
 
 
 def resolver(union: Any, kinds: tuple[type[EncoderSpec], ...]) -> Callable[[Any], Any]:

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-Pool = Literal["mean", "channels"]
+Pool = Literal["mean", "channels", "late"]
 
 
 class LinearHead(nn.Module):
@@ -27,3 +27,25 @@ class LinearHead(nn.Module):
 
     def forward(self, summary: torch.Tensor) -> torch.Tensor:
         return self.classify(self.pooled(summary))
+
+
+class LateFusion(LinearHead):
+    """A linear layer for each row, and the mean of the probabilities of those that are there: (B, R, D) -> (B, K)."""
+
+    def __init__(self, n_rows: int, dim: int, n_classes: int) -> None:
+        super().__init__(1, dim, n_rows * n_classes, "late")
+        self.shape = (n_rows, n_classes, dim)
+
+    def pooled(self, summary: torch.Tensor) -> torch.Tensor:
+        """(B, R, D) -> (B, R*D)."""
+        return summary.flatten(1)
+
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        n_rows, n_classes, dim = self.shape
+        rows = pooled.view(-1, n_rows, dim)
+        there = (rows != 0).any(dim=-1)  # (B, R)
+        there = there | ~there.any(dim=1, keepdim=True)  # nothing at all: what zeros give
+        weight, bias = self.linear.weight.view(self.shape), self.linear.bias.view(n_rows, n_classes)
+        logs = (torch.einsum("brd,rkd->brk", self.norm(rows), weight) + bias).log_softmax(dim=-1)
+        logs = logs.masked_fill(~there[..., None], float("-inf"))
+        return logs.logsumexp(dim=1) - there.sum(dim=1, keepdim=True).log()

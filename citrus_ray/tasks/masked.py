@@ -17,7 +17,7 @@ class Masked(Reconstruction):
     kind: Literal["masked"] = "masked"
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
-    def build(self, ctx: SignalContext, encoder: Encoder) -> "MaskedTask":
+    def single(self, ctx: SignalContext, encoder: Encoder) -> "MaskedTask":
         return MaskedTask(self, ctx, encoder)
 
 

@@ -41,3 +41,35 @@ def hide_modalities(
     drops = torch.rand(len(hidden), 1, generator=generator, device=hidden.device) < share
     which = torch.randint(len(names), (len(hidden), 1), generator=generator, device=hidden.device)
     return hidden | (drops & (of_channel == which))[..., None]
+
+
+TRIES = 20  # of drawing a pair of views by chance; at keep 0.5 of two sensors, 3 in 8 pairs will do
+
+
+def two_views(cells: torch.Tensor, keep: float, generator: torch.Generator) -> torch.Tensor:
+    """(B, K) bool, True = there to be seen -> (2, B, K), True = seen: each cell with chance `keep`, in each view anew.
+
+    Every view sees a cell at least, and the two differ; where there is one cell only, both see it.
+    """
+    n_rows, n_cells = cells.shape
+    seen = cells & (torch.rand(2, n_rows, n_cells, generator=generator, device=cells.device) < keep)
+    for _ in range(TRIES):
+        bad = _useless(seen)
+        if not bool(bad.any()):
+            return seen
+        again = torch.rand(2, n_rows, n_cells, generator=generator, device=cells.device) < keep
+        seen = torch.where(bad[:, None], cells & again, seen)
+    return torch.where(_useless(seen)[:, None], _halves(cells, generator), seen)
+
+
+def _useless(seen: torch.Tensor) -> torch.Tensor:
+    """(2, B, K) -> (B,): a view sees nothing, or both see the same."""
+    return ~seen.any(dim=2).all(dim=0) | (seen[0] == seen[1]).all(dim=1)
+
+
+def _halves(cells: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """One view sees about half of the cells, the other the rest. Of a single cell there is no half."""
+    order = torch.rand(cells.shape, generator=generator, device=cells.device).masked_fill(~cells, 2.0)
+    rank, n = order.argsort(dim=1).argsort(dim=1), cells.sum(dim=1, keepdim=True)
+    one, other = cells & (rank < (n + 1) // 2), cells & (rank >= (n + 1) // 2)
+    return torch.stack([one, torch.where(n > 1, other, cells)])

@@ -1,5 +1,7 @@
 """What tasks share that hide patches and predict something of them: masks, decoder, loss over hidden entries."""
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -9,10 +11,11 @@ from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.blocks import Block, rotate, rotations
+from citrus_ray.models.crossmodal import CrossmodalEncoder
 from citrus_ray.models.encoder import Encoder
 from citrus_ray.spec import Later
 from citrus_ray.tasks.masking import hide_modalities, n_hidden, places, span_mask
-from citrus_ray.tasks.task import TaskSpec
+from citrus_ray.tasks.task import Loss, Task, TaskSpec
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 
@@ -56,6 +59,16 @@ class Reconstruction(TaskSpec):
             return f"drop_modality={self.drop_modality:g}: needs signals of 2 modalities, but all are {there}"
         return None
 
+    def build(self, ctx: SignalContext, encoder: Encoder) -> Task:
+        """The task, or one for each sensor of a crossmodal encoder."""
+        if isinstance(encoder, CrossmodalEncoder):
+            return EachSensor([self.single(sensor.ctx, encoder.of(sensor)) for sensor in encoder.there], encoder)
+        return self.single(ctx, encoder)
+
+    @abstractmethod
+    def single(self, ctx: SignalContext, encoder: Encoder) -> Task:
+        """For an encoder whose tokens are of one channel each."""
+
     def hidden(self, shape: tuple[int, int, int], ctx: SignalContext, generator: torch.Generator) -> torch.Tensor:
         """(B, C, N) bool, True = hidden."""
         if self.ratio == 0:
@@ -78,6 +91,33 @@ class Reconstruction(TaskSpec):
 
     def distance(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return LOSSES[self.loss](predicted, target)
+
+
+class EachSensor(Task):
+    """Every sensor's encoder learns from its own signal alone; what brings sensors together learns nothing."""
+
+    encoder: CrossmodalEncoder
+
+    def __init__(self, tasks: Sequence[Task], encoder: CrossmodalEncoder) -> None:
+        super().__init__()
+        self.encoder, self.tasks = encoder, nn.ModuleList(tasks)
+        # workers that share gradients wait for one of every parameter that asks for it
+        encoder.aggregator.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
+        found = [self._of(i, x, generator) for i in range(len(self.tasks))]
+        names = found[0][1].keys()
+        metrics = {name: torch.stack([terms[name] for _, terms in found]).mean() for name in names}
+        return torch.stack([loss for loss, _ in found]).mean(), metrics
+
+    def _of(self, i: int, x: torch.Tensor, generator: torch.Generator) -> Loss:
+        """Of one sensor, in the windows that have all of its channels; in a batch without one, zeros teach nothing."""
+        signal = self.encoder.signal(self.encoder.there[i], x)
+        whole = signal[..., 0].isfinite().all(dim=1)
+        if bool(whole.any()):
+            return self.tasks[i](signal[whole], generator)  # type: ignore[no-any-return]
+        loss, metrics = self.tasks[i](torch.zeros_like(signal), generator)
+        return 0 * loss, {name: 0 * value for name, value in metrics.items()}
 
 
 class Decoder(nn.Module):

@@ -36,7 +36,7 @@ class Spectral(Reconstruction):
     def check(self, ctx: SignalContext) -> str | None:
         return super().check(ctx) or (self.hide.problem(ctx.sfreq / 2) if self.hide is not None else None)
 
-    def build(self, ctx: SignalContext, encoder: Encoder) -> "SpectralTask":
+    def single(self, ctx: SignalContext, encoder: Encoder) -> "SpectralTask":
         return SpectralTask(self, ctx, encoder)
 
 

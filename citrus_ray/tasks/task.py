@@ -22,6 +22,10 @@ class Task(nn.Module):
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         """(B, C, T) -> (), metrics. All randomness comes from `generator`."""
 
+    def complaint(self, metrics: dict[str, float]) -> str | None:
+        """Why an epoch with such metrics is one that leads nowhere, or None."""
+        return None
+
 
 class TaskSpec(Spec):
     @abstractmethod

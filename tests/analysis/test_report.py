@@ -341,3 +341,14 @@ def contrast(one: str, other: str) -> float:
 def _light(rgb: list[int]) -> float:
     linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb[:3]]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_what_is_missing_at_test_has_a_table_where_it_was_scored(tmp_path: Path):
+    folder = MadeUp().write(tmp_path)
+    assert 'id="missing"' not in page_of(folder)
+    scored = {"missing:ecg/balanced_accuracy": 0.123}
+    change(folder, lambda row: replace(row, metrics=row.metrics | (scored if row.phase == "final" else {})))
+    page = page_of(folder)
+    assert 'id="missing"' in page
+    assert '<th scope="col">ecg</th>' in page
+    assert "0.123" in page

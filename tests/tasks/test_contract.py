@@ -6,19 +6,24 @@ import torch
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.conv import Conv
+from citrus_ray.models.crossmodal import Crossmodal as CrossmodalModel
+from citrus_ray.models.encoder import EncoderSpec
 from citrus_ray.spec import validate
 from citrus_ray.tasks import AnyTask
+from citrus_ray.tasks.crossmodal import Crossmodal
 from citrus_ray.tasks.task import Loss, Task, TaskSpec
 from citrus_ray.train import Optim, seeded, shuffled, train
 from tests.small import registered
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg",) * 2)
+CONV = Conv(dim=16, strides=(2, 2))
+OF_SENSORS: dict[type[TaskSpec], EncoderSpec] = {Crossmodal: CrossmodalModel(sensors="channel", encoder=CONV)}
 pytestmark = pytest.mark.parametrize("kind", registered(AnyTask), ids=lambda kind: kind.__name__)
 
 
 def build(kind: type[TaskSpec], seed: int = 0) -> Task:
     with seeded(seed):
-        return kind().build(CTX, Conv(dim=16, strides=(2, 2)).build(CTX))
+        return kind().build(CTX, OF_SENSORS.get(kind, CONV).build(CTX))
 
 
 def rhythms(n: int = 64, seed: int = 0) -> torch.Tensor:
@@ -61,7 +66,7 @@ def test_a_batch_becomes_a_finite_scalar_and_named_scalars(kind, n, n_times):
 
 def test_the_task_trains_the_encoder_it_was_given(kind):
     with seeded(0):
-        encoder = Conv(dim=16, strides=(2, 2)).build(CTX)
+        encoder = OF_SENSORS.get(kind, CONV).build(CTX)
         task = kind().build(CTX, encoder)
     assert task.encoder is encoder
 

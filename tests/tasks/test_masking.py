@@ -102,7 +102,7 @@ class Silent(Encoder):
 
 def test_the_loss_counts_hidden_samples_only():
     spec = Masked(ratio=0.5, span=1)
-    task = spec.build(SignalContext(2, 32, 1.0), Silent())
+    task = spec.single(SignalContext(2, 32, 1.0), Silent())
     for p in task.decoder.parameters():
         torch.nn.init.zeros_(p)
     x = torch.randn(3, 2, 32, generator=generator(5))

@@ -154,7 +154,7 @@ class Listening(Encoder):
 
 def silent_task(**fields) -> tuple[SpectralTask, Listening]:
     encoder = Listening()
-    task = Spectral(**fields).build(CTX, encoder)
+    task = Spectral(**fields).single(CTX, encoder)
     for p in task.decoder.parameters():
         torch.nn.init.zeros_(p)
     return task, encoder
@@ -194,7 +194,7 @@ def test_hidden_patches_do_not_reach_the_encoder_through_the_filter_either():
 
 def test_visible_tokens_of_a_real_encoder_do_not_move_when_hidden_samples_do():
     encoder = Conv(dim=8, strides=(2, 2)).build(CTX).eval()
-    task = Spectral(hide=Hide(width=0.3)).build(CTX, encoder)
+    task = Spectral(hide=Hide(width=0.3)).single(CTX, encoder)
     x, seen = noise(2, 2, 400), []
     task.decoder.register_forward_hook(lambda module, args, out: seen.append(args[0]))
     for scale in (0.0, 30.0):

@@ -1,0 +1,103 @@
+"""Sensors of one body from a seed, in which the class lives in what they have in common.
+
+There is one alphabet of short bursts, and every sensor has its own way of showing each letter. A window holds two of
+them in every sensor, of equal strength and at any time: one that all sensors share, the class, and one that is the
+sensor's own. A single sensor cannot tell which of its two is shared; that several agree can. A slow rhythm, each
+sensor's own too, is most of the signal and the only part of it that goes on long enough to be predicted.
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from citrus_ray.context import MODALITIES
+from citrus_ray.data.source import Normalize, Source, zscore
+from citrus_ray.data.stack import Stack
+from citrus_ray.data.windows import Index, Signal, Stream, Windows
+
+Rng = np.random.Generator
+Amount = Annotated[float, Field(ge=0)]
+
+EVERYONE = 20240304  # seeds how sensors show letters, so that sets of other seeds are other people of one kind
+SLOWEST, FASTEST = 0.09, 0.36  # of the bursts, in cycles per sample of their sensor
+
+
+class SyntheticSensors(Source):
+    """`n_subjects` people with `windows_per_subject` windows each; a sensor for each of `rates`."""
+
+    kind: Literal["synthetic_sensors"] = "synthetic_sensors"
+    seed: Annotated[int, Field(ge=0)] = 0
+    n_subjects: Annotated[int, Field(ge=1)] = 24
+    windows_per_subject: Annotated[int, Field(ge=1)] = 20
+    rates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2, max_length=8)] = (64.0, 48.0, 32.0)
+    seconds: Annotated[float, Field(gt=0)] = 2.0
+    letters: Annotated[int, Field(ge=2)] = 4  # as many classes
+    burst: Amount = 3.0  # amplitude of a letter, over noise of `noise`
+    own: Amount = 1.0  # strength of the letter that is a sensor's own, over that of the shared one
+    rhythm: Amount = 2.0
+    noise: Amount = 0.4
+    absent: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of people who lack one of the sensors
+    normalize: Normalize = "window"
+
+    def recordings(self) -> str:
+        return self.model_copy(update={"normalize": "window"}).digest()
+
+    def n_times(self, sensor: int) -> int:
+        return round(self.seconds * self.rates[sensor])
+
+    def prepare(self) -> Windows:
+        people = [self._letters(i) for i in range(self.n_subjects)]
+        streams = tuple(self._stream(m, people) for m in range(len(self.rates)))
+        return Windows(
+            x=streams[0].x,
+            y=np.concatenate([letters[:, -1] for letters in people]),
+            group=np.repeat(np.arange(self.n_subjects), self.windows_per_subject),
+            sfreq=self.rates[0],
+            ch_names=streams[0].ch_names,
+            modalities=streams[0].modalities,
+            groups=tuple(f"subject{i:02d}" for i in range(self.n_subjects)),
+            classes=tuple(f"letter{k}" for k in range(self.letters)),
+            digest=self.digest(),
+            streams=streams,
+        )
+
+    def _letters(self, i: int) -> Index:
+        """(n, M + 1): what each sensor has of its own, and in the last column what all share."""
+        rng = np.random.default_rng([self.seed, i])
+        shared = rng.permutation(np.arange(self.windows_per_subject) % self.letters)
+        other = rng.integers(1, self.letters, (self.windows_per_subject, len(self.rates)))
+        return np.concatenate([(shared[:, None] + other) % self.letters, shared[:, None]], axis=1).astype(np.int64)
+
+    def _stream(self, m: int, people: list[Index]) -> Stream:
+        name = MODALITIES[1 + m]
+        with Stack((1, self.n_times(m))) as stack:
+            for i, letters in enumerate(people):
+                stack.add(self._signal(i, m, letters))
+            return Stream(name, stack.array(), self.rates[m], (name,), (name,))
+
+    def _signal(self, i: int, m: int, letters: Index) -> Signal:
+        """(n, 1, T) of one person's sensor, or NaN where they lack it. How fast bursts are is a little their own."""
+        rng = np.random.default_rng([self.seed, i, m])
+        n, n_times, warp = len(letters), self.n_times(m), rng.uniform(0.95, 1.05)
+        x = self._burst(rng, letters[:, -1], m, warp) + self.own * self._burst(rng, letters[:, m], m, warp)
+        hz, phase = rng.uniform(0.01, 0.04, (n, 1)), rng.uniform(0, 2 * np.pi, (n, 1))
+        x += self.rhythm * np.sin(2 * np.pi * hz * np.arange(n_times) + phase)
+        x = (x + self.noise * rng.normal(size=(n, n_times)))[:, None].astype(np.float32)
+        if self._lacks(i) == m:
+            return np.full_like(x, np.nan)
+        return zscore(x) if self.normalize == "window" else x
+
+    def _burst(self, rng: Rng, letter: Index, m: int, warp: float) -> np.ndarray:
+        """(n, T): a packet of the letter's frequency at any time but the very ends."""
+        n, n_times = len(letter), self.n_times(m)
+        speeds = np.geomspace(SLOWEST, FASTEST, self.letters)
+        shown = np.random.default_rng([EVERYONE, m]).permutation(speeds)[letter][:, None] * warp
+        t, centre = np.arange(n_times), rng.uniform(0.1, 0.9, (n, 1)) * n_times
+        packet = np.exp(-0.5 * ((t - centre) / 10) ** 2) * np.sin(2 * np.pi * shown * t + rng.uniform(0, 6.28, (n, 1)))
+        return np.asarray(self.burst * rng.uniform(0.8, 1.2, (n, 1)) * packet)
+
+    def _lacks(self, i: int) -> int:
+        """The sensor that person `i` does not have, -1: none."""
+        rng = np.random.default_rng([self.seed, i, len(self.rates)])
+        return int(rng.integers(len(self.rates))) if rng.random() < self.absent else -1

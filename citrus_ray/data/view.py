@@ -1,0 +1,78 @@
+"""Windows as a network sees them: on one scale, with what is absent marked or filled in.
+
+Most encoders read one stream and know nothing of absent channels: these are zeros to them. One that is `multimodal`
+gets the channels of all streams in one array, rows of slower streams ending early, and NaN where there is nothing.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from citrus_ray.data.normalize import Scale
+from citrus_ray.data.windows import Index, Signal, Windows
+
+MANY = 5  # modalities: 30 choices of what is missing
+
+
+@dataclass(frozen=True)
+class View:
+    arrays: tuple[Signal, ...]  # (n, C, T) of each stream that is looked at
+    scales: tuple[Scale, ...]  # from training windows alone
+    modalities: tuple[str, ...]  # of the rows
+    multimodal: bool
+
+    @classmethod
+    def of(cls, windows: Windows, train: Index, multimodal: bool) -> "View":
+        streams = windows.streams if multimodal else ()
+        arrays = tuple(stream.x for stream in streams) or (windows.x,)
+        modalities = tuple(name for stream in streams for name in stream.modalities) or windows.modalities
+        return cls(arrays, tuple(Scale.of(x, train) for x in arrays), modalities, multimodal)
+
+    @property
+    def blank(self) -> float:
+        """What stands where nothing was recorded."""
+        return float("nan") if self.multimodal else 0.0
+
+    def __call__(self, index: Index) -> Signal:
+        """(B, C, T) of the windows at `index`."""
+        parts = [scale(x[index]) for x, scale in zip(self.arrays, self.scales, strict=True)]
+        x = parts[0] if len(parts) == 1 else _together(parts)
+        return x if self.multimodal else filled(x)
+
+    @property
+    def names(self) -> list[str]:
+        """The modalities, each once."""
+        return sorted(set(self.modalities))
+
+    def drawn(self, n: int, share: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+        """(n, C), True = gone: of every window each modality with chance `share`, but never all of them."""
+        gone = rng.random((n, len(self.names))) < share
+        stays = rng.integers(len(self.names), size=n)
+        gone[np.arange(n), stays] &= ~gone.all(axis=1)
+        return gone[:, [self.names.index(name) for name in self.modalities]]
+
+    def without(self, x: Signal, missing: Sequence[str]) -> Signal:
+        """The same windows, had these modalities not been recorded."""
+        gone = np.isin(self.modalities, list(missing))
+        return np.where(gone[:, None], np.float32(self.blank), x)
+
+
+def filled(x: Signal) -> Signal:
+    """Zeros for what is absent: the mean of a channel that has been scaled."""
+    return np.nan_to_num(x) if np.isnan(x).any() else x
+
+
+def _together(parts: Sequence[Signal]) -> Signal:
+    """(B, C1, T1), (B, C2, T2), … -> (B, C1 + C2 + …, longest)."""
+    longest = max(part.shape[-1] for part in parts)
+    wide = [np.pad(p, ((0, 0), (0, 0), (0, longest - p.shape[-1])), constant_values=np.nan) for p in parts]
+    return np.concatenate(wide, axis=1)
+
+
+def fewer(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """What may be missing: every choice of them but all; of more than `MANY`, one alone and all but one."""
+    sizes = range(1, len(names)) if len(names) <= MANY else (1, len(names) - 1)
+    return [missing for size in sizes for missing in itertools.combinations(names, size)]

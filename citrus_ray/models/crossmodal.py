@@ -1,0 +1,230 @@
+"""CroSSL: an encoder for each sensor, and an aggregator that makes one embedding of whatever sensors there are.
+
+A sensor is the channels of one modality (of one stream, where a set has several rates), or a single channel. Sensors
+may have their own rates and lengths. What is absent comes in as NaN and is no part of the embedding.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+from torch.nn import functional as F
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models.blocks import Block
+from citrus_ray.models.conv import Conv
+from citrus_ray.models.encoder import Encoder, EncoderSpec, Size
+
+if TYPE_CHECKING:
+    from citrus_ray.models import AnySingle
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """Rows of a window that one encoder reads."""
+
+    name: str
+    rows: tuple[int, ...]  # empty: the model knows it, these signals lack it
+    ctx: SignalContext
+
+
+def sensors(ctx: SignalContext, by: Literal["modality", "channel"]) -> tuple[Sensor, ...]:
+    """In the order of their names, so that the order of channels changes nothing."""
+    found, first = list[tuple[str, tuple[int, ...], SignalContext]](), 0
+    for part in ctx.parts:
+        kinds = part.modalities or ("unknown",) * part.n_chans
+        groups = {c: [c] for c in range(part.n_chans)} if by == "channel" else {}
+        for c, kind in enumerate(kinds):
+            if by == "modality":
+                groups.setdefault(kinds.index(kind), []).append(c)
+        for channels in groups.values():
+            own = replace(part, n_chans=len(channels), modalities=tuple(kinds[c] for c in channels), streams=())
+            found.append((kinds[channels[0]], tuple(first + c for c in channels), own))
+        first += part.n_chans
+    total, seen, out = Counter(name for name, _, _ in found), Counter[str](), list[Sensor]()
+    for name, rows, own in found:  # two of a kind get running numbers
+        seen[name] += 1
+        out.append(Sensor(f"{name}#{seen[name]}" if total[name] > 1 else name, rows, own))
+    return tuple(sorted(out, key=lambda sensor: sensor.name))
+
+
+class Crossmodal(EncoderSpec):
+    """`encoder` is built anew for every sensor. `aggregator: mlp` is the released one, `attention` takes any subset."""
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "base": {"encoder": {"kind": "conv", "dim": 128, "depth": 2}, "layers": 2}
+    }
+
+    kind: Literal["crossmodal"] = "crossmodal"
+    mixes_channels: ClassVar[bool] = True
+    multimodal: ClassVar[bool] = True
+    encoder: "AnySingle" = Conv()
+    sensors: Literal["modality", "channel"] | Annotated[tuple[Name, ...], Field(min_length=1)] = "modality"
+    aggregator: Literal["attention", "mlp"] = "attention"
+    layers: Size = 1  # of attention
+    heads: Size = 4
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> "Crossmodal":
+        dim = self.encoder.dim
+        if self.aggregator == "attention" and dim % self.heads:
+            raise ValueError(f"heads={self.heads}: must divide encoder.dim={dim}; 1, 2 and 4 divide most widths")
+        if isinstance(self.sensors, tuple) and len(set(self.sensors)) < len(self.sensors):
+            raise ValueError(f"sensors: must name each one once, but got {', '.join(self.sensors)}")
+        return self
+
+    @property
+    def patch(self) -> int:
+        return self.encoder.patch
+
+    def of(self, ctx: SignalContext) -> tuple[Sensor, ...]:
+        """The sensors that it is built for: those of the signals, or the named ones, there or not."""
+        if isinstance(self.sensors, str):
+            return sensors(ctx, self.sensors)
+        there = {sensor.name: sensor for sensor in sensors(ctx, "modality")}
+        lacking = replace(ctx, n_chans=1, modalities=("unknown",), streams=())
+        return tuple(there.get(name) or Sensor(name, (), lacking) for name in sorted(self.sensors))
+
+    def check(self, ctx: SignalContext) -> str | None:
+        known = self.of(ctx)
+        there = sorted(sensor.name for sensor in sensors(ctx, "modality"))
+        extra = set(there) - {sensor.name for sensor in known}
+        if not isinstance(self.sensors, str) and extra:
+            return f"sensors: does not name {', '.join(sorted(extra))}; add it, or leave its channels out of the source"
+        complaints = [(sensor.name, self.encoder.check(sensor.ctx)) for sensor in known]
+        return next((f"{name}: {complaint}" for name, complaint in complaints if complaint), None)
+
+    def misfit(self, source: SignalContext, target: SignalContext) -> str | None:
+        one, two = ([sensor.name for sensor in self.of(ctx)] for ctx in (source, target))
+        if one == two:
+            return None
+        rule = f"was pre-trained on {', '.join(one)}, but the target has {', '.join(two)}"
+        return f"{rule}; name all of them in `model.sensors`, and those that one lacks are absent there"
+
+    def build(self, ctx: SignalContext) -> "CrossmodalEncoder":
+        return CrossmodalEncoder(self, ctx)
+
+
+class CrossmodalEncoder(Encoder):
+    mixes_channels = True
+    multimodal = True
+
+    def __init__(self, spec: Crossmodal, ctx: SignalContext) -> None:
+        super().__init__()
+        self.dim, self.patch = spec.encoder.dim, spec.patch
+        self.sensors, self.in_streams = spec.of(ctx), bool(ctx.streams)
+        self.encoders = nn.ModuleDict({sensor.name: spec.encoder.build(sensor.ctx) for sensor in self.sensors})
+        names = [sensor.name for sensor in self.sensors]
+        self.aggregator = (Mlp if spec.aggregator == "mlp" else Attention)(spec, names)
+
+    def n_rows(self, n_chans: int) -> int:
+        return len(self.sensors)
+
+    @property
+    def there(self) -> list[Sensor]:
+        """The sensors that the signals have, some windows of them at least."""
+        return [sensor for sensor in self.sensors if sensor.rows]
+
+    def of(self, sensor: Sensor) -> Encoder:
+        found = self.encoders[sensor.name]
+        assert isinstance(found, Encoder)
+        return found
+
+    def latent(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, C, T) -> (B, M, N, D), zeros where a sensor is absent, and (B, M) bool, True = there.
+
+        Tokens of the sensors that have more of them are averaged to the fewest.
+        """
+        parts = [self._read(sensor, x, hidden) for sensor in self.sensors]
+        n_tokens = min(tokens.shape[1] for tokens, there in parts if tokens.shape[1])
+        latent = torch.stack([_shortened(tokens, n_tokens) for tokens, _ in parts], dim=1)
+        present = torch.stack([there for _, there in parts], dim=1)
+        return latent * present[..., None, None], present
+
+    def _read(self, sensor: Sensor, x: torch.Tensor, hidden: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, N, D) of one sensor, the mean over those of its channels that are there, and (B,) whether any is."""
+        if not sensor.rows:
+            return x.new_zeros(len(x), 0, self.dim), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        signal = self.signal(sensor, x)
+        there = signal[..., 0].isfinite()  # (B, C)
+        behind = None if hidden is None else hidden[:, list(sensor.rows)]
+        tokens = self.of(sensor)(signal.nan_to_num(), behind)  # (B, C, N, D), or (B, 1, N, D)
+        weight = there if tokens.shape[1] == there.shape[1] else there.any(dim=1, keepdim=True)
+        share = weight / weight.sum(dim=1, keepdim=True).clamp(min=1)
+        return (tokens * share[..., None, None]).sum(dim=1), there.any(dim=1)
+
+    def signal(self, sensor: Sensor, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, T) of one sensor at its own length; NaN where a channel is absent."""
+        own = x[:, list(sensor.rows)]
+        return own[..., : sensor.ctx.n_times] if self.in_streams else own
+
+    def aggregate(self, latent: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        """(B, M, D), (B, M) -> (B, D): one embedding of the sensors that are seen."""
+        return self.aggregator(latent, seen)  # type: ignore[no-any-return]
+
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
+        latent, present = self.latent(x, hidden)
+        n_tokens = latent.shape[2]
+        steps = latent.transpose(1, 2).flatten(0, 1)  # (B, M, N, D) -> (B*N, M, D)
+        tokens = self.aggregate(steps, present.repeat_interleave(n_tokens, dim=0))
+        return tokens.view(len(x), 1, n_tokens, self.dim)
+
+    def summary(self, x: torch.Tensor) -> torch.Tensor:
+        latent, present = self.latent(x)
+        return self.aggregate(latent.mean(dim=2), present)[:, None]
+
+    def rows(self, x: torch.Tensor) -> torch.Tensor:
+        return self.latent(x)[0].mean(dim=2)
+
+    def depths(self) -> list[nn.Module]:
+        of_each = [self.of(sensor).depths() for sensor in self.sensors]
+        return [*(nn.ModuleList(layer) for layer in zip(*of_each, strict=True)), self.aggregator]
+
+
+class Mlp(nn.Module):
+    """All embeddings side by side, zeros for what is not seen, as in the released code."""
+
+    def __init__(self, spec: Crossmodal, names: list[str]) -> None:
+        super().__init__()
+        dim = spec.encoder.dim
+        self.layers = nn.Sequential(
+            nn.Linear(len(names) * dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, dim)
+        )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, latent: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.layers((latent * seen[..., None]).flatten(1)))  # type: ignore[no-any-return]
+
+
+class Attention(nn.Module):
+    """A token of its own reads the embeddings that are seen: any number of them, in any order."""
+
+    def __init__(self, spec: Crossmodal, names: list[str]) -> None:
+        super().__init__()
+        dim = spec.encoder.dim
+        self.names = names
+        self.reader = nn.Parameter(0.02 * torch.randn(dim))
+        self.kinds = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(dim)) for name in names})
+        self.blocks = nn.ModuleList(Block(dim, spec.heads, 2 * dim, dropout=0.0) for _ in range(spec.layers))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, latent: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        kinds = torch.stack([self.kinds[name] for name in self.names])
+        reader = self.reader.expand(len(latent), 1, -1)
+        tokens = torch.cat([reader, latent + kinds], dim=1)  # (B, 1 + M, D)
+        reach = F.pad(seen, (1, 0), value=True)
+        for block in self.blocks:
+            tokens = block(tokens, None, reach)
+        return self.norm(tokens[:, 0])  # type: ignore[no-any-return]
+
+
+def _shortened(tokens: torch.Tensor, n_tokens: int) -> torch.Tensor:
+    """(B, N, D) -> (B, n_tokens, D)."""
+    if not tokens.shape[1]:
+        return tokens.new_zeros(len(tokens), n_tokens, tokens.shape[2])
+    return F.adaptive_avg_pool1d(tokens.transpose(1, 2), n_tokens).transpose(1, 2)

@@ -1,0 +1,89 @@
+"""Cross-modal self-supervision (CroSSL): two masked views of the sensors' embeddings, aggregated, should be alike.
+
+No input is augmented and, with VICReg or Barlow, no window is a negative: the views differ by what is masked alone.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models.crossmodal import CrossmodalEncoder
+from citrus_ray.models.encoder import Encoder
+from citrus_ray.tasks.agreement import AnyAgreement, Vicreg
+from citrus_ray.tasks.masking import two_views
+from citrus_ray.tasks.task import Loss, Task, TaskSpec
+
+
+class Crossmodal(TaskSpec):
+    """`mask`: spatial hides whole sensors, random elements of their embeddings, temporal steps of their tokens.
+
+    `keep` is the chance of each to be seen. `expander` is the width of the layers between the embedding and the loss;
+    0: none, as released.
+    """
+
+    kind: Literal["crossmodal"] = "crossmodal"
+    mask: Literal["spatial", "random", "temporal"] = "spatial"
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    loss: AnyAgreement = Vicreg()
+    expander: Annotated[int, Field(ge=0)] = 0
+    narrowest: Annotated[float, Field(ge=0, lt=1)] = 0.01  # spread of validation embeddings at which training ends
+
+    def build(self, ctx: SignalContext, encoder: Encoder) -> "CrossmodalTask":
+        if not isinstance(encoder, CrossmodalEncoder):
+            raise TypeError("the crossmodal task needs the crossmodal encoder, whose embeddings it masks")
+        return CrossmodalTask(self, encoder)
+
+
+class CrossmodalTask(Task):
+    encoder: CrossmodalEncoder
+
+    def __init__(self, spec: Crossmodal, encoder: CrossmodalEncoder) -> None:
+        super().__init__()
+        self.spec, self.encoder = spec, encoder
+        self.expander = _expander(encoder.dim, spec.expander) if spec.expander else nn.Identity()
+        for name, parameter in encoder.named_parameters():  # no sample is hidden, so no token is replaced
+            parameter.requires_grad_(not name.endswith("mask_token"))
+
+    def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
+        latent, present = self.encoder.latent(x)
+        views = [self.encoder.aggregate(*view) for view in self.views(latent, present, generator)]
+        loss, terms = self.spec.loss(*(self.expander(view) for view in views))
+        spread = torch.stack([relative_spread(view) for view in views]).mean()
+        return loss, {name: value.detach() for name, value in {**terms, "embedding_std": spread}.items()}
+
+    def views(
+        self, latent: torch.Tensor, present: torch.Tensor, generator: torch.Generator
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """(B, M, N, D), (B, M) -> twice what is seen of the embeddings (B, M, D), and of which sensors (B, M)."""
+        n_batch, n_sensors, n_tokens, dim = latent.shape
+        shape = {"spatial": (1, 1), "temporal": (n_tokens, 1), "random": (1, dim)}[self.spec.mask]
+        cells = present[..., None, None].expand(n_batch, n_sensors, *shape)
+        seen = two_views(cells.flatten(1), self.spec.keep, generator).view(2, n_batch, n_sensors, *shape)
+        return [(_mean_over_seen(latent, view), view.flatten(2).any(dim=2)) for view in seen]
+
+    def complaint(self, metrics: dict[str, float]) -> str | None:
+        spread = metrics["val/embedding_std"]
+        if spread >= self.spec.narrowest:
+            return None
+        rule = f"embeddings have collapsed: their spread is {spread:.2g}, below narrowest={self.spec.narrowest:g}"
+        return f"{rule}; give the loss's variance more weight, or lower the rate"
+
+
+def relative_spread(z: torch.Tensor) -> torch.Tensor:
+    """Standard deviation over the batch, beside the size of the embedding: 0 where all windows have the same one."""
+    return z.std(dim=0, unbiased=False).mean() / z.square().mean().sqrt().clamp(min=1e-12)
+
+
+def _mean_over_seen(latent: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """(B, M, N, D) -> (B, M, D): the mean over the steps that are seen; hidden elements are zeros."""
+    shown = seen.expand(-1, -1, latent.shape[2], -1)  # (B, M, N, 1 or D)
+    if seen.shape[3] > 1:
+        return (latent * shown).mean(dim=2)
+    return (latent * shown).sum(dim=2) / shown.sum(dim=2).clamp(min=1)
+
+
+def _expander(dim: int, width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(dim, width), nn.ReLU(), nn.Linear(width, width))
