@@ -4,6 +4,7 @@ Weights, optimiser and learning rate are each member's own, so its numbers are t
 rounding. On a CPU there is nothing to gain (measured: 0.9 to 1.1 times), so members are stacked on GPUs only.
 """
 
+import copy
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 
@@ -13,6 +14,7 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from citrus_ray.finetune import Losses, Member
+from citrus_ray.models.conv import OneGroup
 from citrus_ray.train import finite_mean
 
 Named = dict[str, torch.Tensor]
@@ -56,7 +58,10 @@ class Stack:
         self.error: Exception | None = None
         spec = members[0].trial.finetune
         self.edges = [int(edge) for edge in np.linspace(0, spec.steps, spec.rounds + 1).round()]
-        self.base = members[0].classifier
+        self.base = copy.deepcopy(members[0].classifier)
+        for part in self.base.modules():
+            if isinstance(part, OneGroup):
+                part.stacked = True
         params, self.buffers = stack_module_state([member.classifier for member in members])
         self.params = {name: p.detach().requires_grad_() for name, p in params.items()}  # (M, ...)
         self.moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.params.items()}
