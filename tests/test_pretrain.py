@@ -8,10 +8,12 @@ from citrus_ray.data import cache
 from citrus_ray.data.splits import Split, split
 from citrus_ray.data.synthetic import Synthetic
 from citrus_ray.models.conv import Conv
+from citrus_ray.spec import SpecError
 from citrus_ray.store.claims import Claim, Claims
 from citrus_ray.tasks.masked import Masked
 from citrus_ray.train import Optim
 from citrus_ray.trial import Finetune, Pretrain, Trial
+from tests.small import SCRATCH
 
 TARGET = Synthetic(seed=5, n_subjects=8, windows_per_subject=8)
 OTHER = Synthetic(seed=6, n_subjects=8, windows_per_subject=8)
@@ -83,3 +85,17 @@ def test_a_long_enough_run_lowers_the_loss_of_unseen_people() -> None:
     spec = Pretrain(source=clear, task=Masked(), epochs=15, optim=Optim(lr=5e-3, batch_size=16))
     history = pretrain.run(spec, Conv(dim=16)).history
     assert history[-1]["val/loss"] < 0.9 * history[0]["val/loss"]
+
+
+def test_a_pretraining_whose_embeddings_collapse_ends_with_what_to_do() -> None:
+    people = {"kind": "synthetic_sensors", "n_subjects": 6, "windows_per_subject": 8, "seconds": 0.5}
+    task = {"kind": "crossmodal", "narrowest": 0.99}  # next to no embedding is as wide
+    model = {"kind": "crossmodal", "encoder": {"kind": "conv", "dim": 8, "strides": [2, 2]}}
+    learning = {"source": people, "task": task, "epochs": 4, "optim": {"batch_size": 16}}
+    spec = SCRATCH.at({"model": model, "pretrain": learning, "finetune.target": people | {"seed": 1}})
+    with pytest.raises(SpecError, match=r"epoch 2 of 4: embeddings have collapsed.*lower the rate"):
+        pretrain.ensure_encoder(spec)
+    wide = spec.at({"pretrain.task.narrowest": 0.0}).pretraining
+    assert wide is not None
+    history = pretrain.run(wide, spec.model).history
+    assert all(0 < row["val/embedding_std"] <= 1 for row in history)

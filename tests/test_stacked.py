@@ -40,8 +40,8 @@ def assert_alike(one: Population, other: Population) -> None:
 
 @pytest.mark.parametrize("kind", registered(AnyEncoder), ids=lambda kind: kind.__name__)
 def test_members_get_the_numbers_that_they_get_alone(kind):
-    model = {"kind": kind.model_fields["kind"].default} | ({"dropout": 0.0} if "dropout" in kind.model_fields else {})
-    trials = members(SCRATCH.at({"model": model}))
+    calm = {"dropout": 0.0} if "dropout" in kind.model_fields else {}
+    trials = members(SCRATCH.at({"model": {"kind": kind.model_fields["kind"].default, **calm}}))
     together = finished(trials, True)
     assert len(together.stacks) == 1
     assert_alike(together, finished(trials, False))

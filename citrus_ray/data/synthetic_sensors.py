@@ -83,10 +83,10 @@ class SyntheticSensors(Source):
         x = self._burst(rng, letters[:, -1], m, warp) + self.own * self._burst(rng, letters[:, m], m, warp)
         hz, phase = rng.uniform(0.01, 0.04, (n, 1)), rng.uniform(0, 2 * np.pi, (n, 1))
         x += self.rhythm * np.sin(2 * np.pi * hz * np.arange(n_times) + phase)
-        x = (x + self.noise * rng.normal(size=(n, n_times)))[:, None].astype(np.float32)
+        noisy: Signal = (x + self.noise * rng.normal(size=(n, n_times)))[:, None].astype(np.float32)
         if self._lacks(i) == m:
-            return np.full_like(x, np.nan)
-        return zscore(x) if self.normalize == "window" else x
+            return np.full_like(noisy, np.nan)
+        return zscore(noisy) if self.normalize == "window" else noisy
 
     def _burst(self, rng: Rng, letter: Index, m: int, warp: float) -> np.ndarray:
         """(n, T): a packet of the letter's frequency at any time but the very ends."""

@@ -6,7 +6,7 @@ No input is augmented and, with VICReg or Barlow, no window is a negative: the v
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from citrus_ray.context import SignalContext
@@ -27,9 +27,16 @@ class Crossmodal(TaskSpec):
     kind: Literal["crossmodal"] = "crossmodal"
     mask: Literal["spatial", "random", "temporal"] = "spatial"
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    disjoint: bool = False  # no cell is seen in both views, so that they can agree on nothing that one sensor shows
     loss: AnyAgreement = Vicreg()
     expander: Annotated[int, Field(ge=0)] = 0
     narrowest: Annotated[float, Field(ge=0, lt=1)] = 0.01  # spread of validation embeddings at which training ends
+
+    @model_validator(mode="after")
+    def _leaves_for_the_other(self) -> "Crossmodal":
+        if self.disjoint and self.keep > 0.5:
+            raise ValueError(f"keep={self.keep:g}: two disjoint views keep half each at most; lower it to 0.5")
+        return self
 
     def build(self, ctx: SignalContext, encoder: Encoder) -> "CrossmodalTask":
         if not isinstance(encoder, CrossmodalEncoder):
@@ -61,7 +68,8 @@ class CrossmodalTask(Task):
         n_batch, n_sensors, n_tokens, dim = latent.shape
         shape = {"spatial": (1, 1), "temporal": (n_tokens, 1), "random": (1, dim)}[self.spec.mask]
         cells = present[..., None, None].expand(n_batch, n_sensors, *shape)
-        seen = two_views(cells.flatten(1), self.spec.keep, generator).view(2, n_batch, n_sensors, *shape)
+        seen = two_views(cells.flatten(1), self.spec.keep, generator, self.spec.disjoint)
+        seen = seen.view(2, n_batch, n_sensors, *shape)
         return [(_mean_over_seen(latent, view), view.flatten(2).any(dim=2)) for view in seen]
 
     def complaint(self, metrics: dict[str, float]) -> str | None:

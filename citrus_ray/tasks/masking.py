@@ -46,20 +46,27 @@ def hide_modalities(
 TRIES = 20  # of drawing a pair of views by chance; at keep 0.5 of two sensors, 3 in 8 pairs will do
 
 
-def two_views(cells: torch.Tensor, keep: float, generator: torch.Generator) -> torch.Tensor:
+def two_views(cells: torch.Tensor, keep: float, generator: torch.Generator, disjoint: bool = False) -> torch.Tensor:
     """(B, K) bool, True = there to be seen -> (2, B, K), True = seen: each cell with chance `keep`, in each view anew.
 
-    Every view sees a cell at least, and the two differ; where there is one cell only, both see it.
+    `disjoint`: no cell in both. Every view sees a cell at least, and the two differ; where there is one cell only, both
+    see it.
     """
-    n_rows, n_cells = cells.shape
-    seen = cells & (torch.rand(2, n_rows, n_cells, generator=generator, device=cells.device) < keep)
+    seen = _drawn(cells, keep, generator, disjoint)
     for _ in range(TRIES):
         bad = _useless(seen)
         if not bool(bad.any()):
             return seen
-        again = torch.rand(2, n_rows, n_cells, generator=generator, device=cells.device) < keep
-        seen = torch.where(bad[:, None], cells & again, seen)
+        seen = torch.where(bad[:, None], _drawn(cells, keep, generator, disjoint), seen)
     return torch.where(_useless(seen)[:, None], _halves(cells, generator), seen)
+
+
+def _drawn(cells: torch.Tensor, keep: float, generator: torch.Generator, disjoint: bool) -> torch.Tensor:
+    if not disjoint:
+        return cells & (torch.rand(2, *cells.shape, generator=generator, device=cells.device) < keep)
+    # one lot for all windows: where each had its own, what a view lacks would name its other view without any signal
+    lot = torch.rand(1, cells.shape[1], generator=generator, device=cells.device)
+    return cells & torch.stack([lot < keep, lot >= 1 - keep])
 
 
 def _useless(seen: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from citrus_ray import pretrain
 from citrus_ray.data import cache
 from citrus_ray.data.files import Files
 from citrus_ray.data.normalize import Scale
+from citrus_ray.data.view import View
 from citrus_ray.data.windows import Windows
 from citrus_ray.train import seeded, shuffled
 from tests.bench import step
@@ -106,10 +107,10 @@ def _waiting() -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             windows = step.memory_mapped(Path(folder), case.ctx)
             task_step = step.ours(case, windows)
-            scale, index = Scale.of(windows.x, np.arange(len(windows))), _indices(case.batch_size)
+            view, index = View.of(windows, np.arange(len(windows)), False), _indices(case.batch_size)
             with seeded(0):
                 task = case.task.build(case.ctx, case.spec.build(case.ctx))
-            arms = {"step": task_step, "batch": lambda: pretrain.batch(task, windows, scale, next(index), "cpu")}  # noqa: B023
+            arms = {"step": task_step, "batch": lambda: pretrain.batch(task, windows, view, next(index), "cpu")}  # noqa: B023
             spent = alternate(arms, 5)
         found[f"{model} {seconds:g} s"] = round(median(spent["batch"]) / median(spent["step"]), 4)
     return found

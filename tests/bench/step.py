@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from citrus_ray.context import SignalContext
 from citrus_ray.data.normalize import Scale
+from citrus_ray.data.view import View
 from citrus_ray.data.windows import Windows
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.encoder import EncoderSpec
@@ -109,14 +110,14 @@ def memory_mapped(folder: Path, ctx: SignalContext) -> Windows:
 
 def ours(case: Case, windows: Windows) -> Callable[[], Any]:
     """One step of the training loop as `citrus_ray.pretrain` runs it."""
-    scale, optim = Scale.of(windows.x, np.arange(N_WINDOWS)), Optim(batch_size=case.batch_size)
+    view, optim = View.of(windows, np.arange(N_WINDOWS), False), Optim(batch_size=case.batch_size)
     with seeded(0):
         task = case.task.build(case.ctx, case.spec.build(case.ctx))
     masks = torch.Generator().manual_seed(0)
     batches = shuffled(N_WINDOWS, case.batch_size, np.random.default_rng(0))
 
     def loss_of(index: Any) -> torch.Tensor:
-        return task(*batch(task, windows, scale, index, "cpu"), masks)[0]  # type: ignore[no-any-return]
+        return task(*batch(task, windows, view, index, "cpu"), masks)[0]  # type: ignore[no-any-return]
 
     training = Training(task, loss_of, batches, optim, 10_000, 1)
     task.train()

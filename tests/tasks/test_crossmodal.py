@@ -50,6 +50,28 @@ def test_every_view_sees_something_and_the_two_differ(n_cells, keep, seed):
     assert torch.equal(alike, there.sum(dim=1) == 1)
 
 
+@given(st.integers(2, 6), st.floats(0.05, 0.5), st.integers(0, 10_000))
+def test_disjoint_views_share_no_cell_and_see_one_each(n_cells, keep, seed):
+    there = torch.rand(40, n_cells, generator=generator(seed)) < 0.7
+    there[:, :2], there[:20] = True, True
+    one, other = two_views(there, keep, generator(seed), disjoint=True)
+    assert not (one & other).any()
+    assert one.any(dim=1).all()
+    assert other.any(dim=1).all()
+    assert not (one & ~there).any()
+
+
+def test_a_split_that_differs_from_window_to_window_would_be_agreed_on_without_a_signal():
+    one, other = two_views(torch.ones(50, 4, dtype=torch.bool), 0.5, generator(), disjoint=True)
+    assert torch.equal(one, one[:1].expand_as(one))
+    assert torch.equal(other, ~one)
+
+
+def test_more_than_half_cannot_be_kept_twice_without_overlap():
+    with pytest.raises(SpecError, match="half each at most"):
+        validate(Crossmodal, {"disjoint": True, "keep": 0.6})
+
+
 @pytest.mark.parametrize("keep", [0.3, 0.5, 0.8])
 def test_of_many_cells_a_view_sees_the_share_that_it_keeps(keep):
     seen = two_views(torch.ones(200, 400, dtype=torch.bool), keep, generator())

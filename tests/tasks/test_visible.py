@@ -13,7 +13,6 @@ from citrus_ray.tasks.masked import Masked
 from citrus_ray.tasks.masking import span_mask
 from citrus_ray.tasks.spectra import Hide
 from citrus_ray.tasks.spectral import Spectral
-from citrus_ray.tasks.task import Task
 from citrus_ray.train import Optim, seeded, shuffled, train
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg", "ecg"))
@@ -28,7 +27,7 @@ TASKS = [
 each = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.kind)
 
 
-def built(model, spec) -> Task:
+def built(model, spec):
     with seeded(0):
         return spec.build(CTX, model.build(CTX))
 
