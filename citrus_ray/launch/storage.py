@@ -1,6 +1,5 @@
 """Whether every node of a cluster sees and can write the places that a sweep keeps its results in, before it starts."""
 
-import errno
 import os
 import uuid
 from typing import Any
@@ -89,4 +88,4 @@ def _clean(places: dict[str, str], names: list[str]) -> None:
 
 
 def _reason(err: OSError) -> str:
-    return os.strerror(err.errno) if err.errno in errno.errorcode else str(err).splitlines()[0]
+    return os.strerror(err.errno) if err.errno else str(err).splitlines()[0]

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "cluster" / "lab"))
-from hosts import ROOT, Host, boot, lab
+from cluster.lab.hosts import ROOT, Host, boot, lab
 
 SMALL = "ray start --num-cpus=1 --object-store-memory=100000000 --disable-usage-stats"
 RUN = f"python {ROOT}/sweeps/run.py"

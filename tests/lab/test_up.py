@@ -4,7 +4,8 @@ import stat
 
 import pytest
 
-from tests.lab.conftest import NODES, Host, Lab, wait
+from cluster.lab.hosts import Host
+from tests.lab.conftest import NODES, Lab, wait
 
 pytestmark = pytest.mark.lab
 
