@@ -118,7 +118,7 @@ class Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (R, N, 3, H, D/H) -> 3 x (R, H, N, D/H)
         if angles is not None:
             q, k = rotate(q, *angles), rotate(k, *angles)
-        v = dropped(v, self.p, v.shape[:3] + (1,)) if self.training else v  # whole values: see `dropped`
+        v = dropped(v, self.p, (*v.shape[:3], 1)) if self.training else v  # whole values: see `dropped`
         reach = None if seen is None else seen[:, None, None]  # (R, N) -> (R, 1, 1, N)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=reach)
         return self.out(mixed.transpose(1, 2).reshape(rows, n_tokens, dim))  # type: ignore[no-any-return]

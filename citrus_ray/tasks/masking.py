@@ -27,7 +27,7 @@ def span_mask(shape: tuple[int, int, int], ratio: float, span: int, generator: t
 
 
 def places(hidden: torch.Tensor, n_shown: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(…, N) with `n_shown` visible in every row -> where these are (…, V), and where the hidden ones, both in order."""
+    """(…, N), `n_shown` visible in every row -> where these are (…, V), and where the hidden ones, both in order."""
     order = hidden.byte().argsort(dim=-1, stable=True)
     return order[..., :n_shown], order[..., n_shown:]
 

@@ -1,4 +1,4 @@
-"""Fine-tunes per second: members of a warm worker against a process for each, and a probe solved against one stepped."""
+"""Fine-tunes per second: members of a warm worker or a process for each; a probe solved or stepped."""
 
 import os
 import subprocess

@@ -43,9 +43,8 @@ def _called(arguments: list[str], times: int) -> dict[str, float]:
 def _first_trial(folder: Path) -> float | None:
     """Until the first line of progress of a trial that is done or under way: its record or its TensorBoard folder."""
     out, started = folder / "results" / "quickstart", time.perf_counter()
-    process = subprocess.Popen(
-        _command(["quickstart", "--out", str(out)]), cwd=ROOT, env=_env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )  # fmt: skip
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(_command(["quickstart", "--out", str(out)]), cwd=ROOT, env=_env(), **silent)
     try:
         while time.perf_counter() - started < PATIENCE_S:
             if any((out / "records").glob("*.jsonl")):
