@@ -37,4 +37,4 @@ def test_crossmodal_pretraining_finds_what_sensors_share_and_each_alone_does_not
     gain = interval(list(together - alone))
     assert gain is not None
     assert gain["low"] > 0
-    assert together.mean() > 0.42  # 0.36 with the first sensor's embedding in place of the aggregate; chance is 0.25
+    assert together.mean() > 0.41  # 0.47; 0.35 with the first sensor's embedding in place of the aggregate
