@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format lab clean help
+.PHONY: demo test check format lab bench clean help
+
+# those that need no more than a minute or two of two cores; the others by name: python -m tests.bench --help
+BENCHES := step curves data finetune scaling startup memory engine
 
 help:        ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -17,6 +20,9 @@ test: $(READY)  ## all tests: those without Ray first (seconds), then those on a
 
 lab: $(READY)  ## three hosts made of namespaces: `ray up`, lost machines, `ray down` (Linux, root; half an hour)
 	PYTHON=$(VENV)/bin/python cluster/lab/run
+
+bench: $(READY)  ## what this machine does with a training step, batches, fine-tunes and trials, beside plain ways
+	set -e; for name in $(BENCHES); do echo "== $$name"; $(VENV)/bin/python -m tests.bench $$name; done
 
 check: $(READY)  ## lint, format and types
 	$(VENV)/bin/ruff check .

@@ -156,46 +156,33 @@ class Asker(nn.Module):
     """What stands at places that the encoder did not read, asked of the tokens that it did: (B, C, A, n_out).
 
     `ROUNDS` layers of attention from places to tokens, then a hidden layer. The first question is the same everywhere,
-    turned by its place; the next is what the answer leaves open.
+    turned by its place; the next is what the answer leaves open. Keys and values are those of all rounds.
     """
 
-    ROUNDS = 3
+    ROUNDS, HEADS = 3, 4
 
     def __init__(self, dim: int, n_out: int, ctx: SignalContext, by_modality: bool) -> None:
         super().__init__()
+        self.head_dim = 2 * -(-dim // (2 * self.HEADS))
+        width = self.HEADS * self.head_dim
         # of size one: at 0.02 all places look at all tokens alike, and learning where to look takes longer
         self.question = nn.Parameter(torch.randn(1, 1, dim))
-        self.rounds = nn.ModuleList(Ask(dim) for _ in range(self.ROUNDS))
+        self.read = nn.Linear(dim, 2 * width)
+        self.asks = nn.ModuleList(nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width)) for _ in range(self.ROUNDS))
+        self.outs = nn.ModuleList(nn.Linear(width, dim) for _ in range(self.ROUNDS))
         self.norm = nn.LayerNorm(dim)
         self.decoder = Decoder(dim, n_out, ctx, mix=0, by_modality=by_modality)
 
     def forward(self, tokens: torch.Tensor, shown: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
         """Tokens (B, C, V, D) of the places `shown`."""
-        answers = self.question
-        for ask in self.rounds:
-            answers = answers + ask(answers, tokens.flatten(0, 1), asked.flatten(0, 1), shown.flatten(0, 1))
+        pairs = self.read(tokens.flatten(0, 1)).unflatten(-1, (2, self.HEADS, -1))
+        keys, values = pairs.permute(2, 0, 3, 1, 4)  # (R, V, 2, H, D/H) -> 2 x (R, H, V, D/H)
+        keys = rotate(keys, *rotations(shown.flatten(0, 1), self.head_dim))
+        turns, answers = rotations(asked.flatten(0, 1), self.head_dim), self.question  # (1, 1, D), then (R, A, D)
+        for ask, out in zip(self.asks, self.outs, strict=True):
+            questions = rotate(ask(answers).unflatten(-1, (self.HEADS, -1)).transpose(1, 2), *turns)  # (R, H, A, D/H)
+            answers = answers + out(F.scaled_dot_product_attention(questions, keys, values).transpose(1, 2).flatten(2))
         return self.decoder(self.norm(answers).view(*asked.shape, -1))  # type: ignore[no-any-return]
-
-
-class Ask(nn.Module):
-    """Attention from questions (R, A, D), or one for all (1, 1, D), to tokens (R, V, D), each turned by its place."""
-
-    HEADS = 4
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.head_dim = 2 * -(-dim // (2 * self.HEADS))
-        width = self.HEADS * self.head_dim
-        self.norm, self.ask = nn.LayerNorm(dim), nn.Linear(dim, width)
-        self.read, self.out = nn.Linear(dim, 2 * width), nn.Linear(width, dim)
-
-    def forward(
-        self, questions: torch.Tensor, tokens: torch.Tensor, asked: torch.Tensor, shown: torch.Tensor
-    ) -> torch.Tensor:
-        q = self.ask(self.norm(questions)).unflatten(-1, (self.HEADS, -1)).transpose(1, 2)
-        k, v = self.read(tokens).unflatten(-1, (2, self.HEADS, -1)).permute(2, 0, 3, 1, 4)  # 2 x (R, H, V, D/H)
-        q, k = (rotate(x, *rotations(at, self.head_dim)) for x, at in ((q, asked), (k, shown)))  # q: (R, H, A, D/H)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 def _hidden_layer(dim: int, n_out: int) -> nn.Module:

@@ -3,19 +3,36 @@
 import argparse
 import json
 
-from tests.bench import curves, data, engine, finetune, kills, many, memory, obvious, population, report, startup, step
+from tests.bench import (
+    curves,
+    data,
+    engine,
+    finetune,
+    gpu,
+    kills,
+    many,
+    memory,
+    obvious,
+    population,
+    report,
+    scaling,
+    startup,
+    step,
+)
 
 BENCHES = {
     "curves": curves.run,
     "data": data.run,
     "engine": engine.run,
     "finetune": finetune.run,
+    "gpu": gpu.run,
     "kills": kills.run,
     "many": many.run,
     "memory": memory.run,
     "obvious": obvious.run,
     "population": population.run,
     "report": report.run,
+    "scaling": scaling.run,
     "startup": startup.run,
     "step": step.run,
 }

@@ -25,10 +25,10 @@ MODELS: dict[str, EncoderSpec] = {"patch": Patch(), "citrus": Citrus()}
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """40 epochs at two ratios with `full`; else 10 at one."""
+    """40 epochs at two ratios with `full`; else 20 at one."""
     torch.set_num_threads(1)
     ratios = (0.5, 0.75) if full else (0.5,)
-    return {f"{name} {ratio}": _compared(name, ratio, 40 if full else 10) for name in MODELS for ratio in ratios}
+    return {f"{name} {ratio}": _compared(name, ratio, 40 if full else 20) for name in MODELS for ratio in ratios}
 
 
 def _compared(name: str, ratio: float, epochs: int) -> dict[str, Any]:
