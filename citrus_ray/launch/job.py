@@ -27,9 +27,9 @@ LOOK_EVERY_S = 1.0
 
 
 def main(argv: list[str]) -> int:
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it when it is imported
     from ray.job_submission import JobSubmissionClient
 
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
     name, *flags = argv
     here = Path.cwd()
     (here / ENDED).unlink(missing_ok=True)

@@ -125,7 +125,8 @@ def boot(folder: Path, name: str, address: str) -> Host:
     home.mkdir(parents=True, exist_ok=True)
     # of this machine the hosts see the interpreter, what is installed, and this project
     path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
-    (home / ".bashrc").write_text(f"export PATH={path} PYTHONPATH={ROOT} OMP_NUM_THREADS=1\n")
+    if not (home / ".bashrc").exists():  # `ray up` writes into it, which a machine that comes back still has
+        (home / ".bashrc").write_text(f"export PATH={path} PYTHONPATH={ROOT} OMP_NUM_THREADS=1\n")
     spaces = ["--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"]
     keep = [str(ROOT), sys.prefix, sys.base_prefix]
     process = subprocess.Popen(

@@ -54,7 +54,8 @@ class Lab:
     def addresses(self) -> list[str]:
         """Of the nodes that are alive, as the head sees it."""
         said = self.head.run(f'python -c "{NODES}" 2>/dev/null', check=False).stdout
-        return sorted(json.loads(said.split("NODES", 1)[1])) if "NODES" in said else []
+        lines = [line.removeprefix("NODES") for line in said.splitlines() if line.startswith("NODES")]
+        return sorted(json.loads(lines[0])) if lines else []
 
     def wait_for_nodes(self, n: int) -> None:
         wait(lambda: len(self.addresses()) == n, f"{n} nodes")

@@ -25,14 +25,15 @@ def test_a_folder_that_is_not_shared_is_refused_with_the_nodes_that_lack_it(clus
 
 
 def test_a_full_disk_of_results_is_refused_before_anything_starts(cluster: Lab) -> None:
-    cluster.worker1.run("mkdir -p ~/shared/full && mount -t tmpfs -o size=64k tmpfs ~/shared/full")
+    cluster.head.run("mkdir -p ~/full && mount -t tmpfs -o size=64k tmpfs ~/full && mkdir ~/full/whole")
     try:
-        cluster.worker1.run("mkdir -p ~/shared/full/whole; head -c 200k /dev/zero > ~/shared/full/fill", check=False)
-        done = cluster.head.run(f"{ON_HEAD} --out ~/shared/full/whole", 240, check=False)
+        cluster.head.run("head -c 200k /dev/zero > ~/full/fill", check=False)
+        done = cluster.head.run(f"{ON_HEAD} --out ~/full/whole", 240, check=False)
     finally:
-        cluster.worker1.run("umount ~/shared/full")
+        cluster.head.run("umount ~/full")
     assert done.returncode == 2, done.stdout
-    assert f"on node {cluster.worker1.address}: " in done.stdout
+    assert "cannot be written: No space left on device" in done.stdout
+    assert "nothing was started" in done.stdout
 
 
 def test_a_disk_that_is_full_on_one_node_is_named_by_the_trials_that_met_it(cluster: Lab) -> None:
