@@ -44,7 +44,7 @@ def pick_there(
 
 def union(picks: Mapping[Path, Picks], streams: Sequence[str] | None, names: Sequence[str] | None) -> Picks:
     """Every channel that some recording has, in the order wanted, or of their first appearance."""
-    found = {(c.stream, c.name): c for of in reversed(picks.values()) for c in of}
+    found = {(c.stream, c.name): c for of in reversed(list(picks.values())) for c in of}
     if names is not None:
         wrong = [unknown("channels", name, {c.name for c in found.values()}) for name in names if not _has(found, name)]
         if wrong:
