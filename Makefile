@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test check format lab bench clean help
 
 # those that need no more than a minute or two of two cores; the others by name: python -m tests.bench --help
-BENCHES := step curves data finetune scaling startup memory engine
+BENCHES := step curves data finetune startup memory engine
 
 help:        ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14

@@ -12,8 +12,8 @@ import torch
 
 from citrus_ray import pretrain
 from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.models import AnyEncoder
 from citrus_ray.models.citrus import Citrus
-from citrus_ray.models.encoder import EncoderSpec
 from citrus_ray.models.patch import Patch
 from citrus_ray.tasks.masked import Masked
 from citrus_ray.train import Optim
@@ -21,7 +21,7 @@ from citrus_ray.trial import Pretrain
 
 SOURCE = Synthetic(seed=6, n_subjects=12, windows_per_subject=40, rhythm_gain=3.0)
 SEEDS = range(5)
-MODELS: dict[str, EncoderSpec] = {"patch": Patch(), "citrus": Citrus()}
+MODELS: dict[str, AnyEncoder] = {"patch": Patch(), "citrus": Citrus()}
 
 
 def run(full: bool = False) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from citrus_ray.train import seeded
 from tests.bench.step import Case
 
 STEPS, BATCH, WORKERS = 8, 16, 2
-KINDS: dict[str, dict[str, bool] | None] = {
+KINDS: dict[str, dict[str, Any] | None] = {
     "alone": None,
     "as_torch_has_it": {},
     "static_bucket_view": {"static_graph": True, "gradient_as_bucket_view": True},
@@ -64,7 +64,7 @@ def _worker(case: Case, rank: int, port: int, rounds: int, answers: Any) -> None
     distributed.destroy_process_group()
 
 
-def _step(case: Case, options: dict[str, bool] | None) -> Any:
+def _step(case: Case, options: dict[str, Any] | None) -> Any:
     with seeded(0):
         task = case.task.build(case.ctx, case.spec.build(case.ctx)).train()
     module: torch.nn.Module = task if options is None else DistributedDataParallel(task, **options)

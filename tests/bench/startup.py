@@ -21,7 +21,7 @@ def run(full: bool = False) -> dict[str, Any]:
     """Medians of five calls with `full`, else of three. The sweep is begun once, and stopped at its first trial."""
     times = 5 if full else 3
     with tempfile.TemporaryDirectory() as folder:
-        found = {
+        found: dict[str, dict[str, Any]] = {
             "help": _called(["--help"], times),
             "dry_run": _called(["quickstart", "--dry-run", "--out", f"{folder}/dry"], times),
             "first_trial": {"wall_s": _first_trial(Path(folder))},
@@ -43,8 +43,8 @@ def _called(arguments: list[str], times: int) -> dict[str, float]:
 def _first_trial(folder: Path) -> float | None:
     """Until the first line of progress of a trial that is done or under way: its record or its TensorBoard folder."""
     out, started = folder / "results" / "quickstart", time.perf_counter()
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(_command(["quickstart", "--out", str(out)]), cwd=ROOT, env=_env(), **silent)
+    command, silent = _command(["quickstart", "--out", str(out)]), subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=ROOT, env=_env(), stdout=silent, stderr=silent)
     try:
         while time.perf_counter() - started < PATIENCE_S:
             if any((out / "records").glob("*.jsonl")):

@@ -83,7 +83,7 @@ def test_rotary_products_hang_on_distance_alone():
 def test_dropout_drops_its_share_and_keeps_the_mean(p):
     with seeded(0):
         one, other = (dropped(torch.ones(100, 1001), p, (100, 1001)) for _ in range(2))
-    assert set(one.unique().tolist()) == {0.0, torch.tensor(1 / (1 - p)).item()}
+    assert set(one.flatten().tolist()) == {0.0, torch.tensor(1 / (1 - p)).item()}
     assert float((one == 0).float().mean()) == pytest.approx(p, abs=0.01)
     assert float(((one == 0) & (other == 0)).float().mean()) == pytest.approx(p * p, abs=0.01)
     with seeded(0):
@@ -94,7 +94,7 @@ def test_a_dropped_value_is_dropped_for_all_that_look_at_it_and_in_the_backward_
     x = signals(3, 2, 5, 4).requires_grad_()
     with seeded(0):
         out = dropped(x, 0.5, (3, 2, 5, 1))
-    out.sum().backward()
+    out.sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
     gone = (out == 0).all(dim=-1)
     assert torch.equal(gone, (out == 0).any(dim=-1))

@@ -1,5 +1,7 @@
 """`encode: visible`: the encoder reads what can be seen, the decoder asks it for the rest."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +9,14 @@ import torch
 from citrus_ray.context import SignalContext
 from citrus_ray.models.citrus import Citrus
 from citrus_ray.models.conv import Conv
+from citrus_ray.models.encoder import EncoderSpec
 from citrus_ray.models.patch import Patch
 from citrus_ray.spec import SpecError, validate
 from citrus_ray.tasks.masked import Masked
 from citrus_ray.tasks.masking import span_mask
 from citrus_ray.tasks.spectra import Hide
 from citrus_ray.tasks.spectral import Spectral
+from citrus_ray.tasks.task import TaskSpec
 from citrus_ray.train import Optim, seeded, shuffled, train
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg", "ecg"))
@@ -27,7 +31,7 @@ TASKS = [
 each = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.kind)
 
 
-def built(model, spec):
+def built(model: EncoderSpec, spec: TaskSpec) -> Any:
     with seeded(0):
         return spec.build(CTX, model.build(CTX))
 
