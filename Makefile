@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test check format lab bench clean help
 
-# those that need no more than a minute or two of two cores; the others by name: python -m tests.bench --help
+# a few minutes of two cores each; the others by name: python -m tests.bench --help
 BENCHES := step curves data finetune startup memory engine
 
 help:        ## what there is

@@ -124,12 +124,15 @@ class Member:
         x, y, gone = self.examples.x, self.examples.y, np.random.default_rng([8, self.trial.seed])
         entropy = partial(torch.nn.functional.cross_entropy, weight=self.examples.weights)
 
+        def lacking(x: torch.Tensor) -> torch.Tensor:
+            return self._dropped(x, gone) if spec.drop_modality else x
+
         def loss_of(index: Index) -> torch.Tensor:
-            seen = self._dropped(x[index], gone) if spec.drop_modality else x[index]
             if not spec.mixup:
-                return entropy(self._logits(seen), y[index])
+                return entropy(self._logits(lacking(x[index])), y[index])
             share, other = rng.beta(spec.mixup, spec.mixup), rng.permutation(index)
-            logits = self._logits(share * seen + (1 - share) * x[other])
+            # mixed first: the other window would put back what this one is to lack
+            logits = self._logits(lacking(share * x[index] + (1 - share) * x[other]))
             return share * entropy(logits, y[index]) + (1 - share) * entropy(logits, y[other])
 
         return loss_of

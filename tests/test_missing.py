@@ -177,6 +177,44 @@ def test_windows_are_trained_on_without_modalities_where_that_is_asked_for(folde
     assert not stacks([member, member])
 
 
+def test_a_mixed_in_window_does_not_put_back_what_was_dropped(tmp_path):
+    rows = ["file,start_s,stop_s,label,group"]
+    for i in range(8):
+        x = np.random.default_rng(i).normal(size=(2, 512)).astype(np.float32)
+        held: dict[str, Any] = {
+            "x": x,
+            "scale": 1.0,
+            "sfreq": 64.0,
+            "ch_names": ["Cz", "I"],
+            "modality": ["eeg", "ecg"],
+        }
+        np.savez(tmp_path / f"p{i}.npz", **held)
+        rows += [f"p{i},0,4,a,p{i}", f"p{i},4,8,b,p{i}"]
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    target = {
+        "kind": "files",
+        "root": str(tmp_path),
+        "pattern": "*.npz",
+        "labels": "labels.csv",
+        "seconds": 2.0,
+        "sfreq": 64.0,
+    }
+    finetune = {
+        "target": target,
+        "labels": {"per_class": 4},
+        "steps": 2,
+        "rounds": 1,
+        "drop_modality": 0.5,
+        "mixup": 0.4,
+    }
+    member, seen = Member(validate(Trial, {"finetune": finetune}), None), list[torch.Tensor]()
+    member.classifier.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    member.advance()
+    absent = (seen[0] == 0).all(dim=2)  # zeros to a model that knows nothing of absent channels
+    assert absent.any()
+    assert not absent.all(dim=1).any()
+
+
 @pytest.mark.parametrize(
     ("edits", "says"), [({"mode": "frozen"}, "made once"), ({"mode": "probe"}, "a probe is solved")]
 )
