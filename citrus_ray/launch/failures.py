@@ -11,6 +11,7 @@ from ray.util.state import get_log
 LOST = (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
 LOG_LINES = 200
 SHOWN_LINES = 3
+OURS = re.compile(r"\bcitrus_ray/(?!.*(site-packages|citrus_ray)/).*")  # its checkout may be called so too
 
 
 class WorkerLost(RuntimeError):  # noqa: N818  (it is lost, not in error)
@@ -25,12 +26,18 @@ class Crash:
     lost: bool = False  # with its worker or node
 
 
-def crash_of(trial: Any, ran_s: float, limit_s: float | None) -> Crash:
+def stack_file(folder: Path, digest: str) -> Path:
+    """Where a trial leaves its stack should it hang: beside the records, which driver and worker both reach."""
+    return folder / f"{digest}.stack"
+
+
+def crash_of(trial: Any, stack: Path, ran_s: float, limit_s: float | None) -> Crash:
     """What is known of a Tune trial that ended in an error."""
     err = _error(trial)
-    log = log_of(getattr(err, "actor_id", None)) if is_lost(err) else []
+    frames = _taken(stack)
     if limit_s is not None and ran_s >= limit_s and is_lost(err):
-        return Crash(f"hung: no result after {limit_s / 60:g} minutes (failures.minutes){_where(log)}")
+        return Crash(f"hung: no result after {limit_s / 60:g} minutes (failures.minutes){_where(frames)}")
+    log = log_of(getattr(err, "actor_id", None)) if is_lost(err) else []
     said = f"; its log ends: {' | '.join(log[-SHOWN_LINES:])}" if log else ""
     return Crash(f"{last_line(err or 'its worker died')}{said}", is_lost(err))
 
@@ -63,7 +70,20 @@ def _error(trial: Any) -> Exception | None:
     return cloudpickle.loads(path.read_bytes()) if path.is_file() else None
 
 
-def _where(log: list[str]) -> str:
-    """The innermost line of ours in the stack that the worker left, newest call first."""
-    ours = re.search(r'File "[^"]*(citrus_ray/[^"]+)", line (\d+) in (\w+)', "\n".join(log))
-    return f"; it was in {ours[3]} ({ours[1]}, line {ours[2]})" if ours else ""
+def _taken(stack: Path) -> str:
+    """The text of a stack, whose file goes: the record keeps what it says."""
+    if not stack.is_file():
+        return ""
+    text = stack.read_text()
+    stack.unlink()
+    return text
+
+
+def _where(stack: str) -> str:
+    """The innermost line of ours, newest call first; of a deep stack only the end is there, which may be others'."""
+    frames = re.findall(r'File "([^"]+)", line (\d+) in (\S+)', stack.rpartition("Thread 0x")[2])
+    if not frames:
+        return ""
+    path, line, function = next((frame for frame in frames if OURS.search(frame[0])), frames[0])
+    ours = OURS.search(path)
+    return f"; it was in {function} ({ours[0] if ours else path}, line {line})"

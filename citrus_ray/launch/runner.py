@@ -14,7 +14,7 @@ from ray import tune
 from citrus_ray import records, tensorboard
 from citrus_ray.checkpoint import Weights
 from citrus_ray.data.root import cache_root
-from citrus_ray.launch.failures import Crash
+from citrus_ray.launch.failures import Crash, stack_file
 from citrus_ray.policy import Race
 from citrus_ray.population import Population, Slot
 from citrus_ray.race import order, p_worse
@@ -63,17 +63,21 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """A trial that hangs leaves its stack in the worker's log and ends the process, which no thread could."""
+        """A trial that hangs leaves its stack beside the records and ends the process, which no thread could."""
         minutes = self.sweep.failures.minutes
         if minutes is None:
             yield
             return
         left = max(self.started + 60 * minutes - time.monotonic(), 0.01)
-        faulthandler.dump_traceback_later(left, exit=True, file=2)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        path = stack_file(self.workplace.records, self.job["digest"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as stack:
+            faulthandler.dump_traceback_later(left, exit=True, file=stack)
+            try:
+                yield
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+                path.unlink()
 
     def _step(self) -> dict[str, Any]:
         if self.population is None:

@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 
 from citrus_ray import records
 from citrus_ray.launch.encoders import Encoders, Slots
-from citrus_ray.launch.failures import Crash, crash_of
+from citrus_ray.launch.failures import Crash, crash_of, stack_file
 from citrus_ray.launch.interrupt import on_ctrl_c
 from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import TrialRunner, Workplace, crashed, show
@@ -122,7 +122,8 @@ class CellSearch(Searcher):  # type: ignore[misc]
 
     def crash_of(self, trial: Any) -> Crash:
         minutes, started = self.studies.sweep.failures.minutes, self.started.get(trial.trial_id, math.inf)
-        return crash_of(trial, time.monotonic() - started, minutes and 60 * minutes)
+        stack = stack_file(self.studies.folder, trial.config["digest"])
+        return crash_of(trial, stack, time.monotonic() - started, minutes and 60 * minutes)
 
     def _count(self, failed: bool) -> None:
         """Many failures in a row are a broken cluster or spec; going on would burn the budget."""

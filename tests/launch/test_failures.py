@@ -12,11 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray import exceptions
+from ray import cloudpickle, exceptions
 from ray.util.state import list_actors
 
 from citrus_ray import records
-from citrus_ray.launch.failures import Crash, is_lost
+from citrus_ray.launch.failures import Crash, crash_of, is_lost, stack_file
 from citrus_ray.launch.runner import Workplace
 from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import CellSearch
@@ -133,6 +133,37 @@ def test_only_a_lost_process_is_worth_another_try(error, lost):
     assert is_lost(error) is lost
 
 
+STACK = """Timeout (0:00:03)!
+Thread 0x00007f1 (most recent call first):
+  File "/home/me/citrus_ray/citrus_ray/data/cache.py", line 9 in watch
+Thread 0x00007f2 (most recent call first):
+  File "/home/me/citrus_ray/.venv/lib/python3.11/site-packages/torch/_tensor.py", line 623 in backward
+"""
+OURS = """  File "/home/me/citrus_ray/citrus_ray/train.py", line 128 in _step
+  File "/home/me/citrus_ray/citrus_ray/launch/runner.py", line 62 in step
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (STACK + OURS, "; it was in _step (citrus_ray/train.py, line 128)"),
+        (
+            STACK,  # so deep that the lines of ours are cut off
+            "; it was in backward (/home/me/citrus_ray/.venv/lib/python3.11/site-packages/torch/_tensor.py, line 623)",
+        ),
+        ("", ""),
+    ],
+)
+def test_a_trial_that_hung_says_in_which_line(tmp_path, text, where):
+    error, stack = tmp_path / "error.pkl", stack_file(tmp_path, "abc")
+    error.write_bytes(cloudpickle.dumps(exceptions.WorkerCrashedError()))
+    stack.write_text(text)
+    crash = crash_of(SimpleNamespace(pickled_error_file=str(error)), stack, 4.0, 3.0)
+    assert crash == Crash(f"hung: no result after 0.05 minutes (failures.minutes){where}")
+    assert not stack.exists()
+
+
 # ---- on a cluster ----
 
 
@@ -166,6 +197,7 @@ def test_a_trial_that_hangs_is_a_failed_row_that_says_where(run: Run) -> None:
     reasons = {row["reason"] for row in lines(out)}
     assert all("hung: no result after 0.05 minutes (failures.minutes); it was in " in reason for reason in reasons)
     assert not any(row["crashed"] for row in lines(out))
+    assert {path.suffix for path in (out / "records").iterdir()} == {".jsonl"}
 
 
 def _slow(failures: dict[str, Any], steps: int = 400) -> dict[str, Any]:
