@@ -15,8 +15,8 @@ demo: $(READY)  ## the quickstart sweep, from pre-training to transfer gain, in 
 	$(VENV)/bin/python sweeps/run.py sweeps/quickstart.yaml
 
 test: $(READY)  ## all tests: those without Ray first (seconds), then those on a local Ray cluster (minutes)
-	$(VENV)/bin/pytest
-	$(VENV)/bin/pytest -m ray --timeout 600
+	$(VENV)/bin/pytest --reruns 1 -rR
+	$(VENV)/bin/pytest --reruns 1 -rR -m ray --timeout 600
 
 lab: $(READY)  ## three hosts made of namespaces: `ray up`, lost machines, `ray down` (Linux, root; half an hour)
 	PYTHON=$(VENV)/bin/python cluster/lab/run
