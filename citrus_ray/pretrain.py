@@ -70,7 +70,8 @@ def run(
 
     def loss_of(index: Index) -> torch.Tensor:
         x, *y = batch(task, windows, view, train_index[index], place.device)
-        return wrapped(x, masks, *y)[0]  # type: ignore[no-any-return]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
+            return wrapped(x, masks, *y)[0]  # type: ignore[no-any-return]
 
     batches = shuffled(
         len(train_index),

@@ -59,6 +59,8 @@ class Pretrain(Spec):
     epochs: Count = 20
     seed: Annotated[int, Field(ge=0)] = 0
     val: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of groups whose loss is watched, never trained on
+    # of products and convolutions in training; weights, losses and validation are float32 always
+    precision: Literal["float32", "bfloat16"] = "float32"
     hold_out: HoldOut | None = None
     workers: Annotated[Count, Aside()] = 1
     threads_per_worker: Annotated[Count, Aside()] = 1

@@ -1,16 +1,28 @@
 """Pre-training runs: held-out groups, single computation, test groups never seen."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from citrus_ray import checkpoint, pretrain
 from citrus_ray.data import cache
 from citrus_ray.data.splits import Split, split
 from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.synthetic_sensors import SyntheticSensors
+from citrus_ray.data.view import View
+from citrus_ray.models import AnyEncoder
+from citrus_ray.models.citrus import Citrus
 from citrus_ray.models.conv import Conv
+from citrus_ray.models.crossmodal import Crossmodal
+from citrus_ray.models.patch import Patch
 from citrus_ray.spec import SpecError
 from citrus_ray.store.claims import Claim, Claims
+from citrus_ray.tasks import AnyTask
+from citrus_ray.tasks.crossmodal import Crossmodal as CrossmodalTask
 from citrus_ray.tasks.masked import Masked
+from citrus_ray.tasks.spectral import Spectral
 from citrus_ray.train import Optim
 from citrus_ray.trial import Finetune, Pretrain, Trial
 from tests.small import SCRATCH
@@ -99,3 +111,40 @@ def test_a_pretraining_whose_embeddings_collapse_ends_with_what_to_do() -> None:
     assert wide is not None
     history = pretrain.run(wide, spec.model).history
     assert all(0 < row["val/embedding_std"] <= 1 for row in history)
+
+
+SENSORS = SyntheticSensors(n_subjects=6, windows_per_subject=8)
+BRIEF: list[tuple[Any, AnyEncoder, AnyTask]] = [
+    (OTHER, Conv(dim=8), Masked()),
+    (OTHER, Patch(dim=16, layers=1), Masked(encode="visible")),
+    (OTHER, Citrus(conv=Conv(dim=8), dim=16, layers=1), Spectral()),
+    (SENSORS, Crossmodal(encoder=Conv(dim=8, strides=(4, 4))), CrossmodalTask(expander=16)),
+]
+
+
+@pytest.mark.parametrize(("source", "model", "task"), BRIEF, ids=["conv", "patch", "citrus", "crossmodal"])
+def test_products_in_bfloat16_change_little_and_leave_float32_behind(source, model, task) -> None:
+    spec = Pretrain(source=source, task=task, epochs=2)
+    full, half = (pretrain.run(spec.model_copy(update={"precision": p}), model) for p in ("float32", "bfloat16"))
+    assert {weight.dtype for weight in half.weights.values()} == {torch.float32}
+    one, other = (run.history[-1]["val/loss"] for run in (full, half))
+    assert one != other  # it is another computation, and another encoder in the store
+    assert other == pytest.approx(one, rel=0.05)
+
+
+def test_the_precision_of_its_products_is_part_of_an_encoders_name() -> None:
+    one = trial(OTHER)
+    assert one.encoder_digest() != one.at({"pretrain.precision": "bfloat16"}).encoder_digest()
+
+
+def test_a_loss_of_covariances_is_never_computed_in_bfloat16() -> None:
+    windows = cache.load(SENSORS)
+    encoder = Crossmodal(encoder=Conv(dim=8, strides=(4, 4))).build(windows.context)
+    task = CrossmodalTask().build(windows.context, encoder).eval()
+    x = torch.from_numpy(View.of(windows, np.arange(8), True)(np.arange(8)))
+    seen = []
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in range(2):
+            loss, terms = task(x, torch.Generator().manual_seed(0))
+            seen.append((loss.dtype, terms["covariance"].dtype))
+    assert seen == [(torch.float32, torch.float32)] * 2

@@ -57,7 +57,9 @@ class CrossmodalTask(Task):
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         latent, present = self.encoder.latent(x)
         views = [self.encoder.aggregate(*view) for view in self.views(latent, present, generator)]
-        loss, terms = self.spec.loss(*(self.expander(view) for view in views))
+        one, other = (self.expander(view).float() for view in views)
+        with torch.autocast(x.device.type, enabled=False):  # covariances are products too, and small
+            loss, terms = self.spec.loss(one, other)
         spread = torch.stack([relative_spread(view) for view in views]).mean()
         return loss, {name: value.detach() for name, value in {**terms, "embedding_std": spread}.items()}
 

@@ -84,6 +84,7 @@ def measured(case: Case, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         windows = memory_mapped(Path(folder), case.ctx)
         arms: dict[str, Callable[[], Any]] = {"plain": plain(case, windows), "ours": ours(case, windows)}
+        arms["bfloat16"] = ours(case, windows, "bfloat16")
         flops = {name: flops_of(step) for name, step in arms.items()}
         seconds = alternate(arms | {"matmul": matmul()}, rounds)
     peak = gflops(seconds["matmul"])
@@ -93,6 +94,7 @@ def measured(case: Case, rounds: int) -> dict[str, Any]:
         "windows_per_s": {name: round(case.batch_size / median(seconds[name]), 1) for name in arms},
         "ours_over_plain": ratio(seconds["plain"], seconds["ours"]),
         "quartiles": spread(seconds["plain"], seconds["ours"]),
+        "bfloat16_over_plain": ratio(seconds["plain"], seconds["bfloat16"]),
         "gflop_per_step": {name: round(flops[name] / 1e9, 3) for name in arms},
         "matmul_gflops": peak,
         "utilisation": {name: round(flops[name] / median(seconds[name]) / 1e9 / peak, 3) for name in arms},
@@ -108,7 +110,7 @@ def memory_mapped(folder: Path, ctx: SignalContext) -> Windows:
     return Windows(x, np.zeros(N_WINDOWS, np.int64), ctx.sfreq, names, ctx.modalities, ("one",))
 
 
-def ours(case: Case, windows: Windows) -> Callable[[], Any]:
+def ours(case: Case, windows: Windows, precision: str = "float32") -> Callable[[], Any]:
     """One step of the training loop as `citrus_ray.pretrain` runs it."""
     view, optim = View.of(windows, np.arange(N_WINDOWS), False), Optim(batch_size=case.batch_size)
     with seeded(0):
@@ -117,7 +119,9 @@ def ours(case: Case, windows: Windows) -> Callable[[], Any]:
     batches = shuffled(N_WINDOWS, case.batch_size, np.random.default_rng(0))
 
     def loss_of(index: Any) -> torch.Tensor:
-        return task(*batch(task, windows, view, index, "cpu"), masks)[0]  # type: ignore[no-any-return]
+        read = batch(task, windows, view, index, "cpu")
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            return task(*read, masks)[0]  # type: ignore[no-any-return]
 
     training = Training(task, loss_of, batches, optim, 10_000, 1)
     task.train()
