@@ -118,9 +118,11 @@ class Plan:
             )
         out.append("data:")
         out += [f"  {line}" for line in self._data_lines()]
+        shared = any(trial.pretraining and trial.pretraining.workers > 1 for trial, _ in self.pretrainings)
+        more = "; pre-trainings with several workers take about 20 s more each to start" if shared else ""
         out.append(
             f"cost on one core of this machine: about {_minutes(pre)} of pre-training, {_minutes(fine)} of fine-tuning "
-            f"(timed on {STEPS_TIMED} steps of each; a pre-training starts in about 10 s more)"
+            f"(timed on {STEPS_TIMED} steps of each{more})"
         )
         out.append(self._resources())
         return out

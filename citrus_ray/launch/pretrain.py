@@ -1,4 +1,7 @@
-"""Pre-training through Ray Train: one call per encoder digest, `workers` processes that share gradients."""
+"""One pre-training per encoder digest: in a Ray task, or through Ray Train where `workers` share gradients.
+
+Ray Train starts a controller and a group of processes around its workers, which a lone one need not wait for.
+"""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +13,8 @@ from citrus_ray.launch import cluster
 from citrus_ray.launch.failures import WorkerLost, is_lost, last_line
 
 if TYPE_CHECKING:
-    from citrus_ray.trial import Trial
+    from citrus_ray.pretrain import Place, Report
+    from citrus_ray.trial import Pretrain, Trial
 
 
 RESTARTS = 3  # after worker processes died (out of memory, a node lost); each goes on from the last saved epoch
@@ -39,40 +43,55 @@ def pretrain(trial_json: str, store: str, tensorboard: str, cpus_per_thread: flo
 
 
 def _train(trial: "Trial", digest: str, config: dict[str, str], cpus_per_thread: float) -> None:
-    from ray.train.v2.api.exceptions import WorkerGroupError
-
+    """Tries again where a worker process died: the next goes on from the last saved epoch."""
+    spec = trial.pretraining
+    assert spec is not None
+    share = {"CPU": spec.threads_per_worker * cpus_per_thread, **({"GPU": 1.0} if spec.gpu else {})}
     for left in reversed(range(RESTARTS + 1)):
         try:
-            return _fit(trial, digest, config, cpus_per_thread)
-        except WorkerGroupError as err:
-            if not any(_is_death(failure) for failure in err.worker_failures.values()):
+            return _alone(config, share) if spec.workers == 1 else _together(digest, config, spec, share)
+        except Exception as err:
+            if not _is_death(err):
                 raise  # an error that every try would meet again
             if not left:
                 raise WorkerLost(last_line(err)) from None
     return None
 
 
-def _is_death(failure: Exception) -> bool:
-    return is_lost(getattr(failure, "health_check_failure", failure))
+def _is_death(err: Exception) -> bool:
+    """Of a task, or of some worker in a group of Ray Train's."""
+    failures = getattr(err, "worker_failures", {0: err}).values()
+    return any(is_lost(getattr(failure, "health_check_failure", failure)) for failure in failures)
 
 
-def _fit(trial: "Trial", digest: str, config: dict[str, str], cpus_per_thread: float) -> None:
+def _alone(config: dict[str, str], share: dict[str, float]) -> None:
+    ray.get(alone.options(num_cpus=share["CPU"], num_gpus=share.get("GPU", 0)).remote(config))
+
+
+# spread over nodes, and in processes that Ray keeps warm for the next one
+@ray.remote(max_retries=0, scheduling_strategy="SPREAD")  # type: ignore[untyped-decorator]
+def alone(config: dict[str, str]) -> None:
+    """The only worker of a pre-training."""
+    from citrus_ray.pretrain import Place
+    from citrus_ray.trial import Trial
+
+    trial = Trial.model_validate_json(config["trial"])
+    assert trial.pretraining is not None
+    _run(trial, config, Place(device="cuda" if trial.pretraining.gpu else "cpu"), lambda metrics: None)
+
+
+def _together(digest: str, config: dict[str, str], spec: "Pretrain", share: dict[str, float]) -> None:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    spec = trial.pretraining
-    assert spec is not None
     with tempfile.TemporaryDirectory(prefix="citrus-train-") as scratch:
         TorchTrainer(
-            _worker,
+            _one_of_many,
             train_loop_config=config,
             scaling_config=ScalingConfig(
                 num_workers=spec.workers,
                 use_gpu=spec.gpu,
-                resources_per_worker={
-                    "CPU": spec.threads_per_worker * cpus_per_thread,
-                    **({"GPU": 1} if spec.gpu else {}),
-                },
+                resources_per_worker=share,
                 placement_strategy="SPREAD",  # workers on one node would fight over its memory bandwidth
             ),
             torch_config=TorchConfig(backend="nccl" if spec.gpu else "gloo"),
@@ -80,22 +99,14 @@ def _fit(trial: "Trial", digest: str, config: dict[str, str], cpus_per_thread: f
         ).fit()
 
 
-def _worker(config: dict[str, str]) -> None:
-    """Runs in every Ray Train worker; rank 0 stores the encoder."""
+def _one_of_many(config: dict[str, str]) -> None:
+    """Runs in every Ray Train worker."""
     import ray.train
     import ray.train.torch
-    import torch
 
-    from citrus_ray import tensorboard
-    from citrus_ray.pretrain import Place, keep, run
-    from citrus_ray.resume import State
+    from citrus_ray.pretrain import Place
     from citrus_ray.trial import Trial
 
-    trial = Trial.model_validate_json(config["trial"])
-    spec, digest = trial.pretraining, trial.encoder_digest()
-    assert spec is not None
-    assert digest is not None
-    torch.set_num_threads(spec.threads_per_worker)
     context = ray.train.get_context()
     place = Place(
         rank=context.get_world_rank(),
@@ -103,8 +114,23 @@ def _worker(config: dict[str, str]) -> None:
         device=str(ray.train.torch.get_device()),
         wrap=ray.train.torch.prepare_model,
     )
+    _run(Trial.model_validate_json(config["trial"]), config, place, ray.train.report)
+
+
+def _run(trial: "Trial", config: dict[str, str], place: "Place", report: "Report") -> None:
+    """Train, in this process; rank 0 stores the encoder."""
+    import torch
+
+    from citrus_ray import tensorboard
+    from citrus_ray.pretrain import keep, run
+    from citrus_ray.resume import State
+
+    spec, digest = trial.pretraining, trial.encoder_digest()
+    assert spec is not None
+    assert digest is not None
+    torch.set_num_threads(spec.threads_per_worker)
     state = State(config["store"], digest)
-    done = run(spec, trial.model, place, ray.train.report, state)
+    done = run(spec, trial.model, place, report, state)
     if place.rank == 0:
         keep(trial, digest, config["store"], done, place.world, state)
         hparams = {"task": spec.task and spec.task.kind, "model": trial.model.kind, "lr": spec.optim.lr}

@@ -8,6 +8,8 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,21 +68,10 @@ def no_finetunes() -> None:
 def run(full: bool = False) -> dict[str, Any]:
     """500 trials of 12 members and 50 of plain Tune with `full`, else fewer."""
     n_trials, n_plain = (500, 50) if full else (60, 10)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    import ray
-
-    from citrus_ray.launch import cluster  # sets what Ray reads when it is imported
-
-    assert cluster.QUIET
-    logging.disable(logging.ERROR)  # Tune misses the result files that `QUIET` told it not to write
-    hook = {"worker_process_setup_hook": "tests.bench.engine.no_finetunes"}
-    ray.init(num_cpus=CPUS, include_dashboard=True, log_to_driver=False, runtime_env=hook)
-    try:
+    with idle_workers():
         _ours(8, 1)  # the first workers of a cluster start slowly
         many, one = _ours(n_trials, MEMBERS), _ours(n_trials, 1)
         plain, warm = _plain(n_plain, reuse=False), _plain(n_plain, reuse=True)
-    finally:
-        ray.shutdown()
     per_member = (many["s_per_trial"] - one["s_per_trial"]) / (MEMBERS - 1)
     return {
         "trials": n_trials,
@@ -101,8 +92,30 @@ def run(full: bool = False) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def idle_workers() -> Iterator[None]:
+    """A cluster whose workers fine-tune nothing."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    import ray
+
+    logging.disable(logging.ERROR)  # Tune misses the result files that `cluster.QUIET` told it not to write
+    hook = {"worker_process_setup_hook": "tests.bench.engine.no_finetunes"}
+    ray.init(num_cpus=CPUS, include_dashboard=True, log_to_driver=False, runtime_env=hook)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def _ours(n_trials: int, n_members: int) -> dict[str, Any]:
-    sweep = sweep_of(n_trials, n_members)
+    trials, wall = swept(sweep_of(n_trials, n_members))
+    assert [len(rows) for rows in trials] == [n_members] * n_trials
+    assert {row.status for rows in trials for row in rows} == {"ok"}
+    return figures([rows[0] for rows in trials], wall)
+
+
+def swept(sweep: Sweep) -> tuple[list[list[Record]], float]:
+    """The trials of a whole sweep without its finals, and the wall seconds of all of it."""
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         out = Path(folder)
         studies = Studies(sweep, out / "records")
@@ -112,10 +125,7 @@ def _ours(n_trials: int, n_members: int) -> dict[str, Any]:
         with Progress(sweep, studies, nowhere) as progress:
             run_sweep(sweep, place, slots, studies, progress)
         wall = time.perf_counter() - started
-        trials = [trial for trial in records.read_all(out / "records") if trial[0].phase == "search"]
-    assert [len(rows) for rows in trials] == [n_members] * n_trials
-    assert {row.status for rows in trials for row in rows} == {"ok"}
-    return figures([rows[0] for rows in trials], wall)
+        return [trial for trial in records.read_all(out / "records") if trial[0].phase == "search"], wall
 
 
 def _cpu_per_member(n_trials: int = 50) -> float:
@@ -144,8 +154,10 @@ def figures(rows: list[Record], wall: float) -> dict[str, Any]:
     return {"wall_s": round(wall, 2), "s_per_trial": round(float(steady.mean()), 4), "s_per_trial_by_tenth": tenths}
 
 
-def sweep_of(n_trials: int, n_members: int) -> Sweep:
+def sweep_of(n_trials: int, n_members: int, n_targets: int = 1) -> Sweep:
     tree = SPEC | {"budget": {"trials": n_trials}, "repeat": {"seed": list(range(n_members))}}
+    if n_targets > 1:
+        tree["compare"] = {"finetune.target.seed": list(range(n_targets))}
     return parse_sweep(Document("engine", "", tree))
 
 

@@ -1,6 +1,5 @@
 """Ten thousand members that do nothing, through the whole engine: wall time, driver memory, resume, what is kept."""
 
-import logging
 import os
 import resource
 import tempfile
@@ -19,23 +18,14 @@ from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import run_sweep
 from citrus_ray.summary import summarise
 from citrus_ray.sweep import Sweep
-from tests.bench.engine import CPUS, MEMBERS, ROOT, figures, sweep_of
+from tests.bench.engine import MEMBERS, figures, idle_workers, sweep_of
 
 
 def run(full: bool = False) -> dict[str, Any]:
     """834 trials of 12 members with `full`, else 84."""
     n_trials = 834 if full else 84
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    import ray
-
-    logging.disable(logging.ERROR)  # Tune misses the result files that `QUIET` told it not to write
-    hook = {"worker_process_setup_hook": "tests.bench.engine.no_finetunes"}
-    ray.init(num_cpus=CPUS, include_dashboard=True, log_to_driver=False, runtime_env=hook)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            return _whole(sweep_of(n_trials, MEMBERS), Path(folder))
-    finally:
-        ray.shutdown()
+    with idle_workers(), tempfile.TemporaryDirectory() as folder:
+        return _whole(sweep_of(n_trials, MEMBERS), Path(folder))
 
 
 def _whole(sweep: Sweep, out: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pre-training through Ray Train, on a real local cluster."""
+"""Pre-training in a Ray task and through Ray Train, on a real local cluster."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def compute(trial: Trial, folder: Path, store: str) -> bool:
 
 
 @pytest.mark.parametrize("uri", [False, True])
-def test_an_interrupted_run_goes_on_in_ray_train_where_it_stopped(tmp_path, monkeypatch, uri):
+def test_an_interrupted_run_goes_on_in_ray_where_it_stopped(tmp_path, monkeypatch, uri):
     store = (tmp_path / "store").as_uri() if uri else str(tmp_path / "store")
     digest, spec = TRIAL.encoder_digest() or "", TRIAL.pretraining
     assert spec is not None
@@ -59,32 +59,40 @@ def test_what_another_holds_is_left_to_it(tmp_path):
         assert not compute(TRIAL, tmp_path, str(tmp_path))
 
 
-def test_a_worker_that_is_killed_costs_no_pretraining(tmp_path):
-    trial = PRETRAINED.at({"pretrain.epochs": 300})
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_is_killed_costs_no_pretraining(tmp_path, workers):
+    trial = PRETRAINED.at({"pretrain.epochs": 300, "pretrain.workers": workers})
     killed: list[int] = []
-    killer = threading.Thread(target=_kill_a_worker, args=(killed,))
+    killer = threading.Thread(target=_kill_a_worker, args=(killed, workers))
     killer.start()
     assert compute(trial, tmp_path, str(tmp_path / "store"))
     killer.join()
     assert killed
     meta = checkpoint.read_meta(tmp_path / "store", trial.encoder_digest() or "")
     assert [row["epoch"] for row in meta["history"]] == list(range(1, 301))
+    assert meta["workers"] == workers
 
 
-def _kill_a_worker(killed: list[int]) -> None:
-    """SIGKILL the first process of Ray Train's that trains, a moment after it came up."""
-    import ray
-    from ray.util.state import list_actors
-
-    here = ray.get_runtime_context().gcs_address  # another Ray on this machine is none of ours
+def _kill_a_worker(killed: list[int], workers: int) -> None:
+    """SIGKILL the first process that trains, a moment after it came up."""
     until = time.monotonic() + 90
     while time.monotonic() < until:
-        alive = [
-            a for a in list_actors(here, detail=True) if "TrainWorker" in a.class_name and a.state == "ALIVE" and a.pid
-        ]
+        alive = _that_train(workers)
         if alive:
             time.sleep(2.0)
-            os.kill(alive[0].pid, signal.SIGKILL)
-            killed.append(alive[0].pid)
+            os.kill(alive[0], signal.SIGKILL)
+            killed.append(alive[0])
             return
         time.sleep(0.1)
+
+
+def _that_train(workers: int) -> list[int]:
+    import ray
+    from ray.util.state import list_actors, list_tasks
+
+    here = ray.get_runtime_context().gcs_address  # another Ray on this machine is none of ours
+    if workers == 1:
+        running = list_tasks(here, [("name", "=", "alone"), ("state", "=", "RUNNING")], detail=True)
+        return [task.worker_pid for task in running if task.worker_pid]
+    alive = [a for a in list_actors(here, detail=True) if "TrainWorker" in a.class_name and a.state == "ALIVE"]
+    return [a.pid for a in alive if a.pid]
