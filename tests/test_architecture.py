@@ -131,8 +131,8 @@ def test_no_module_is_a_drawer_for_everything():
 
 
 def loaded_after(*steps: str) -> list[set[str]]:
-    """Which of torch and ray are loaded after each statement, in one fresh interpreter."""
-    show = "print(json.dumps([m for m in ('torch', 'ray', 'optuna') if m in sys.modules]))"
+    """Which of the slow ones are loaded after each statement, in one fresh interpreter."""
+    show = "print(json.dumps([m for m in ('torch', 'ray', 'optuna', 'scipy') if m in sys.modules]))"
     code = "\n".join(["import json, sys", *(line for step in steps for line in (step, show))])
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return [set(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")]
@@ -155,6 +155,12 @@ def test_looking_after_the_store_loads_neither_torch_nor_ray(tmp_path):
 def test_training_and_the_command_load_no_ray():
     after_train, after_command = loaded_after("import citrus_ray.train", "import citrus_ray.launch.command")
     assert after_train == after_command == {"torch"}
+
+
+def test_a_plan_is_timed_with_torch_and_waits_for_nothing_else(tmp_path):
+    call = f"sys.argv = ['run.py', 'quickstart', '--dry-run', '--out', {str(tmp_path / 'out')!r}]"
+    run = f"{call}\nimport runpy\ntry: runpy.run_path('sweeps/run.py', run_name='__main__')\nexcept SystemExit: pass"
+    assert loaded_after(run) == [{"torch"}]
 
 
 # ---- the sweeps that come with it ----
