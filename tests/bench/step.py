@@ -4,6 +4,7 @@ Forward, backward and optimiser, the batch read from a memory-mapped array, on o
 products and convolutions that an arm computes; utilisation is their rate over that of a large matmul.
 """
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -77,7 +78,11 @@ def run(full: bool = False) -> dict[str, Any]:
     """The grid and the accepted cases with `full`; else the cases of two seconds, and a window of 30."""
     torch.set_num_threads(1)
     cases = list(dict.fromkeys([*GRID, *ACCEPTED] if full else [*FEW, *SHORT]))
-    return {"threads": 1, "cases": [measured(case, rounds=5) for case in cases]}
+    found = []
+    for case in cases:
+        found.append(measured(case, rounds=5))
+        print(f"{len(found)} of {len(cases)}: {found[-1]}", file=sys.stderr, flush=True)
+    return {"threads": 1, "cases": found}
 
 
 def measured(case: Case, rounds: int) -> dict[str, Any]:
