@@ -33,9 +33,10 @@ class Scale:
         return cls(np.where(flat, 0, mean).astype(np.float32), np.where(flat, 1, spread).astype(np.float32))
 
     def __call__(self, x: Signal) -> Signal:
-        out = np.asarray(x - self.mean, dtype=np.float32)
-        out /= self.spread  # in place: a batch is megabytes, and fresh pages for it cost more than the division
-        return out
+        """In place: a batch is megabytes, and fresh pages for it cost more than the arithmetic."""
+        x -= self.mean
+        x /= self.spread
+        return x
 
 
 def _level(x: Signal) -> tuple[float, float]:

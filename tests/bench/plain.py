@@ -31,7 +31,7 @@ class Samples(Dataset[torch.Tensor]):
         return len(self.x)
 
     def __getitem__(self, i: int) -> torch.Tensor:
-        return torch.from_numpy(self.scale(np.asarray(self.x[i])))
+        return torch.from_numpy(self.scale(np.array(self.x[i])))
 
 
 def for_ever(x: Signal, scale: Scale, batch_size: int) -> Iterator[torch.Tensor]:
