@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import cloudpickle, exceptions
 from ray.util.state import get_log
 
@@ -52,7 +53,9 @@ def log_of(actor_id: str | None) -> list[str]:
     if actor_id is None:
         return []
     try:
-        text = "".join(get_log(actor_id=actor_id, suffix="err", tail=LOG_LINES, timeout=5, errors="replace"))
+        here = ray.get_runtime_context().gcs_address  # without it, a second Ray on this machine is an error
+        found = get_log(here, actor_id=actor_id, suffix="err", tail=LOG_LINES, timeout=5, errors="replace")
+        text = "".join(found)
     except Exception:  # the node may be gone, with its log
         return []
     return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(":")]

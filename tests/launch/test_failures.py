@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 from ray import cloudpickle, exceptions
 from ray.util.state import list_actors
 
@@ -217,12 +218,20 @@ def _with_a_kill(run: Run, failures: dict[str, Any]) -> tuple[dict[str, Any], Pa
 
 
 def _kill_a_trial_worker() -> None:
-    """SIGKILL the first process that runs a trial, a second after it came up."""
-    until = time.monotonic() + 60
+    """SIGKILL the first process that is in the middle of a trial; between two of them it would cost none."""
+    here = ray.get_runtime_context().gcs_address  # another Ray on this machine is none of ours
+    until = time.monotonic() + 120
     while time.monotonic() < until:
-        alive = [a for a in list_actors(detail=True) if "Trainable" in a.class_name and a.state == "ALIVE" and a.pid]
-        if alive:
-            time.sleep(1.0)
-            os.kill(alive[0].pid, signal.SIGKILL)
+        actors = list_actors(here, detail=True)
+        alive = [a for a in actors if "Trainable" in a.class_name and a.state == "ALIVE" and a.pid]
+        busy = [actor.pid for actor in alive if _runs_a_trial(actor.pid)]
+        if busy:
+            os.kill(busy[0], signal.SIGKILL)
             return
         time.sleep(0.1)
+
+
+def _runs_a_trial(pid: int) -> bool:
+    """Ray names a process after the method that it is in."""
+    command = Path(f"/proc/{pid}/cmdline")
+    return command.exists() and b"Trainable.train" in command.read_bytes()
