@@ -1,4 +1,4 @@
-"""One pre-training per encoder digest: in a Ray task, or through Ray Train where `workers` share gradients.
+"""One pre-training per encoder digest: in an actor, or through Ray Train where `workers` share gradients.
 
 Ray Train starts a controller and a group of processes around its workers, which a lone one need not wait for.
 """
@@ -65,19 +65,23 @@ def _is_death(err: Exception) -> bool:
 
 
 def _alone(config: dict[str, str], share: dict[str, float]) -> None:
-    ray.get(alone.options(num_cpus=share["CPU"], num_gpus=share.get("GPU", 0)).remote(config))
+    worker = Alone.options(num_cpus=share["CPU"], num_gpus=share.get("GPU", 0)).remote()
+    ray.get(worker.run.remote(config))
 
 
-# spread over nodes, and in processes that Ray keeps warm for the next one
-@ray.remote(max_retries=0, scheduling_strategy="SPREAD")  # type: ignore[untyped-decorator]
-def alone(config: dict[str, str]) -> None:
+# An actor, not a task: when a node loses its power, Ray tells who waits for an actor there at once, for a task minutes
+# later. Spread over nodes: a packed node would train several at the speed of one.
+@ray.remote(max_restarts=0, scheduling_strategy="SPREAD")  # type: ignore[untyped-decorator]
+class Alone:
     """The only worker of a pre-training."""
-    from citrus_ray.pretrain import Place
-    from citrus_ray.trial import Trial
 
-    trial = Trial.model_validate_json(config["trial"])
-    assert trial.pretraining is not None
-    _run(trial, config, Place(device="cuda" if trial.pretraining.gpu else "cpu"), lambda metrics: None)
+    def run(self, config: dict[str, str]) -> None:
+        from citrus_ray.pretrain import Place
+        from citrus_ray.trial import Trial
+
+        trial = Trial.model_validate_json(config["trial"])
+        assert trial.pretraining is not None
+        _run(trial, config, Place(device="cuda" if trial.pretraining.gpu else "cpu"), lambda metrics: None)
 
 
 def _together(digest: str, config: dict[str, str], spec: "Pretrain", share: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Pre-training in a Ray task and through Ray Train, on a real local cluster."""
+"""Pre-training alone and through Ray Train, on a real local cluster."""
 
 import os
 import signal
@@ -88,11 +88,9 @@ def _kill_a_worker(killed: list[int], workers: int) -> None:
 
 def _that_train(workers: int) -> list[int]:
     import ray
-    from ray.util.state import list_actors, list_tasks
+    from ray.util.state import list_actors
 
     here = ray.get_runtime_context().gcs_address  # another Ray on this machine is none of ours
-    if workers == 1:
-        running = list_tasks(here, [("name", "=", "alone"), ("state", "=", "RUNNING")], detail=True)
-        return [task.worker_pid for task in running if task.worker_pid]
-    alive = [a for a in list_actors(here, detail=True) if "TrainWorker" in a.class_name and a.state == "ALIVE"]
+    name = "Alone" if workers == 1 else "TrainWorker"
+    alive = [a for a in list_actors(here, detail=True) if name in a.class_name and a.state == "ALIVE"]
     return [a.pid for a in alive if a.pid]
