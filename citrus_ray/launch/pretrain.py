@@ -65,13 +65,14 @@ def _is_death(err: Exception) -> bool:
 
 
 def _alone(config: dict[str, str], share: dict[str, float]) -> None:
-    worker = Alone.options(num_cpus=share["CPU"], num_gpus=share.get("GPU", 0)).remote()
-    ray.get(worker.run.remote(config))
+    """In an actor, not a task: when a node loses its power, Ray tells who waits for an actor at once, for a task
+    minutes later. Spread over nodes: on a packed one several would train at the speed of one."""
+    actor = ray.remote(Alone).options(
+        num_cpus=share["CPU"], num_gpus=share.get("GPU", 0), max_restarts=0, scheduling_strategy="SPREAD"
+    )
+    ray.get(actor.remote().run.remote(config))
 
 
-# An actor, not a task: when a node loses its power, Ray tells who waits for an actor there at once, for a task minutes
-# later. Spread over nodes: a packed node would train several at the speed of one.
-@ray.remote(max_restarts=0, scheduling_strategy="SPREAD")  # type: ignore[untyped-decorator]
 class Alone:
     """The only worker of a pre-training."""
 
