@@ -51,6 +51,11 @@ class Slots:
         self.n = min(sweep.concurrency or self.cpus, room)
         self.cpus_per_trial = math.floor(min(1.0, self.cpus / self.n) * (1 - PRETRAIN_SHARE) * 1000) / 1000
 
+    @property
+    def request(self) -> dict[str, float]:
+        """What each trial asks Ray for, and with it the autoscaler: one of a sweep without GPUs fits any node."""
+        return {"cpu": self.cpus_per_trial} | ({"gpu": self.gpu} if self.gpu else {})
+
 
 def threads(spec: Pretrain) -> int:
     return spec.workers * spec.threads_per_worker

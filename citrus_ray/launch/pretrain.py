@@ -46,7 +46,7 @@ def _train(trial: "Trial", digest: str, config: dict[str, str], cpus_per_thread:
     """Tries again where a worker process died: the next goes on from the last saved epoch."""
     spec = trial.pretraining
     assert spec is not None
-    share = {"CPU": spec.threads_per_worker * cpus_per_thread, **({"GPU": 1.0} if spec.gpu else {})}
+    share = share_of(spec, cpus_per_thread)
     for left in reversed(range(RESTARTS + 1)):
         try:
             return _alone(config, share) if spec.workers == 1 else _together(digest, config, spec, share)
@@ -56,6 +56,11 @@ def _train(trial: "Trial", digest: str, config: dict[str, str], cpus_per_thread:
             if not left:
                 raise WorkerLost(last_line(err)) from None
     return None
+
+
+def share_of(spec: "Pretrain", cpus_per_thread: float) -> dict[str, float]:
+    """What each worker asks Ray for."""
+    return {"CPU": spec.threads_per_worker * cpus_per_thread} | ({"GPU": 1.0} if spec.gpu else {})
 
 
 def _is_death(err: Exception) -> bool:

@@ -229,7 +229,7 @@ def run_sweep(sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies
         on_ctrl_c(search.interrupt),
     ):
         tune.Tuner(
-            tune.with_resources(trainable, {"cpu": slots.cpus_per_trial, "gpu": slots.gpu}),
+            tune.with_resources(trainable, slots.request),
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=PerCell(sweep) if sweep.asha else None,

@@ -77,7 +77,7 @@ def test_the_dashboard_listens_on_loopback_and_every_process_asks_for_the_token(
     tree = tree_of(path)
     keys = ("head_start_ray_commands", "worker_start_ray_commands")
     starts = [line for key in keys for line in tree[key] if re.search(r"ray st(art|op)", line)]
-    assert len(starts) == 4
+    assert len([line for line in starts if "ray start" in line]) == 2
     assert all("RAY_AUTH_MODE=token" in line for line in starts)
     assert "--dashboard-host=127.0.0.1" in tree["head_start_ray_commands"][-1]
     assert "0.0.0.0" not in path.read_text()

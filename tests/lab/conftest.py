@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ SMALL = "ray start --num-cpus=1 --object-store-memory=100000000 --disable-usage-
 RUN = f"python {ROOT}/sweeps/run.py"
 UP_S = 240.0
 SWEEP_S = 540.0
+TOLERANCE = 1e-6
 NODES = (
     "import ray, json; ray.init('auto', logging_level='ERROR');"
     " print('NODES', json.dumps([n['NodeManagerAddress'] for n in ray.nodes() if n['Alive']]))"
@@ -41,8 +43,10 @@ class Lab:
         return self.laptop.folder / "shared"
 
     def up(self) -> None:
+        started = time.monotonic()
         self.laptop.run("ray up -y cluster.yaml", UP_S)
         self.wait_for_nodes(3)
+        say(f"`ray up`: 3 nodes after {time.monotonic() - started:.0f} s")
 
     def down(self) -> None:
         self.laptop.run("ray down -y cluster.yaml", UP_S)
@@ -75,6 +79,11 @@ class Lab:
         wait(lambda: len(self.records(name)) >= n, f"{n} records of {name}")
 
 
+def say(what: str) -> None:
+    """For the log of `make lab`: what was done to which host, and what came of it."""
+    print(f"\n  {time.strftime('%H:%M:%S')} {what}", flush=True)
+
+
 def wait(true: Callable[[], Any], what: str, seconds: float = 240.0) -> None:
     end = time.monotonic() + seconds
     while not true():
@@ -99,12 +108,15 @@ def members(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def assert_same(found: Path, expected: Path) -> None:
-    """The same members with the same metrics, to 1e-6: two workers may add gradients in another order."""
+    """The same members, by digest, with the same metrics, to 1e-6: two workers may add gradients in another order."""
     here, there = members(found), members(expected)
     assert here.keys() == there.keys()
     assert all(row["status"] == "ok" for row in here.values()), [row["reason"] for row in here.values()]
     for key, row in here.items():
-        assert row["metrics"] == pytest.approx(there[key]["metrics"], abs=1e-6), key
+        assert row["metrics"] == pytest.approx(there[key]["metrics"], abs=TOLERANCE), key
+    apart = max(abs(row["metrics"][m] - there[key]["metrics"][m]) for key, row in here.items() for m in row["metrics"])
+    hosts = Counter(row["host"] for row in here.values())
+    say(f"{found.name}: {len(here)} members equal those of one machine (largest difference {apart:.1g}); {dict(hosts)}")
 
 
 @pytest.fixture(scope="session")
@@ -140,22 +152,15 @@ def prepare(made: Lab) -> None:
     made.laptop.run("python -m citrus_ray.launch.token")
 
 
-@pytest.fixture(scope="session")
-def _up(machines: Lab) -> Lab:
-    machines.up()
+@pytest.fixture
+def cluster(machines: Lab) -> Lab:
+    """The cluster of three nodes, whole again whatever the test before broke."""
+    if len(machines.addresses()) < 3:
+        machines.up()
     return machines
 
 
-@pytest.fixture
-def cluster(_up: Lab) -> Iterator[Lab]:
-    """The cluster of three nodes; whatever a test breaks is whole again for the next."""
-    yield _up
-    _up.laptop.run("true")
-    if len(_up.addresses()) < 3:
-        _up.up()
-
-
-def tree_of(name: str, steps: int = 400, epochs: int = 60) -> dict[str, Any]:
+def tree_of(name: str, steps: int = 200, epochs: int = 60) -> dict[str, Any]:
     """A sweep whose trials are the same in whichever order they run, with a pre-training that spans two hosts."""
     return {
         "name": name,
@@ -177,8 +182,8 @@ def tree_of(name: str, steps: int = 400, epochs: int = 60) -> dict[str, Any]:
         },
         "compare": {"pretrain.task": [None, {"kind": "masked"}]},
         "repeat": {"seed": [0, 1]},
-        "search": {"finetune.optim.lr": {"choice": [0.001, 0.002, 0.004, 0.008]}},
-        "budget": {"trials": 4},
+        "search": {"finetune.optim.lr": {"choice": [0.001, 0.002, 0.003, 0.004, 0.006, 0.008]}},
+        "budget": {"trials": 6},
         "final": {"seeds": 2},
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import Lab, assert_same, ended, members, tree_of, wait
+from tests.lab.conftest import Lab, assert_same, ended, members, say, tree_of, wait
 
 pytestmark = pytest.mark.lab
 TRIAL = "ResourceTrainable.train"  # Ray's name for a process that runs our trials
@@ -26,6 +26,7 @@ def test_a_sweep_from_the_laptop_outlives_the_laptop_uses_every_host_and_equals_
     cluster.wait_for_records("whole", 1)
     os.killpg(closed.pid, 9)
     closed.communicate()
+    say("whole: the laptop was closed, the same command looks in again")
     code, said = ended(cluster.start(tree_of("whole")))
     assert code == 0, said
     assert "looking in on job" in said
@@ -43,12 +44,16 @@ def test_a_sweep_from_the_laptop_outlives_the_laptop_uses_every_host_and_equals_
 
 def test_another_spec_of_the_same_name_does_not_look_in(cluster: Lab) -> None:
     first = cluster.start(tree_of("named"))
-    wait(lambda: cluster.head.processes("citrus_ray.launch.job named"), "the job", 60)
     cluster.wait_for_records("named", 1)
-    code, said = ended(cluster.start(tree_of("named", steps=401)))
-    assert code == 2
-    assert "with another spec or other flags" in said
-    assert ended(first)[0] == 0
+    code, said = ended(cluster.start(tree_of("named", steps=201)))
+    assert code == 2, said
+    (line,) = [line for line in said.splitlines() if "with another spec or other flags" in line]
+    say(line)
+    (stop,) = re.findall(r"`(ray job stop \S+)`", line)  # one of the ways out that it names
+    cluster.head.run(stop)
+    code, said = ended(first)
+    assert code == 1, said
+    assert "JobStatus.STOPPED" in said or "STOPPED" in said
 
 
 def test_a_worker_lost_in_a_fine_tune_costs_its_trial_only_and_joins_again(cluster: Lab, alone: Path) -> None:
@@ -56,6 +61,7 @@ def test_a_worker_lost_in_a_fine_tune_costs_its_trial_only_and_joins_again(clust
     wait(lambda: cluster.worker1.processes(TRIAL) and cluster.records("fine"), "a trial on worker1")
     before = {path: path.stat().st_mtime_ns for path in cluster.records("fine")}
     cluster.worker1.cut_power()
+    say(f"fine: power of worker1 cut in a fine-tune, with {len(before)} trials recorded")
     code, said = ended(running)
     cluster.power_on("worker1")
     assert code == 0, said
@@ -71,6 +77,7 @@ def test_a_worker_lost_in_a_pretraining_leaves_the_same_records(cluster: Lab, al
     time.sleep(5)
     name = next(host.name for host in at_it if host.processes(PRETRAINING))
     cluster.hosts[name].cut_power()
+    say(f"pre: power of {name} cut in a pre-training on it")
     code, said = ended(running)
     cluster.power_on(name)
     assert code == 0, said
@@ -82,8 +89,9 @@ def test_the_head_lost_in_a_sweep_is_continued_by_the_same_command(cluster: Lab,
     cluster.wait_for_records("head", 3)
     before = {path: path.stat().st_mtime_ns for path in cluster.records("head")}
     cluster.head.cut_power()
+    say(f"head: power of the head cut, with {len(before)} trials recorded")
     code, said = ended(running)
-    assert code == 130
+    assert code == 130, said
     assert "run the same command to look in again" in said
     cluster.power_on("head")
     cluster.up()
@@ -97,19 +105,23 @@ def test_a_node_that_is_cut_off_for_a_minute_holds_nothing_up(cluster: Lab, alon
     running = cluster.start(tree_of("cut"))
     wait(lambda: cluster.worker2.processes(TRIAL) and cluster.records("cut"), "a trial on worker2")
     cluster.worker2.unplug()
+    say("cut: cable of worker2 out for 60 s")
     time.sleep(60)
     cluster.worker2.plug_in()
+    say(f"cut: cable in again, {len(cluster.records('cut'))} trials recorded")
     code, said = ended(running)
     assert code == 0, said
     assert_same(fetched(cluster, "cut"), alone)
 
 
-def test_a_node_that_hangs_for_half_a_minute_holds_nothing_up(cluster: Lab, alone: Path) -> None:
+def test_a_node_that_hangs_for_a_minute_holds_nothing_up(cluster: Lab, alone: Path) -> None:
     running = cluster.start(tree_of("hung"))
     wait(lambda: cluster.worker2.processes(TRIAL) and cluster.records("hung"), "a trial on worker2")
     cluster.worker2.freeze()
-    time.sleep(30)
+    say("hung: every process of worker2 stopped for 60 s")
+    time.sleep(60)
     cluster.worker2.thaw()
+    say(f"hung: they go on, {len(cluster.records('hung'))} trials recorded")
     code, said = ended(running)
     assert code == 0, said
     assert_same(fetched(cluster, "hung"), alone)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab.conftest import RUN, Lab, ended, members, tree_of
+from tests.lab.conftest import RUN, Lab, ended, members, say, tree_of
 
 pytestmark = pytest.mark.lab
 ON_HEAD = f". ~/.citrusrc; cd ~/citrus_sweeps && {RUN} whole.yaml --address auto"
@@ -46,5 +46,6 @@ def test_a_disk_that_is_full_on_one_node_is_named_by_the_trials_that_met_it(clus
     rows = members(cluster.laptop.home / "results" / "full").values()
     failed = [row for row in rows if row["status"] == "failed"]
     assert failed, said
+    say(f"full: {len(failed)} members failed on worker1, of {len(rows)}: {failed[0]['reason']}")
     assert all("No space left on device" in row["reason"] and "cache" in row["reason"] for row in failed)
     assert [row for row in rows if row["status"] == "ok"]

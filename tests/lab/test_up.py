@@ -1,11 +1,12 @@
 """`ray up` forms the cluster, the token guards it, `ray down` leaves nothing."""
 
 import stat
+import time
 
 import pytest
 
 from cluster.lab.hosts import Host
-from tests.lab.conftest import NODES, Lab, wait
+from tests.lab.conftest import NODES, Lab, say, wait
 
 pytestmark = pytest.mark.lab
 
@@ -29,12 +30,15 @@ def test_the_token_is_carried_to_every_node_and_a_client_without_it_is_refused(c
 
 def test_ray_down_leaves_nothing(cluster: Lab) -> None:
     cluster.down()
+    started = time.monotonic()
+    assert not left([cluster.head])
     try:
         wait(lambda: not left(cluster.nodes), "the end of every process of Ray", 240)
     except AssertionError:
         assert left(cluster.nodes) == {}
+    say(f"`ray down`: nothing of Ray on any host {time.monotonic() - started:.0f} s later")
 
 
 def left(hosts: list[Host]) -> dict[str, list[str]]:
-    """What is left of Ray on each host; workers notice after 60 s that their head is gone."""
+    """What is left of Ray on each host; a worker's raylet notices after 60 s that its head is gone."""
     return {host.name: found for host in hosts if (found := [p for p in host.processes("ray") if "ray" in p])}

@@ -7,7 +7,8 @@ import pytest
 from citrus_ray import checkpoint, records
 from citrus_ray.cost import GpuMeter
 from citrus_ray.launch.cluster import Capacity
-from citrus_ray.launch.encoders import Slots
+from citrus_ray.launch.encoders import PRETRAIN_SHARE, Slots
+from citrus_ray.launch.pretrain import share_of
 from citrus_ray.launch.study import Studies
 from citrus_ray.spec import SpecError
 from citrus_ray.summary import summarise
@@ -24,6 +25,22 @@ def test_trials_share_a_gpu_as_the_spec_says():
     assert Slots(sweep_of(**SHARED), Capacity(2, 1)).n == 2, "each trial has a CPU of its own too"
     assert Slots(sweep_of(**SHARED, concurrency=3), Capacity(16, 1)).n == 3
     assert Slots(sweep_of(), Capacity(2, 0)).gpu == 0
+
+
+def test_trials_of_a_sweep_with_gpus_ask_for_their_share_and_those_of_one_without_ask_for_none():
+    assert Slots(sweep_of(**SHARED), Capacity(16, 1)).request == {"cpu": 0.9, "gpu": 0.25}
+    assert Slots(sweep_of(), Capacity(16, 1)).request == {"cpu": 0.9}
+    crowded = Slots(sweep_of(concurrency=8), Capacity(2, 0))
+    assert crowded.n * crowded.request["cpu"] <= 2 * (1 - PRETRAIN_SHARE), "what is left is for pre-trainings"
+
+
+@pytest.mark.parametrize(
+    ("edits", "asked"), [({}, {"CPU": 0.2}), ({"pretrain.gpu": True}, {"CPU": 0.2, "GPU": 1})], ids=["cpu", "gpu"]
+)
+def test_workers_of_a_pretraining_ask_for_a_gpu_each_only_where_the_spec_says_so(edits, asked):
+    spec = PRETRAINED.at({"pretrain.threads_per_worker": 2} | edits).pretraining
+    assert spec is not None
+    assert share_of(spec, PRETRAIN_SHARE) == asked
 
 
 def test_a_cluster_without_a_gpu_is_refused_before_anything_starts():
