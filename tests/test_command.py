@@ -38,6 +38,16 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return out + err
 
 
+@pytest.mark.parametrize("flags", [["--out", "s3://bucket/small"], []], ids=["flag", "variable"])
+def test_results_behind_a_uri_are_refused_and_no_folder_of_that_name_is_made(spec, flags, monkeypatch, capsys):
+    monkeypatch.setenv("CITRUS_RESULTS", "s3://bucket")
+    assert main([str(spec), *flags]) == 2
+    text = said(capsys)
+    assert ("--out" if flags else "$CITRUS_RESULTS") in text
+    assert "results need a folder, and this is a URI; mount the storage" in text
+    assert os.listdir(spec.parent) == ["small.yaml"]
+
+
 def test_help_tells_every_option_and_every_exit_code(capsys):
     with pytest.raises(SystemExit) as left:
         main(["--help"])

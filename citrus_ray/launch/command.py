@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -21,6 +22,7 @@ from citrus_ray.sweep import Sweep, parse_sweep
 MAX_FAILED_SHARE = 0.5  # of a sweep's trials; beyond it the command says that the sweep failed
 
 INTERRUPTED = "interrupted"
+URI = re.compile(r"[a-z][a-z0-9+.-]+:/")  # pathlib takes one of the slashes
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,11 @@ class SweepCommand:
 
 
 def _out(args: argparse.Namespace, sweep: Sweep) -> Path:
-    return Path(args.out or Path(os.environ.get("CITRUS_RESULTS") or "results").expanduser() / sweep.name).resolve()
+    key, given = ("--out", args.out) if args.out else ("$CITRUS_RESULTS", os.environ.get("CITRUS_RESULTS") or "results")
+    if URI.match(str(given)):
+        rule = f"{given}: results need a folder, and this is a URI"
+        raise SpecError([Problem(key, f"{rule}; mount the storage and give its folder; $CITRUS_STORE may be a URI")])
+    return Path(args.out or Path(given).expanduser() / sweep.name).resolve()
 
 
 def _edit(text: str) -> tuple[str, Any]:
