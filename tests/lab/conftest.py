@@ -55,6 +55,15 @@ class Lab:
         off = self.hosts[name]
         self.hosts[name] = boot(off.folder, name, off.address)
 
+    def mend(self) -> None:
+        """What a test that failed left broken."""
+        for name, host in list(self.hosts.items()):
+            if host.process.poll() is not None:
+                self.power_on(name)
+            else:
+                host.plug_in()
+                host.thaw()
+
     def addresses(self) -> list[str]:
         """Of the nodes that are alive, as the head sees it."""
         said = self.head.run(f'python -c "{NODES}" 2>/dev/null', check=False).stdout
@@ -77,6 +86,12 @@ class Lab:
 
     def wait_for_records(self, name: str, n: int) -> None:
         wait(lambda: len(self.records(name)) >= n, f"{n} records of {name}")
+
+    def worker_with(self, process: str) -> Host:
+        """The first worker on which such a process of Ray is seen."""
+        workers = [self.worker1, self.worker2]
+        wait(lambda: any(host.processes(process) for host in workers), f"{process} on a worker")
+        return next(host for host in workers if host.processes(process))
 
 
 def say(what: str) -> None:
@@ -155,12 +170,13 @@ def prepare(made: Lab) -> None:
 @pytest.fixture
 def cluster(machines: Lab) -> Lab:
     """The cluster of three nodes, whole again whatever the test before broke."""
+    machines.mend()
     if len(machines.addresses()) < 3:
         machines.up()
     return machines
 
 
-def tree_of(name: str, steps: int = 200, epochs: int = 60) -> dict[str, Any]:
+def tree_of(name: str, steps: int = 400, epochs: int = 60) -> dict[str, Any]:
     """A sweep whose trials are the same in whichever order they run, with a pre-training that spans two hosts."""
     return {
         "name": name,
@@ -182,8 +198,8 @@ def tree_of(name: str, steps: int = 200, epochs: int = 60) -> dict[str, Any]:
         },
         "compare": {"pretrain.task": [None, {"kind": "masked"}]},
         "repeat": {"seed": [0, 1]},
-        "search": {"finetune.optim.lr": {"choice": [0.001, 0.002, 0.003, 0.004, 0.006, 0.008]}},
-        "budget": {"trials": 6},
+        "search": {"finetune.optim.lr": {"choice": [0.001, 0.002, 0.003, 0.004, 0.006]}},
+        "budget": {"trials": 5},
         "final": {"seeds": 2},
     }
 
@@ -193,5 +209,7 @@ def alone(machines: Lab) -> Path:
     """The results of that sweep on one machine without any cluster, to compare with."""
     spec = machines.laptop.home / "alone.yaml"
     spec.write_text("# alone\n" + yaml.safe_dump(tree_of("alone"), sort_keys=False))
+    started = time.monotonic()
     machines.laptop.run(f"env -u RAY_AUTH_MODE {RUN} alone.yaml --out alone/alone", SWEEP_S)
+    say(f"the sweep on one machine without a cluster: {time.monotonic() - started:.0f} s")
     return machines.laptop.home / "alone" / "alone"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import Lab, assert_same, ended, members, say, tree_of, wait
+from tests.lab.conftest import Lab, assert_same, ended, members, say, tree_of
 
 pytestmark = pytest.mark.lab
 TRIAL = "ResourceTrainable.train"  # Ray's name for a process that runs our trials
@@ -58,24 +58,26 @@ def test_another_spec_of_the_same_name_does_not_look_in(cluster: Lab) -> None:
 
 def test_a_worker_lost_in_a_fine_tune_costs_its_trial_only_and_joins_again(cluster: Lab, alone: Path) -> None:
     running = cluster.start(tree_of("fine"))
-    wait(lambda: cluster.worker1.processes(TRIAL) and cluster.records("fine"), "a trial on worker1")
+    cluster.wait_for_records("fine", 1)
+    name = cluster.worker_with(TRIAL).name
     before = {path: path.stat().st_mtime_ns for path in cluster.records("fine")}
-    cluster.worker1.cut_power()
-    say(f"fine: power of worker1 cut in a fine-tune, with {len(before)} trials recorded")
+    cluster.hosts[name].cut_power()
+    say(f"fine: power of {name} cut in a fine-tune, with {len(before)} trials recorded")
     code, said = ended(running)
-    cluster.power_on("worker1")
     assert code == 0, said
     assert_same(fetched(cluster, "fine"), alone)
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    cluster.power_on(name)
+    cluster.wait_for_nodes(3)
+    say(f"fine: {name} has power again and is a node again")
 
 
 def test_a_worker_lost_in_a_pretraining_leaves_the_same_records(cluster: Lab, alone: Path) -> None:
     fresh_store(cluster)
     running = cluster.start(tree_of("pre"))
-    at_it = [cluster.worker1, cluster.worker2]
-    wait(lambda: any(host.processes(PRETRAINING) for host in at_it), "a pre-training on a worker")
+    cluster.worker_with(PRETRAINING)
     time.sleep(5)
-    name = next(host.name for host in at_it if host.processes(PRETRAINING))
+    name = cluster.worker_with(PRETRAINING).name
     cluster.hosts[name].cut_power()
     say(f"pre: power of {name} cut in a pre-training on it")
     code, said = ended(running)
@@ -103,11 +105,12 @@ def test_the_head_lost_in_a_sweep_is_continued_by_the_same_command(cluster: Lab,
 
 def test_a_node_that_is_cut_off_for_a_minute_holds_nothing_up(cluster: Lab, alone: Path) -> None:
     running = cluster.start(tree_of("cut"))
-    wait(lambda: cluster.worker2.processes(TRIAL) and cluster.records("cut"), "a trial on worker2")
-    cluster.worker2.unplug()
-    say("cut: cable of worker2 out for 60 s")
+    cluster.wait_for_records("cut", 1)
+    worker = cluster.worker_with(TRIAL)
+    worker.unplug()
+    say(f"cut: cable of {worker.name} out for 60 s, with a trial on it")
     time.sleep(60)
-    cluster.worker2.plug_in()
+    worker.plug_in()
     say(f"cut: cable in again, {len(cluster.records('cut'))} trials recorded")
     code, said = ended(running)
     assert code == 0, said
@@ -116,11 +119,12 @@ def test_a_node_that_is_cut_off_for_a_minute_holds_nothing_up(cluster: Lab, alon
 
 def test_a_node_that_hangs_for_a_minute_holds_nothing_up(cluster: Lab, alone: Path) -> None:
     running = cluster.start(tree_of("hung"))
-    wait(lambda: cluster.worker2.processes(TRIAL) and cluster.records("hung"), "a trial on worker2")
-    cluster.worker2.freeze()
-    say("hung: every process of worker2 stopped for 60 s")
+    cluster.wait_for_records("hung", 1)
+    worker = cluster.worker_with(TRIAL)
+    worker.freeze()
+    say(f"hung: every process of {worker.name} stopped for 60 s, with a trial on it")
     time.sleep(60)
-    cluster.worker2.thaw()
+    worker.thaw()
     say(f"hung: they go on, {len(cluster.records('hung'))} trials recorded")
     code, said = ended(running)
     assert code == 0, said
