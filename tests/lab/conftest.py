@@ -176,7 +176,7 @@ def cluster(machines: Lab) -> Lab:
     return machines
 
 
-def tree_of(name: str, steps: int = 400, epochs: int = 60) -> dict[str, Any]:
+def tree_of(name: str, steps: int = 300, epochs: int = 40) -> dict[str, Any]:
     """A sweep whose trials are the same in whichever order they run, with a pre-training that spans two hosts."""
     return {
         "name": name,

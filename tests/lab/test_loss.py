@@ -45,7 +45,7 @@ def test_a_sweep_from_the_laptop_outlives_the_laptop_uses_every_host_and_equals_
 def test_another_spec_of_the_same_name_does_not_look_in(cluster: Lab) -> None:
     first = cluster.start(tree_of("named"))
     cluster.wait_for_records("named", 1)
-    code, said = ended(cluster.start(tree_of("named", steps=201)))
+    code, said = ended(cluster.start(tree_of("named", steps=301)))
     assert code == 2, said
     (line,) = [line for line in said.splitlines() if "with another spec or other flags" in line]
     say(line)
