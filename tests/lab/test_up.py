@@ -33,7 +33,7 @@ def test_ray_down_leaves_nothing(cluster: Lab) -> None:
     started = time.monotonic()
     assert not left([cluster.head])
     try:
-        wait(lambda: not left(cluster.nodes), "the end of every process of Ray", 240)
+        wait(lambda: not left(cluster.nodes), "the end of every process of Ray")
     except AssertionError:
         assert left(cluster.nodes) == {}
     say(f"`ray down`: nothing of Ray on any host {time.monotonic() - started:.0f} s later")
