@@ -3,8 +3,10 @@
 import math
 import time
 from collections import Counter
+from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from citrus_ray import checkpoint
 from citrus_ray.launch.cluster import Capacity
@@ -66,6 +68,16 @@ def _threads_of(trial: Trial) -> int:
     return threads(trial.pretraining)
 
 
+def beside_us() -> Any:
+    """A pre-training is led from this node, whichever its workers are on: it needs no CPU for that.
+
+    Where a node lost its power, Ray tells the caller of an actor at once and that of a task not for minutes (seen: none
+    after four). Workers that share gradients are actors.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    return pretrain.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
+
+
 class Encoders:
     """Pre-trainings under way: each digest once, as many at a time as CPUs are free.
 
@@ -118,7 +130,7 @@ class Encoders:
                 return
             trial, place = self.waiting.pop(digest), self.workplace
             self.tries[digest] += 1
-            ref = pretrain.remote(trial.model_dump_json(), place.store, str(place.tensorboard), PRETRAIN_SHARE)
+            ref = beside_us().remote(trial.model_dump_json(), place.store, str(place.tensorboard), PRETRAIN_SHARE)
             self.running[ref] = (digest, trial)
             self.busy += n
 

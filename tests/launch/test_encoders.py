@@ -27,7 +27,7 @@ def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Encoders:
         started.append(trial)
         return object()
 
-    monkeypatch.setattr(module, "pretrain", SimpleNamespace(remote=remote))
+    monkeypatch.setattr(module, "beside_us", lambda: SimpleNamespace(remote=remote))
     monkeypatch.setattr(module.ray, "wait", lambda refs, **kwargs: ([], refs))  # type: ignore[attr-defined]
     place = Workplace(tmp_path / "records", str(tmp_path / "store"), tmp_path / "tensorboard", 1)
     found = Encoders(place, SimpleNamespace(cpus=4), retries=1)  # type: ignore[arg-type]
