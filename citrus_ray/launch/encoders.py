@@ -72,7 +72,7 @@ def beside_us() -> Any:
     """A pre-training is led from this node, whichever its workers are on: it needs no CPU for that.
 
     Where a node lost its power, Ray tells the caller of an actor at once and that of a task not for minutes (seen: none
-    after four). Workers that share gradients are actors.
+    after four). The workers are actors.
     """
     here = ray.get_runtime_context().get_node_id()
     return pretrain.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
