@@ -1,9 +1,9 @@
 """Sensors of one body from a seed, in which the class lives in what they have in common.
 
-There is one alphabet of short bursts, and every sensor has its own way of showing each letter. A window holds two of
-them in every sensor, of equal strength and at any time: one that all sensors share, the class, and one that is the
-sensor's own. A single sensor cannot tell which of its two is shared; that several agree can. A slow rhythm, each
-sensor's own too, is most of the signal and the only part of it that goes on long enough to be predicted.
+A letter is a jump that dies away: upwards or downwards, forwards or backwards in time. All four have one magnitude
+spectrum, so no power in any band tells them apart. Every sensor has its own way of showing each letter. A window holds
+two of them in every sensor, at any time: one that all sensors share, the class, and one that is the sensor's own. Where
+both are of equal strength (`own: 1`) a single sensor cannot tell which of its two is shared; that several agree can.
 """
 
 from typing import Annotated, Literal
@@ -20,7 +20,7 @@ Rng = np.random.Generator
 Amount = Annotated[float, Field(ge=0)]
 
 EVERYONE = 20240304  # seeds how sensors show letters, so that sets of other seeds are other people of one kind
-SLOWEST, FASTEST = 0.09, 0.36  # of the bursts, in cycles per sample of their sensor
+DECAY = 8.0  # of a letter, in samples of its sensor: what is left of it is divided by e
 
 
 class SyntheticSensors(Source):
@@ -32,11 +32,11 @@ class SyntheticSensors(Source):
     windows_per_subject: Annotated[int, Field(ge=1)] = 20
     rates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2, max_length=8)] = (64.0, 48.0, 32.0)
     seconds: Annotated[float, Field(gt=0)] = 2.0
-    letters: Annotated[int, Field(ge=2)] = 4  # as many classes
-    burst: Amount = 3.0  # amplitude of a letter, over noise of `noise`
+    letters: Annotated[int, Field(ge=2, le=4)] = 4  # as many classes
+    burst: Amount = 4.5  # height of a letter's jump, over noise of `noise`
     own: Amount = 1.0  # strength of the letter that is a sensor's own, over that of the shared one
-    rhythm: Amount = 2.0
-    noise: Amount = 0.4
+    rhythm: Amount = 0.3  # slow, a sensor's own
+    noise: Amount = 0.1
     absent: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of people who lack one of the sensors
     normalize: Normalize = "window"
 
@@ -77,7 +77,7 @@ class SyntheticSensors(Source):
             return Stream(name, stack.array(), self.rates[m], (name,), (name,))
 
     def _signal(self, i: int, m: int, letters: Index) -> Signal:
-        """(n, 1, T) of one person's sensor, or NaN where they lack it. How fast bursts are is a little their own."""
+        """(n, 1, T) of one person's sensor, or NaN where they lack it. How fast letters die away is a little their own."""
         rng = np.random.default_rng([self.seed, i, m])
         n, n_times, warp = len(letters), self.n_times(m), rng.uniform(0.95, 1.05)
         x = self._burst(rng, letters[:, -1], m, warp) + self.own * self._burst(rng, letters[:, m], m, warp)
@@ -89,13 +89,14 @@ class SyntheticSensors(Source):
         return zscore(noisy) if self.normalize == "window" else noisy
 
     def _burst(self, rng: Rng, letter: Index, m: int, warp: float) -> np.ndarray:
-        """(n, T): a packet of the letter's frequency at any time but the very ends."""
+        """(n, T): the letter as the sensor shows it, at any time but the very ends."""
         n, n_times = len(letter), self.n_times(m)
-        speeds = np.geomspace(SLOWEST, FASTEST, self.letters)
-        shown = np.random.default_rng([EVERYONE, m]).permutation(speeds)[letter][:, None] * warp
-        t, centre = np.arange(n_times), rng.uniform(0.1, 0.9, (n, 1)) * n_times
-        packet = np.exp(-0.5 * ((t - centre) / 10) ** 2) * np.sin(2 * np.pi * shown * t + rng.uniform(0, 6.28, (n, 1)))
-        return np.asarray(self.burst * rng.uniform(0.8, 1.2, (n, 1)) * packet)
+        shown = np.random.default_rng([EVERYONE, m]).permutation(self.letters)[letter][:, None]
+        upwards, forwards = 1 - 2 * (shown // 2), 1 - 2 * (shown % 2)
+        jump = rng.uniform(0.15, 0.85, (n, 1)) * n_times
+        since = (np.arange(n_times) - jump) * forwards
+        shape = np.where(since >= 0, np.exp(-np.abs(since) / (DECAY * warp)), 0.0)
+        return np.asarray(self.burst * rng.uniform(0.8, 1.2, (n, 1)) * upwards * shape)
 
     def _lacks(self, i: int) -> int:
         """The sensor that person `i` does not have, -1: none."""
