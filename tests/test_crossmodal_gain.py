@@ -40,4 +40,4 @@ def test_crossmodal_pretraining_finds_what_sensors_share_and_each_alone_does_not
     gain = interval(list(together - alone))
     assert gain is not None
     assert gain["low"] > 0
-    assert together.mean() > 0.5  # what one sensor can know of two letters, as with its embedding in place of the aggregate
+    assert together.mean() > 0.5  # one sensor alone knows two letters, and not which of them is shared

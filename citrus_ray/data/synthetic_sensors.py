@@ -77,7 +77,7 @@ class SyntheticSensors(Source):
             return Stream(name, stack.array(), self.rates[m], (name,), (name,))
 
     def _signal(self, i: int, m: int, letters: Index) -> Signal:
-        """(n, 1, T) of one person's sensor, or NaN where they lack it. How fast letters die away is a little their own."""
+        """(n, 1, T) of one person's sensor, or NaN where they lack it. How fast letters die away is their own."""
         rng = np.random.default_rng([self.seed, i, m])
         n, n_times, warp = len(letters), self.n_times(m), rng.uniform(0.95, 1.05)
         x = self._burst(rng, letters[:, -1], m, warp) + self.own * self._burst(rng, letters[:, m], m, warp)
