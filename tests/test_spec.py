@@ -295,7 +295,7 @@ def test_flattened_paths_are_the_paths_that_edits_take():
 # ---- digests ----
 
 ASIDE = {"pretrain.workers", "pretrain.threads_per_worker", "pretrain.gpu", "finetune.gpu"}
-WORDS = "none window recording full frozen average channels keep mean l1 balanced bfloat16".split()
+WORDS = ("none", "window", "recording", "full", "frozen", "average", "channels", "mean", "l1", "balanced", "bfloat16")
 
 
 def other_values(value: Any) -> list[Any]:
