@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from citrus_ray.finetune import Member
 from citrus_ray.pretrain import ensure_encoder
@@ -35,6 +36,7 @@ def scores(task: dict[str, Any]) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.timeout(900)  # two pre-trainings: a minute of a core, minutes of one that is shared
 def test_crossmodal_pretraining_finds_what_sensors_share_and_each_alone_does_not():
     together, alone = scores({"kind": "crossmodal", "expander": 128}), scores({"kind": "masked"})
     gain = interval(list(together - alone))
