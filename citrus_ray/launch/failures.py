@@ -78,7 +78,7 @@ def _taken(stack: Path) -> str:
     if not stack.is_file():
         return ""
     text = stack.read_text()
-    stack.unlink()
+    stack.unlink(missing_ok=True)
     return text
 
 

@@ -64,7 +64,7 @@ def share_of(spec: "Pretrain", cpus_per_thread: float) -> dict[str, float]:
 
 
 def _is_death(err: Exception) -> bool:
-    """Of a task, or of some worker in a group of Ray Train's."""
+    """Of a lone worker, or of some worker in a group of Ray Train's."""
     failures = getattr(err, "worker_failures", {0: err}).values()
     return any(is_lost(getattr(failure, "health_check_failure", failure)) for failure in failures)
 

@@ -77,7 +77,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
                 yield
             finally:
                 faulthandler.cancel_dump_traceback_later()
-                path.unlink()
+                path.unlink(missing_ok=True)  # a try on a node that was cut off may have ended, and taken it
 
     def _step(self) -> dict[str, Any]:
         if self.population is None:

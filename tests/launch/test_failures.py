@@ -18,7 +18,7 @@ from ray.util.state import list_actors
 
 from citrus_ray import records
 from citrus_ray.launch.failures import Crash, crash_of, is_lost, stack_file
-from citrus_ray.launch.runner import Workplace
+from citrus_ray.launch.runner import TrialRunner, Workplace
 from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import CellSearch
 from tests.launch.conftest import TINY, lines
@@ -163,6 +163,19 @@ def test_a_trial_that_hung_says_in_which_line(tmp_path, text, where):
     crash = crash_of(SimpleNamespace(pickled_error_file=str(error)), stack, 4.0, 3.0)
     assert crash == Crash(f"hung: no result after 0.05 minutes (failures.minutes){where}")
     assert not stack.exists()
+
+
+def test_two_tries_of_a_trial_at_once_do_not_fail_over_their_stack_file(tmp_path):
+    """A node that was cut off comes back while the trial runs again elsewhere."""
+    runner = SimpleNamespace(
+        sweep=SimpleNamespace(failures=SimpleNamespace(minutes=5)),
+        started=time.monotonic(),
+        workplace=SimpleNamespace(records=tmp_path),
+        job={"digest": "abc"},
+    )
+    with TrialRunner._watched(runner):  # type: ignore[arg-type]
+        stack_file(tmp_path, "abc").unlink()
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- on a cluster ----
