@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.lab.slow import TAP
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 NETWORK = "10.77.0"
@@ -75,6 +77,23 @@ class Host:
 
     def plug_in(self) -> None:
         call("ip", "link", "set", self.link, "up")
+
+    @contextmanager
+    def slow_cable(self) -> Iterator[None]:
+        """Frames to and from it take a while, and some are lost (`slow.py`)."""
+        wire = subprocess.Popen([sys.executable, str(HERE / "slow.py"), self.link], stdout=subprocess.PIPE, text=True)
+        assert wire.stdout is not None
+        try:
+            said = wire.stdout.readline()
+            assert said == "ready\n", f"no slow cable for {self.name}: {said}"
+            call("ip", "link", "set", self.link, "nomaster")
+            call("ip", "link", "set", TAP, "master", "lab")
+            call("ip", "link", "set", TAP, "up")
+            yield
+        finally:
+            wire.kill()
+            wire.wait()
+            call("ip", "link", "set", self.link, "master", "lab")
 
     def cut_power(self) -> None:
         """Every process of it ends at once, and its cable with them."""

@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cluster.lab.hosts import Host
 from tests.lab.conftest import Lab, assert_same, ended, members, say, tree_of
 
 pytestmark = pytest.mark.lab
@@ -103,54 +106,41 @@ def test_the_head_lost_in_a_sweep_is_continued_by_the_same_command(cluster: Lab,
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_node_that_is_cut_off_for_a_minute_holds_nothing_up(cluster: Lab, alone: Path) -> None:
-    running = cluster.start(tree_of("cut"))
-    cluster.wait_for_records("cut", 1)
+@pytest.mark.parametrize(
+    ("name", "take", "give_back"),
+    [("cut", Host.unplug, Host.plug_in), ("hung", Host.freeze, Host.thaw)],
+    ids=["its cable is out", "its processes are stopped"],
+)
+def test_a_node_that_is_away_for_a_minute_holds_nothing_up(
+    cluster: Lab, alone: Path, name: str, take: Callable[[Host], None], give_back: Callable[[Host], None]
+) -> None:
+    running = cluster.start(tree_of(name))
+    cluster.wait_for_records(name, 1)
     worker = cluster.worker_with(TRIAL)
-    n = len(cluster.records("cut"))
-    worker.unplug()
-    say(f"cut: the cable of {worker.name} is out, with a trial on it, {n} recorded")
-    a_minute_with_more_records_than(n, cluster, "cut")
-    worker.plug_in()
-    say(f"cut: in again, {len(cluster.records('cut'))} recorded")
+    n = len(cluster.records(name))
+    take(worker)
+    say(f"{name}: {worker.name} is away, with a trial on it, {n} recorded")
+    back = time.monotonic() + 60
+    cluster.wait_for_records(name, n + 1)  # the other nodes go on meanwhile
+    time.sleep(max(0.0, back - time.monotonic()))
+    give_back(worker)
+    say(f"{name}: back again, {len(cluster.records(name))} recorded")
     code, said = ended(running)
     assert code == 0, said
-    assert_same(fetched(cluster, "cut"), alone)
-
-
-def test_a_node_that_hangs_for_a_minute_holds_nothing_up(cluster: Lab, alone: Path) -> None:
-    running = cluster.start(tree_of("hung"))
-    cluster.wait_for_records("hung", 1)
-    worker = cluster.worker_with(TRIAL)
-    n = len(cluster.records("hung"))
-    worker.freeze()
-    say(f"hung: every process of {worker.name} is stopped, with a trial on it, {n} recorded")
-    a_minute_with_more_records_than(n, cluster, "hung")
-    worker.thaw()
-    say(f"hung: they go on, {len(cluster.records('hung'))} recorded")
-    code, said = ended(running)
-    assert code == 0, said
-    assert_same(fetched(cluster, "hung"), alone)
+    assert_same(fetched(cluster, name), alone)
 
 
 def test_a_slow_link_changes_no_number(cluster: Lab, alone: Path) -> None:
-    slow = "tc qdisc add dev eth0 root netem delay 200ms 50ms loss 1%"
-    if cluster.worker2.run(slow, check=False).returncode:
-        pytest.skip("this kernel has no netem")
-    try:
-        fresh_store(cluster)
+    fresh_store(cluster)
+    with cluster.worker2.slow_cable():
+        asked = time.monotonic()
+        socket.create_connection((cluster.worker2.address, 22), timeout=60).close()
+        started = time.monotonic()
+        say(f"slow: worker2 answers after {1000 * (started - asked):.0f} ms")
         code, said = ended(cluster.start(tree_of("slow")))
-    finally:
-        cluster.worker2.run("tc qdisc del dev eth0 root")
+        say(f"slow: done after {time.monotonic() - started:.0f} s")
     assert code == 0, said
     assert_same(fetched(cluster, "slow"), alone)
-
-
-def a_minute_with_more_records_than(n: int, made: Lab, name: str) -> None:
-    """The other nodes go on meanwhile."""
-    end = time.monotonic() + 60
-    made.wait_for_records(name, n + 1)
-    time.sleep(max(0.0, end - time.monotonic()))
 
 
 def fresh_store(made: Lab) -> None:
