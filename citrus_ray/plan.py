@@ -193,7 +193,13 @@ def _pretrain_seconds(trial: Trial) -> float:
     x = torch.zeros(min(spec.optim.batch_size, len(windows)), *_shape(trial.model, ctx))
     n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // spec.optim.batch_size)
     y = [torch.zeros(len(x), dtype=torch.long)] if task.uses_labels else []
-    return n_steps * _median_seconds(lambda: task(x, masks, *y)[0].backward())
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=spec.precision == "bfloat16"):
+            loss = task(x, masks, *y)[0]
+        loss.backward()
+
+    return n_steps * _median_seconds(step)
 
 
 def _finetune_seconds(trial: Trial) -> float:
