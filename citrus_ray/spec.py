@@ -105,7 +105,11 @@ class SpecError(ValueError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
     def __reduce__(self) -> tuple[type["SpecError"], tuple[tuple[Problem, ...]]]:
-        return SpecError, (self.problems,)
+        return type(self), (self.problems,)
+
+
+class MachineError(SpecError):
+    """Something is wrong with this machine, not with what it was asked: another may do it."""
 
 
 def refuse(message: str, path: str = "") -> SpecError:

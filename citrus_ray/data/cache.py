@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from citrus_ray.data.align import Align, Native
-from citrus_ray.data.root import cache_root
+from citrus_ray.data.root import cache_root, written_to
 from citrus_ray.data.source import Source
 from citrus_ray.data.windows import Places, Stream, Windows
-from citrus_ray.spec import digest_of, refuse
+from citrus_ray.spec import MachineError, digest_of
 
 FOLDER = "windows-2"  # counts up when what is stored changes: older caches are then left alone
 AS_THEY_ARE = Native()
@@ -44,11 +44,9 @@ def _prepared(digest: str, prepare: Callable[[], Windows]) -> Windows:
 def _alone(digest: str) -> Iterator[None]:
     """One process of this node prepares, the others wait for what it makes. The lock ends with its owner."""
     path = cache_root() / "locks" / digest
-    try:
+    with written_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
-    except OSError as err:
-        raise _unwritable(path.parent, err) from None
     with file:
         with contextlib.suppress(OSError):  # a file system without locks: several prepare, the first one's is kept
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -58,40 +56,39 @@ def _alone(digest: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _unwritable(folder: Path, err: OSError) -> Exception:
-    return refuse(f"cache folder {folder}: cannot be written: {err.strerror}; set $CITRUS_CACHE to one that can")
-
-
 def _store(windows: Windows, digest: str, folder: Path) -> None:
     """Write beside, then rename: a reader sees all of it or nothing. The loser of a race throws its copy away."""
-    try:
+    with written_to(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
-    except OSError as err:
-        raise _unwritable(folder.parent, err) from None
     try:
-        np.save(partial / "x.npy", windows.x)  # from a memory-mapped array it copies in small pieces
-        for i, stream in enumerate(windows.streams[1:], start=1):
-            np.save(partial / f"x{i}.npy", stream.x)
-        np.save(partial / "group.npy", windows.group)
-        if windows.y is not None:
-            np.save(partial / "y.npy", windows.y)
-        if windows.places is not None:
-            np.save(partial / "places.npy", np.stack(list(vars(windows.places).values())))  # (3, n) or (3, n, 2)
-        (partial / "meta.json").write_text(json.dumps(_meta(windows, digest)))
-        for path in partial.iterdir():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
-        partial.chmod(0o755)  # mkdtemp makes it private; the cache is shared
-        if not folder.exists():
-            partial.rename(folder)
-    except OSError as err:
+        with written_to(folder.parent):
+            _write(windows, digest, partial)
+            if not folder.exists():
+                partial.rename(folder)
+    except MachineError:
         if not folder.exists():  # otherwise another process was faster, with the same bytes
-            raise _unwritable(folder.parent, err) from err
+            raise
     finally:
         # what a killed process left behind goes too; another writer that is still busy finds that it came second
         for leftover in [partial, *folder.parent.glob(f".{digest}-*")] if folder.exists() else [partial]:
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _write(windows: Windows, digest: str, partial: Path) -> None:
+    np.save(partial / "x.npy", windows.x)  # from a memory-mapped array it copies in small pieces
+    for i, stream in enumerate(windows.streams[1:], start=1):
+        np.save(partial / f"x{i}.npy", stream.x)
+    np.save(partial / "group.npy", windows.group)
+    if windows.y is not None:
+        np.save(partial / "y.npy", windows.y)
+    if windows.places is not None:
+        np.save(partial / "places.npy", np.stack(list(vars(windows.places).values())))  # (3, n) or (3, n, 2)
+    (partial / "meta.json").write_text(json.dumps(_meta(windows, digest)))
+    for path in partial.iterdir():
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    partial.chmod(0o755)  # mkdtemp makes it private; the cache is shared
 
 
 def _meta(windows: Windows, digest: str) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from citrus_ray.spec import Aside, refuse
+from citrus_ray.spec import Aside, MachineError, Problem, refuse
 
 # None: the folder of that name under the data root. May hold ~ and $VARIABLES.
 Root = Annotated[Annotated[str, Field(min_length=1)] | None, Aside()]
@@ -27,6 +28,17 @@ def cache_root() -> Path:
     """`$CITRUS_CACHE`, else the user's cache folder."""
     base = os.environ.get("CITRUS_CACHE")
     return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "citrus_ray"
+
+
+@contextmanager
+def written_to(folder: Path) -> Iterator[None]:
+    """Into the cache: what stands in its way is the machine's, not the data's."""
+    try:
+        yield
+    except OSError as err:
+        why = err.strerror or err  # numpy's own has words only
+        rule = f"cache folder {folder}: cannot be written: {why}; set $CITRUS_CACHE to one that can"
+        raise MachineError([Problem("", rule)]) from err
 
 
 def place_of(root: str | None, name: str) -> Path:

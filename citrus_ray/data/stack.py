@@ -3,12 +3,13 @@
 import math
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from citrus_ray.data.root import cache_root
+from citrus_ray.data.root import cache_root, written_to
 from citrus_ray.data.windows import Index, Signal
 
 CHUNK = 512  # windows copied at a time
@@ -18,23 +19,28 @@ class Stack:
     """(n, *shape) float32 that grows at its end. Its file has no name: it goes with the array or a killed process."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        folder = cache_root()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._shape, self._file = shape, tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed in __exit__)
+        self._shape, self._folder = shape, cache_root()
+        with written_to(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed in __exit__)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
-        self._file.close()
+        with suppress(OSError):  # of a full disk, which `add` or `array` has told of
+            self._file.close()
 
     def add(self, x: Signal) -> None:
         """One window, or several: (*shape) or (k, *shape)."""
-        self._file.write(np.ascontiguousarray(x, np.float32).data)
+        x = np.ascontiguousarray(x, np.float32)
+        with written_to(self._folder):
+            self._file.write(x.data)
 
     def array(self) -> Signal:
         """Everything that was added, memory-mapped; outlives the stack."""
-        self._file.flush()
+        with written_to(self._folder):
+            self._file.flush()
         n = self._file.tell() // (4 * math.prod(self._shape))
         if not n:
             return np.zeros((0, *self._shape), np.float32)

@@ -2,10 +2,12 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from citrus_ray.spec import refuse
 
 # Read by Ray when it is imported or started, so they must be set before.
 QUIET = {
@@ -59,9 +61,23 @@ def _places() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def capacity() -> Capacity:
-    """Of the cluster that this process is connected to."""
+def capacity(without: Collection[str] = ()) -> Capacity:
+    """Of the nodes that are up in the cluster that this process is connected to, less those at these addresses."""
     import ray
 
-    total = ray.cluster_resources()
-    return Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0))
+    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"] and n["NodeManagerAddress"] not in without]
+    return Capacity(sum(node.get("CPU", 0.0) for node in nodes), sum(node.get("GPU", 0.0) for node in nodes))
+
+
+def most(now: Capacity) -> Capacity:
+    """What the autoscaler may bring the cluster to, as its file tells the head; what is up where nothing does."""
+    return Capacity(max(now.cpus, _told("CITRUS_MAX_CPUS")), max(now.gpus, _told("CITRUS_MAX_GPUS")))
+
+
+def _told(name: str) -> float:
+    value = os.environ.get(name, "0")
+    if not value.isdigit():
+        raise refuse(
+            f"{value}: must be a whole number, of what all workers of the cluster file have together", f"${name}"
+        )
+    return float(value)

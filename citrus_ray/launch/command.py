@@ -120,15 +120,16 @@ class SweepCommand:
             print(f"{self.sweep.name}: every trial is recorded already, nothing to compute", file=sys.stderr)
             self._write_spec()
             return None
-        from citrus_ray.launch.cluster import connect
-        from citrus_ray.launch.encoders import Slots
+        from citrus_ray.launch.cluster import connect, most
         from citrus_ray.launch.runner import Workplace
+        from citrus_ray.launch.slots import Slots
         from citrus_ray.launch.storage import check_shared
         from citrus_ray.launch.tune import run_sweep
 
         print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
         with connect(self.args.address, self.args.verbose) as capacity:
-            slots = _checked(lambda: Slots(self.sweep, capacity))
+            limit = most(capacity) if self.args.address else capacity
+            slots = _checked(lambda: Slots(self.sweep, capacity, limit))
             check_shared({"--out": str(self.out)} | ({"$CITRUS_STORE": store} if self._pretrains else {}))
             self._write_spec()
             place = Workplace(self.out / "records", store, self.out / "tensorboard", slots.n)

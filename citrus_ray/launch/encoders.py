@@ -1,4 +1,4 @@
-"""Which CPU is whose, and the pre-trainings under way: each encoder once, however many trials wait for it."""
+"""The pre-trainings under way: each encoder once, however many trials wait for it."""
 
 import math
 import time
@@ -9,58 +9,15 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from citrus_ray import checkpoint
-from citrus_ray.launch.cluster import Capacity
-from citrus_ray.launch.failures import Crash, WorkerLost, is_lost, last_line
+from citrus_ray.launch.failures import Crash, WorkerLost, is_lost, last_line, node_error
 from citrus_ray.launch.pretrain import pretrain
 from citrus_ray.launch.runner import Workplace
+from citrus_ray.launch.slots import PRETRAIN_SHARE, Nodes, threads
 from citrus_ray.store import open_files
 from citrus_ray.store.claims import Claims
-from citrus_ray.sweep import Sweep
 from citrus_ray.trial import Pretrain, Trial
 
 LOOK_EVERY_S = 2.0  # at the store, for each encoder that is waited for
-PRETRAIN_SHARE = 0.1  # of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
-
-
-class Slots:
-    """Who may use which CPU: what trials and pre-training threads ask Ray for, and how many run at once.
-
-    Ray Tune keeps idle workers warm, with their requests, sometimes more of them than trials that run; a
-    pre-training that asked for whole CPUs would wait for them for ever. So each CPU is asked for in two parts, one
-    that only trials fill and one that only pre-trainings fill, and the search counts what is really busy.
-    """
-
-    def __init__(self, sweep: Sweep, capacity: Capacity) -> None:
-        self.cpus = max(1, int(capacity.cpus))
-        for spec in (cell.trial.pretraining for cell in sweep.cells):
-            if spec is not None and threads(spec) > self.cpus:
-                raise ValueError(
-                    f"pre-training asks for {threads(spec)} CPUs (workers x threads_per_worker), but the cluster has "
-                    f"{self.cpus}; lower pretrain.workers, or add nodes"
-                )
-            if spec is not None and spec.gpu and spec.workers > capacity.gpus:
-                raise ValueError(
-                    f"pre-training asks for {spec.workers} GPUs, one per worker, but the cluster has "
-                    f"{capacity.gpus:g}; lower pretrain.workers, or set pretrain.gpu: false"
-                )
-        self.gpu = max(cell.trial.finetune.gpu for cell in sweep.cells)
-        if self.gpu > capacity.gpus:
-            raise ValueError(
-                f"trials ask for {self.gpu:g} of a GPU each (finetune.gpu), but the cluster has {capacity.gpus:g}; "
-                "set finetune.gpu: 0, or add nodes with a GPU"
-            )
-        room = math.floor(capacity.gpus / self.gpu + 1e-6) if self.gpu else self.cpus
-        self.n = min(sweep.concurrency or self.cpus, room)
-        self.cpus_per_trial = math.floor(min(1.0, self.cpus / self.n) * (1 - PRETRAIN_SHARE) * 1000) / 1000
-
-    @property
-    def request(self) -> dict[str, float]:
-        """What each trial asks Ray for, and with it the autoscaler: one of a sweep without GPUs fits any node."""
-        return {"cpu": self.cpus_per_trial} | ({"gpu": self.gpu} if self.gpu else {})
-
-
-def threads(spec: Pretrain) -> int:
-    return spec.workers * spec.threads_per_worker
 
 
 def _threads_of(trial: Trial) -> int:
@@ -84,8 +41,8 @@ class Encoders:
     A digest that another sweep is computing in the same store is waited for, with no CPU held.
     """
 
-    def __init__(self, workplace: Workplace, slots: Slots, retries: int) -> None:
-        self.workplace, self.slots, self.retries = workplace, slots, retries
+    def __init__(self, workplace: Workplace, nodes: Nodes, retries: int) -> None:
+        self.workplace, self.nodes, self.slots, self.retries = workplace, nodes, nodes.slots, retries
         self.claims = Claims(open_files(workplace.store))
         self.busy = 0  # threads of the pre-trainings that run
         self.waiting: dict[str, Trial] = {}
@@ -95,6 +52,13 @@ class Encoders:
         self.tries: Counter[str] = Counter()
         self.ready: set[str] = set()
         self._looked: dict[str, float] = {}
+
+    @property
+    def wanted(self) -> list[Pretrain]:
+        """Of those that run, and those that would if there were room."""
+        ours = [trial for digest, trial in self.waiting.items() if digest not in self.elsewhere]
+        under_way = [trial for _, trial in self.running.values()]
+        return [trial.pretraining for trial in under_way + ours if trial.pretraining]
 
     def want(self, digest: str, trial: Trial) -> bool:
         """Whether the encoder is there; asks for it if not."""
@@ -148,8 +112,9 @@ class Encoders:
             self._take_in(digest, trial, computed)
 
     def _note_failure(self, digest: str, trial: Trial, err: Exception) -> None:
-        lost = is_lost(err) or isinstance(err, WorkerLost)
-        if lost and self.tries[digest] <= self.retries:
+        broken = node_error(err)
+        lost = is_lost(err) or isinstance(err, WorkerLost) or broken is not None
+        if (broken and self.nodes.do_without(broken.address)) or (lost and self.tries[digest] <= self.retries):
             self.waiting[digest] = trial
         else:
             self.failed[digest] = Crash(f"pre-training failed: {last_line(err)}", lost)

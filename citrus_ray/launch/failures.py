@@ -1,6 +1,8 @@
 """Why a trial's process ended, and whether another try can help: it can where a worker or a node was lost."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,9 @@ from typing import Any
 import ray
 from ray import cloudpickle, exceptions
 from ray.util.state import get_log
+
+from citrus_ray import records
+from citrus_ray.spec import MachineError
 
 LOST = (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
 LOG_LINES = 200
@@ -19,12 +24,33 @@ class WorkerLost(RuntimeError):  # noqa: N818  (it is lost, not in error)
     """A worker of a pre-training went away; nothing is wrong with the pre-training itself."""
 
 
+class NodeError(RuntimeError):
+    """This node cannot run trials or pre-trainings of the sweep; another may."""
+
+    def __init__(self, address: str, host: str, reason: str) -> None:
+        super().__init__(address, host, reason)
+        self.address = address
+
+    def __str__(self) -> str:
+        return f"on node {self.args[1]}: {self.args[2]}"
+
+
+@contextmanager
+def on_this_node() -> Iterator[None]:
+    """What is wrong with the machine says which one it is."""
+    try:
+        yield
+    except MachineError as err:
+        raise NodeError(ray.util.get_node_ip_address(), records.host(), str(err)) from None
+
+
 @dataclass(frozen=True)
 class Crash:
     """How a trial ended that wrote no record."""
 
     reason: str
-    lost: bool = False  # with its worker or node
+    lost: bool = False  # with its worker or node: the next run computes it again
+    node: str | None = None  # the address of one that cannot run any trial
 
 
 def stack_file(folder: Path, digest: str) -> Path:
@@ -36,6 +62,8 @@ def crash_of(trial: Any, stack: Path, ran_s: float, limit_s: float | None) -> Cr
     """What is known of a Tune trial that ended in an error."""
     err = _error(trial)
     frames = _taken(stack)
+    if broken := node_error(err):
+        return Crash(str(broken), lost=True, node=broken.address)
     if limit_s is not None and ran_s >= limit_s and is_lost(err):
         return Crash(f"hung: no result after {limit_s / 60:g} minutes (failures.minutes){_where(frames)}")
     log = log_of(getattr(err, "actor_id", None)) if is_lost(err) else []
@@ -46,6 +74,14 @@ def crash_of(trial: Any, stack: Path, ran_s: float, limit_s: float | None) -> Cr
 def is_lost(err: object) -> bool:
     """Whether the process went away under the trial, as opposed to an exception of the trial itself."""
     return isinstance(err, LOST) and not getattr(err, "_actor_init_failed", False)
+
+
+def node_error(err: object) -> NodeError | None:
+    """Where Ray says that a task met one, or a worker in a group of Ray Train's did."""
+    inner = [getattr(err, "cause", None), *getattr(err, "worker_failures", {}).values()]
+    if isinstance(err, NodeError):
+        return next((one for one in inner if isinstance(one, NodeError)), err)
+    return next((found for one in inner if one is not None and one is not err and (found := node_error(one))), None)
 
 
 def log_of(actor_id: str | None) -> list[str]:

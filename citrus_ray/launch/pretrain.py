@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import ray
 
 from citrus_ray.launch import cluster
-from citrus_ray.launch.failures import WorkerLost, is_lost, last_line
+from citrus_ray.launch.failures import WorkerLost, is_lost, last_line, node_error, on_this_node
 
 if TYPE_CHECKING:
     from citrus_ray.pretrain import Place, Report
@@ -51,6 +51,8 @@ def _train(trial: "Trial", digest: str, config: dict[str, str], cpus_per_thread:
         try:
             return _alone(config, share) if spec.workers == 1 else _together(digest, config, spec, share)
         except Exception as err:
+            if broken := node_error(err):
+                raise broken from None
             if not _is_death(err):
                 raise  # an error that every try would meet again
             if not left:
@@ -140,7 +142,8 @@ def _run(trial: "Trial", config: dict[str, str], place: "Place", report: "Report
     assert digest is not None
     torch.set_num_threads(spec.threads_per_worker)
     state = State(config["store"], digest)
-    done = run(spec, trial.model, place, report, state)
+    with on_this_node():
+        done = run(spec, trial.model, place, report, state)
     if place.rank == 0:
         keep(trial, digest, config["store"], done, place.world, state)
         hparams = {"task": spec.task and spec.task.kind, "model": trial.model.kind, "lr": spec.optim.lr}

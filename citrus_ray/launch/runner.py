@@ -14,13 +14,13 @@ from ray import tune
 from citrus_ray import records, tensorboard
 from citrus_ray.checkpoint import Weights
 from citrus_ray.data.root import cache_root
-from citrus_ray.launch.failures import Crash, stack_file
+from citrus_ray.launch.failures import Crash, on_this_node, stack_file
 from citrus_ray.policy import Race
 from citrus_ray.population import Population, Slot
 from citrus_ray.race import order, p_worse
 from citrus_ray.records import Record
 from citrus_ray.results import summarise
-from citrus_ray.spec import flatten
+from citrus_ray.spec import MachineError, Problem, flatten
 from citrus_ray.sweep import Cell, Sweep, trial_digest
 from citrus_ray.trial import Trial
 
@@ -58,7 +58,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """The whole trial in one step, or one validation round where a scheduler may stop it in between."""
-        with self._watched():
+        with self._watched(), on_this_node():
             return self._step()
 
     @contextmanager
@@ -100,11 +100,10 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         """What data there are is part of a trial's digest, so one that comes out otherwise here met other data."""
         here = trial_digest(list(self.members), self.job["phase"])
         if here != self.job["digest"]:
-            host, wanted = records.host(), self.job["digest"][:12]
+            wanted = self.job["digest"][:12]
             way = "bring the same data to every node, or put them on a folder that all nodes mount"
-            raise ValueError(
-                f"the data on node {host} are not those of the head (trial {here[:12]}, not {wanted}); {way}"
-            )
+            message = f"the data are not those of the head (trial {here[:12]}, not {wanted}); {way}"
+            raise MachineError([Problem("", message)])
 
     def _loaded(self) -> tuple[list[Trial], list[Any]]:
         """Members and their encoders, each read once."""

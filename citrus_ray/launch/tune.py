@@ -17,11 +17,12 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.tune.search import Searcher
 
 from citrus_ray import records
-from citrus_ray.launch.encoders import Encoders, Slots
+from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.failures import Crash, crash_of, stack_file
 from citrus_ray.launch.interrupt import on_ctrl_c
 from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import TrialRunner, Workplace, crashed, show
+from citrus_ray.launch.slots import Nodes, Slots
 from citrus_ray.launch.study import Job, Studies
 from citrus_ray.records import Record
 from citrus_ray.sweep import Sweep
@@ -40,6 +41,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
         self.interrupted = False
         self.retried: Counter[str] = Counter()
         self.n_failed_in_a_row = 0
+        self.starved = False  # there is room, and nothing that can start
         self.blamed: set[str] = set()  # encoders whose failure was counted: it fails many trials, but happened once
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -47,6 +49,8 @@ class CellSearch(Searcher):  # type: ignore[misc]
             self.interrupted
         ):  # while no trial runs Tune asks for the next one for ten minutes before it looks at its note
             return str(Searcher.FINISHED)
+        left = 0 if self.starved else self.progress.n_total - self.progress.n_done - len(self.live)
+        self.encoders.nodes.look(len(self.live) + left, self.encoders.wanted)
         self.encoders.poll(len(self.live))
         self._drop_hopeless()
         try:
@@ -57,8 +61,10 @@ class CellSearch(Searcher):  # type: ignore[misc]
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         n_free = min(self.slots.n, max(1, self.slots.cpus - self.encoders.busy)) - len(self.live)
         if n_free <= 0:
+            self.starved = False
             return None
         job = self._startable()
+        self.starved = job is None
         if job is None:
             return Searcher.FINISHED if self._done and not self.live else None
         self.live[trial_id], self.started[trial_id] = job, time.monotonic()
@@ -102,6 +108,10 @@ class CellSearch(Searcher):  # type: ignore[misc]
         job = self.live.pop(trial_id, None)
         self.trials.pop(trial_id, None)
         if job is None or self.interrupted:
+            return
+        if crash and crash.node and self.encoders.nodes.do_without(crash.node):
+            self.progress.say(f"{crash.reason}; it sits out, its trials go to other nodes")
+            self.parked.insert(0, job)
             return
         if crash and crash.lost and self.retried[job.digest] < self.studies.sweep.failures.retries:
             self.retried[job.digest] += 1
@@ -220,12 +230,14 @@ def run_sweep(sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies
     """Run what is missing. Returns when all cells are over, or when Ctrl-C stopped Tune."""
     if studies.over:
         return
-    encoders = Encoders(workplace, slots, sweep.failures.retries)
+    nodes = Nodes(slots)
+    encoders = Encoders(workplace, nodes, sweep.failures.retries)
     search = CellSearch(studies, encoders, slots, progress)
     trainable = tune.with_parameters(TrialRunner, sweep_json=sweep.model_dump_json(by_alias=True), workplace=workplace)
     with (
         tempfile.TemporaryDirectory(prefix="citrus-tune-") as scratch,
         contextlib.closing(encoders),
+        contextlib.closing(nodes),
         on_ctrl_c(search.interrupt),
     ):
         tune.Tuner(

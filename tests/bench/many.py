@@ -11,9 +11,9 @@ import numpy as np
 
 from citrus_ray import journal, records
 from citrus_ray.launch import cluster  # before Ray: it sets what Ray reads when it is imported
-from citrus_ray.launch.encoders import Slots
 from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import Workplace
+from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import run_sweep
 from citrus_ray.summary import summarise

@@ -99,6 +99,9 @@ def test_a_cloud_cluster_has_a_cpu_head_and_spot_workers_with_and_without_gpu(na
     assert {k for k, kind in kinds.items() if is_spot(kind["node_config"])} == {"cpu_worker", "gpu_worker"}
     assert all(image.startswith(f"rayproject/ray:{RAY}-py311") for image in images(tree))
     assert sum(kinds[k]["max_workers"] for k in ("cpu_worker", "gpu_worker")) == tree["max_workers"]
+    cpus = sum(kinds[k]["resources"]["CPU"] * kinds[k].get("max_workers", 1) for k in ("head", "cpu_worker"))
+    (said,) = [line for line in tree["setup_commands"] if "CITRUS_MAX" in line]
+    assert f"CITRUS_MAX_CPUS={cpus} CITRUS_MAX_GPUS={kinds['gpu_worker']['max_workers']}'" in said
 
 
 def is_spot(node: dict[str, Any]) -> bool:
@@ -145,7 +148,12 @@ def test_every_pod_of_kuberay_has_equal_requests_and_limits_and_mounts_what_it_n
         (container,) = pod["containers"]
         assert container["resources"]["limits"] == container["resources"]["requests"]  # Ray reads the limits
         assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
-        assert {e["name"] for e in container["env"]} == {"CITRUS_RESULTS", "CITRUS_DATA"}
+        told = {e["name"]: e["value"] for e in container["env"]}
+        assert told.keys() == {"CITRUS_RESULTS", "CITRUS_DATA", "CITRUS_MAX_CPUS", "CITRUS_MAX_GPUS"}
+        head, cpu, gpu = groups(kuberay)
+        cpus = [int(g["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"]) for g in (head, cpu)]
+        assert int(told["CITRUS_MAX_CPUS"]) == cpus[0] + cpus[1] * cpu["maxReplicas"]
+        assert int(told["CITRUS_MAX_GPUS"]) == gpu["maxReplicas"]
 
 
 def test_kuberay_has_a_cpu_and_a_gpu_group_that_scale(kuberay: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 
 from citrus_ray.data import cache
 from citrus_ray.data.root import cache_root
+from citrus_ray.data.stack import stacked
 from citrus_ray.data.synthetic import Synthetic
 from citrus_ray.data.windows import Windows
-from citrus_ray.spec import SpecError
+from citrus_ray.spec import MachineError, SpecError
 from tests.small import SOURCE
 
 
@@ -79,6 +81,14 @@ def test_a_write_that_fails_leaves_nothing(root, monkeypatch, prepared):
     assert len(prepared) == 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("n", [1, 5000], ids=["noticed at the end", "noticed on the way"])
+def test_a_disk_that_is_full_while_windows_are_stacked_is_the_machines_fault(monkeypatch, n):
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: open("/dev/full", "w+b"))  # noqa: SIM115
+    with pytest.raises(MachineError, match=r"cannot be written: No space left on device; set \$CITRUS_CACHE"):
+        stacked([np.ones((n, 2, 4), np.float32)], (2, 4))
+
+
 def test_where_files_cannot_be_locked_a_process_that_is_overtaken_uses_what_the_other_made(root, monkeypatch):
     def no_locks(*args: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -98,6 +108,7 @@ def test_where_files_cannot_be_locked_a_process_that_is_overtaken_uses_what_the_
 
 ONE_OF_SEVERAL = """
 import sys
+import tempfile
 from citrus_ray.data import cache
 from tests.small import SOURCE
 real = type(SOURCE).prepare
@@ -137,8 +148,10 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
 
 PREPARE = """
 import sys
+import tempfile
 from citrus_ray.data import cache
 from citrus_ray.data.root import cache_root
+from citrus_ray.data.stack import stacked
 from citrus_ray.data.synthetic import Synthetic
 print("ready", flush=True)
 cache.load(Synthetic(seed=41, n_subjects=40, windows_per_subject=100))

@@ -17,7 +17,7 @@ from ray import cloudpickle, exceptions
 from ray.util.state import list_actors
 
 from citrus_ray import records
-from citrus_ray.launch.failures import Crash, crash_of, is_lost, stack_file
+from citrus_ray.launch.failures import Crash, NodeError, crash_of, is_lost, node_error, stack_file
 from citrus_ray.launch.runner import TrialRunner, Workplace
 from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import CellSearch
@@ -32,6 +32,8 @@ class Waiting:
 
     def __init__(self, folder: Path, failed: bool = False) -> None:
         self.workplace = Workplace(folder, str(folder / "store"), folder / "tensorboard", 2)
+        self.nodes = TwoNodes()
+        self.wanted: list[Any] = []
         self.busy, self.failed = 0, {} if not failed else Everything(Crash("pre-training failed: x"))
         self.there = not failed
 
@@ -39,6 +41,19 @@ class Waiting:
 
     def want(self, digest: str, trial: Any) -> bool:
         return self.there
+
+
+class TwoNodes:
+    def __init__(self) -> None:
+        self.left = {"10.0.0.1", "10.0.0.2"}
+
+    def look(self, n_trials: int, specs: Any) -> None: ...
+
+    def do_without(self, address: str) -> bool:
+        if self.left == {address}:
+            return False
+        self.left.discard(address)
+        return True
 
 
 class Everything(dict):  # type: ignore[type-arg]
@@ -53,7 +68,10 @@ class Everything(dict):  # type: ignore[type-arg]
 
 
 def search_of(folder: Path, encoders: Any = None, **edits: Any) -> CellSearch:
-    slots, quiet = SimpleNamespace(n=2, cpus=2), SimpleNamespace(update=lambda *a: None, finished=lambda *a: None)
+    slots = SimpleNamespace(n=2, cpus=2)
+    quiet = SimpleNamespace(
+        update=lambda *a: None, finished=lambda *a: None, say=lambda text: None, n_total=30, n_done=0
+    )
     studies = Studies(
         sweep_of(budget={"trials": 30}, search={"finetune.optim.lr": {"uniform": [0.1, 0.9]}}, **edits), folder
     )
@@ -117,6 +135,38 @@ def test_one_broken_pretraining_is_one_failure_however_many_trials_wait_for_it(t
         search.suggest(name)
     assert len(list(records.read_all(tmp_path))) > 3
     assert search.studies.gave_up is None
+
+
+def test_a_trial_of_a_node_that_can_run_none_goes_to_another_and_is_a_row_where_there_is_no_other(tmp_path):
+    search = search_of(tmp_path, failures={"retries": 0})
+    said: list[str] = []
+    search.progress = SimpleNamespace(**vars(search.progress) | {"say": said.append})  # type: ignore[assignment]
+    full = NodeError("10.0.0.1", "worker1", "No space left on device")
+    search.suggest("a")
+    search.suggest("b")
+    for name in "ab":  # both ran there
+        search.finish(name, {}, Crash(str(full), lost=True, node=full.address))
+    assert list(records.read_all(tmp_path)) == []
+    assert said[0] == "on node worker1: No space left on device; it sits out, its trials go to other nodes"
+    first, second = search.suggest("c"), search.suggest("d")
+    search.finish("c", {}, Crash("on node worker2: full", lost=True, node="10.0.0.2"))
+    ((row, *_),) = records.read_all(tmp_path)
+    assert (row.status, row.crashed, row.reason) == ("failed", True, "on node worker2: full")
+    assert first != second
+
+
+def test_what_is_wrong_with_a_node_is_told_from_what_is_wrong_with_a_trial(tmp_path):
+    def met(cause: Exception) -> Any:
+        """As Ray hands it over: a class of its own, pickled."""
+        return cloudpickle.loads(cloudpickle.dumps(exceptions.RayTaskError("step", "", cause).as_instanceof_cause()))
+
+    found = node_error(met(NodeError("10.0.0.1", "worker1", "disk full")))
+    assert found is not None
+    assert (found.address, str(found)) == ("10.0.0.1", "on node worker1: disk full")
+    group = SimpleNamespace(worker_failures={1: met(NodeError("10.0.0.2", "worker2", "disk full"))})
+    assert getattr(node_error(group), "address", None) == "10.0.0.2"
+    assert node_error(met(ValueError("bad"))) is None
+    assert node_error(None) is None
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from citrus_ray import checkpoint, records
 from citrus_ray.cost import GpuMeter
 from citrus_ray.launch.cluster import Capacity
-from citrus_ray.launch.encoders import PRETRAIN_SHARE, Slots
 from citrus_ray.launch.pretrain import share_of
+from citrus_ray.launch.slots import PRETRAIN_SHARE, Slots
 from citrus_ray.launch.study import Studies
 from citrus_ray.spec import SpecError
 from citrus_ray.summary import summarise

@@ -1,0 +1,151 @@
+"""Which CPU is whose: how many trials and pre-trainings run at once on the nodes that are up, and how many more could.
+
+Nodes come and go while a sweep runs. What it lacks is shown to the autoscaler as a request that cannot be met.
+"""
+
+import math
+import time
+from collections.abc import Collection
+
+import ray
+from ray.util import placement_group, remove_placement_group
+from ray.util.placement_group import PlacementGroup
+
+from citrus_ray.launch.cluster import Capacity, capacity
+from citrus_ray.sweep import Sweep
+from citrus_ray.trial import Pretrain
+
+PRETRAIN_SHARE = 0.1  # of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
+TRIAL_SHARE = 1 - PRETRAIN_SHARE
+LOOK_EVERY_S = 2.0  # at the nodes
+AT_ONCE = 100  # nodes' worth of a request: the next one follows when these are up
+
+
+class Slots:
+    """Who may use which CPU: what trials and pre-training threads ask Ray for, and how many run at once.
+
+    Ray Tune keeps idle workers warm, with their requests, sometimes more of them than trials that run; a
+    pre-training that asked for whole CPUs would wait for them for ever. So each CPU is asked for in two parts, one
+    that only trials fill and one that only pre-trainings fill, and the search counts what is really busy.
+    """
+
+    def __init__(self, sweep: Sweep, now: Capacity, most: Capacity | None = None) -> None:
+        self.most = most or now  # what the cluster may grow to
+        self.concurrency = sweep.concurrency
+        self.gpu = max(cell.trial.finetune.gpu for cell in sweep.cells)
+        for spec in (cell.trial.pretraining for cell in sweep.cells):
+            if spec is not None:
+                self._check(spec)
+        if self.gpu > self.most.gpus:
+            raise ValueError(
+                f"trials ask for {self.gpu:g} of a GPU each (finetune.gpu), but the cluster has {self.most.gpus:g}; "
+                "set finetune.gpu: 0, or add nodes with a GPU"
+            )
+        self.resize(now)
+
+    def _check(self, spec: Pretrain) -> None:
+        if threads(spec) > max(1, self.most.cpus):
+            raise ValueError(
+                f"pre-training asks for {threads(spec)} CPUs (workers x threads_per_worker), but the cluster has "
+                f"{self.most.cpus:g}; lower pretrain.workers, or add nodes"
+            )
+        if spec.gpu and spec.workers > self.most.gpus:
+            raise ValueError(
+                f"pre-training asks for {spec.workers} GPUs, one per worker, but the cluster has "
+                f"{self.most.gpus:g}; lower pretrain.workers, or set pretrain.gpu: false"
+            )
+
+    def resize(self, now: Capacity) -> None:
+        """To the nodes that are up. A trial waits for the first of them: it is a request, too."""
+        self.now = now
+        self.cpus = max(1, int(now.cpus))
+        room = math.floor(now.gpus / self.gpu + 1e-6) if self.gpu else self.cpus
+        self.n = max(1, min(self.concurrency or self.cpus, self.cpus, room))
+
+    @property
+    def request(self) -> dict[str, float]:
+        """What each trial asks Ray for, and with it the autoscaler: one of a sweep without GPUs fits any node."""
+        return {"cpu": TRIAL_SHARE} | ({"gpu": self.gpu} if self.gpu else {})
+
+    def lacking(self, n_trials: int, specs: Collection[Pretrain], free: Capacity) -> list[dict[str, float]]:
+        """What trials and pre-trainings that could run now need beyond the nodes that are up, a CPU or GPU at a time.
+
+        Beside what is free: a request that fits is met at once, and asks for no node.
+        """
+        n_trials = min(n_trials, self.concurrency or n_trials)
+        gpus = n_trials * self.gpu + sum(spec.workers for spec in specs if spec.gpu)
+        cpus = (0 if self.gpu else n_trials) + sum(threads(spec) for spec in specs if not spec.gpu)
+        more_gpus = math.ceil(min(gpus, self.most.gpus) - self.now.gpus)
+        more_cpus = math.ceil(min(cpus, self.most.cpus) - self.now.cpus)
+        wished = [{"CPU": 1.0, "GPU": 1.0}] * (more_gpus + int(free.gpus)) if more_gpus > 0 else []
+        wished += [{"CPU": 1.0}] * (more_cpus + int(free.cpus)) if more_cpus > 0 else []
+        return wished[:AT_ONCE]
+
+
+def threads(spec: Pretrain) -> int:
+    return spec.workers * spec.threads_per_worker
+
+
+class Wish:
+    """Bundles of resources that no node has, as the autoscaler sees them.
+
+    Not `request_resources`: that one outlives the sweep that asks, which when killed would keep nodes up for ever.
+    """
+
+    def __init__(self) -> None:
+        self.bundles: list[dict[str, float]] = []
+        self.group: PlacementGroup | None = None
+
+    def show(self, bundles: list[dict[str, float]]) -> None:
+        """A group that found its place is let go at once, for trials to start there."""
+        if self.group is not None and (bundles != self.bundles or self.group.wait(0)):
+            remove_placement_group(self.group)
+            self.group = None
+        if bundles and self.group is None:
+            self.group = placement_group(bundles, name="citrus: more nodes")
+        self.bundles = bundles
+
+
+class Nodes:
+    """The cluster under a sweep: how large it is, what the sweep asks of it, and which nodes it does without."""
+
+    def __init__(self, slots: Slots) -> None:
+        self.slots, self.wish = slots, Wish()
+        self.sit_out: set[str] = set()  # addresses of nodes that cannot run trials
+        self.held: list[PlacementGroup] = []
+        self._looked = -math.inf
+
+    def look(self, n_trials: int, specs: Collection[Pretrain]) -> None:
+        """Nodes come and go; more could come for the trials and pre-trainings that could run."""
+        if time.monotonic() - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = time.monotonic()
+        self.slots.resize(capacity(self.sit_out))
+        self.wish.show(self.slots.lacking(n_trials, specs, free()))
+
+    def do_without(self, address: str) -> bool:
+        """Hold each CPU of a node as it gets free, or the trials to come would all fail there at once.
+
+        False where no other node is left to do its work.
+        """
+        rest = capacity(self.sit_out | {address}).cpus
+        if rest < 1:
+            return False
+        if address not in self.sit_out:
+            n_cpus = math.ceil(capacity(self.sit_out).cpus - rest)
+            self.sit_out.add(address)
+            trial = {name.upper(): share for name, share in self.slots.request.items()}
+            for part in [trial, {"CPU": PRETRAIN_SHARE}] * n_cpus:
+                self.held.append(placement_group([part | {f"node:{address}": 0.001}], name="citrus: sits out"))
+        return True
+
+    def close(self) -> None:
+        self.wish.show([])
+        for group in self.held:
+            remove_placement_group(group)
+
+
+def free() -> Capacity:
+    """What Ray has given to nobody."""
+    left = ray.available_resources()
+    return Capacity(left.get("CPU", 0.0), left.get("GPU", 0.0))
