@@ -11,6 +11,7 @@ from citrus_ray.baselines import baselines
 from citrus_ray.checkpoint import Weights
 from citrus_ray.finetune import Member
 from citrus_ray.records import Status
+from citrus_ray.spec import MachineError
 from citrus_ray.stacked import stacks
 from citrus_ray.trial import Trial
 
@@ -109,7 +110,7 @@ def mean_metrics(rows: Sequence[Metrics]) -> Metrics:
 
 
 class _guarded:  # noqa: N801  (reads as a statement: `with _guarded(slot):`)
-    """Times the block and turns an exception into the slot's failure; Ctrl-C passes."""
+    """Times the block, makes an exception the slot's failure; not Ctrl-C, nor what another machine could do."""
 
     def __init__(self, slot: Slot, already: float = 0.0) -> None:
         self.slot, self.already = slot, already  # seconds that were spent on it before
@@ -124,7 +125,7 @@ class _guarded:  # noqa: N801  (reads as a statement: `with _guarded(slot):`)
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: object) -> bool:
         self.slot.seconds += self.seconds
-        if not isinstance(err, Exception):
+        if not isinstance(err, Exception) or isinstance(err, MachineError):
             return False
         last = traceback.extract_tb(err.__traceback__)[-1]
         self.slot.status = "failed"

@@ -8,6 +8,7 @@ import pytest
 import citrus_ray
 from citrus_ray.population import Population, mean_metrics
 from citrus_ray.pretrain import ensure_encoder
+from citrus_ray.spec import MachineError, Problem
 from citrus_ray.trial import Trial
 from tests.small import PRETRAINED, SCRATCH
 
@@ -104,15 +105,16 @@ def test_weights_that_do_not_fit_fail_their_member():
     assert "CheckpointError" in (found.slots[0].reason or "")
 
 
-def test_an_interrupt_is_not_taken_for_a_failure(monkeypatch):
+@pytest.mark.parametrize("err", [KeyboardInterrupt(), MachineError([Problem("", "its disk is full")])])
+def test_an_interrupt_and_a_fault_of_the_machine_are_not_taken_for_a_failure(monkeypatch, err):
     found = population([SCRATCH])
     assert found.slots[0].member is not None
 
     def interrupted() -> None:
-        raise KeyboardInterrupt
+        raise err
 
     monkeypatch.setattr(found.slots[0].member, "advance", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(err)):
         found.advance()
     assert found.status == "ok"
 

@@ -15,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 WANTED = {"help": 0.5, "dry_run": 1.5, "first_trial": 12.0}
 PATIENCE_S = 120.0
+TRIAL = b"ray::ResourceTrainable.train"  # Ray's name for a process that runs our trials
 
 
 def run(full: bool = False) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def run(full: bool = False) -> dict[str, Any]:
         found: dict[str, dict[str, Any]] = {
             "help": _called(["--help"], times),
             "dry_run": _called(["quickstart", "--dry-run", "--out", f"{folder}/dry"], times),
-            "first_trial": {"wall_s": _first_trial(Path(folder))},
+            "first_trial": _first_trial(Path(folder)),
         }
     return {name: figures | {"wanted_s": WANTED[name]} for name, figures in found.items()}
 
@@ -40,20 +41,36 @@ def _called(arguments: list[str], times: int) -> dict[str, float]:
     return {"wall_s": round(sorted(walls[1:])[times // 2], 2), "cpu_s": round(sorted(cpus[1:])[times // 2], 2)}
 
 
-def _first_trial(folder: Path) -> float | None:
-    """Until the first line of progress of a trial that is done or under way: its record or its TensorBoard folder."""
+def _first_trial(folder: Path) -> dict[str, Any]:
+    """Until a worker is in a trial, and until the first trial is on record."""
     out, started = folder / "results" / "quickstart", time.perf_counter()
     command, silent = _command(["quickstart", "--out", str(out)]), subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=ROOT, env=_env(), stdout=silent, stderr=silent)
+    found: dict[str, Any] = {"wall_s": None, "on_record_s": None}
     try:
-        while time.perf_counter() - started < PATIENCE_S:
+        while time.perf_counter() - started < PATIENCE_S and found["on_record_s"] is None:
+            passed = round(time.perf_counter() - started, 1)
+            if found["wall_s"] is None and _in_a_trial():
+                found["wall_s"] = passed
             if any((out / "records").glob("*.jsonl")):
-                return round(time.perf_counter() - started, 1)
-            time.sleep(0.05)
-        return None
+                found["on_record_s"] = passed
+            time.sleep(0.1)
+        return found
     finally:
         process.send_signal(2)  # Ctrl-C: it stops its own cluster
         process.wait(60)
+
+
+def _in_a_trial() -> bool:
+    """Whether a worker of some Ray on this machine is; no other sweep must run beside."""
+    return any(TRIAL in _words(process) for process in Path("/proc").glob("[0-9]*"))
+
+
+def _words(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # it has ended
+        return b""
 
 
 def _command(arguments: list[str]) -> list[str]:
