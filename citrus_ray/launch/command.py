@@ -132,7 +132,7 @@ class SweepCommand:
             slots = _checked(lambda: Slots(self.sweep, capacity, limit))
             check_shared({"--out": str(self.out)} | ({"$CITRUS_STORE": store} if self._pretrains else {}))
             self._write_spec()
-            place = Workplace(self.out / "records", store, self.out / "tensorboard", slots.n)
+            place = Workplace(self.out / "records", store, self.out / "tensorboard")
             with Progress(self.sweep, studies) as progress:
                 run_sweep(self.sweep, place, slots, studies, progress)
         # Ray Tune takes Ctrl-C itself and returns as if all were well

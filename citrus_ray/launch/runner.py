@@ -27,12 +27,11 @@ from citrus_ray.trial import Trial
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a sweep's results go, and what its records say of how it ran."""
+    """Where a sweep's results go."""
 
     records: Path
     store: str  # a folder or a URI, the same from every node
     tensorboard: Path
-    concurrency: int
 
 
 class TrialRunner(tune.Trainable):  # type: ignore[misc]
@@ -130,7 +129,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         assert self.population is not None
         pairs = zip(self.members, self.population.slots, strict=True)
         place = (self.job, self.cell.digest, self.cell.axes)
-        return [row_of(*place, repeat, slot, self.workplace.concurrency) for (repeat, _), slot in pairs]
+        return [row_of(*place, repeat, slot) for (repeat, _), slot in pairs]
 
     def _race(self) -> bool:
         """Member by member; whether the trial was stopped. What did not run has no row."""
@@ -175,9 +174,7 @@ def _alone(trial: Trial, weights: Weights | None, metric: str, device: str) -> S
     return population.slots[0]
 
 
-def row_of(
-    job: dict[str, Any], cell: str, axes: dict[str, Any], repeat: dict[str, Any], slot: Slot, concurrency: int
-) -> Record:
+def row_of(job: dict[str, Any], cell: str, axes: dict[str, Any], repeat: dict[str, Any], slot: Slot) -> Record:
     """A member's line in the record."""
     return Record(
         digest=slot.trial.digest(),
@@ -200,7 +197,7 @@ def row_of(
         seconds=round(slot.seconds, 4),
         gpu=slot.trial.finetune.gpu,
         peak_mb=records.peak_mb(),
-        concurrency=concurrency,
+        concurrency=job["concurrency"],
         host=records.host(),
         versions=records.versions(),
         commit=records.commit(),
@@ -223,5 +220,5 @@ def crashed(job: Any, crash: Crash, concurrency: int) -> Iterable[Record]:
     """Rows for a trial whose process ended before it could write its own."""
     for repeat, trial in job.members:
         slot = Slot(trial, status="failed", reason=crash.reason)
-        row = row_of(job.config(), job.cell.digest, job.cell.axes, repeat, slot, concurrency)
+        row = row_of(job.config(concurrency), job.cell.digest, job.cell.axes, repeat, slot)
         yield replace(row, crashed=crash.lost)

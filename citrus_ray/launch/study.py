@@ -37,10 +37,10 @@ class Job:
     best: tuple[float | None, ...]  # what the members of the best trial so far scored, to race against
     number: int | None  # Optuna's, None for a point that Optuna did not suggest
 
-    def config(self) -> dict[str, Any]:
-        """What a worker is told."""
+    def config(self, concurrency: int) -> dict[str, Any]:
+        """What a worker is told; how many trials may run beside it is for its record."""
         parts = {"phase": self.phase, "params": self.params, "digest": self.digest, "asked_s": self.asked_s}
-        return {"cell": self.cell.index, "best": self.best} | parts
+        return {"cell": self.cell.index, "best": self.best, "concurrency": concurrency} | parts
 
     def encoders(self) -> dict[str, Trial]:
         """The pre-trained encoders that it needs, each with a trial that describes it."""

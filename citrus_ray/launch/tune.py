@@ -68,7 +68,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
         if job is None:
             return Searcher.FINISHED if self._done and not self.live else None
         self.live[trial_id], self.started[trial_id] = job, time.monotonic()
-        return job.config()
+        return job.config(self.slots.n)
 
     @property
     def _done(self) -> bool:

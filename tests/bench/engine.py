@@ -120,7 +120,7 @@ def swept(sweep: Sweep) -> tuple[list[list[Record]], float]:
         out = Path(folder)
         studies = Studies(sweep, out / "records")
         slots = Slots(sweep, cluster.capacity())
-        place = Workplace(out / "records", str(out / "store"), out / "tensorboard", slots.n)
+        place = Workplace(out / "records", str(out / "store"), out / "tensorboard")
         started = time.perf_counter()
         with Progress(sweep, studies, nowhere) as progress:
             run_sweep(sweep, place, slots, studies, progress)
@@ -139,7 +139,7 @@ def _cpu_per_member(n_trials: int = 50) -> float:
                 job = study.next_job()
                 assert job is not None
                 slots = [(repeat, Slot(trial, metrics={METRIC: 0.5})) for repeat, trial in job.members]
-                rows = [row_of(job.config(), job.cell.digest, {}, repeat, slot, CPUS) for repeat, slot in slots]
+                rows = [row_of(job.config(CPUS), job.cell.digest, {}, repeat, slot) for repeat, slot in slots]
                 records.write(study.folder, job.digest, rows)
                 study.finish(job, rows)
             spent[n_members] = time.process_time() - started

@@ -50,9 +50,9 @@ def _summary(n_records: int, n_members: int = 10) -> float:
         for i in range(n_records // n_members):
             params = {"finetune.optim.lr": 1e-4 * (1 + i / n_records), "finetune.optim.weight_decay": 0.01}
             members, digest = study.cell.members(params, "search"), f"{i:016d}"
-            job = {"digest": digest, "phase": "search", "params": params, "asked_s": 0.0}
+            job = {"digest": digest, "phase": "search", "params": params, "asked_s": 0.0, "concurrency": CPUS}
             slots = [(repeat, Slot(trial, metrics={METRIC: 0.5})) for repeat, trial in members]
-            rows = [row_of(job, study.cell.digest, {}, repeat, slot, CPUS) for repeat, slot in slots]
+            rows = [row_of(job, study.cell.digest, {}, repeat, slot) for repeat, slot in slots]
             write(study.folder, digest, rows)
         started = time.process_time()
         summarise(sweep, study.folder, 0.0)

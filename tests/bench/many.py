@@ -58,7 +58,7 @@ def _go(sweep: Sweep, out: Path) -> float:
     started = time.perf_counter()
     studies = Studies(sweep, out / "records")
     slots = Slots(sweep, cluster.capacity())
-    place = Workplace(out / "records", str(out / "store"), out / "tensorboard", slots.n)
+    place = Workplace(out / "records", str(out / "store"), out / "tensorboard")
     with open(os.devnull, "w") as nowhere, Progress(sweep, studies, nowhere) as progress:
         run_sweep(sweep, place, slots, studies, progress)
     return time.perf_counter() - started

@@ -29,7 +29,7 @@ def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Encoders:
 
     monkeypatch.setattr(module, "beside_us", lambda: SimpleNamespace(remote=remote))
     monkeypatch.setattr(module.ray, "wait", lambda refs, **kwargs: ([], refs))  # type: ignore[attr-defined]
-    place = Workplace(tmp_path / "records", str(tmp_path / "store"), tmp_path / "tensorboard", 1)
+    place = Workplace(tmp_path / "records", str(tmp_path / "store"), tmp_path / "tensorboard")
     found = Encoders(place, SimpleNamespace(slots=SimpleNamespace(cpus=4)), retries=1)  # type: ignore[arg-type]
     found.started = started  # type: ignore[attr-defined]
     return found

@@ -31,7 +31,7 @@ class Waiting:
     """Encoders that are all there, or all failed."""
 
     def __init__(self, folder: Path, failed: bool = False) -> None:
-        self.workplace = Workplace(folder, str(folder / "store"), folder / "tensorboard", 2)
+        self.workplace = Workplace(folder, str(folder / "store"), folder / "tensorboard")
         self.nodes = TwoNodes()
         self.wanted: list[Any] = []
         self.busy, self.failed = 0, {} if not failed else Everything(Crash("pre-training failed: x"))
