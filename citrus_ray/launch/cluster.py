@@ -14,6 +14,7 @@ QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # 2.0 by default, which every report of a short epoch would wait for
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # records and TensorBoard files are our own
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no objective
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # what went wrong is in the trial's record
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # workers start side by side, not in turn; our searcher says how many
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own state is never read back
     "TUNE_WARN_THRESHOLD_S": "60",

@@ -102,7 +102,7 @@ class Wish:
             remove_placement_group(self.group)
             self.group = None
         if bundles and self.group is None:
-            self.group = placement_group(bundles, name="citrus: more nodes")
+            self.group = placement_group(bundles)
         self.bundles = bundles
 
 
@@ -136,7 +136,7 @@ class Nodes:
             self.sit_out.add(address)
             trial = {name.upper(): share for name, share in self.slots.request.items()}
             for part in [trial, {"CPU": PRETRAIN_SHARE}] * n_cpus:
-                self.held.append(placement_group([part | {f"node:{address}": 0.001}], name="citrus: sits out"))
+                self.held.append(placement_group([part | {f"node:{address}": 0.001}]))
         return True
 
     def close(self) -> None:
