@@ -5,7 +5,7 @@ Nodes come and go while a sweep runs. What it lacks is shown to the autoscaler a
 
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import ray
 from ray.util import placement_group, remove_placement_group
@@ -32,13 +32,13 @@ class Slots:
     def __init__(self, sweep: Sweep, now: Capacity, most: Capacity | None = None) -> None:
         self.most = most or now  # what the cluster may grow to
         self.concurrency = sweep.concurrency
-        self.gpu = max(cell.trial.finetune.gpu for cell in sweep.cells)
+        self.shares = [cell.trial.finetune.gpu for cell in sweep.cells]  # of a GPU, for a trial of each cell
         for spec in (cell.trial.pretraining for cell in sweep.cells):
             if spec is not None:
                 self._check(spec)
-        if self.gpu > self.most.gpus:
+        if (share := max(self.shares)) > self.most.gpus:
             raise ValueError(
-                f"trials ask for {self.gpu:g} of a GPU each (finetune.gpu), but the cluster has {self.most.gpus:g}; "
+                f"trials ask for {share:g} of a GPU each (finetune.gpu), but the cluster has {self.most.gpus:g}; "
                 "set finetune.gpu: 0, or add nodes with a GPU"
             )
         self.resize(now)
@@ -59,13 +59,17 @@ class Slots:
         """To the nodes that are up. A trial waits for the first of them: it is a request, too."""
         self.now = now
         self.cpus = max(1, int(now.cpus))
-        room = math.floor(now.gpus / self.gpu + 1e-6) if self.gpu else self.cpus
+        room = math.floor(now.gpus / min(self.shares) + 1e-6) if all(self.shares) else self.cpus
         self.n = max(1, min(self.concurrency or self.cpus, self.cpus, room))
 
-    @property
-    def request(self) -> dict[str, float]:
-        """What each trial asks Ray for, and with it the autoscaler: one of a sweep without GPUs fits any node."""
-        return {"cpu": TRIAL_SHARE} | ({"gpu": self.gpu} if self.gpu else {})
+    def request(self, cell: int) -> dict[str, float]:
+        """What a trial of that cell asks Ray for: one that needs no GPU fits any node."""
+        return {"CPU": TRIAL_SHARE} | ({"GPU": self.shares[cell]} if self.shares[cell] else {})
+
+    def has_room(self, cell: int, live: Iterable[int]) -> bool:
+        """On a GPU, if it needs one, beside trials of the `live` cells. The first of them asks for a node with one."""
+        taken = sum(self.shares[other] for other in live)
+        return not self.shares[cell] or not taken or taken + self.shares[cell] <= self.now.gpus + 1e-6
 
     def lacking(self, n_trials: int, specs: Collection[Pretrain], free: Capacity) -> list[dict[str, float]]:
         """What trials and pre-trainings that could run now need beyond the nodes that are up, a CPU or GPU at a time.
@@ -73,8 +77,9 @@ class Slots:
         Beside what is free: a request that fits is met at once, and asks for no node.
         """
         n_trials = min(n_trials, self.concurrency or n_trials)
-        gpus = n_trials * self.gpu + sum(spec.workers for spec in specs if spec.gpu)
-        cpus = (0 if self.gpu else n_trials) + sum(threads(spec) for spec in specs if not spec.gpu)
+        per_cell = n_trials / len(self.shares)  # cells advance together
+        gpus = per_cell * sum(self.shares) + sum(spec.workers for spec in specs if spec.gpu)
+        cpus = per_cell * self.shares.count(0) + sum(threads(spec) for spec in specs if not spec.gpu)
         more_gpus = math.ceil(min(gpus, self.most.gpus) - self.now.gpus)
         more_cpus = math.ceil(min(cpus, self.most.cpus) - self.now.cpus)
         wished = [{"CPU": 1.0, "GPU": 1.0}] * (more_gpus + int(free.gpus)) if more_gpus > 0 else []
@@ -134,8 +139,7 @@ class Nodes:
         if address not in self.sit_out:
             n_cpus = math.ceil(capacity(self.sit_out).cpus - rest)
             self.sit_out.add(address)
-            trial = {name.upper(): share for name, share in self.slots.request.items()}
-            for part in [trial, {"CPU": PRETRAIN_SHARE}] * n_cpus:
+            for part in [{"CPU": TRIAL_SHARE}, {"CPU": PRETRAIN_SHARE}] * n_cpus:
                 self.held.append(placement_group([part | {f"node:{address}": 0.001}]))
         return True
 

@@ -4,7 +4,7 @@ Everything it knows comes from records, so a fresh process continues where the l
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -225,12 +225,12 @@ class Studies:
         meter.add(row for trial in rows if trial[0].cell in cells for row in trial)
         self.studies = [Study(cell, self.folder, rows, clock, meter) for cell in self.sweep.cells]
 
-    def next_job(self) -> Job | None:
-        """From the study that has asked least, so that cells advance together."""
+    def next_job(self, has_room: Callable[[Cell], bool] = lambda cell: True) -> Job | None:
+        """From the study that has asked least, so that cells advance together, of those whose trials have room."""
         if self.gave_up:
             return None
         for study in sorted(self.studies, key=lambda s: s.asked / s.cell.n_trials):
-            job = study.next_job()
+            job = study.next_job() if has_room(study.cell) else None
             if job is not None:
                 return job
         return None

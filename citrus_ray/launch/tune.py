@@ -25,7 +25,7 @@ from citrus_ray.launch.runner import TrialRunner, Workplace, crashed, show
 from citrus_ray.launch.slots import Nodes, Slots
 from citrus_ray.launch.study import Job, Studies
 from citrus_ray.records import Record
-from citrus_ray.sweep import Sweep
+from citrus_ray.sweep import Cell, Sweep
 
 
 class CellSearch(Searcher):  # type: ignore[misc]
@@ -77,16 +77,19 @@ class CellSearch(Searcher):  # type: ignore[misc]
     def _startable(self) -> Job | None:
         if self.studies.gave_up:
             return None
-        ready = next((job for job in self.parked if self._has_encoders(job)), None)
+        ready = next((job for job in self.parked if self._has_encoders(job) and self._has_room(job.cell)), None)
         if ready is not None:
             self.parked.remove(ready)
             return ready
         while len(self.parked) < 2 * self.slots.n * len(self.studies.studies):
-            job = self.studies.next_job()
+            job = self.studies.next_job(self._has_room)
             if job is None or self._has_encoders(job):
                 return job
             self.parked.append(job)
         return None
+
+    def _has_room(self, cell: Cell) -> bool:
+        return self.slots.has_room(cell.index, [job.cell.index for job in self.live.values()])
 
     def _has_encoders(self, job: Job) -> bool:
         there = [self.encoders.want(digest, trial) for digest, trial in job.encoders().items()]  # ask for all of them
@@ -241,7 +244,7 @@ def run_sweep(sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies
         on_ctrl_c(search.interrupt),
     ):
         tune.Tuner(
-            tune.with_resources(trainable, slots.request),
+            tune.with_resources(trainable, lambda job: tune.PlacementGroupFactory([slots.request(job["cell"])])),
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=PerCell(sweep) if sweep.asha else None,

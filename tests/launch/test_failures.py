@@ -17,8 +17,10 @@ from ray import cloudpickle, exceptions
 from ray.util.state import list_actors
 
 from citrus_ray import records
+from citrus_ray.launch.cluster import Capacity
 from citrus_ray.launch.failures import Crash, NodeError, crash_of, is_lost, node_error, stack_file
 from citrus_ray.launch.runner import TrialRunner, Workplace
+from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import CellSearch
 from tests.launch.conftest import TINY, lines
@@ -68,13 +70,13 @@ class Everything(dict):  # type: ignore[type-arg]
 
 
 def search_of(folder: Path, encoders: Any = None, **edits: Any) -> CellSearch:
-    slots = SimpleNamespace(n=2, cpus=2)
     quiet = SimpleNamespace(
         update=lambda *a: None, finished=lambda *a: None, say=lambda text: None, n_total=30, n_done=0
     )
     studies = Studies(
         sweep_of(budget={"trials": 30}, search={"finetune.optim.lr": {"uniform": [0.1, 0.9]}}, **edits), folder
     )
+    slots = Slots(studies.sweep, Capacity(2, 0))
     return CellSearch(studies, encoders or Waiting(folder), slots, quiet)  # type: ignore[arg-type]
 
 

@@ -16,6 +16,7 @@ from tests.small import PRETRAINED, record_of, sweep_of
 from tests.test_summary import VAL
 
 LR = {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}
+MIXED: dict[str, Any] = {"compare": {"finetune.gpu": [0.0, 0.25]}, "search": LR}
 SHARED: dict[str, Any] = {"compare": {"finetune.gpu": [0.25]}, "search": LR}
 
 
@@ -24,14 +25,34 @@ def test_trials_share_a_gpu_as_the_spec_says():
     assert Slots(sweep_of(**SHARED), Capacity(16, 2)).n == 8
     assert Slots(sweep_of(**SHARED), Capacity(2, 1)).n == 2, "each trial has a CPU of its own too"
     assert Slots(sweep_of(**SHARED, concurrency=3), Capacity(16, 1)).n == 3
-    assert Slots(sweep_of(), Capacity(2, 0)).gpu == 0
+    assert Slots(sweep_of(**MIXED), Capacity(16, 1)).n == 16, "some need no GPU"
 
 
 def test_trials_of_a_sweep_with_gpus_ask_for_their_share_and_those_of_one_without_ask_for_none():
-    assert Slots(sweep_of(**SHARED), Capacity(16, 1)).request == {"cpu": 0.9, "gpu": 0.25}
-    assert Slots(sweep_of(), Capacity(16, 1)).request == {"cpu": 0.9}
+    slots = Slots(sweep_of(**MIXED), Capacity(16, 1))
+    assert [slots.request(cell) for cell in (0, 1)] == [{"CPU": 0.9}, {"CPU": 0.9, "GPU": 0.25}]
     crowded = Slots(sweep_of(concurrency=8), Capacity(2, 0))
-    assert crowded.n * crowded.request["cpu"] <= 2 * (1 - PRETRAIN_SHARE), "what is left is for pre-trainings"
+    assert crowded.n * crowded.request(0)["CPU"] <= 2 * (1 - PRETRAIN_SHARE), "what is left is for pre-trainings"
+
+
+def test_trials_that_need_no_gpu_go_on_where_all_gpus_are_taken():
+    slots = Slots(sweep_of(**MIXED), Capacity(16, 1))
+    live = [1, 1, 0, 0, 1, 1]
+    assert not slots.has_room(1, live)
+    assert slots.has_room(0, live)
+    assert slots.has_room(1, live[:-1])
+    slots.resize(Capacity(16, 0))
+    assert slots.has_room(1, [0, 0]), "it asks for a node with a GPU"
+    assert not slots.has_room(1, [1])
+
+
+def test_the_next_trial_is_of_a_cell_that_has_room(tmp_path):
+    studies = Studies(sweep_of(**MIXED), tmp_path / "records")
+    jobs = [studies.next_job(lambda cell: cell.index == 0) for _ in range(3)]
+    assert [job.cell.index for job in jobs if job] == [0, 0, 0]
+    job = studies.next_job()
+    assert job is not None
+    assert job.cell.index == 1, "which has asked least"
 
 
 @pytest.mark.parametrize(
