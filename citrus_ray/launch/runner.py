@@ -15,6 +15,7 @@ from citrus_ray import records, tensorboard
 from citrus_ray.checkpoint import Weights
 from citrus_ray.data.root import cache_root
 from citrus_ray.launch.failures import Crash, on_this_node, stack_file
+from citrus_ray.launch.storage import WAY_OUT
 from citrus_ray.policy import Race
 from citrus_ray.population import Population, Slot
 from citrus_ray.race import order, p_worse
@@ -57,8 +58,10 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """The whole trial in one step, or one validation round where a scheduler may stop it in between."""
-        with self._watched(), on_this_node():
-            return self._step()
+        with on_this_node():
+            self._same_place()
+            with self._watched():
+                return self._step()
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -94,6 +97,13 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
             # the same for both arms: they differ in pre-training, which no baseline has
             self.population.score_test(with_baselines=self.cell.scratch_twin() is None)
         return self._reply(self._record())
+
+    def _same_place(self) -> None:
+        """Nodes that were up at the start were asked; this one may have joined since."""
+        folder = self.workplace.records.parent
+        if not folder.is_dir():
+            message = f"there is no results folder {folder}; {WAY_OUT}"
+            raise MachineError([Problem("", message)])
 
     def _same_data(self) -> None:
         """What data there are is part of a trial's digest, so one that comes out otherwise here met other data."""

@@ -23,8 +23,9 @@ from citrus_ray.launch.runner import TrialRunner, Workplace
 from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import CellSearch
+from citrus_ray.spec import MachineError
 from tests.launch.conftest import TINY, lines
-from tests.small import sweep_of
+from tests.small import PRETRAINED, sweep_of
 
 Run = Callable[..., tuple[int, Path]]
 
@@ -228,6 +229,17 @@ def test_two_tries_of_a_trial_at_once_do_not_fail_over_their_stack_file(tmp_path
     with TrialRunner._watched(runner):  # type: ignore[arg-type]
         stack_file(tmp_path, "abc").unlink()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_without_the_results_folder_or_with_other_data_cannot_run_trials(tmp_path):
+    runner = object.__new__(TrialRunner)
+    runner.workplace = Workplace(tmp_path / "gone" / "records", "", tmp_path)
+    with pytest.raises(NodeError, match=r"on node .*: there is no results folder .*gone; give a folder that all nodes"):
+        runner.step()
+    assert not (tmp_path / "gone").exists()
+    runner.members, runner.job = [({}, PRETRAINED)], {"digest": "of the head", "phase": "search"}
+    with pytest.raises(MachineError, match=r"the data are not those of the head \(trial .*, not of the head\); bring"):
+        runner._same_data()
 
 
 # ---- on a cluster ----
