@@ -49,6 +49,7 @@ def test_a_sweep_from_the_laptop_outlives_the_laptop_and_equals_one_machine(clus
     (digest,) = {row["encoder"] for row in members(out).values() if row["encoder"]}
     meta = json.loads((cluster.shared / "results" / "store" / digest / "meta.json").read_text())
     assert meta["workers"] == 2  # on hosts of one CPU each, so on two of them
+    say("whole: its pre-training had two workers, on two hosts")
     assert (cluster.laptop.home / ".ray" / "auth_token").read_text() not in said
 
 
