@@ -114,7 +114,8 @@ class Encoders:
     def _note_failure(self, digest: str, trial: Trial, err: Exception) -> None:
         broken = node_error(err)
         lost = is_lost(err) or isinstance(err, WorkerLost) or broken is not None
-        if (broken and self.nodes.do_without(broken.address)) or (lost and self.tries[digest] <= self.retries):
+        elsewhere = broken is not None and self.nodes.do_without(broken.address, str(broken))
+        if elsewhere or (lost and self.tries[digest] <= self.retries):
             self.waiting[digest] = trial
         else:
             self.failed[digest] = Crash(f"pre-training failed: {last_line(err)}", lost)

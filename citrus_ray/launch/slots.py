@@ -5,7 +5,7 @@ Nodes come and go while a sweep runs. What it lacks is shown to the autoscaler a
 
 import math
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import ray
 from ray.util import placement_group, remove_placement_group
@@ -114,8 +114,8 @@ class Wish:
 class Nodes:
     """The cluster under a sweep: how large it is, what the sweep asks of it, and which nodes it does without."""
 
-    def __init__(self, slots: Slots) -> None:
-        self.slots, self.wish = slots, Wish()
+    def __init__(self, slots: Slots, say: Callable[[str], None]) -> None:
+        self.slots, self.say, self.wish = slots, say, Wish()
         self.sit_out: set[str] = set()  # addresses of nodes that cannot run trials
         self.held: list[PlacementGroup] = []
         self._looked = -math.inf
@@ -128,7 +128,7 @@ class Nodes:
         self.slots.resize(capacity(self.sit_out))
         self.wish.show(self.slots.lacking(n_trials, specs, free()))
 
-    def do_without(self, address: str) -> bool:
+    def do_without(self, address: str, why: str) -> bool:
         """Hold each CPU of a node as it gets free, or the trials to come would all fail there at once.
 
         False where no other node is left to do its work.
@@ -139,6 +139,7 @@ class Nodes:
         if address not in self.sit_out:
             n_cpus = math.ceil(capacity(self.sit_out).cpus - rest)
             self.sit_out.add(address)
+            self.say(f"{why}; it sits out, its work goes to other nodes")
             for part in [{"CPU": TRIAL_SHARE}, {"CPU": PRETRAIN_SHARE}] * n_cpus:
                 self.held.append(placement_group([part | {f"node:{address}": 0.001}]))
         return True

@@ -64,7 +64,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
             self.starved = False
             return None
         job = self._startable()
-        self.starved = job is None
+        self.starved = job is None and all(map(self._has_room, self.studies.sweep.cells))
         if job is None:
             return Searcher.FINISHED if self._done and not self.live else None
         self.live[trial_id], self.started[trial_id] = job, time.monotonic()
@@ -112,8 +112,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
         self.trials.pop(trial_id, None)
         if job is None or self.interrupted:
             return
-        if crash and crash.node and self.encoders.nodes.do_without(crash.node):
-            self.progress.say(f"{crash.reason}; it sits out, its trials go to other nodes")
+        if crash and crash.node and self.encoders.nodes.do_without(crash.node, crash.reason):
             self.parked.insert(0, job)
             return
         if crash and crash.lost and self.retried[job.digest] < self.studies.sweep.failures.retries:
@@ -233,7 +232,7 @@ def run_sweep(sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies
     """Run what is missing. Returns when all cells are over, or when Ctrl-C stopped Tune."""
     if studies.over:
         return
-    nodes = Nodes(slots)
+    nodes = Nodes(slots, progress.say)
     encoders = Encoders(workplace, nodes, sweep.failures.retries)
     search = CellSearch(studies, encoders, slots, progress)
     trainable = tune.with_parameters(TrialRunner, sweep_json=sweep.model_dump_json(by_alias=True), workplace=workplace)

@@ -24,7 +24,7 @@ from citrus_ray.trial import Pretrain
 SOURCE = Synthetic(seed=6, n_subjects=12, windows_per_subject=40, rhythm_gain=3.0)
 SEEDS = range(5)
 EPOCHS, LONGER = 20, 1.25
-ENCODED: dict[str, AnyEncoder] = {"patch": Patch(), "citrus": Citrus()}
+MODELS: dict[str, AnyEncoder] = {"patch": Patch(), "citrus": Citrus()}
 
 
 class Arm(NamedTuple):
@@ -58,7 +58,7 @@ def _compared(name: str, ratio: float) -> dict[str, Any]:
     for seed in SEEDS:
         for label, arm in ARMS[name].items():
             started = time.process_time()
-            losses[label].append(_last_loss(ENCODED[name], ratio, seed, arm))
+            losses[label].append(_last_loss(MODELS[name], ratio, seed, arm))
             seconds[label] += time.process_time() - started
     others = [label for label in losses if label != "all"]
     return {

@@ -28,6 +28,7 @@ from tests.launch.conftest import TINY, lines
 from tests.small import PRETRAINED, sweep_of
 
 Run = Callable[..., tuple[int, Path]]
+TWO_CPUS = Capacity(2, 0)
 
 
 class Waiting:
@@ -52,7 +53,7 @@ class TwoNodes:
 
     def look(self, n_trials: int, specs: Any) -> None: ...
 
-    def do_without(self, address: str) -> bool:
+    def do_without(self, address: str, why: str) -> bool:
         if self.left == {address}:
             return False
         self.left.discard(address)
@@ -70,14 +71,11 @@ class Everything(dict):  # type: ignore[type-arg]
         return self.value
 
 
-def search_of(folder: Path, encoders: Any = None, **edits: Any) -> CellSearch:
-    quiet = SimpleNamespace(
-        update=lambda *a: None, finished=lambda *a: None, say=lambda text: None, n_total=30, n_done=0
-    )
-    studies = Studies(
-        sweep_of(budget={"trials": 30}, search={"finetune.optim.lr": {"uniform": [0.1, 0.9]}}, **edits), folder
-    )
-    slots = Slots(studies.sweep, Capacity(2, 0))
+def search_of(folder: Path, encoders: Any = None, capacity: Capacity = TWO_CPUS, **edits: Any) -> CellSearch:
+    quiet = SimpleNamespace(update=lambda *a: None, finished=lambda *a: None, n_total=30, n_done=0)
+    usual: dict[str, Any] = {"budget": {"trials": 30}, "search": {"finetune.optim.lr": {"uniform": [0.1, 0.9]}}}
+    studies = Studies(sweep_of(**usual | edits), folder)
+    slots = Slots(studies.sweep, capacity)
     return CellSearch(studies, encoders or Waiting(folder), slots, quiet)  # type: ignore[arg-type]
 
 
@@ -132,7 +130,7 @@ def test_many_failures_in_a_row_end_the_sweep_and_one_success_starts_the_count_a
 
 
 def test_one_broken_pretraining_is_one_failure_however_many_trials_wait_for_it(tmp_path):
-    edits = {"compare": {"pretrain.task": [{"kind": "masked"}]}, "failures": {"in_a_row": 2}}
+    edits: dict[str, Any] = {"compare": {"pretrain.task": [{"kind": "masked"}]}, "failures": {"in_a_row": 2}}
     search = search_of(tmp_path, Waiting(tmp_path, failed=True), **edits)
     for name in "abcdef":
         search.suggest(name)
@@ -142,20 +140,29 @@ def test_one_broken_pretraining_is_one_failure_however_many_trials_wait_for_it(t
 
 def test_a_trial_of_a_node_that_can_run_none_goes_to_another_and_is_a_row_where_there_is_no_other(tmp_path):
     search = search_of(tmp_path, failures={"retries": 0})
-    said: list[str] = []
-    search.progress = SimpleNamespace(**vars(search.progress) | {"say": said.append})  # type: ignore[assignment]
     full = NodeError("10.0.0.1", "worker1", "No space left on device")
     search.suggest("a")
     search.suggest("b")
     for name in "ab":  # both ran there
         search.finish(name, {}, Crash(str(full), lost=True, node=full.address))
     assert list(records.read_all(tmp_path)) == []
-    assert said[0] == "on node worker1: No space left on device; it sits out, its trials go to other nodes"
     first, second = search.suggest("c"), search.suggest("d")
     search.finish("c", {}, Crash("on node worker2: full", lost=True, node="10.0.0.2"))
     ((row, *_),) = records.read_all(tmp_path)
     assert (row.status, row.crashed, row.reason) == ("failed", True, "on node worker2: full")
     assert first != second
+
+
+def test_trials_that_wait_for_a_gpu_are_work_that_more_nodes_could_do(tmp_path):
+    edits: dict[str, Any] = {"compare": {"finetune.gpu": [0.0, 1.0]}, "budget": {"trials": 2}}
+    search = search_of(tmp_path, capacity=Capacity(8, 1), **edits)
+    asked = [search.suggest(name) for name in "abcd"]
+    assert [job["cell"] if isinstance(job, dict) else job for job in asked] == [0, 1, 0, None]
+    assert not search.starved
+    search.finish("b", {}, RAISED)
+    assert isinstance(search.suggest("e"), dict)
+    search.finish("e", {}, RAISED)
+    assert not isinstance(search.suggest("f"), str)
 
 
 def test_what_is_wrong_with_a_node_is_told_from_what_is_wrong_with_a_trial(tmp_path):

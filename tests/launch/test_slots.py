@@ -2,14 +2,14 @@
 
 import pytest
 
+from citrus_ray.launch import slots as module
 from citrus_ray.launch.cluster import Capacity, most
-from citrus_ray.launch.slots import Slots
+from citrus_ray.launch.slots import Nodes, Slots
 from citrus_ray.spec import SpecError
 from tests.launch.test_gpu import SHARED
 from tests.small import PRETRAINED, sweep_of
 
 NONE = Capacity(0, 0)
-(MASKED,) = [spec for spec in [PRETRAINED.pretraining] if spec]
 
 
 def test_trials_at_once_follow_the_nodes_that_are_up():
@@ -25,11 +25,12 @@ def test_trials_at_once_follow_the_nodes_that_are_up():
 
 
 def test_what_a_sweep_could_use_beyond_what_is_up_is_asked_for_as_far_as_the_cluster_may_grow():
+    assert PRETRAINED.pretraining is not None
     slots = Slots(sweep_of(), Capacity(2, 0), Capacity(10, 0))
     assert slots.lacking(2, [], NONE) == []
     assert slots.lacking(5, [], NONE) == [{"CPU": 1}] * 3
     assert slots.lacking(500, [], NONE) == [{"CPU": 1}] * 8
-    assert slots.lacking(1, [MASKED] * 3, NONE) == [{"CPU": 1}] * 2, "a pre-training wants a CPU as well"
+    assert slots.lacking(1, [PRETRAINED.pretraining] * 3, NONE) == [{"CPU": 1}] * 2, "a pre-training wants a CPU too"
     assert slots.lacking(5, [], Capacity(1.8, 0)) == [{"CPU": 1}] * 4, "what is free would take one of them in"
     assert Slots(sweep_of(concurrency=3), Capacity(2, 0), Capacity(10, 0)).lacking(500, [], NONE) == [{"CPU": 1}]
     assert Slots(sweep_of(), Capacity(2, 0)).lacking(500, [], NONE) == [], "a cluster that does not grow"
@@ -52,3 +53,19 @@ def test_how_far_a_cluster_may_grow_is_told_by_its_file(monkeypatch):
     monkeypatch.setenv("CITRUS_MAX_CPUS", "many")
     with pytest.raises(SpecError, match=r"\$CITRUS_MAX_CPUS: many: must be a whole number"):
         most(now)
+
+
+def test_a_node_that_sits_out_is_named_once_and_its_cpus_are_held(monkeypatch):
+    cpus = {"10.0.0.1": 2.0, "10.0.0.2": 1.0}
+    held: list[dict[str, float]] = []
+    said: list[str] = []
+    monkeypatch.setattr(module, "capacity", lambda without: Capacity(sum(cpus[n] for n in cpus.keys() - without), 0))
+    monkeypatch.setattr(module, "placement_group", lambda bundles: held.extend(bundles))
+    nodes = Nodes(Slots(sweep_of(), Capacity(3, 0)), said.append)
+    assert nodes.do_without("10.0.0.1", "on node one: its disk is full")
+    assert nodes.do_without("10.0.0.1", "on node one: its disk is full")
+    assert said == ["on node one: its disk is full; it sits out, its work goes to other nodes"]
+    assert sum(bundle["CPU"] for bundle in held) == pytest.approx(2)
+    assert all("node:10.0.0.1" in bundle for bundle in held)
+    assert not nodes.do_without("10.0.0.2", "on node two: its disk is full"), "there is no other left"
+    assert len(said) == 1
