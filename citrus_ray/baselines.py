@@ -17,10 +17,10 @@ import torch
 
 from citrus_ray.data.view import filled
 from citrus_ray.data.windows import Index, Signal
-from citrus_ray.finetune import EVAL_BATCH, Member, score_on_test
+from citrus_ray.finetune import Member, score_on_test
 from citrus_ray.metrics import score
 from citrus_ray.probe import Floats, fit
-from citrus_ray.trial import Trial
+from citrus_ray.trial import EVAL_BATCH, Trial
 
 Predict = Callable[[Index], Floats]  # windows -> logits (n, K)
 Features = Callable[[Signal], Floats]  # (B, C, T) -> (B, F)

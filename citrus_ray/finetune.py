@@ -20,10 +20,7 @@ from citrus_ray.metrics import score
 from citrus_ray.probe import fit
 from citrus_ray.tasks.supervised import Classifier
 from citrus_ray.train import LossOf, Part, seeded, shuffled, train
-from citrus_ray.trial import Trial
-
-EVAL_BATCH = 256
-
+from citrus_ray.trial import EVAL_BATCH, Trial
 
 Losses = Generator[float, None, None]  # the mean loss of each round of training
 

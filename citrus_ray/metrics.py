@@ -1,6 +1,6 @@
 """Scores from labels and logits: numpy in, float out. A score that is not defined for these labels is left out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -119,3 +119,12 @@ def score(y: Labels, logits: Scores, split: str) -> dict[str, float]:
     found = {name: metric(y, predicted) for name, metric in HARD.items()}
     found |= {name: metric(y, logits) for name, metric in RANKED.items()}
     return {f"{split}/{name}": value for name, value in found.items() if value is not None}
+
+
+# ---- over members ----
+
+
+def mean_metrics(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means of the metrics that all rows have."""
+    shared = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    return {name: float(np.mean([row[name] for row in rows])) for name in shared}

@@ -3,28 +3,20 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache as remembered
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import torch
 
 from citrus_ray.context import SignalContext
 from citrus_ray.data import cache
 from citrus_ray.data.align import Native
 from citrus_ray.data.source import Source
 from citrus_ray.data.splits import label_subset, split
-from citrus_ray.finetune import EVAL_BATCH
-from citrus_ray.models import AnyEncoder
-from citrus_ray.models.heads import Pool
 from citrus_ray.spec import Problem, SpecError, digest_of
 from citrus_ray.sweep import Cell, Sweep
-from citrus_ray.tasks.supervised import Classifier
-from citrus_ray.trial import Trial
-
-STEPS_TIMED = 3
+from citrus_ray.timing import STEPS_TIMED, StepTimes
+from citrus_ray.trial import EVAL_BATCH, Trial
 
 
 def check_data(sweep: Sweep) -> None:
@@ -72,6 +64,7 @@ class Plan:
     """Counts, and an estimate from a few timed steps of each model on signals of the right shape."""
 
     sweep: Sweep
+    steps: StepTimes = field(default_factory=StepTimes, compare=False)
 
     @cached_property
     def n_trials(self) -> int:
@@ -97,10 +90,9 @@ class Plan:
     @cached_property
     def cpu_seconds(self) -> tuple[float, float]:
         """(pre-training, fine-tuning) on one thread of this machine."""
-        torch.set_num_threads(1)
-        pre = sum(n * _pretrain_seconds(trial) for trial, n in self.pretrainings)
+        pre = sum(n * _pretrain_seconds(trial, self.steps) for trial, n in self.pretrainings)
         fine = sum(
-            (c.n_trials * len(c.repeat) + len(c.members({}, "final"))) * _finetune_seconds(c.trial)
+            (c.n_trials * len(c.repeat) + len(c.members({}, "final"))) * _finetune_seconds(c.trial, self.steps)
             for c in self.sweep.cells
         )
         return pre, fine
@@ -122,10 +114,14 @@ class Plan:
         more = "; pre-trainings with several workers take about 20 s more each to start" if shared else ""
         out.append(
             f"cost on one core of this machine: about {_minutes(pre)} of pre-training, {_minutes(fine)} of fine-tuning "
-            f"(timed on {STEPS_TIMED} steps of each{more})"
+            f"(timed on {STEPS_TIMED} steps of each{self._age()}{more})"
         )
         out.append(self._resources())
         return out
+
+    def _age(self) -> str:
+        hours = (time.time() - self.steps.oldest) / 3600
+        return f", {hours:.0f} h ago" if hours >= 1 else ""
 
     def _data_lines(self) -> list[str]:
         sources: dict[str, tuple[str, Source]] = {}
@@ -182,53 +178,18 @@ def _minutes(seconds: float) -> str:
     )
 
 
-def _pretrain_seconds(trial: Trial) -> float:
+def _pretrain_seconds(trial: Trial, steps: StepTimes) -> float:
     spec = trial.pretraining
     assert spec is not None
-    assert spec.task is not None
     windows = cache.load(spec.source)
-    ctx = windows.context
-    task = spec.task.build(ctx, trial.model.build(ctx))
-    masks = torch.Generator().manual_seed(0)
-    x = torch.zeros(min(spec.optim.batch_size, len(windows)), *_shape(trial.model, ctx))
     n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // spec.optim.batch_size)
-    y = [torch.zeros(len(x), dtype=torch.long)] if task.uses_labels else []
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=spec.precision == "bfloat16"):
-            loss = task(x, masks, *y)[0]
-        loss.backward()
-
-    return n_steps * _median_seconds(step)
+    return n_steps * steps.pretraining(trial.model, spec, windows.context, min(spec.optim.batch_size, len(windows)))
 
 
-def _finetune_seconds(trial: Trial) -> float:
+def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:
     spec, windows = trial.finetune, cache.load(trial.finetune.target, trial.finetune.align)
     n_labels = len(label_subset(windows, split(windows, spec.split, trial.seed).train, spec.labels, trial.seed))
-    batches = (min(spec.optim.batch_size, n_labels), min(EVAL_BATCH, len(windows)))
-    step, look = _step_and_look(trial.model, windows.context, spec.pool, *batches)
-    n_looks = spec.rounds * len(windows) * spec.split.val / batches[1]
-    return spec.steps * step + n_looks * look
-
-
-@remembered
-def _step_and_look(model: AnyEncoder, ctx: SignalContext, pool: Pool, n_step: int, n_look: int) -> tuple[float, float]:
-    """Seconds of a training step and of a look at a batch of validation windows, once for all cells that are alike."""
-    classifier = Classifier(model.build(ctx), ctx, pool)
-    x, y = (torch.zeros(n, *_shape(model, ctx)) for n in (n_step, n_look))
-    with torch.no_grad():
-        look = _median_seconds(lambda: classifier(y))
-    return _median_seconds(lambda: classifier(x).sum().backward()), look
-
-
-def _shape(model: AnyEncoder, ctx: SignalContext) -> tuple[int, int]:
-    return ctx.together if model.multimodal else (ctx.n_chans, ctx.n_times)
-
-
-def _median_seconds(run: Callable[[], object]) -> float:
-    times = []
-    for _ in range(STEPS_TIMED):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times))
+    n_step, n_look = min(spec.optim.batch_size, n_labels), min(EVAL_BATCH, len(windows))
+    of = (trial.model, spec.pool, windows.context)
+    n_looks = spec.rounds * len(windows) * spec.split.val / n_look
+    return spec.steps * steps.finetune(*of, n_step) + n_looks * steps.look(*of, n_look)

@@ -1,36 +1,16 @@
 """The members of a trial, run in step: round by round, so that a scheduler can stop the whole trial between rounds."""
 
 import time
-import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
 
 from citrus_ray.baselines import baselines
 from citrus_ray.checkpoint import Weights
 from citrus_ray.finetune import Member
+from citrus_ray.metrics import mean_metrics
 from citrus_ray.records import Status
-from citrus_ray.spec import MachineError
+from citrus_ray.slot import Metrics, Slot, guarded
 from citrus_ray.stacked import stacks
 from citrus_ray.trial import Trial
-
-Metrics = dict[str, float]
-
-
-@dataclass
-class Slot:
-    """One member and how it goes."""
-
-    trial: Trial
-    member: Member | None = None
-    status: Status = "ok"
-    reason: str | None = None
-    seconds: float = 0.0
-    history: list[Metrics] = field(default_factory=list)
-    metrics: Metrics = field(default_factory=dict)
-    baselines: dict[str, Metrics] = field(default_factory=dict)
-    curve: list[tuple[float, float]] = field(default_factory=list)  # by round: objective, seconds so far
 
 
 class Population:
@@ -47,7 +27,7 @@ class Population:
         self.metric = metric
         self.slots = [Slot(trial) for trial in trials]
         for slot, w in zip(self.slots, weights, strict=True):
-            with _guarded(slot):
+            with guarded(slot):
                 slot.member = Member(slot.trial, w, metric, device)
         alike = device != "cpu" if stacked is None else stacked
         self.stacks = stacks(slot.member for slot in self.slots if slot.member) if alike else []
@@ -56,7 +36,7 @@ class Population:
         """One round for every member; the means over members, or None when all rounds are done."""
         going, together = False, self._train_stacks()
         for slot in self.slots:
-            with _guarded(slot, together.get(id(slot.member), 0.0)) as timed:
+            with guarded(slot, together.get(id(slot.member), 0.0)) as timed:
                 metrics = slot.member.advance() if slot.member and slot.status == "ok" else None
                 if metrics is not None and slot.member is not None:
                     before = slot.curve[-1][1] if slot.curve else 0.0
@@ -80,7 +60,7 @@ class Population:
     def score_test(self, with_baselines: bool = False) -> None:
         """The one place where test data is scored: winners on fresh seeds, after their cell's search is over."""
         for slot in self.slots:
-            with _guarded(slot):
+            with guarded(slot):
                 if slot.member is not None and slot.status == "ok":
                     slot.metrics = slot.metrics | slot.member.score_test()
                     slot.baselines = baselines(slot.trial, self.metric) if with_baselines else {}
@@ -101,33 +81,3 @@ class Population:
         """Means over members, round by round."""
         n_rounds = min((len(slot.history) for slot in self.slots), default=0)
         return [mean_metrics([slot.history[i] for slot in self.slots]) for i in range(n_rounds)]
-
-
-def mean_metrics(rows: Sequence[Metrics]) -> Metrics:
-    """Means of the metrics that all rows have."""
-    shared = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
-    return {name: float(np.mean([row[name] for row in rows])) for name in shared}
-
-
-class _guarded:  # noqa: N801  (reads as a statement: `with _guarded(slot):`)
-    """Times the block, makes an exception the slot's failure; not Ctrl-C, nor what another machine could do."""
-
-    def __init__(self, slot: Slot, already: float = 0.0) -> None:
-        self.slot, self.already = slot, already  # seconds that were spent on it before
-
-    def __enter__(self) -> "_guarded":
-        self.started = time.perf_counter()
-        return self
-
-    @property
-    def seconds(self) -> float:
-        return self.already + time.perf_counter() - self.started
-
-    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: object) -> bool:
-        self.slot.seconds += self.seconds
-        if not isinstance(err, Exception) or isinstance(err, MachineError):
-            return False
-        last = traceback.extract_tb(err.__traceback__)[-1]
-        self.slot.status = "failed"
-        self.slot.reason = f"{type(err).__name__}: {err} ({last.name}, line {last.lineno})"
-        return True

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from citrus_ray.metrics import mean_metrics
 from citrus_ray.policy import Budget, Objective
-from citrus_ray.population import mean_metrics
 from citrus_ray.records import Record, Status
 
 Stop = Literal["hours", "gpu_hours", "patience"]

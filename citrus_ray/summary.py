@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from citrus_ray import records
-from citrus_ray.baselines import OF_PAIRS
 from citrus_ray.cost import GpuMeter, cost, saved
 from citrus_ray.data import cache
-from citrus_ray.population import mean_metrics
+from citrus_ray.metrics import mean_metrics
 from citrus_ray.records import Record
 from citrus_ray.results import Stop, front, why_stop
 from citrus_ray.results import summarise as results_of
@@ -21,6 +20,7 @@ from citrus_ray.verdicts import judge
 from citrus_ray.verdicts import lines as claim_lines
 
 Trials = list[list[Record]]
+CONTROLS = ("halves", "distance", "difference", "same_run", "run_identity")  # baselines of pairs
 
 
 def summarise(sweep: Sweep, folder: Path, seconds: float, store: Path | None = None) -> dict[str, Any]:
@@ -231,9 +231,9 @@ def _fronts(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _controls(cells: Sequence[dict[str, Any]]) -> list[str]:
     """Of pairs: what the runs, and the distance of A and B, give without a network. Once for arms that share them."""
-    asked = [cell for cell in cells if OF_PAIRS.keys() <= cell["baselines"].keys() and not cell["gain"]]
-    rows = [(_name(c), spread(c["test"]), *(f"{c['baselines'][name]:.3f}" for name in OF_PAIRS)) for c in asked]
-    return [aligned([("controls of pairs", "test", *OF_PAIRS), *rows])] if rows else []
+    asked = [cell for cell in cells if set(CONTROLS) <= cell["baselines"].keys() and not cell["gain"]]
+    rows = [(_name(c), spread(c["test"]), *(f"{c['baselines'][name]:.3f}" for name in CONTROLS)) for c in asked]
+    return [aligned([("controls of pairs", "test", *CONTROLS), *rows])] if rows else []
 
 
 def _robustness(summary: dict[str, Any]) -> list[str]:

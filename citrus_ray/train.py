@@ -1,35 +1,18 @@
 """One training loop for pre-training and fine-tuning. It knows losses and parameters, not what they are for."""
 
-import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import nn
 
 from citrus_ray.data.windows import Index
-from citrus_ray.spec import Spec
+from citrus_ray.optim import Optim
 
 LossOf = Callable[[Index], torch.Tensor]  # window indices of a batch -> scalar loss
-
-
-class Optim(Spec):
-    """AdamW with linear warm-up over a share of the steps, then a cosine to zero."""
-
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-
-    def rate(self, step: int, n_steps: int) -> float:
-        done = (step + 1) / n_steps
-        if done < self.warmup:
-            return self.lr * done / self.warmup
-        return self.lr * 0.5 * (1 + math.cos(math.pi * min((done - self.warmup) / (1 - self.warmup), 1.0)))
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,16 @@ from citrus_ray.data.pairs import Pairs
 from citrus_ray.data.source import Source
 from citrus_ray.data.splits import Labels, Split
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.conv import Conv
-from citrus_ray.models.crossmodal import Crossmodal
-from citrus_ray.models.heads import Pool
+from citrus_ray.models.kinds import Conv, Crossmodal, Pool
+from citrus_ray.optim import Optim
 from citrus_ray.spec import Aside, Problem, Spec, digest_of
 from citrus_ray.tasks import AnyTask
-from citrus_ray.tasks.crossmodal import Crossmodal as CrossmodalTask
-from citrus_ray.tasks.next_thought import NextThought
-from citrus_ray.tasks.reconstruction import Reconstruction
-from citrus_ray.train import Optim
+from citrus_ray.tasks.kinds import Crossmodal as CrossmodalTask
+from citrus_ray.tasks.kinds import NextThought, Reconstruction
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+EVAL_BATCH = 256  # windows that are looked at together: nothing is learnt from them, so more cost memory alone
 
 
 # of `Finetune`: what a probe, which takes no steps, has no use for. The first three have no value that means "none".

@@ -8,12 +8,12 @@ import numpy as np
 from citrus_ray.data.splits import Labels
 from citrus_ray.data.synthetic import Synthetic
 from citrus_ray.data.windows import Windows
-from citrus_ray.models.conv import Conv
+from citrus_ray.models.kinds import Conv
+from citrus_ray.optim import Optim
 from citrus_ray.records import Record
 from citrus_ray.spec import flatten, parse_yaml
 from citrus_ray.sweep import Cell, Sweep, parse_sweep
-from citrus_ray.tasks.masked import Masked
-from citrus_ray.train import Optim
+from citrus_ray.tasks.kinds import Masked
 from citrus_ray.trial import Finetune, Pretrain, Trial
 
 SOURCE = Synthetic(n_subjects=8, windows_per_subject=8, n_chans=2, sfreq=50.0, seconds=1.28, rhythms=(5.0, 12.0))

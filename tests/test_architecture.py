@@ -19,7 +19,7 @@ OURS = ("citrus_ray", "sweeps", "analysis", "cluster", "tests")
 SPECS = sorted((ROOT / "sweeps").rglob("*.yaml"))
 
 FOUNDATION = {"spec", "context"}
-BUILT = FOUNDATION | {"data", "models", "tasks", "train", "trial"}
+BUILT = FOUNDATION | {"data", "models", "optim", "tasks", "train", "trial"}
 # What each unit (a module, or a whole folder) may import of ours. A folder may import itself.
 ARROWS: dict[str, set[str]] = {
     "spec": set(),
@@ -33,20 +33,24 @@ ARROWS: dict[str, set[str]] = {
     "data": FOUNDATION,
     "models": FOUNDATION,
     "tasks": FOUNDATION | {"models"},
-    "train": FOUNDATION | {"data"},
-    "trial": BUILT - {"trial"} | {"finetune", "pretrain"},  # these two inside Trial.run only
+    "optim": {"spec"},
+    "train": FOUNDATION | {"data", "optim"},
+    "trial": BUILT - {"train", "trial"} | {"finetune", "pretrain"},  # these two inside Trial.run only
     "loading": {"checkpoint", "models"},
     "pretrain": BUILT | {"checkpoint", "records", "resume", "store"},
     "finetune": BUILT | {"checkpoint", "loading", "metrics", "probe"},
     "stacked": BUILT | {"finetune"},
     "probe": FOUNDATION | {"metrics"},
     "baselines": BUILT | {"finetune", "metrics", "probe"},
-    "population": BUILT | {"baselines", "checkpoint", "finetune", "metrics", "records", "stacked"},
+    "slot": {"finetune", "records", "spec", "trial"},
+    "population": BUILT | {"baselines", "checkpoint", "finetune", "metrics", "records", "slot", "stacked"},
+    "timing": BUILT | {"records"},
+    "plan": FOUNDATION | {"data", "sweep", "timing", "trial"},
     "claims": {"spec"},
     "sweep": FOUNDATION | {"axes", "claims", "policy", "trial", "records"},
     "verdicts": {"claims", "records", "sweep"},
     "axes": FOUNDATION,
-    "results": {"policy", "population", "records"},
+    "results": {"metrics", "policy", "records"},
     "cost": {"checkpoint", "records"},
     "race": set(),
     "journal": {"axes", "records", "results", "sweep"},
@@ -152,15 +156,30 @@ def test_looking_after_the_store_loads_neither_torch_nor_ray(tmp_path):
     assert loaded_after(ask, *calls, f"main(['show', 'd', '--store', {str(tmp_path)!r}])") == [set()] * 5
 
 
-def test_training_and_the_command_load_no_ray():
-    after_train, after_command = loaded_after("import citrus_ray.train", "import citrus_ray.launch.command")
-    assert after_train == after_command == {"torch"}
+def test_training_loads_no_ray():
+    assert loaded_after("import citrus_ray.train") == [{"torch"}]
 
 
-def test_a_plan_is_timed_with_torch_and_waits_for_nothing_else(tmp_path):
-    call = f"sys.argv = ['run.py', 'quickstart', '--dry-run', '--out', {str(tmp_path / 'out')!r}]"
-    run = f"{call}\nimport runpy\ntry: runpy.run_path('sweeps/run.py', run_name='__main__')\nexcept SystemExit: pass"
-    assert loaded_after(run) == [{"torch"}]
+def sweep_command(*args: str) -> str:
+    """A statement that runs `sweeps/run.py` with these arguments."""
+    call = f"sys.argv = ['run.py', *{args!r}]\nimport runpy"
+    return f"{call}\ntry: runpy.run_path('sweeps/run.py', run_name='__main__')\nexcept SystemExit: pass"
+
+
+@pytest.mark.parametrize("flags", [["--status"], ["--top", "3"], ["--cluster", "nowhere.yaml"]])
+def test_what_reads_specs_and_records_alone_loads_neither_torch_nor_ray(flags, tmp_path):
+    assert loaded_after(sweep_command("quickstart", *flags, "--out", str(tmp_path / "out"))) == [set()]
+
+
+def test_a_sweep_is_led_without_torch():
+    """Its workers load it, while Ray starts them."""
+    assert "torch" not in loaded_after("import citrus_ray.launch.tune")[0]
+
+
+def test_a_plan_loads_torch_to_time_its_models_and_no_second_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("CITRUS_CACHE", str(tmp_path / "cache"))
+    plan = sweep_command("quickstart", "--dry-run", "--out", str(tmp_path / "out"))
+    assert [loaded_after(plan) for _ in range(2)] == [[{"torch"}], [set()]]
 
 
 # ---- the sweeps that come with it ----

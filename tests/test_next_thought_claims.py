@@ -12,7 +12,7 @@ from citrus_ray import pretrain
 from citrus_ray.baselines import BASELINES, OF_PAIRS, baselines, distance_of_means
 from citrus_ray.finetune import Member
 from citrus_ray.spec import validate
-from citrus_ray.summary import interval
+from citrus_ray.summary import CONTROLS, interval
 from citrus_ray.trial import Trial
 from citrus_ray.verdicts import cost_to
 
@@ -66,6 +66,7 @@ def test_only_pairs_have_baselines_of_pairs():
     found = baselines(validate(Trial, {"model": MODEL, "finetune": {"target": target}}))
     assert found.keys() == BASELINES.keys()
     assert not OF_PAIRS.keys() & BASELINES.keys()
+    assert tuple(OF_PAIRS) == CONTROLS, "what a summary shows is what is computed"
 
 
 def test_what_was_learnt_from_what_follows_helps_to_tell_timbres_and_gets_there_sooner():

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import citrus_ray
-from citrus_ray.population import Population, mean_metrics
+from citrus_ray.metrics import mean_metrics
+from citrus_ray.population import Population
 from citrus_ray.pretrain import ensure_encoder
 from citrus_ray.spec import MachineError, Problem
 from citrus_ray.trial import Trial

@@ -13,17 +13,13 @@ from citrus_ray.data.synthetic import Synthetic
 from citrus_ray.data.synthetic_sensors import SyntheticSensors
 from citrus_ray.data.view import View
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.citrus import Citrus
-from citrus_ray.models.conv import Conv
-from citrus_ray.models.crossmodal import Crossmodal
-from citrus_ray.models.patch import Patch
+from citrus_ray.models.kinds import Citrus, Conv, Crossmodal, Patch
+from citrus_ray.optim import Optim
 from citrus_ray.spec import SpecError
 from citrus_ray.store.claims import Claim, Claims
 from citrus_ray.tasks import AnyTask
-from citrus_ray.tasks.crossmodal import Crossmodal as CrossmodalTask
-from citrus_ray.tasks.masked import Masked
-from citrus_ray.tasks.spectral import Spectral
-from citrus_ray.train import Optim
+from citrus_ray.tasks.kinds import Crossmodal as CrossmodalTask
+from citrus_ray.tasks.kinds import Masked, Spectral
 from citrus_ray.trial import Finetune, Pretrain, Trial
 from tests.small import SCRATCH
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.optim import Optim
 from citrus_ray.spec import Problem, Spec, SpecError, digest_of, dotted, flatten, parse_yaml, put, read_yaml, validate
 from citrus_ray.sweep import Sweep, parse_sweep
-from citrus_ray.train import Optim
 from citrus_ray.trial import Trial
 from tests.small import PRETRAINED, SCRATCH, SWEEP, sweep_of
 

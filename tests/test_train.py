@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from citrus_ray.train import NonFiniteLossError, Optim, Part, Training, seeded, shuffled, train
+from citrus_ray.optim import Optim
+from citrus_ray.train import NonFiniteLossError, Part, Training, seeded, shuffled, train
 
 
 def batches(n: int = 16, size: int = 8):

@@ -7,23 +7,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
 from citrus_ray import records, tensorboard
-from citrus_ray.checkpoint import Weights
 from citrus_ray.data.root import cache_root
 from citrus_ray.launch.failures import Crash, on_this_node, stack_file
 from citrus_ray.launch.storage import WAY_OUT
 from citrus_ray.policy import Race
-from citrus_ray.population import Population, Slot
 from citrus_ray.race import order, p_worse
 from citrus_ray.records import Record
 from citrus_ray.results import summarise
+from citrus_ray.slot import Slot
 from citrus_ray.spec import MachineError, Problem, flatten
 from citrus_ray.sweep import Cell, Sweep, trial_digest
 from citrus_ray.trial import Trial
+
+if TYPE_CHECKING:
+    from citrus_ray.population import Population
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
                 return self._reply(known)
             if self.job["best"]:
                 return self._reply(self._record(pruned=self._race()))
-            self.population = Population(*self._loaded(), self.sweep.objective.metric, self._device)
+            self.population = self._together(*self._loaded())
         while self.population.advance() is not None:
             if self.sweep.asha is not None and self.job["phase"] == "search":
                 return self._so_far()
@@ -124,10 +126,12 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         loaded = {digest: checkpoint.load(store, digest, near) for digest in set(wanted) if digest}
         return trials, [loaded.get(digest or "") for digest in wanted]
 
-    @property
-    def _device(self) -> str:
-        """Ray shows a worker the GPU that it was given a share of, and no other."""
-        return "cuda" if self.cell.trial.finetune.gpu else "cpu"
+    def _together(self, trials: list[Trial], weights: list[Any]) -> "Population":
+        from citrus_ray.population import Population  # with torch, for which those who lead the sweep do not wait
+
+        # Ray shows a worker the GPU that it was given a share of, and no other
+        device = "cuda" if self.cell.trial.finetune.gpu else "cpu"
+        return Population(trials, weights, self.sweep.objective.metric, device)
 
     def _so_far(self) -> dict[str, Any]:
         """A round's report. It carries the rows to record should the scheduler stop the trial here."""
@@ -143,17 +147,17 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     def _race(self) -> bool:
         """Member by member; whether the trial was stopped. What did not run has no row."""
-        race, metric, n_members = self.sweep.race, self.sweep.objective.metric, len(self.members)
+        race, n_members = self.sweep.race, len(self.members)
         assert race is not None
         trials, weights = self._loaded()
         done: dict[int, Slot] = {}
         stopped = False
         for i in order(n_members, self.sweep.seed):
-            done[i] = _alone(trials[i], weights[i], metric, self._device)
+            done[i] = _run_alone(self._together([trials[i]], [weights[i]]))
             stopped = race.after <= len(done) < n_members and self._clearly_worse(done, race)
             if stopped:
                 break
-        self.population = Population([], [], metric)
+        self.population = self._together([], [])
         self.population.slots = [done[i] for i in sorted(done)]
         self.members = [self.members[i] for i in sorted(done)]
         return stopped
@@ -176,9 +180,8 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         return {self.sweep.objective.metric: result.value, "status": result.status, "done": True}
 
 
-def _alone(trial: Trial, weights: Weights | None, metric: str, device: str) -> Slot:
-    """One member from its first round to its last."""
-    population = Population([trial], [weights], metric, device)
+def _run_alone(population: "Population") -> Slot:
+    """The one member of it, from its first round to its last."""
     while population.advance() is not None:
         pass
     return population.slots[0]

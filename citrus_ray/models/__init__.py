@@ -1,16 +1,12 @@
-"""Encoders. The union is the registry: a new model is one file and one entry here."""
+"""Encoders. The union is the registry: a new model is its sizes in `kinds.py`, one file and one entry here."""
 
 import typing
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from citrus_ray.models.citrus import Citrus
-from citrus_ray.models.conv import Conv
-from citrus_ray.models.crossmodal import Crossmodal
-from citrus_ray.models.encoder import resolver
-from citrus_ray.models.patch import Patch
-from citrus_ray.models.sequence import Sequence
+from citrus_ray.models.kinds import Citrus, Conv, Crossmodal, Patch, Sequence
+from citrus_ray.models.spec import resolver
 
 Singles = Citrus | Conv | Patch | Sequence
 Single = Annotated[Singles, Field(discriminator="kind")]

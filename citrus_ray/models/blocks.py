@@ -3,46 +3,13 @@
 Tokens come in as (R, N, D), a row R per channel of every window: attention never crosses channels or windows.
 """
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import MODALITY_SLOTS, SignalContext, modality_slot
 from citrus_ray.models.dropout import Dropout, dropped
-from citrus_ray.models.encoder import EncoderSpec, Share, Size
-
-Positions = Literal["rotary", "learned", "none"]
-
-
-class TransformerSpec(EncoderSpec):
-    """What encoders with a transformer have in common."""
-
-    dim: Size = 48
-    layers: Size = 2
-    heads: Size = 4
-    mlp: Size = 2  # width of a block's hidden layer, in units of dim
-    dropout: Share = 0.1
-    positions: Positions = "rotary"
-    max_tokens: Annotated[int, Field(ge=2)] = 1024  # learned positions only: the longest sequence they reach
-    modality: bool = False  # add an embedding of what each channel measures
-
-    @model_validator(mode="after")
-    def _heads_divide_dim(self) -> "TransformerSpec":
-        if self.dim % self.heads:
-            raise ValueError(f"heads={self.heads}: must divide dim={self.dim}; 1, 2 and 4 divide most widths")
-        if self.positions == "rotary" and (self.dim // self.heads) % 2:
-            rule = f"dim / heads = {self.dim // self.heads}: must be even for rotary positions"
-            raise ValueError(f"{rule}; use positions: learned, or another dim")
-        return self
-
-    def check(self, ctx: SignalContext) -> str | None:
-        n_tokens = ctx.n_times // getattr(self, "patch", 1)
-        if self.positions == "learned" and n_tokens > self.max_tokens:
-            return f"max_tokens={self.max_tokens}: a window has {n_tokens} tokens; raise it, or use positions: rotary"
-        return super().check(ctx)
+from citrus_ray.models.kinds import TransformerSpec
 
 
 class Transformer(nn.Module):

@@ -5,40 +5,13 @@ convolution, because a receptive field that reaches into them would show them to
 replaced by the mask token.
 """
 
-from typing import Any, ClassVar, Literal
-
 import torch
 from torch import nn
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.blocks import Transformer, TransformerSpec
-from citrus_ray.models.conv import Conv
-from citrus_ray.models.encoder import Encoder, Size, all_but, at_places, hide_samples
-
-
-class Citrus(TransformerSpec):
-    """A token is `steps` latent steps of `conv`: `conv.patch * steps` samples."""
-
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "base": {
-            "conv": {"dim": 128, "strides": [2, 2, 2], "depth": 2},
-            "dim": 128,
-            "layers": 6,
-            "heads": 8,
-            "mlp": 4,
-        }
-    }
-
-    kind: Literal["citrus"] = "citrus"
-    conv: Conv = Conv(dim=32, strides=(2, 2, 2))
-    steps: Size = 2
-
-    @property
-    def patch(self) -> int:
-        return self.conv.patch * self.steps
-
-    def build(self, ctx: SignalContext) -> "CitrusEncoder":
-        return CitrusEncoder(self, ctx)
+from citrus_ray.models.blocks import Transformer
+from citrus_ray.models.encoder import Encoder, all_but, at_places, hide_samples
+from citrus_ray.models.kinds import Citrus
 
 
 class CitrusEncoder(Encoder):

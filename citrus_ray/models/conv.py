@@ -1,44 +1,12 @@
 """Residual 1-D convolutional encoder. Each channel is a signal of its own: the same filters read all of them."""
 
-from typing import Annotated, Any, ClassVar, Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
-from citrus_ray.context import SignalContext
 from citrus_ray.models.dropout import Dropout
-from citrus_ray.models.encoder import Encoder, EncoderSpec, Share, Size, hide_samples
-
-
-class Conv(EncoderSpec):
-    """`strides` multiply to the samples per token; every stage is one strided and `depth` residual convolutions."""
-
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"base": {"dim": 128, "depth": 2}}
-
-    kind: Literal["conv"] = "conv"
-    dim: Size = 32
-    strides: Annotated[tuple[Size, ...], Field(min_length=1)] = (2, 2, 2, 2)
-    kernel: Annotated[int, Field(ge=3)] = 7
-    depth: Size = 1
-    dropout: Share = 0.0
-
-    @model_validator(mode="after")
-    def _odd_kernel(self) -> "Conv":
-        if self.kernel % 2 == 0:
-            raise ValueError(f"kernel={self.kernel}: must be odd to keep tokens aligned; {self.kernel + 1} is")
-        return self
-
-    @property
-    def patch(self) -> int:
-        product = 1
-        for stride in self.strides:
-            product *= stride
-        return product
-
-    def build(self, ctx: SignalContext) -> "ConvEncoder":
-        return ConvEncoder(self)
+from citrus_ray.models.encoder import Encoder, hide_samples
+from citrus_ray.models.kinds import Conv
 
 
 class ConvEncoder(Encoder):

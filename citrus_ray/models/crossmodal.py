@@ -1,113 +1,18 @@
 """CroSSL: an encoder for each sensor, and an aggregator that makes one embedding of whatever sensors there are.
 
-A sensor is the channels of one modality (of one stream, where a set has several rates), or a single channel. Sensors
-may have their own rates and lengths. What is absent comes in as NaN and is no part of the embedding.
+Sensors (`sensors.py`) may have their own rates and lengths. What is absent comes in as NaN and is no part of the
+embedding.
 """
 
-from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.blocks import Block
-from citrus_ray.models.conv import Conv
-from citrus_ray.models.encoder import Encoder, EncoderSpec, Size
-
-if TYPE_CHECKING:
-    from citrus_ray.models import AnySingle
-
-Name = Annotated[str, Field(min_length=1)]
-
-
-@dataclass(frozen=True)
-class Sensor:
-    """Rows of a window that one encoder reads."""
-
-    name: str
-    rows: tuple[int, ...]  # empty: the model knows it, these signals lack it
-    ctx: SignalContext
-
-
-def sensors(ctx: SignalContext, by: Literal["modality", "channel"]) -> tuple[Sensor, ...]:
-    """In the order of their names, so that the order of channels changes nothing."""
-    found, first = list[tuple[str, tuple[int, ...], SignalContext]](), 0
-    for part in ctx.parts:
-        kinds = part.modalities or ("unknown",) * part.n_chans
-        groups = {c: [c] for c in range(part.n_chans)} if by == "channel" else {}
-        for c, kind in enumerate(kinds):
-            if by == "modality":
-                groups.setdefault(kinds.index(kind), []).append(c)
-        for channels in groups.values():
-            own = replace(part, n_chans=len(channels), modalities=tuple(kinds[c] for c in channels), streams=())
-            found.append((kinds[channels[0]], tuple(first + c for c in channels), own))
-        first += part.n_chans
-    total, seen, out = Counter(name for name, _, _ in found), Counter[str](), list[Sensor]()
-    for name, rows, own in found:  # two of a kind get running numbers
-        seen[name] += 1
-        out.append(Sensor(f"{name}#{seen[name]}" if total[name] > 1 else name, rows, own))
-    return tuple(sorted(out, key=lambda sensor: sensor.name))
-
-
-class Crossmodal(EncoderSpec):
-    """`encoder` is built anew for every sensor. `aggregator: mlp` is the released one, `attention` takes any subset."""
-
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "base": {"encoder": {"kind": "conv", "dim": 128, "depth": 2}, "layers": 2}
-    }
-
-    kind: Literal["crossmodal"] = "crossmodal"
-    mixes_channels: ClassVar[bool] = True
-    multimodal: ClassVar[bool] = True
-    encoder: "AnySingle" = Conv()
-    sensors: Literal["modality", "channel"] | Annotated[tuple[Name, ...], Field(min_length=1)] = "modality"
-    aggregator: Literal["attention", "mlp"] = "attention"
-    layers: Size = 1  # of attention
-    heads: Size = 4
-
-    @model_validator(mode="after")
-    def _heads_divide_dim(self) -> "Crossmodal":
-        dim = self.encoder.dim
-        if self.aggregator == "attention" and dim % self.heads:
-            raise ValueError(f"heads={self.heads}: must divide encoder.dim={dim}; 1, 2 and 4 divide most widths")
-        if isinstance(self.sensors, tuple) and len(set(self.sensors)) < len(self.sensors):
-            raise ValueError(f"sensors: must name each one once, but got {', '.join(self.sensors)}")
-        return self
-
-    @property
-    def patch(self) -> int:
-        return self.encoder.patch
-
-    def of(self, ctx: SignalContext) -> tuple[Sensor, ...]:
-        """The sensors that it is built for: those of the signals, or the named ones, there or not."""
-        if isinstance(self.sensors, str):
-            return sensors(ctx, self.sensors)
-        there = {sensor.name: sensor for sensor in sensors(ctx, "modality")}
-        lacking = replace(ctx, n_chans=1, modalities=("unknown",), streams=())
-        return tuple(there.get(name) or Sensor(name, (), lacking) for name in sorted(self.sensors))
-
-    def check(self, ctx: SignalContext) -> str | None:
-        known = self.of(ctx)
-        there = sorted(sensor.name for sensor in sensors(ctx, "modality"))
-        extra = set(there) - {sensor.name for sensor in known}
-        if not isinstance(self.sensors, str) and extra:
-            return f"sensors: does not name {', '.join(sorted(extra))}; add it, or leave its channels out of the source"
-        complaints = [(sensor.name, self.encoder.check(sensor.ctx)) for sensor in known]
-        return next((f"{name}: {complaint}" for name, complaint in complaints if complaint), None)
-
-    def misfit(self, source: SignalContext, target: SignalContext) -> str | None:
-        one, two = ([sensor.name for sensor in self.of(ctx)] for ctx in (source, target))
-        if one == two:
-            return None
-        rule = f"was pre-trained on {', '.join(one)}, but the target has {', '.join(two)}"
-        return f"{rule}; name all of them in `model.sensors`, and those that one lacks are absent there"
-
-    def build(self, ctx: SignalContext) -> "CrossmodalEncoder":
-        return CrossmodalEncoder(self, ctx)
+from citrus_ray.models.encoder import Encoder
+from citrus_ray.models.kinds import Crossmodal
+from citrus_ray.models.sensors import Sensor
 
 
 class CrossmodalEncoder(Encoder):

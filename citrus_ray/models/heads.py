@@ -1,11 +1,9 @@
 """Heads that turn what encoders make of a window into class logits."""
 
-from typing import Literal
-
 import torch
 from torch import nn
 
-Pool = Literal["mean", "channels", "late"]
+from citrus_ray.models.kinds import Pool
 
 
 class LinearHead(nn.Module):

@@ -1,25 +1,12 @@
 """Patch transformer: samples are cut into patches, each a token. Channel-independent, in the style of PatchTST."""
 
-from typing import Any, ClassVar, Literal
-
 import torch
 from torch import nn
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.blocks import Transformer, TransformerSpec
-from citrus_ray.models.encoder import Encoder, Size, at_places, patches
-
-
-class Patch(TransformerSpec):
-    """`patch` samples are a token, read by one linear layer."""
-
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"base": {"dim": 128, "layers": 6, "heads": 8, "mlp": 4}}
-
-    kind: Literal["patch"] = "patch"
-    patch: Size = 16
-
-    def build(self, ctx: SignalContext) -> "PatchEncoder":
-        return PatchEncoder(self, ctx)
+from citrus_ray.models.blocks import Transformer
+from citrus_ray.models.encoder import Encoder, at_places, patches
+from citrus_ray.models.kinds import Patch
 
 
 class PatchEncoder(Encoder):

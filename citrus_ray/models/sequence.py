@@ -4,54 +4,15 @@ A window is [CLS] A1 … AT; a pair of windows is [CLS] A1 … AT [SEP] B1 … B
 B. What leaves is a token per volume, (B, 1, N, D), for all channels together; the summary of a window is its [CLS].
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
-from pydantic import model_validator
 from torch import nn
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.blocks import Positions, Transformer, TransformerSpec
-from citrus_ray.models.encoder import Encoder, Size, hide_samples
-
-
-class Sequence(TransformerSpec):
-    """`project: false` is the published form: no input layer, the voxels are the token, with zeros up to `dim`."""
-
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "base": {"dim": 128, "layers": 4, "heads": 4, "mlp": 4},
-        "published": {"dim": 420, "layers": 3, "heads": 2, "mlp": 4, "project": False},
-        "large": {"dim": 768, "layers": 12, "heads": 12, "mlp": 4, "max_tokens": 512},
-    }
-    mixes_channels: ClassVar[bool] = True
-
-    kind: Literal["sequence"] = "sequence"
-    positions: Positions = "learned"
-    max_tokens: Size = 128
-    project: bool = True
-    summary: Literal["cls", "mean"] = "cls"  # what heads read: the first token, or the mean over volumes
-
-    @property
-    def patch(self) -> int:
-        return 1
-
-    @model_validator(mode="after")
-    def _one_modality(self) -> "Sequence":
-        if self.modality:
-            raise ValueError("modality=true: a token holds all channels, so there is no modality to add; drop it")
-        return self
-
-    def check(self, ctx: SignalContext) -> str | None:
-        n_tokens = ctx.n_times + ctx.n_parts
-        if self.positions == "learned" and n_tokens > self.max_tokens:
-            return f"max_tokens={self.max_tokens}: a window has {n_tokens} tokens; raise it, or use positions: rotary"
-        if not self.project and ctx.n_chans > self.dim:
-            rule = f"project=false: the {ctx.n_chans} channels are the token"
-            return f"{rule}, so dim={self.dim} must be at least as many; raise it, or project"
-        return super().check(ctx)
-
-    def build(self, ctx: SignalContext) -> "SequenceEncoder":
-        return SequenceEncoder(self, ctx)
+from citrus_ray.models.blocks import Transformer
+from citrus_ray.models.encoder import Encoder, hide_samples
+from citrus_ray.models.kinds import Sequence
 
 
 class SequenceEncoder(Encoder):

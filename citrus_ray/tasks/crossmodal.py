@@ -3,52 +3,24 @@
 No input is augmented and, with VICReg or Barlow, no window is a negative: the views differ by what is masked alone.
 """
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 
-from citrus_ray.context import SignalContext
 from citrus_ray.models.crossmodal import CrossmodalEncoder
 from citrus_ray.models.encoder import Encoder
-from citrus_ray.tasks.agreement import AnyAgreement, Vicreg
+from citrus_ray.tasks.agreement import agreement
+from citrus_ray.tasks.kinds import Crossmodal
 from citrus_ray.tasks.masking import two_views
-from citrus_ray.tasks.task import Loss, Task, TaskSpec
-
-
-class Crossmodal(TaskSpec):
-    """`mask`: spatial hides whole sensors, random elements of their embeddings, temporal steps of their tokens.
-
-    `keep` is the chance of each to be seen. `expander` is the width of the layers between the embedding and the loss;
-    0: none, as released.
-    """
-
-    kind: Literal["crossmodal"] = "crossmodal"
-    mask: Literal["spatial", "random", "temporal"] = "spatial"
-    keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    disjoint: bool = False  # no cell is seen in both views, so that they can agree on nothing that one sensor shows
-    loss: AnyAgreement = Vicreg()
-    expander: Annotated[int, Field(ge=0)] = 0
-    narrowest: Annotated[float, Field(ge=0, lt=1)] = 0.01  # spread of validation embeddings at which training ends
-
-    @model_validator(mode="after")
-    def _leaves_for_the_other(self) -> "Crossmodal":
-        if self.disjoint and self.keep > 0.5:
-            raise ValueError(f"keep={self.keep:g}: two disjoint views keep half each at most; lower it to 0.5")
-        return self
-
-    def build(self, ctx: SignalContext, encoder: Encoder) -> "CrossmodalTask":
-        if not isinstance(encoder, CrossmodalEncoder):
-            raise TypeError("the crossmodal task needs the crossmodal encoder, whose embeddings it masks")
-        return CrossmodalTask(self, encoder)
+from citrus_ray.tasks.task import Loss, Task
 
 
 class CrossmodalTask(Task):
     encoder: CrossmodalEncoder
 
-    def __init__(self, spec: Crossmodal, encoder: CrossmodalEncoder) -> None:
+    def __init__(self, spec: Crossmodal, encoder: Encoder) -> None:
         super().__init__()
+        if not isinstance(encoder, CrossmodalEncoder):
+            raise TypeError("the crossmodal task needs the crossmodal encoder, whose embeddings it masks")
         self.spec, self.encoder = spec, encoder
         self.expander = _expander(encoder.dim, spec.expander) if spec.expander else nn.Identity()
         for name, parameter in encoder.named_parameters():  # no sample is hidden, so no token is replaced
@@ -59,7 +31,7 @@ class CrossmodalTask(Task):
         views = [self.encoder.aggregate(*view) for view in self.views(latent, present, generator)]
         one, other = (self.expander(view).float() for view in views)
         with torch.autocast(x.device.type, enabled=False):  # covariances are products too, and small
-            loss, terms = self.spec.loss(one, other)
+            loss, terms = agreement(self.spec.loss, one, other)
         spread = torch.stack([relative_spread(view) for view in views]).mean()
         return loss, {name: value.detach() for name, value in {**terms, "embedding_std": spread}.items()}
 

@@ -3,49 +3,15 @@
 Optionally some volumes of the pair are hidden too and have to be told from the others.
 """
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.encoder import Encoder, patches
-from citrus_ray.spec import Spec
+from citrus_ray.tasks.kinds import NextThought
 from citrus_ray.tasks.masking import span_mask
-from citrus_ray.tasks.task import Loss, Task, TaskSpec
-
-Weight = Annotated[float, Field(ge=0)]
-
-
-class Weights(Spec):
-    """Of the two losses. The predecessor of the published study took 0.1 and 0.9."""
-
-    next: Weight = 1.0
-    masked: Weight = 0.0
-
-    @model_validator(mode="after")
-    def _one_at_least(self) -> "Weights":
-        if self.next + self.masked == 0:
-            raise ValueError("next=0 and masked=0: nothing is learnt; give one of them a weight")
-        return self
-
-
-class NextThought(TaskSpec):
-    """`ratio` of the volumes are hidden where the masked loss has a weight."""
-
-    kind: Literal["next_thought"] = "next_thought"
-    weights: Weights = Weights()
-    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.15
-
-    def check(self, ctx: SignalContext) -> str | None:
-        if ctx.n_parts != 2:
-            return "next_thought is asked of pairs; give pretrain.source `{kind: pairs, ask: next, of: …}`"
-        return None
-
-    def build(self, ctx: SignalContext, encoder: Encoder) -> "NextThoughtTask":
-        return NextThoughtTask(self, ctx, encoder)
+from citrus_ray.tasks.task import Loss, Task
 
 
 class NextThoughtTask(Task):

@@ -1,11 +1,8 @@
 """What tasks share that hide patches and predict something of them: masks, decoder, loss over hidden entries."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,84 +10,53 @@ from citrus_ray.context import SignalContext
 from citrus_ray.models.blocks import Block, rotate, rotations
 from citrus_ray.models.crossmodal import CrossmodalEncoder
 from citrus_ray.models.encoder import Encoder
-from citrus_ray.spec import Later
+from citrus_ray.tasks.kinds import Reconstruction
 from citrus_ray.tasks.masking import hide_modalities, n_hidden, places, span_mask
-from citrus_ray.tasks.task import Loss, Task, TaskSpec
+from citrus_ray.tasks.task import Loss, Task
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 
 
-class Reconstruction(TaskSpec):
-    """`ratio` of every channel's patches is hidden, in runs of `span`.
+class ReconstructionTask(Task):
+    """Predicts `n_out` numbers of every patch, or of those that it asks for."""
 
-    Several modalities at once: `drop_modality` hides all patches of one modality in that share of windows, which only
-    other channels can make up for, so it needs a decoder that looks across channels: `mix` layers of attention.
-    """
+    def __init__(self, spec: Reconstruction, ctx: SignalContext, encoder: Encoder, n_out: int) -> None:
+        super().__init__()
+        self.ctx, self.encoder = ctx, encoder
+        self.reads_all, self.ratio, self.span = spec.encode == "all", spec.ratio, spec.span
+        self.drop_modality, self.loss = spec.drop_modality, LOSSES[spec.loss]
+        self.metric = f"hidden_{spec.loss}"
+        if self.reads_all:
+            self.decoder: Decoder | Asker = Decoder(encoder.dim, n_out, ctx, spec.mix, spec.by_modality)
+            return
+        for name, parameter in encoder.named_parameters():  # workers that share gradients wait for all that ask for one
+            parameter.requires_grad_(not name.endswith("mask_token"))
+        self.decoder = Asker(encoder.dim, n_out, ctx, spec.by_modality)
 
-    ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    span: Annotated[int, Field(ge=1)] = 2
-    loss: Literal["mse", "l1", "huber"] = "mse"
-    drop_modality: Annotated[float, Field(ge=0, le=1)] = 0.0
-    mix: Annotated[int, Field(ge=0)] = 0
-    by_modality: bool = False  # a decoder per modality instead of one for all
-    # what the encoder reads: all patches, a mask token in place of hidden ones, or the visible ones alone, which is
-    # faster the more is hidden; the decoder then asks them for what is not there
-    encode: Annotated[Literal["all", "visible"], Later()] = "all"
-
-    @model_validator(mode="after")
-    def _visible_alone_stay_in_their_channel(self) -> "Reconstruction":
-        if self.encode == "visible" and (self.mix or self.drop_modality):
-            rule = "encode=visible: channels show different moments, so the decoder cannot look across them"
-            raise ValueError(f"{rule}; set mix and drop_modality to 0, or encode: all")
-        return self
-
-    @model_validator(mode="after")
-    def _dropped_can_be_predicted(self) -> "Reconstruction":
-        if self.drop_modality and not self.mix:
-            raise ValueError(
-                f"drop_modality={self.drop_modality:g}: a modality that is all hidden can only be predicted from other "
-                "channels; set mix to 1 or more"
-            )
-        return self
-
-    def check(self, ctx: SignalContext) -> str | None:
-        if self.drop_modality and len(set(ctx.modalities)) < 2:
-            there = ctx.modalities[0]
-            return f"drop_modality={self.drop_modality:g}: needs signals of 2 modalities, but all are {there}"
-        return None
-
-    def build(self, ctx: SignalContext, encoder: Encoder) -> Task:
-        """The task, or one for each sensor of a crossmodal encoder."""
-        if isinstance(encoder, CrossmodalEncoder):
-            return EachSensor([self.single(sensor.ctx, encoder.of(sensor)) for sensor in encoder.there], encoder)
-        return self.single(ctx, encoder)
-
-    @abstractmethod
-    def single(self, ctx: SignalContext, encoder: Encoder) -> Task:
-        """For an encoder whose tokens are of one channel each."""
-
-    def hidden(self, shape: tuple[int, int, int], ctx: SignalContext, generator: torch.Generator) -> torch.Tensor:
+    def hidden(self, shape: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
         """(B, C, N) bool, True = hidden."""
         if self.ratio == 0:
             hidden = torch.zeros(shape, dtype=torch.bool, device=generator.device)
         else:
             hidden = span_mask(shape, self.ratio, self.span, generator)
-        return hide_modalities(hidden, ctx.modalities, self.drop_modality, generator) if self.drop_modality else hidden
+        if not self.drop_modality:
+            return hidden
+        return hide_modalities(hidden, self.ctx.modalities, self.drop_modality, generator)
 
     def shown(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Where every row's visible and hidden patches are: (B, C, V), (B, C, N - V)."""
         n_tokens = hidden.shape[-1]
         return places(hidden, n_tokens - n_hidden(n_tokens, self.ratio) if self.ratio else n_tokens)
 
-    def decoder(self, ctx: SignalContext, encoder: Encoder, n_out: int) -> "Decoder | Asker":
-        if self.encode == "all":
-            return Decoder(encoder.dim, n_out, ctx, self.mix, self.by_modality)
-        for name, parameter in encoder.named_parameters():  # workers that share gradients wait for all that ask for one
-            parameter.requires_grad_(not name.endswith("mask_token"))
-        return Asker(encoder.dim, n_out, ctx, self.by_modality)
+    def compared(self, predicted: torch.Tensor, target: torch.Tensor) -> Loss:
+        """What is hidden, as it was predicted and as it is."""
+        loss = self.loss(predicted, target)
+        return loss, {self.metric: loss.detach()}
 
-    def distance(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return LOSSES[self.loss](predicted, target)
+
+def of_each_sensor(spec: Reconstruction, encoder: Encoder) -> "EachSensor":
+    assert isinstance(encoder, CrossmodalEncoder)
+    return EachSensor([spec.single(sensor.ctx, encoder.of(sensor)) for sensor in encoder.there], encoder)
 
 
 class EachSensor(Task):

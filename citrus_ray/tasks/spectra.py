@@ -1,65 +1,22 @@
 """Spectra of patches, and bands of frequency that are taken out of signals."""
 
-import math
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field, model_validator
 
 from citrus_ray.models.encoder import patches
-from citrus_ray.spec import Spec
-
-Representation = Literal["log_magnitude", "magnitude_phase", "real_imag"]
-Count = Annotated[int, Field(ge=1)]
+from citrus_ray.tasks.kinds import Hide, Representation
 
 
-class Hide(Spec):
-    """Bands of frequency that the encoder does not see: `band`, or `count` bands of `width` drawn for every channel."""
-
-    band: tuple[float, float] | None = None
-    count: Count = 1
-    width: Annotated[float, Field(gt=0)] = 0.2
-    unit: Literal["hz", "share"] = "share"  # of `band` and `width`; a share is of the spectrum, 0 to half the rate
-    fill: Literal["zero", "noise", "swap"] = "zero"  # noise of the same power, or the band of another window
-
-    @model_validator(mode="after")
-    def _leaves_some(self) -> "Hide":
-        if self.band is not None and not 0 <= self.band[0] < self.band[1]:
-            raise ValueError(f"band={list(self.band)}: 0 <= low < high must hold")
-        if self.unit == "share" and self.band is not None and self.band[1] > 1:
-            raise ValueError(f"band={list(self.band)}: a share ends at 1; give unit: hz for a band in Hz")
-        if self.unit == "share" and self.band is None and self.count >= self.slots(1.0):
-            rule = f"count={self.count} bands of width={self.width:g} would leave nothing of the spectrum to see"
-            raise ValueError(f"{rule}; lower either")
-        return self
-
-    def slots(self, nyquist: float) -> int:
-        """How many bands of `width` lie side by side."""
-        return math.floor(self.top(nyquist) / self.width + 1e-9)
-
-    def top(self, nyquist: float) -> float:
-        """The end of the spectrum, in `unit`."""
-        return nyquist if self.unit == "hz" else 1.0
-
-    def problem(self, nyquist: float) -> str | None:
-        """Why such bands cannot be taken out of signals whose spectrum ends at `nyquist`, or None."""
-        if self.unit == "hz" and self.band is not None and self.band[1] > nyquist:
-            return f"hide.band={list(self.band)}: signals end at {nyquist:g} Hz; take a lower band"
-        if self.unit == "hz" and self.band is None and self.count >= self.slots(nyquist):
-            return f"hide: {self.count} bands of {self.width:g} Hz leave nothing of {nyquist:g} Hz to see; lower either"
-        return None
-
-    def edges(self, n_batch: int, n_chans: int, nyquist: float, generator: torch.Generator) -> torch.Tensor:
-        """(B, C, count, 2): low and high of every band, as shares of the spectrum."""
-        device, top = generator.device, self.top(nyquist)
-        if self.band is not None:
-            return torch.tensor(self.band, device=device).div(top).expand(n_batch, n_chans, 1, 2)
-        n_slots, width = self.slots(nyquist), self.width / top
-        order = torch.rand(n_batch, n_chans, n_slots, generator=generator, device=device).argsort(dim=-1)
-        # the slots are shifted together, so that bands start anywhere where the width leaves room
-        shift = torch.rand(n_batch, n_chans, 1, generator=generator, device=device) * (1 - n_slots * width)
-        low = order[..., : self.count] * width + shift
-        return torch.stack([low, low + width], dim=-1)
+def draw_bands(hide: Hide, n_batch: int, n_chans: int, nyquist: float, generator: torch.Generator) -> torch.Tensor:
+    """(B, C, count, 2): low and high of every band, as shares of the spectrum."""
+    device, top = generator.device, hide.top(nyquist)
+    if hide.band is not None:
+        return torch.tensor(hide.band, device=device).div(top).expand(n_batch, n_chans, 1, 2)
+    n_slots, width = hide.slots(nyquist), hide.width / top
+    order = torch.rand(n_batch, n_chans, n_slots, generator=generator, device=device).argsort(dim=-1)
+    # the slots are shifted together, so that bands start anywhere where the width leaves room
+    shift = torch.rand(n_batch, n_chans, 1, generator=generator, device=device) * (1 - n_slots * width)
+    low = order[..., : hide.count] * width + shift
+    return torch.stack([low, low + width], dim=-1)
 
 
 def in_bands(edges: torch.Tensor, n_bins: int) -> torch.Tensor:

@@ -5,7 +5,8 @@ from torch import nn
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.encoder import Encoder
-from citrus_ray.models.heads import LateFusion, LinearHead, Pool
+from citrus_ray.models.heads import LateFusion, LinearHead
+from citrus_ray.models.kinds import Pool
 
 
 class Classifier(nn.Module):

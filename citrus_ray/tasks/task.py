@@ -5,9 +5,7 @@ from abc import abstractmethod
 import torch
 from torch import nn
 
-from citrus_ray.context import SignalContext
 from citrus_ray.models.encoder import Encoder
-from citrus_ray.spec import Spec
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
@@ -24,13 +22,4 @@ class Task(nn.Module):
 
     def complaint(self, metrics: dict[str, float]) -> str | None:
         """Why an epoch with such metrics is one that leads nowhere, or None."""
-        return None
-
-
-class TaskSpec(Spec):
-    @abstractmethod
-    def build(self, ctx: SignalContext, encoder: Encoder) -> Task: ...
-
-    def check(self, ctx: SignalContext) -> str | None:
-        """Why this task means nothing for such windows, or None."""
         return None

@@ -14,11 +14,10 @@ import torch
 from citrus_ray import pretrain
 from citrus_ray.data.synthetic import Synthetic
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.citrus import Citrus
-from citrus_ray.models.patch import Patch
+from citrus_ray.models.kinds import Citrus, Patch
+from citrus_ray.optim import Optim
 from citrus_ray.summary import interval
-from citrus_ray.tasks.masked import Masked
-from citrus_ray.train import Optim
+from citrus_ray.tasks.kinds import Masked
 from citrus_ray.trial import Pretrain
 
 SOURCE = Synthetic(seed=6, n_subjects=12, windows_per_subject=40, rhythm_gain=3.0)

@@ -24,8 +24,8 @@ from citrus_ray.launch.runner import Workplace, row_of
 from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import run_sweep
-from citrus_ray.population import Slot
 from citrus_ray.records import Record
+from citrus_ray.slot import Slot
 from citrus_ray.spec import Document
 from citrus_ray.sweep import Sweep, parse_sweep
 from citrus_ray.trial import Trial

@@ -13,8 +13,8 @@ import numpy as np
 from citrus_ray import journal
 from citrus_ray.launch.runner import row_of
 from citrus_ray.launch.study import Studies
-from citrus_ray.population import Slot
 from citrus_ray.records import write
+from citrus_ray.slot import Slot
 from citrus_ray.summary import summarise
 from tests.bench.engine import CPUS, METRIC, idle_workers, sweep_of, swept
 

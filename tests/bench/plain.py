@@ -15,10 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from citrus_ray.context import SignalContext
 from citrus_ray.data.normalize import Scale
 from citrus_ray.data.windows import Signal
-from citrus_ray.models.blocks import TransformerSpec
-from citrus_ray.models.citrus import Citrus
-from citrus_ray.models.conv import Conv
-from citrus_ray.models.encoder import EncoderSpec, hide_samples
+from citrus_ray.models.encoder import hide_samples
+from citrus_ray.models.kinds import Citrus, Conv, TransformerSpec
+from citrus_ray.models.spec import EncoderSpec
 
 
 class Samples(Dataset[torch.Tensor]):

@@ -7,9 +7,9 @@ import torch
 
 from citrus_ray.data.splits import Labels
 from citrus_ray.data.synthetic import Synthetic
-from citrus_ray.models.conv import Conv
+from citrus_ray.models.kinds import Conv
+from citrus_ray.optim import Optim
 from citrus_ray.population import Population
-from citrus_ray.train import Optim
 from citrus_ray.trial import Finetune, Trial
 
 METRIC = "val/balanced_accuracy"

@@ -21,11 +21,12 @@ from citrus_ray.data.normalize import Scale
 from citrus_ray.data.view import View
 from citrus_ray.data.windows import Windows
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.encoder import EncoderSpec
+from citrus_ray.models.spec import EncoderSpec
+from citrus_ray.optim import Optim
 from citrus_ray.pretrain import batch
 from citrus_ray.spec import Spec, validate
-from citrus_ray.tasks.masked import Masked
-from citrus_ray.train import Optim, Training, seeded, shuffled
+from citrus_ray.tasks.kinds import Masked
+from citrus_ray.train import Training, seeded, shuffled
 from tests.bench.plain import PlainMasked, for_ever
 from tests.bench.timing import alternate, gflops, matmul, median, ratio, spread
 

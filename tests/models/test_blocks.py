@@ -9,10 +9,9 @@ from torch import nn
 from citrus_ray.context import MODALITIES, MODALITY_SLOTS, SignalContext, modality_slot
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.blocks import Block, rotate, rotations
-from citrus_ray.models.citrus import Citrus
 from citrus_ray.models.dropout import dropped
-from citrus_ray.models.encoder import EncoderSpec
-from citrus_ray.models.patch import Patch
+from citrus_ray.models.kinds import Citrus, Patch
+from citrus_ray.models.spec import EncoderSpec
 from citrus_ray.spec import Spec, SpecError, validate
 from citrus_ray.train import seeded
 from tests.small import registered

@@ -8,7 +8,8 @@ from torch import nn
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.encoder import Encoder, EncoderSpec
+from citrus_ray.models.encoder import Encoder
+from citrus_ray.models.spec import EncoderSpec
 from citrus_ray.spec import validate
 from citrus_ray.train import seeded
 from tests.small import registered

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.conv import Conv
-from citrus_ray.models.crossmodal import Crossmodal, CrossmodalEncoder, sensors
+from citrus_ray.models.crossmodal import CrossmodalEncoder
 from citrus_ray.models.heads import LateFusion
+from citrus_ray.models.kinds import Conv, Crossmodal
+from citrus_ray.models.sensors import sensors
 from citrus_ray.spec import SpecError, validate
 from citrus_ray.tasks.supervised import Classifier
 from citrus_ray.train import seeded

@@ -7,7 +7,8 @@ import torch
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.sequence import Sequence, SequenceEncoder
+from citrus_ray.models.kinds import Sequence
+from citrus_ray.models.sequence import SequenceEncoder
 from citrus_ray.spec import Spec, SpecError, validate
 from citrus_ray.train import seeded
 

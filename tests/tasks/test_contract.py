@@ -5,14 +5,16 @@ import pytest
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.conv import Conv
-from citrus_ray.models.crossmodal import Crossmodal as CrossmodalModel
-from citrus_ray.models.encoder import EncoderSpec
+from citrus_ray.models.kinds import Conv
+from citrus_ray.models.kinds import Crossmodal as CrossmodalModel
+from citrus_ray.models.spec import EncoderSpec
+from citrus_ray.optim import Optim
 from citrus_ray.spec import validate
 from citrus_ray.tasks import AnyTask
-from citrus_ray.tasks.crossmodal import Crossmodal
-from citrus_ray.tasks.task import Loss, Task, TaskSpec
-from citrus_ray.train import Optim, seeded, shuffled, train
+from citrus_ray.tasks.kinds import Crossmodal
+from citrus_ray.tasks.spec import TaskSpec
+from citrus_ray.tasks.task import Loss, Task
+from citrus_ray.train import seeded, shuffled, train
 from tests.small import registered
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg",) * 2)

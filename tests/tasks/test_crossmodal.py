@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.conv import Conv
-from citrus_ray.models.crossmodal import Crossmodal as Model
-from citrus_ray.models.patch import Patch
+from citrus_ray.models.kinds import Conv, Patch
+from citrus_ray.models.kinds import Crossmodal as Model
+from citrus_ray.optim import Optim
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.tasks.agreement import Barlow, InfoNce, Vicreg
-from citrus_ray.tasks.crossmodal import Crossmodal, CrossmodalTask, relative_spread
-from citrus_ray.tasks.masked import Masked
+from citrus_ray.tasks.agreement import agreement
+from citrus_ray.tasks.crossmodal import CrossmodalTask, relative_spread
+from citrus_ray.tasks.kinds import Barlow, Crossmodal, InfoNce, Masked, Vicreg
 from citrus_ray.tasks.masking import two_views
 from citrus_ray.tasks.reconstruction import EachSensor
-from citrus_ray.train import Optim, seeded, shuffled, train
+from citrus_ray.train import seeded, shuffled, train
 
 CTX = SignalContext(3, 48, 50.0, modalities=("ecg", "eeg", "emg"))
 CONV = Conv(dim=8, strides=(2, 2))
@@ -146,21 +146,21 @@ def numpy_vicreg(a: np.ndarray, b: np.ndarray, weights: tuple[float, float, floa
 def test_vicreg_is_what_the_formulas_say(weights):
     a, b = (0.7 * torch.randn(16, 6, generator=generator(seed)) for seed in (0, 1))
     spec = Vicreg(invariance=weights[0], variance=weights[1], covariance=weights[2])
-    assert float(spec(a, b)[0]) == pytest.approx(numpy_vicreg(a.numpy(), b.numpy(), weights), rel=1e-5)
+    assert float(agreement(spec, a, b)[0]) == pytest.approx(numpy_vicreg(a.numpy(), b.numpy(), weights), rel=1e-5)
 
 
 def test_barlow_wants_the_identity_and_infonce_finds_the_other_view():
     z = torch.linalg.qr(torch.randn(64, 4, generator=generator()))[0]
     z = (z - z.mean(dim=0)) * 8
-    assert float(Barlow()(z, 3 * z)[0]) < 0.02 < float(Barlow()(z, -z)[0])
-    loss, terms = InfoNce(temperature=0.05)(z, z)
+    assert float(agreement(Barlow(), z, 3 * z)[0]) < 0.02 < float(agreement(Barlow(), z, -z)[0])
+    loss, terms = agreement(InfoNce(temperature=0.05), z, z)
     assert float(terms["found"]) == 1
-    assert float(loss) < float(InfoNce(temperature=0.05)(z, z.flip(0))[0])
+    assert float(loss) < float(agreement(InfoNce(temperature=0.05), z, z.flip(0))[0])
 
 
 def test_embeddings_that_are_all_the_same_cost_vicreg_its_whole_variance():
     same = torch.ones(16, 6)
-    loss, terms = Vicreg(invariance=25, variance=25, covariance=0)(same, same)
+    loss, terms = agreement(Vicreg(invariance=25, variance=25, covariance=0), same, same)
     assert float(terms["invariance"]) == 0
     assert float(loss) == pytest.approx(0.5 * 0.99)
 

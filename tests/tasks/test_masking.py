@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.conv import Conv
 from citrus_ray.models.encoder import Encoder, hide_samples
-from citrus_ray.tasks.masked import Masked
+from citrus_ray.models.kinds import Conv
+from citrus_ray.tasks.kinds import Masked
 from citrus_ray.tasks.masking import n_hidden, places, span_mask
 
 ratios = st.floats(0.01, 0.99)

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.conv import Conv
-from citrus_ray.tasks.masked import Masked
+from citrus_ray.models.kinds import Conv
+from citrus_ray.optim import Optim
+from citrus_ray.tasks.kinds import Masked
 from citrus_ray.tasks.masking import hide_modalities
 from citrus_ray.tasks.reconstruction import Decoder
-from citrus_ray.train import Optim, seeded, shuffled, train
+from citrus_ray.train import seeded, shuffled, train
 
 CTX = SignalContext(n_chans=3, n_times=96, sfreq=50.0, modalities=("ecg", "eeg", "ecg"))
 

@@ -5,9 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.sequence import Sequence
+from citrus_ray.models.kinds import Sequence
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.tasks.next_thought import NextThought, NextThoughtTask
+from citrus_ray.tasks.kinds import NextThought
+from citrus_ray.tasks.next_thought import NextThoughtTask
 from citrus_ray.train import seeded
 from citrus_ray.trial import Pretrain, Trial
 

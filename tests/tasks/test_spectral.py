@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.conv import Conv
 from citrus_ray.models.encoder import Encoder
+from citrus_ray.models.kinds import Conv
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.tasks.spectra import Hide, Representation, in_bands, n_parts, patch_spectra, represent, take_out
-from citrus_ray.tasks.spectral import Spectral, SpectralTask
+from citrus_ray.tasks.kinds import Hide, Representation, Spectral
+from citrus_ray.tasks.spectra import draw_bands, in_bands, n_parts, patch_spectra, represent, take_out
+from citrus_ray.tasks.spectral import SpectralTask
 
 SFREQ = 100.0
 NAMES: tuple[Representation, ...] = ("log_magnitude", "magnitude_phase", "real_imag")
@@ -71,7 +72,7 @@ def test_silence_has_a_finite_target():
 
 @given(count=st.integers(1, 3), width=st.floats(0.05, 0.24), seed=st.integers(0, 50))
 def test_drawn_bands_are_as_many_and_as_wide_as_asked_and_lie_apart(count, width, seed):
-    edges = Hide(count=count, width=width).edges(4, 2, 50.0, generator(seed)).numpy()
+    edges = draw_bands(Hide(count=count, width=width), 4, 2, 50.0, generator(seed)).numpy()
     assert edges.shape == (4, 2, count, 2)
     assert edges.min() >= 0
     assert edges.max() <= 1 + 1e-6
@@ -81,14 +82,14 @@ def test_drawn_bands_are_as_many_and_as_wide_as_asked_and_lie_apart(count, width
 
 
 def test_bands_differ_from_row_to_row_and_a_given_band_is_the_same_in_all():
-    drawn = Hide(width=0.2).edges(8, 2, 50.0, generator())
+    drawn = draw_bands(Hide(width=0.2), 8, 2, 50.0, generator())
     assert len({tuple(row) for row in drawn.reshape(16, 2).tolist()}) > 2
-    given_band = Hide(band=(8, 12), unit="hz").edges(3, 2, 50.0, generator())
+    given_band = draw_bands(Hide(band=(8, 12), unit="hz"), 3, 2, 50.0, generator())
     assert given_band.reshape(6, 2).tolist() == [pytest.approx([0.16, 0.24])] * 6
 
 
 def test_a_band_in_hertz_covers_its_frequencies_and_no_others():
-    edges = Hide(band=(8, 12), unit="hz").edges(1, 1, SFREQ / 2, generator())
+    edges = draw_bands(Hide(band=(8, 12), unit="hz"), 1, 1, SFREQ / 2, generator())
     at = np.fft.rfftfreq(400, 1 / SFREQ)
     assert np.array_equal(in_bands(edges, len(at))[0, 0].numpy(), (at >= 8 - 1e-6) & (at <= 12 + 1e-6))
 
@@ -104,12 +105,12 @@ def rhythm(hz: float) -> torch.Tensor:
 
 def test_what_is_taken_out_is_gone_and_the_rest_is_left():
     x = (rhythm(10) + rhythm(30))[None, None]
-    edges = Hide(band=(8, 12), unit="hz").edges(1, 1, SFREQ / 2, generator())
+    edges = draw_bands(Hide(band=(8, 12), unit="hz"), 1, 1, SFREQ / 2, generator())
     torch.testing.assert_close(take_out(x, edges, "zero", generator())[0, 0], rhythm(30), atol=1e-4, rtol=0)
 
 
 def test_content_of_a_hidden_band_cannot_reach_the_encoder():
-    edges = Hide(band=(8, 12), unit="hz").edges(3, 1, SFREQ / 2, generator())
+    edges = draw_bands(Hide(band=(8, 12), unit="hz"), 3, 1, SFREQ / 2, generator())
     x = noise(3, 1, 400)
     one, other = (take_out(signal, edges, "zero", generator()) for signal in (x, x + 5 * rhythm(10)))
     torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
@@ -117,7 +118,7 @@ def test_content_of_a_hidden_band_cannot_reach_the_encoder():
 
 def test_noise_has_the_power_of_what_it_stands_for():
     x = 3 * rhythm(10)[None, None].repeat(400, 1, 1)
-    edges = Hide(band=(8, 12), unit="hz").edges(400, 1, SFREQ / 2, generator())
+    edges = draw_bands(Hide(band=(8, 12), unit="hz"), 400, 1, SFREQ / 2, generator())
     filled = take_out(x, edges, "noise", generator())
     assert float(filled.var()) == pytest.approx(float(x.var()), rel=0.1)
     assert abs(float((filled * rhythm(10)).mean())) < 0.2
@@ -125,7 +126,7 @@ def test_noise_has_the_power_of_what_it_stands_for():
 
 def test_swap_gives_the_band_of_another_window():
     x = torch.stack([rhythm(10), 2 * rhythm(11), 3 * rhythm(9)])[:, None] + rhythm(30)
-    edges = Hide(band=(8, 12), unit="hz").edges(3, 1, SFREQ / 2, generator())
+    edges = draw_bands(Hide(band=(8, 12), unit="hz"), 3, 1, SFREQ / 2, generator())
     swapped = (take_out(x, edges, "swap", generator()) - rhythm(30))[:, 0]
     others = x[:, 0] - rhythm(30)
     for i, row in enumerate(swapped):
@@ -199,7 +200,7 @@ def test_visible_tokens_of_a_real_encoder_do_not_move_when_hidden_samples_do():
     task.decoder.register_forward_hook(lambda module, args, out: seen.append(args[0]))
     for scale in (0.0, 30.0):
         masks = generator(3)
-        hidden = task.spec.hidden((2, 2, 100), CTX, generator(3))
+        hidden = task.hidden((2, 2, 100), generator(3))
         task(x + scale * hidden.repeat_interleave(4, dim=-1), masks)
     torch.testing.assert_close(seen[0], seen[1], atol=1e-4, rtol=0)
 

@@ -7,17 +7,14 @@ import pytest
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.citrus import Citrus
-from citrus_ray.models.conv import Conv
-from citrus_ray.models.encoder import EncoderSpec
-from citrus_ray.models.patch import Patch
+from citrus_ray.models.kinds import Citrus, Conv, Patch
+from citrus_ray.models.spec import EncoderSpec
+from citrus_ray.optim import Optim
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.tasks.masked import Masked
+from citrus_ray.tasks.kinds import Hide, Masked, Spectral
 from citrus_ray.tasks.masking import span_mask
-from citrus_ray.tasks.spectra import Hide
-from citrus_ray.tasks.spectral import Spectral
-from citrus_ray.tasks.task import TaskSpec
-from citrus_ray.train import Optim, seeded, shuffled, train
+from citrus_ray.tasks.spec import TaskSpec
+from citrus_ray.train import seeded, shuffled, train
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg", "ecg"))
 MODELS = [Conv(dim=12, strides=(2, 2)), Patch(patch=8, dim=16), Citrus(dim=16, conv=Conv(dim=8, strides=(2, 2)))]

@@ -1,0 +1,23 @@
+"""Rates of an optimiser, step by step."""
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+
+from citrus_ray.spec import Spec
+
+
+class Optim(Spec):
+    """AdamW with linear warm-up over a share of the steps, then a cosine to zero."""
+
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    def rate(self, step: int, n_steps: int) -> float:
+        done = (step + 1) / n_steps
+        if done < self.warmup:
+            return self.lr * done / self.warmup
+        return self.lr * 0.5 * (1 + math.cos(math.pi * min((done - self.warmup) / (1 - self.warmup), 1.0)))

@@ -1,0 +1,111 @@
+"""Seconds that a step of a model takes on one thread of this machine, measured once and kept for a day in the cache.
+
+Torch takes longer to load than all else of a plan: one that was made before does without.
+"""
+
+import contextlib
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from citrus_ray import records
+from citrus_ray.context import SignalContext
+from citrus_ray.data.root import cache_root
+from citrus_ray.models import AnyEncoder
+from citrus_ray.models.kinds import Pool
+from citrus_ray.spec import digest_of
+from citrus_ray.trial import Pretrain
+
+STEPS_TIMED = 3
+KEPT_S = 24 * 3600.0  # a machine that was busy when it was asked should not be thought slow for good
+
+
+class StepTimes:
+    """Measures what is not known yet, on zeros of the right shape. `oldest` is when the first of what it gave was."""
+
+    def __init__(self) -> None:
+        self.oldest = time.time()
+
+    def pretraining(self, model: AnyEncoder, spec: Pretrain, ctx: SignalContext, n: int) -> float:
+        """A step on `n` windows, without the optimiser's part."""
+        assert spec.task is not None
+        what = {"task": spec.task.identity(), "precision": spec.precision}
+        return self._of("pretraining", model, ctx, n, what, lambda: _pretraining(model, spec, ctx, n))
+
+    def finetune(self, model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> float:
+        return self._of("finetune", model, ctx, n, {"pool": pool}, lambda: _finetune(model, pool, ctx, n))
+
+    def look(self, model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> float:
+        """At `n` windows of validation data."""
+        return self._of("look", model, ctx, n, {"pool": pool}, lambda: _look(model, pool, ctx, n))
+
+    def _of(
+        self, kind: str, model: AnyEncoder, ctx: SignalContext, n: int, what: dict[str, Any], take: Callable[[], float]
+    ) -> float:
+        by = {"host": records.host(), "versions": records.versions(), "commit": records.commit()}
+        asked = {"kind": kind, "model": model.identity(), "ctx": asdict(ctx), "n": n} | what | by
+        path = cache_root() / "timings" / f"{digest_of(asked)}.json"
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            known = json.loads(path.read_text())
+            if 0 <= time.time() - known["at"] < KEPT_S:
+                self.oldest = min(self.oldest, known["at"])
+                return float(known["seconds"])
+        seconds = take()
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs a second each time, no plan
+            records.write_text(path, json.dumps({"seconds": seconds, "at": time.time(), "asked": asked}))
+        return seconds
+
+
+def _pretraining(model: AnyEncoder, spec: Pretrain, ctx: SignalContext, n: int) -> float:
+    import torch
+
+    assert spec.task is not None
+    task = spec.task.build(ctx, model.build(ctx))
+    masks = torch.Generator().manual_seed(0)
+    x = torch.zeros(n, *_shape(model, ctx))
+    y = [torch.zeros(n, dtype=torch.long)] if task.uses_labels else []
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=spec.precision == "bfloat16"):
+            loss = task(x, masks, *y)[0]
+        loss.backward()
+
+    return _median(step)
+
+
+def _finetune(model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> float:
+    import torch
+
+    from citrus_ray.tasks.supervised import Classifier
+
+    classifier, x = Classifier(model.build(ctx), ctx, pool), torch.zeros(n, *_shape(model, ctx))
+    return _median(lambda: classifier(x).sum().backward())
+
+
+def _look(model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> float:
+    import torch
+
+    from citrus_ray.tasks.supervised import Classifier
+
+    classifier, x = Classifier(model.build(ctx), ctx, pool), torch.zeros(n, *_shape(model, ctx))
+    with torch.no_grad():
+        return _median(lambda: classifier(x))
+
+
+def _shape(model: AnyEncoder, ctx: SignalContext) -> tuple[int, int]:
+    return ctx.together if model.multimodal else (ctx.n_chans, ctx.n_times)
+
+
+def _median(run: Callable[[], object]) -> float:
+    import torch
+
+    torch.set_num_threads(1)
+    times = []
+    for _ in range(STEPS_TIMED):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
