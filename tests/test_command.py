@@ -324,6 +324,15 @@ def test_encoders_lie_beside_the_results_where_nothing_else_is_said(spec, tmp_pa
     assert sweep._store() == str(tmp_path / "results" / "store")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ray_train_is_reckoned_with_where_workers_share_an_encoder(spec, workers):
+    edit = ["--set", f"trial.pretrain.workers={workers}"]
+    sweep = command.SweepCommand.from_args(spec, parser().parse_args([str(spec), *edit]))
+    assert sweep._shares_pretrainings == (workers == 2)
+    alone = [*edit, "--set", "compare={pretrain.task: [null]}", "--set", "search={}"]
+    assert not command.SweepCommand.from_args(spec, parser().parse_args([str(spec), *alone]))._shares_pretrainings
+
+
 def test_what_is_wrong_with_the_data_has_the_line_of_the_spec(spec, capsys):
     spec.write_text(SWEEP.replace("per_class: 4", "per_class: 4000"))
     assert main([str(spec), "--dry-run"]) == 2

@@ -30,7 +30,12 @@ def measured(monkeypatch):
     """How often something is really timed."""
     calls = []
     real = timing._median
-    monkeypatch.setattr(timing, "_median", lambda run: calls.append(run) or real(run))
+
+    def noted(run):
+        calls.append(run)
+        return real(run)
+
+    monkeypatch.setattr(timing, "_median", noted)
     return calls
 
 

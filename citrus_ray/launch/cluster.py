@@ -36,8 +36,11 @@ class Capacity:
 
 
 @contextmanager
-def connect(address: str | None, verbose: bool) -> Iterator[Capacity]:
-    """The cluster at `address`, or a local one for the length of the block; a connection that is open is used."""
+def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Capacity]:
+    """The cluster at `address`, or a local one for the length of the block; a connection that is open is used.
+
+    `with_train`: Ray Train will run there.
+    """
     import ray
 
     if ray.is_initialized():
@@ -47,8 +50,9 @@ def connect(address: str | None, verbose: bool) -> Iterator[Capacity]:
     level = logging.INFO if verbose else logging.ERROR
     for name in ("ray", "ray.tune", "ray.train", "ray.data", "ray.tune.analysis.experiment_analysis"):
         logging.getLogger(name).setLevel(level)
-    # the dashboard's State API is what lets Ray Train clean up after itself; loopback only is its default
-    here: dict[str, Any] = {"include_dashboard": True}
+    # the dashboard's State API is what lets Ray Train clean up after itself, on loopback only, which is its default;
+    # no one else asks it, and its twelve processes hold up the first trial by two to three seconds on two cores
+    here: dict[str, Any] = {"include_dashboard": with_train}
     # workers of a cluster have an environment of their own
     there: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": _places()}}
     ray.init(log_to_driver=verbose, logging_level=level, configure_logging=verbose, **(there if address else here))

@@ -127,7 +127,7 @@ class SweepCommand:
         from citrus_ray.launch.tune import run_sweep
 
         print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
-        with connect(self.args.address, self.args.verbose) as capacity:
+        with connect(self.args.address, self.args.verbose, self._shares_pretrainings) as capacity:
             limit = most(capacity) if self.args.address else capacity
             slots = _checked(lambda: Slots(self.sweep, capacity, limit))
             check_shared({"--out": str(self.out)} | ({"$CITRUS_STORE": store} if self._pretrains else {}))
@@ -148,6 +148,11 @@ class SweepCommand:
     @property
     def _pretrains(self) -> bool:
         return any(cell.trial.pretraining for cell in self.sweep.cells)
+
+    @property
+    def _shares_pretrainings(self) -> bool:
+        """Whether several workers train one encoder."""
+        return any(cell.trial.pretraining and cell.trial.pretraining.workers > 1 for cell in self.sweep.cells)
 
     def _make_folder(self) -> None:
         try:

@@ -30,6 +30,9 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Pa
     command = [sys.executable, "sweeps/run.py", str(tmp_path / "spec.yaml"), "--out", str(out)]
     first = subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True)
     _wait_for(lambda: len(list((out / "records").glob("*.jsonl"))) >= 2)
+    assert "--disable-frontend" in _dashboard(first.pid), (
+        "its modules take seconds to start, and only Ray Train asks them"
+    )
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=90)
     assert first.returncode == 130, err
@@ -62,6 +65,15 @@ def test_ctrl_c_is_heard_while_only_a_pretraining_runs_and_nothing_holds_it_afte
     _, err = sweep.communicate(timeout=60)
     assert sweep.returncode == 130, err
     _wait_for(lambda: Claims(store).holder(digest) is None)
+
+
+def _dashboard(pid: int) -> str:
+    """How the Ray that this process started has started its dashboard."""
+    started = subprocess.run(
+        ["ps", "-ww", "-o", "args", "--ppid", str(pid)], capture_output=True, text=True, check=True
+    )
+    (found,) = [line for line in started.stdout.splitlines() if "dashboard.py" in line]
+    return found
 
 
 def _wait_for(happened: object, patience_s: float = 90) -> None:
