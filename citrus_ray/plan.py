@@ -3,6 +3,7 @@
 import math
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -97,27 +98,31 @@ class Plan:
         )
         return pre, fine
 
-    def lines(self) -> list[str]:
-        """The plan as a person reads it."""
-        pre, fine = self.cpu_seconds
-        out = [f"{self.sweep.name}: {len(self.sweep.cells)} cells, {self.n_trials} trials to search, "]
-        out[0] += f"{self.n_members} fine-tunes, at most {self.n_pretrainings} pre-trainings"
+    def lines(self) -> Iterator[str]:
+        """The plan as a person reads it. What it costs comes last but one: a model that is new has to be timed."""
+        yield (
+            f"{self.sweep.name}: {len(self.sweep.cells)} cells, {self.n_trials} trials to search, "
+            f"{self.n_members} fine-tunes, at most {self.n_pretrainings} pre-trainings"
+        )
         for cell in self.sweep.cells:
             axes = ", ".join(cell.search) or "nothing: one trial"
-            out.append(
+            yield (
                 f"  {cell.label}: {cell.n_trials} trials x {len(cell.repeat)} members + "
                 f"{len(cell.members({}, 'final'))} on fresh seeds; searches {axes}"
             )
-        out.append("data:")
-        out += [f"  {line}" for line in self._data_lines()]
+        yield "data:"
+        yield from (f"  {line}" for line in self._data_lines())
+        yield self._cost()
+        yield self._resources()
+
+    def _cost(self) -> str:
+        pre, fine = self.cpu_seconds
         shared = any(trial.pretraining and trial.pretraining.workers > 1 for trial, _ in self.pretrainings)
         more = "; pre-trainings with several workers take about 20 s more each to start" if shared else ""
-        out.append(
+        return (
             f"cost on one core of this machine: about {_minutes(pre)} of pre-training, {_minutes(fine)} of fine-tuning "
             f"(timed on {STEPS_TIMED} steps of each{self._age()}{more})"
         )
-        out.append(self._resources())
-        return out
 
     def _age(self) -> str:
         hours = (time.time() - self.steps.oldest) / 3600

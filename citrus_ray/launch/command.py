@@ -1,6 +1,7 @@
 """The sweep command: check, plan, run, report. Ray is imported once something is really started."""
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -51,7 +52,8 @@ class SweepCommand:
             return self._from_afar()
         self._check_data()
         if self.args.dry_run:
-            print("\n".join([*Plan(self.sweep).lines(), *self._recorded(), f"results: {self.out}"]))
+            for line in itertools.chain(Plan(self.sweep).lines(), self._recorded(), [f"results: {self.out}"]):
+                print(line, flush=True)
             return 0
         if self.args.fresh:
             self._move_aside()
