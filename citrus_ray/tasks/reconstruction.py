@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.blocks import Block, rotate, rotations
+from citrus_ray.models.blocks import Block, in_pairs, turned, turns_of
 from citrus_ray.models.crossmodal import CrossmodalEncoder
 from citrus_ray.models.encoder import Encoder
 from citrus_ray.tasks.kinds import Reconstruction
@@ -134,21 +134,31 @@ class Asker(nn.Module):
         # of size one: at 0.02 all places look at all tokens alike, and learning where to look takes longer
         self.question = nn.Parameter(torch.randn(1, 1, dim))
         self.read = nn.Linear(dim, 2 * width)
-        self.asks = nn.ModuleList(nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width)) for _ in range(self.ROUNDS))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(self.ROUNDS))
+        self.asks = nn.ModuleList(nn.Linear(dim, width) for _ in range(self.ROUNDS))
         self.outs = nn.ModuleList(nn.Linear(width, dim) for _ in range(self.ROUNDS))
         self.norm = nn.LayerNorm(dim)
         self.decoder = Decoder(dim, n_out, ctx, mix=0, by_modality=by_modality)
 
     def forward(self, tokens: torch.Tensor, shown: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
         """Tokens (B, C, V, D) of the places `shown`."""
-        pairs = self.read(tokens.flatten(0, 1)).unflatten(-1, (2, self.HEADS, -1))
-        keys, values = pairs.permute(2, 0, 3, 1, 4)  # (R, V, 2, H, D/H) -> 2 x (R, H, V, D/H)
-        keys = rotate(keys, *rotations(shown.flatten(0, 1), self.head_dim))
-        turns, answers = rotations(asked.flatten(0, 1), self.head_dim), self.question  # (1, 1, D), then (R, A, D)
-        for ask, out in zip(self.asks, self.outs, strict=True):
-            questions = rotate(ask(answers).unflatten(-1, (self.HEADS, -1)).transpose(1, 2), *turns)  # (R, H, A, D/H)
+        keys, values = self._heads(self.read, tokens.flatten(0, 1)).chunk(2, dim=2)  # (R, V, H, D/H) each
+        keys, values = turned(keys, self._turns(shown)).transpose(1, 2), values.transpose(1, 2)
+        turns, answers = self._turns(asked), self.question  # (1, 1, D), then (R, A, D)
+        for norm, ask, out in zip(self.norms, self.asks, self.outs, strict=True):
+            questions = turned(self._heads(ask, norm(answers)), turns).transpose(1, 2)  # (R, H, A, D/H)
             answers = answers + out(F.scaled_dot_product_attention(questions, keys, values).transpose(1, 2).flatten(2))
         return self.decoder(self.norm(answers).view(*asked.shape, -1))  # type: ignore[no-any-return]
+
+    def _turns(self, places: torch.Tensor) -> torch.Tensor:
+        """(B, C, N) -> (R, N, 1, D/H / 2)."""
+        return turns_of(places.flatten(0, 1), self.head_dim)[:, :, 0]
+
+    def _heads(self, linear: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """(R, N, D) -> (R, N, H, D/H), or twice the heads, of keys and values. The first H are there to be turned."""
+        assert isinstance(linear, nn.Linear)
+        found = F.linear(x, *in_pairs(linear, self.HEADS * self.head_dim, self.head_dim))
+        return found.view(*x.shape[:2], -1, self.head_dim)
 
 
 def _hidden_layer(dim: int, n_out: int) -> nn.Module:

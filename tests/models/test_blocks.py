@@ -8,7 +8,7 @@ from torch import nn
 
 from citrus_ray.context import MODALITIES, MODALITY_SLOTS, SignalContext, modality_slot
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.blocks import Block, rotate, rotations
+from citrus_ray.models.blocks import Block, turned, turns_of
 from citrus_ray.models.dropout import dropped
 from citrus_ray.models.kinds import Citrus, Patch
 from citrus_ray.models.spec import EncoderSpec
@@ -67,15 +67,31 @@ def test_blocks_without_positions_are_pytorchs_transformer_encoder():
 
 def test_rotary_products_hang_on_distance_alone():
     q, k = signals(1, 1, 1, 8), signals(1, 1, 1, 8, seed=1)
-    cos, sin = rotations(torch.arange(30), 8)
-    turned = [
-        (rotate(q, cos[i : i + 1], sin[i : i + 1]), rotate(k, cos[j : j + 1], sin[j : j + 1]))
-        for i, j in ((3, 7), (20, 24))
-    ]
-    near, far = ((a * b).sum() for a, b in turned)
-    torch.testing.assert_close(near, far, rtol=1e-4, atol=1e-5)
-    (other,) = ((rotate(q, cos[3:4], sin[3:4]) * rotate(k, cos[9:10], sin[9:10])).sum(),)
-    assert not torch.allclose(near, other, atol=1e-3)
+    turns = turns_of(torch.arange(30), 8)[:, 0]
+
+    def product(i: int, j: int) -> torch.Tensor:
+        return (turned(q, turns[i]) * turned(k, turns[j])).sum()
+
+    torch.testing.assert_close(product(3, 7), product(20, 24), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(product(3, 7), product(3, 9), atol=1e-3)
+
+
+@pytest.mark.parametrize("places", [torch.arange(5), torch.tensor([[4, 0, 7, 2, 1], [3, 8, 5, 9, 6]])])
+def test_stored_weights_have_the_two_features_of_a_pair_half_a_head_apart(places):
+    """However they lie while they are turned: an encoder that was stored before must mean what it meant."""
+    block, x = Block(24, 3, 8, dropout=0.0).eval(), signals(2, 5, 24)
+    q, k, v = block.qkv(x).view(2, 5, 3, 3, 8).permute(2, 0, 3, 1, 4)  # 3 x (R, H, N, D/H)
+    speeds = 10_000 ** (-torch.arange(4) / 4)
+    angles = (places.expand(2, 5)[..., None] * speeds)[:, None]
+
+    def as_published(one: torch.Tensor) -> torch.Tensor:
+        a, b = one[..., :4], one[..., 4:]
+        return torch.cat([a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()], dim=-1)
+
+    weights = (as_published(q) @ as_published(k).transpose(2, 3) / 8**0.5).softmax(dim=-1)
+    expected = block.out((weights @ v).transpose(1, 2).reshape(2, 5, 24))
+    torch.testing.assert_close(block._attend(x, turns_of(places, 8), None), expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(block._attend(x, None, None), expected, atol=1e-2)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
