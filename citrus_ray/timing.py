@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from citrus_ray import records
@@ -28,6 +29,7 @@ class StepTimes:
 
     def __init__(self) -> None:
         self.oldest = time.time()
+        self._known: dict[str, float] = {}
 
     def pretraining(self, model: AnyEncoder, spec: Pretrain, ctx: SignalContext, n: int) -> float:
         """A step on `n` windows, without the optimiser's part."""
@@ -47,16 +49,28 @@ class StepTimes:
     ) -> float:
         by = {"host": records.host(), "versions": records.versions(), "commit": records.commit()}
         asked = {"kind": kind, "model": model.identity(), "ctx": asdict(ctx), "n": n} | what | by
-        path = cache_root() / "timings" / f"{digest_of(asked)}.json"
+        digest = digest_of(asked)
+        if digest not in self._known:  # many cells ask for the same
+            path = cache_root() / "timings" / f"{digest}.json"
+            seconds = self._kept(path)
+            self._known[digest] = _measured(path, asked, take) if seconds is None else seconds
+        return self._known[digest]
+
+    def _kept(self, path: Path) -> float | None:
         with contextlib.suppress(OSError, ValueError, KeyError):
             known = json.loads(path.read_text())
             if 0 <= time.time() - known["at"] < KEPT_S:
                 self.oldest = min(self.oldest, known["at"])
                 return float(known["seconds"])
-        seconds = take()
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs a second each time, no plan
-            records.write_text(path, json.dumps({"seconds": seconds, "at": time.time(), "asked": asked}))
-        return seconds
+        return None
+
+
+def _measured(path: Path, asked: dict[str, Any], take: Callable[[], float]) -> float:
+    """It is kept where it can be: a cache that cannot be written costs the next plan a second, and is no error."""
+    seconds = take()
+    with contextlib.suppress(OSError):
+        records.write_text(path, json.dumps({"seconds": seconds, "at": time.time(), "asked": asked}))
+    return seconds
 
 
 def _pretraining(model: AnyEncoder, spec: Pretrain, ctx: SignalContext, n: int) -> float:

@@ -94,6 +94,9 @@ def test_a_cache_that_cannot_be_written_to_is_no_reason_to_have_no_plan(measured
     (cache_root() / "timings").write_text("in the way of the folder")
     assert [StepTimes().look(MODEL, "mean", CTX, 8) > 0 for _ in range(2)] == [True, True]
     assert len(measured) == 2
+    ask = StepTimes()
+    assert ask.look(MODEL, "mean", CTX, 8) == ask.look(MODEL, "mean", CTX, 8)
+    assert len(measured) == 3, "one plan asks for each once"
 
 
 def test_a_plan_says_how_old_its_timings_are():
