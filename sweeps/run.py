@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 
 SWEEPS = Path(__file__).resolve().parent
-EXIT_CODES = "exit codes: 0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, 130 interrupted"
+EXIT_CODES = (
+    "exit codes: 0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, 130 interrupted, "
+    "141 no one reads what it prints"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.data:
         os.environ["CITRUS_DATA"] = str(args.data.resolve())
-    from citrus_ray.launch.command import SweepCommand  # after parsing: `--help` must not wait for torch
+    from citrus_ray.launch.command import SweepCommand  # after parsing: `--help` waits for nothing
     from citrus_ray.spec import SpecError
 
     try:
@@ -24,6 +27,9 @@ def main(argv: list[str] | None = None) -> int:
         print(err, file=sys.stderr)
         print(f"{len(err.problems)} problem{'s' * (len(err.problems) > 1)}; nothing was started", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+        return 141
     except OSError as err:
         if err.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

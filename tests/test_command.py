@@ -324,6 +324,18 @@ def test_encoders_lie_beside_the_results_where_nothing_else_is_said(spec, tmp_pa
     assert sweep._store() == str(tmp_path / "results" / "store")
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(spec, tmp_path):
+    call = [sys.executable, str(ROOT / "sweeps" / "run.py"), str(spec), "--dry-run"]
+    env = os.environ | {"CITRUS_CACHE": str(tmp_path / "new")}  # its models are new, so their cost takes a second
+    plan = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    assert plan.stdout
+    assert plan.stderr
+    assert "2 cells" in plan.stdout.readline()
+    plan.stdout.close()
+    assert plan.stderr.read() == ""
+    assert plan.wait(60) == 141
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ray_train_is_reckoned_with_where_workers_share_an_encoder(spec, workers):
     edit = ["--set", f"trial.pretrain.workers={workers}"]
