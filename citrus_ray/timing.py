@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,22 +92,23 @@ def _pretraining(model: AnyEncoder, spec: Pretrain, ctx: SignalContext, n: int) 
 
 
 def _finetune(model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> float:
-    import torch
-
-    from citrus_ray.tasks.supervised import Classifier
-
-    classifier, x = Classifier(model.build(ctx), ctx, pool), torch.zeros(n, *_shape(model, ctx))
-    return _median(lambda: classifier(x).sum().backward())
+    classify = _classifying(model, pool, ctx, n)
+    return _median(lambda: classify().sum().backward())
 
 
 def _look(model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> float:
     import torch
 
+    with torch.no_grad():
+        return _median(_classifying(model, pool, ctx, n))
+
+
+def _classifying(model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> Callable[[], Any]:
+    import torch
+
     from citrus_ray.tasks.supervised import Classifier
 
-    classifier, x = Classifier(model.build(ctx), ctx, pool), torch.zeros(n, *_shape(model, ctx))
-    with torch.no_grad():
-        return _median(lambda: classifier(x))
+    return partial(Classifier(model.build(ctx), ctx, pool), torch.zeros(n, *_shape(model, ctx)))
 
 
 def _shape(model: AnyEncoder, ctx: SignalContext) -> tuple[int, int]:

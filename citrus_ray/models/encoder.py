@@ -45,6 +45,11 @@ class Encoder(nn.Module):
         """(B, C, T) -> (B, R, D): what can be kept side by side. Zeros for a row of which nothing was recorded."""
         return self.summary(x)
 
+    def without_mask(self) -> None:
+        """No token will be hidden: what stands for one asks for no gradient, which workers that share them wait for."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(not name.endswith("mask_token"))
+
     @abstractmethod
     def depths(self) -> list[nn.Module]:
         """The parts that hold all parameters, each once, from the signal inwards: what layer-wise rates count."""

@@ -23,8 +23,7 @@ class CrossmodalTask(Task):
             raise TypeError("the crossmodal task needs the crossmodal encoder, whose embeddings it masks")
         self.spec, self.encoder = spec, encoder
         self.expander = _expander(encoder.dim, spec.expander) if spec.expander else nn.Identity()
-        for name, parameter in encoder.named_parameters():  # no sample is hidden, so no token is replaced
-            parameter.requires_grad_(not name.endswith("mask_token"))
+        encoder.without_mask()
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         latent, present = self.encoder.latent(x)

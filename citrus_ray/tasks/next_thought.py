@@ -23,9 +23,8 @@ class NextThoughtTask(Task):
         self.head = _head(encoder.dim, 2) if spec.weights.next else None
         n_out = encoder.patch * (ctx.n_chans if encoder.mixes_channels else 1)
         self.decoder = _head(encoder.dim, n_out) if spec.weights.masked else None
-        if self.decoder is None:  # workers that share gradients wait for one of every parameter that asks for it
-            for name, parameter in encoder.named_parameters():
-                parameter.requires_grad_(not name.endswith("mask_token"))
+        if self.decoder is None:
+            encoder.without_mask()
 
     def forward(self, x: torch.Tensor, generator: torch.Generator, y: torch.Tensor | None = None) -> Loss:
         if y is None:

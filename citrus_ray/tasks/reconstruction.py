@@ -29,8 +29,7 @@ class ReconstructionTask(Task):
         if self.reads_all:
             self.decoder: Decoder | Asker = Decoder(encoder.dim, n_out, ctx, spec.mix, spec.by_modality)
             return
-        for name, parameter in encoder.named_parameters():  # workers that share gradients wait for all that ask for one
-            parameter.requires_grad_(not name.endswith("mask_token"))
+        encoder.without_mask()
         self.decoder = Asker(encoder.dim, n_out, ctx, spec.by_modality)
 
     def hidden(self, shape: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
