@@ -42,13 +42,14 @@ ARMS = {
         "bfloat16, longer": Arm("visible", "bfloat16", LONGER),
     },
 }
+CLAIMED = {"patch": "visible", "citrus": "bfloat16, longer"}
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """Ratio 0.5. With `full` 0.75 too, and bfloat16 alone, which ends where float32 does."""
+    """All patches and what is claimed to end where they do, at ratio 0.5; every arm, and 0.75 too, with `full`."""
     torch.set_num_threads(1)
-    ratios, left_out = ((0.5, 0.75), None) if full else ((0.5,), "bfloat16")
-    arms = {name: {label: arm for label, arm in all_.items() if label != left_out} for name, all_ in ARMS.items()}
+    ratios = (0.5, 0.75) if full else (0.5,)
+    arms = {name: found if full else {k: found[k] for k in ("all", CLAIMED[name])} for name, found in ARMS.items()}
     return {f"{name} {ratio}": _compared(name, ratio, arms[name]) for name in ARMS for ratio in ratios}
 
 
