@@ -1,1 +1,0 @@
-"""From records to a verdict: collect -> cells -> transfer_gain -> report. Reads results folders; runs nothing."""
