@@ -6,19 +6,19 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from citrus_ray.sweep import Sweep, load_sweep
-    from citrus_ray.trial import Trial
+    from citrus_ray.experiment.sweep import Sweep, load_sweep
+    from citrus_ray.experiment.trial import Trial
 
 __all__ = ["Sweep", "Trial", "load_sweep"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Trial":
-        from citrus_ray.trial import Trial
+        from citrus_ray.experiment.trial import Trial
 
         return Trial
     if name in ("Sweep", "load_sweep"):
-        from citrus_ray import sweep
+        from citrus_ray.experiment import sweep
 
         return getattr(sweep, name)
     raise AttributeError(f"module 'citrus_ray' has no attribute {name!r}")

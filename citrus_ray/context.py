@@ -25,7 +25,9 @@ class SignalContext:
     n_classes: int = 0  # 0: unlabelled
     modalities: tuple[str, ...] = ()  # one name per channel
     n_parts: int = 1  # 2: a pair, two windows of equal length one after the other
-    streams: tuple["SignalContext", ...] = ()  # of a multi-rate set: each stream's own facts, the first as above
+    streams: tuple[
+        "SignalContext", ...
+    ] = ()  # of a multi-rate set: each stream's own facts, the first as above
 
     @property
     def seconds(self) -> float:

@@ -11,7 +11,9 @@ Scores = npt.NDArray[np.floating]
 
 def confusion(y: Labels, predicted: Labels, n_classes: int) -> npt.NDArray[np.int64]:
     """(K, K) counts, true class in the row, predicted class in the column."""
-    return np.bincount(y * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return np.bincount(y * n_classes + predicted, minlength=n_classes**2).reshape(
+        n_classes, n_classes
+    )
 
 
 # ---- from predicted classes ----
@@ -67,7 +69,9 @@ def auprc(y: Labels, logits: Scores) -> float | None:
 RANKED: dict[str, Callable[[Labels, Scores], float | None]] = {"auroc": auroc, "auprc": auprc}
 
 
-def _one_vs_rest(y: Labels, logits: Scores, area: Callable[[npt.NDArray[np.bool_], Scores], float]) -> float | None:
+def _one_vs_rest(
+    y: Labels, logits: Scores, area: Callable[[npt.NDArray[np.bool_], Scores], float]
+) -> float | None:
     present = np.unique(y)
     if len(present) < 2:
         return None
@@ -114,7 +118,9 @@ def score(y: Labels, logits: Scores, split: str) -> dict[str, float]:
     """Every metric that is defined for `y`, as `split/metric`."""
     if not np.isfinite(logits).all():
         n_bad = int((~np.isfinite(logits)).any(axis=1).sum())
-        raise ValueError(f"{split}: logits must be finite, but those of {n_bad} of {len(y)} windows are not")
+        raise ValueError(
+            f"{split}: logits must be finite, but those of {n_bad} of {len(y)} windows are not"
+        )
     predicted = logits.argmax(axis=1).astype(np.int64)
     found = {name: metric(y, predicted) for name, metric in HARD.items()}
     found |= {name: metric(y, logits) for name, metric in RANKED.items()}

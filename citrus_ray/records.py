@@ -37,8 +37,12 @@ class Record:
     data_digest: str
     encoder: str | None  # digest of the pre-trained encoder
     modalities: list[str] = field(default_factory=list)  # of the target's channels, each once
-    baselines: dict[str, dict[str, float]] = field(default_factory=dict)  # of finals: name -> metrics
-    curve: list[tuple[float, float]] = field(default_factory=list)  # by round: objective, seconds of fine-tuning so far
+    baselines: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # of finals: name -> metrics
+    curve: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # by round: objective, seconds of fine-tuning so far
     reason: str | None = None  # why it failed
     crashed: bool = False  # its worker was lost: not a result, and computed again by the next run
     seconds: float = 0.0
@@ -49,7 +53,9 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
     finished: str = ""
-    asked_s: float = 0.0  # of the sweep's wall time, all calls together, when the trial was asked for
+    asked_s: float = (
+        0.0  # of the sweep's wall time, all calls together, when the trial was asked for
+    )
 
 
 def write(folder: Path, name: str, records: Iterable[Record]) -> Path:
@@ -92,7 +98,11 @@ def _sync_folder(folder: Path) -> None:
 def read_trial(folder: Path, name: str) -> list[Record]:
     """The members of one trial, or an empty list where it has no record yet."""
     path = folder / f"{name}.jsonl"
-    return [Record(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+    return (
+        [Record(**json.loads(line)) for line in path.read_text().splitlines()]
+        if path.exists()
+        else []
+    )
 
 
 def read_done(folder: Path, name: str) -> list[Record]:
@@ -116,7 +126,9 @@ def take_over(source: Path, folder: Path, axes: dict[str, dict[str, Any]]) -> in
     found = [rows for rows in read_all(source) if rows[0].cell in axes and not rows[0].crashed]
     new = [rows for rows in found if not (folder / f"{rows[0].trial}.jsonl").exists()]
     for rows in new:
-        write(folder, rows[0].trial, [replace(row, axes=axes[row.cell], asked_s=0.0) for row in rows])
+        write(
+            folder, rows[0].trial, [replace(row, axes=axes[row.cell], asked_s=0.0) for row in rows]
+        )
     return len(new)
 
 
@@ -148,10 +160,20 @@ def commit() -> str | None:
         return carried
     here = Path(__file__).parent
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10
+        )
         dirty = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, timeout=10
+            ["git", "status", "--porcelain", "-uno"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else None
+    return (
+        head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+        if head.returncode == 0
+        else None
+    )

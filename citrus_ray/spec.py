@@ -46,7 +46,9 @@ class Spec(BaseModel):
         tree = self.tree()
         for path, value in edits.items():
             if any(isinstance(edits.get(parent), str) for parent in _parents(path)):
-                tree = validate(type(self), tree).tree()  # the name of a set became its block, which can be edited
+                tree = validate(
+                    type(self), tree
+                ).tree()  # the name of a set became its block, which can be edited
             put(tree, path, value)
         return validate(type(self), tree)
 
@@ -55,7 +57,8 @@ class Spec(BaseModel):
         return {
             name: _identity(getattr(self, name))
             for name, info in type(self).model_fields.items()
-            if not _has(info, Aside) and not (_has(info, Later) and getattr(self, name) == info.default)
+            if not _has(info, Aside)
+            and not (_has(info, Later) and getattr(self, name) == info.default)
         }
 
     def digest(self) -> str:
@@ -193,7 +196,11 @@ def _keys_at(model: type[Spec], loc: Loc) -> set[str]:
     for part in loc:
         tagged = [spec for spec in specs if len(specs) > 1 and part in _kinds(spec)]
         fields = specs[0].model_fields
-        specs = tagged or (list(_variants(fields[str(part)].annotation)) if part in fields else specs) or [Spec]
+        specs = (
+            tagged
+            or (list(_variants(fields[str(part)].annotation)) if part in fields else specs)
+            or [Spec]
+        )
     return {info.alias or name for name, info in specs[0].model_fields.items()}
 
 
@@ -227,13 +234,19 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
     node: Any = tree
     for depth, part in enumerate(parents):
         axis = ".".join([*parents[depth:], leaf])
-        if isinstance(node, dict) and axis in node:  # a searched or compared axis: its key is a path itself
+        if (
+            isinstance(node, dict) and axis in node
+        ):  # a searched or compared axis: its key is a path itself
             node[axis] = value
             return
         if not isinstance(node, dict) or part not in node:
-            near = difflib.get_close_matches(part, list(node) if isinstance(node, dict) else [], n=1)
+            near = difflib.get_close_matches(
+                part, list(node) if isinstance(node, dict) else [], n=1
+            )
             hint = f"; did you mean `{near[0]}`?" if near else ""
-            raise refuse(f"{path}: there is no `{'.'.join(parents[: depth + 1])}` to set it in{hint}", path)
+            raise refuse(
+                f"{path}: there is no `{'.'.join(parents[: depth + 1])}` to set it in{hint}", path
+            )
         node = node[part]
     if not isinstance(node, dict):
         raise refuse(f"`{'.'.join(parents)}` is {_short(node)}, so it has no `{leaf}`", path)
@@ -281,8 +294,12 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.yaml_implicit_resolvers = {}
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""]
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
@@ -291,7 +308,9 @@ _Loader.add_implicit_resolver(
     list("-+0123456789."),
 )
 # YAML 1.1 wants a dot and a signed exponent; people write 1e-3, and Python reads it.
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value.replace("_", "")))
+_Loader.add_constructor(
+    "tag:yaml.org,2002:float", lambda loader, node: float(node.value.replace("_", ""))
+)
 
 
 def read_yaml(path: str | Path) -> Document:
@@ -302,7 +321,9 @@ def read_yaml(path: str | Path) -> Document:
     except OSError as err:
         raise SpecError([Problem("", f"cannot be read: {err.strerror}", str(path))]) from None
     except UnicodeDecodeError as err:
-        raise SpecError([Problem("", f"is not UTF-8 text: {err.reason} at byte {err.start}", str(path))]) from None
+        raise SpecError(
+            [Problem("", f"is not UTF-8 text: {err.reason} at byte {err.start}", str(path))]
+        ) from None
     return parse_yaml(text, str(path))
 
 
@@ -318,9 +339,13 @@ def parse_yaml(text: str, file: str = "<text>") -> Document:
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
         what = getattr(err, "problem", None) or str(err)
-        raise SpecError([Problem("", f"is not YAML: {what}", file, mark.line + 1 if mark else None)]) from None
+        raise SpecError(
+            [Problem("", f"is not YAML: {what}", file, mark.line + 1 if mark else None)]
+        ) from None
     except RecursionError:
-        raise SpecError([Problem("", "is not YAML: an alias stands for something that holds it", file)]) from None
+        raise SpecError(
+            [Problem("", "is not YAML: an alias stands for something that holds it", file)]
+        ) from None
     finally:
         loader.dispose()
     if problems:
@@ -329,11 +354,19 @@ def parse_yaml(text: str, file: str = "<text>") -> Document:
 
 
 def _read_node(
-    loader: _Loader, node: yaml.Node, loc: Loc, lines: dict[str, int], problems: list[Problem], file: str
+    loader: _Loader,
+    node: yaml.Node,
+    loc: Loc,
+    lines: dict[str, int],
+    problems: list[Problem],
+    file: str,
 ) -> Any:
     lines.setdefault(dotted(loc), node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
-        return [_read_node(loader, item, (*loc, i), lines, problems, file) for i, item in enumerate(node.value)]
+        return [
+            _read_node(loader, item, (*loc, i), lines, problems, file)
+            for i, item in enumerate(node.value)
+        ]
     if not isinstance(node, yaml.MappingNode):
         return loader.construct_object(node, deep=True)
     tree: dict[str, Any] = {}
@@ -342,7 +375,9 @@ def _read_node(
         where = (*loc, key)
         if key in tree:
             first = lines[dotted(where)]
-            problems.append(Problem(dotted(where), f"stands twice, first on line {first}; keep one", file, line))
+            problems.append(
+                Problem(dotted(where), f"stands twice, first on line {first}; keep one", file, line)
+            )
             continue
         lines[dotted(where)] = line
         tree[key] = _read_node(loader, value_node, where, lines, problems, file)

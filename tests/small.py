@@ -5,23 +5,27 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray.data.splits import Labels
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.windowing.splits import Labels
 from citrus_ray.data.windows import Windows
-from citrus_ray.models.kinds import Conv
-from citrus_ray.optim import Optim
+from citrus_ray.experiment.optim import Optim
+from citrus_ray.experiment.sweep import Cell, Sweep, parse_sweep
+from citrus_ray.experiment.trial import Finetune, Pretrain, Trial
+from citrus_ray.models.specs import Conv
 from citrus_ray.records import Record
 from citrus_ray.spec import flatten, parse_yaml
-from citrus_ray.sweep import Cell, Sweep, parse_sweep
-from citrus_ray.tasks.kinds import Masked
-from citrus_ray.trial import Finetune, Pretrain, Trial
+from citrus_ray.tasks.specs import Masked
 
-SOURCE = Synthetic(n_subjects=8, windows_per_subject=8, n_chans=2, sfreq=50.0, seconds=1.28, rhythms=(5.0, 12.0))
+SOURCE = Synthetic(
+    n_subjects=8, windows_per_subject=8, n_chans=2, sfreq=50.0, seconds=1.28, rhythms=(5.0, 12.0)
+)
 OTHERS = SOURCE.model_copy(update={"seed": 7})  # other people, to pre-train on
 MODEL = Conv(dim=8, strides=(2, 2))
 SCRATCH = Trial(
     model=MODEL,
-    finetune=Finetune(target=SOURCE, labels=Labels(per_class=4), optim=Optim(batch_size=4), steps=8, rounds=4),
+    finetune=Finetune(
+        target=SOURCE, labels=Labels(per_class=4), optim=Optim(batch_size=4), steps=8, rounds=4
+    ),
 )
 PRETRAIN = Pretrain(source=OTHERS, task=Masked(), epochs=1, optim=Optim(batch_size=16))
 PRETRAINED = SCRATCH.at({"pretrain": PRETRAIN.tree()})
@@ -80,7 +84,9 @@ def windows_of(y: np.ndarray, group: np.ndarray, n_classes: int) -> Windows:
     )
 
 
-def record_of(cell: Cell, repeat: dict[str, Any], metrics: dict[str, float], **fields: Any) -> Record:
+def record_of(
+    cell: Cell, repeat: dict[str, Any], metrics: dict[str, float], **fields: Any
+) -> Record:
     """A member's record as a worker would write it."""
     common: dict[str, Any] = {
         "digest": "m",
@@ -90,5 +96,9 @@ def record_of(cell: Cell, repeat: dict[str, Any], metrics: dict[str, float], **f
         "params": {},
         "encoder": None,
     }
-    given = common | {"config": flatten(cell.trial.tree()), "seed": repeat.get("seed", 0), "data_digest": "d"} | fields
+    given = (
+        common
+        | {"config": flatten(cell.trial.tree()), "seed": repeat.get("seed", 0), "data_digest": "d"}
+        | fields
+    )
     return Record(cell=cell.digest, axes=cell.axes, repeat=repeat, metrics=metrics, **given)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from citrus_ray.sweep import load_sweep
+from citrus_ray.experiment.sweep import load_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "citrus_ray"
@@ -35,7 +35,8 @@ ARROWS: dict[str, set[str]] = {
     "tasks": FOUNDATION | {"models"},
     "optim": {"spec"},
     "train": FOUNDATION | {"data", "optim"},
-    "trial": BUILT - {"train", "trial"} | {"finetune", "pretrain"},  # these two inside Trial.run only
+    "trial": BUILT - {"train", "trial"}
+    | {"finetune", "pretrain"},  # these two inside Trial.run only
     "loading": {"checkpoint", "models"},
     "pretrain": BUILT | {"checkpoint", "records", "resume", "store"},
     "finetune": BUILT | {"checkpoint", "loading", "metrics", "probe"},
@@ -43,7 +44,8 @@ ARROWS: dict[str, set[str]] = {
     "probe": FOUNDATION | {"metrics"},
     "baselines": BUILT | {"finetune", "metrics", "probe"},
     "slot": {"finetune", "records", "spec", "trial"},
-    "population": BUILT | {"baselines", "checkpoint", "finetune", "metrics", "records", "slot", "stacked"},
+    "population": BUILT
+    | {"baselines", "checkpoint", "finetune", "metrics", "records", "slot", "stacked"},
     "timing": BUILT | {"records"},
     "plan": FOUNDATION | {"data", "sweep", "timing", "trial"},
     "claims": {"spec"},
@@ -57,7 +59,10 @@ ARROWS: dict[str, set[str]] = {
     "top": {"records", "results", "summary", "sweep"},
     "policy": FOUNDATION | {"metrics"},
 }
-LATE = {("trial", "finetune"), ("trial", "pretrain")}  # imported by a function, never when the module loads
+LATE = {
+    ("trial", "finetune"),
+    ("trial", "pretrain"),
+}  # imported by a function, never when the module loads
 
 
 def unit_of(path: Path) -> str:
@@ -89,7 +94,9 @@ def test_every_unit_imports_only_what_the_design_lets_it():
         unit = unit_of(path)
         if unit in ARROWS:
             checked.add(unit)
-            extra = ours(imports(tree)) - ARROWS[unit] - ({unit} if path.parent != PACKAGE else set())
+            extra = (
+                ours(imports(tree)) - ARROWS[unit] - ({unit} if path.parent != PACKAGE else set())
+            )
             assert not extra, f"{path.relative_to(ROOT)} must not import {sorted(extra)}"
     assert checked == set(ARROWS)
 
@@ -103,7 +110,11 @@ def test_a_trial_loads_training_code_only_when_it_runs():
 
 
 def test_only_launch_imports_ray():
-    users = {unit_of(path) for path, tree in MODULES.items() if "ray" in {n.split(".")[0] for n in imports(tree)}}
+    users = {
+        unit_of(path)
+        for path, tree in MODULES.items()
+        if "ray" in {n.split(".")[0] for n in imports(tree)}
+    }
     assert users == {"launch"}
 
 
@@ -119,7 +130,9 @@ def test_analysis_reads_records_alone():
     for path in (ROOT / "analysis").rglob("*.py"):
         if path.name == "encoder_pictures.py":
             continue
-        assert "analysis.encoder_pictures" not in ".".join(imports(ast.parse(path.read_text())))
+        assert "citrus_ray.report.encoder_pictures" not in ".".join(
+            imports(ast.parse(path.read_text()))
+        )
         extra = ours(imports(ast.parse(path.read_text()))) - {"records", "metrics", "spec"}
         assert not extra, f"{path.relative_to(ROOT)} must not import {sorted(extra)}"
 
@@ -138,7 +151,9 @@ def loaded_after(*steps: str) -> list[set[str]]:
     """Which of the slow ones are loaded after each statement, in one fresh interpreter."""
     show = "print(json.dumps([m for m in ('torch', 'ray', 'optuna', 'scipy') if m in sys.modules]))"
     code = "\n".join(["import json, sys", *(line for step in steps for line in (step, show))])
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return [set(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
@@ -152,12 +167,17 @@ def test_looking_after_the_store_loads_neither_torch_nor_ray(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "meta.json").write_text("{}")
     ask = "from citrus_ray.store.__main__ import main"
-    calls = [f"main([{word!r}, '--store', {str(tmp_path)!r}])" for word in ("list", "verify", "prune")]
-    assert loaded_after(ask, *calls, f"main(['show', 'd', '--store', {str(tmp_path)!r}])") == [set()] * 5
+    calls = [
+        f"main([{word!r}, '--store', {str(tmp_path)!r}])" for word in ("list", "verify", "prune")
+    ]
+    assert (
+        loaded_after(ask, *calls, f"main(['show', 'd', '--store', {str(tmp_path)!r}])")
+        == [set()] * 5
+    )
 
 
 def test_training_loads_no_ray():
-    assert loaded_after("import citrus_ray.train") == [{"torch"}]
+    assert loaded_after("import citrus_ray.training.loop") == [{"torch"}]
 
 
 def sweep_command(*args: str) -> str:
@@ -168,7 +188,9 @@ def sweep_command(*args: str) -> str:
 
 @pytest.mark.parametrize("flags", [["--status"], ["--top", "3"], ["--cluster", "nowhere.yaml"]])
 def test_what_reads_specs_and_records_alone_loads_neither_torch_nor_ray(flags, tmp_path):
-    assert loaded_after(sweep_command("quickstart", *flags, "--out", str(tmp_path / "out"))) == [set()]
+    assert loaded_after(sweep_command("quickstart", *flags, "--out", str(tmp_path / "out"))) == [
+        set()
+    ]
 
 
 def test_a_sweep_is_led_without_torch():
@@ -199,7 +221,11 @@ def test_a_sweep_that_comes_with_the_project_is_valid(path):
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
 def test_a_sweep_opens_with_its_question_and_its_command(path):
-    comment = list(itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines()))
+    comment = list(
+        itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+    )
     assert "?" in comment[0]
     name = path.relative_to(ROOT / "sweeps").with_suffix("")
-    assert any(f"python sweeps/run.py {name}" in line or f"sweeps/{name}.yaml" in line for line in comment)
+    assert any(
+        f"python sweeps/run.py {name}" in line or f"sweeps/{name}.yaml" in line for line in comment
+    )

@@ -25,8 +25,12 @@ def test_scores_are_those_of_scikit_learn(case):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of classes that are predicted but never true
         assert accuracy(y, predicted) == pytest.approx(sklearn_metrics.accuracy_score(y, predicted))
-        assert balanced_accuracy(y, predicted) == pytest.approx(sklearn_metrics.balanced_accuracy_score(y, predicted))
-        assert macro_f1(y, predicted) == pytest.approx(sklearn_metrics.f1_score(y, predicted, average="macro"))
+        assert balanced_accuracy(y, predicted) == pytest.approx(
+            sklearn_metrics.balanced_accuracy_score(y, predicted)
+        )
+        assert macro_f1(y, predicted) == pytest.approx(
+            sklearn_metrics.f1_score(y, predicted, average="macro")
+        )
         reference = sklearn_metrics.confusion_matrix(y, predicted, labels=range(n_classes))
     assert np.array_equal(confusion(y, predicted, n_classes), reference)
 

@@ -30,7 +30,11 @@ def rankings(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     rng, n = np.random.default_rng(draw(seeds)), draw(st.integers(2, 60))
     positive = rng.random(n) < draw(st.floats(0.05, 0.95))
     positive[:2] = [True, False]
-    values = rng.integers(0, draw(st.integers(1, 6)), n) / 4 if draw(st.booleans()) else rng.normal(size=n)
+    values = (
+        rng.integers(0, draw(st.integers(1, 6)), n) / 4
+        if draw(st.booleans())
+        else rng.normal(size=n)
+    )
     return positive, values.astype(float)
 
 
@@ -38,7 +42,10 @@ def rankings(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 def predictions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     """Labels in which classes may be missing, and logits of any size."""
     rng, n_classes = np.random.default_rng(draw(seeds)), draw(st.integers(2, 5))
-    y = rng.choice(draw(st.lists(st.integers(0, n_classes - 1), min_size=1, unique=True)), draw(st.integers(2, 50)))
+    y = rng.choice(
+        draw(st.lists(st.integers(0, n_classes - 1), min_size=1, unique=True)),
+        draw(st.integers(2, 50)),
+    )
     logits = rng.normal(size=(len(y), n_classes)) * draw(st.sampled_from([0.1, 1.0, 5.0]))
     return y.astype(np.int64), logits + rng.normal(size=(len(y), 1)) + np.eye(n_classes)[y]
 
@@ -46,7 +53,9 @@ def predictions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(rankings())
 def test_areas_are_those_of_scikit_learn_with_ties(case):
     positive, ranking = case
-    assert area_under_roc(positive, ranking) == pytest.approx(sklearn_metrics.roc_auc_score(positive, ranking))
+    assert area_under_roc(positive, ranking) == pytest.approx(
+        sklearn_metrics.roc_auc_score(positive, ranking)
+    )
     precision = sklearn_metrics.average_precision_score(positive, ranking)
     assert average_precision(positive, ranking) == pytest.approx(precision)
 
@@ -64,7 +73,9 @@ def test_macro_areas_are_means_over_the_classes_that_occur(case):
     assert auroc(y, logits) == pytest.approx(np.mean(area))
     assert auprc(y, logits) == pytest.approx(np.mean(precision))
     if len(present) == logits.shape[1] > 2:
-        assert auroc(y, logits) == pytest.approx(sklearn_metrics.roc_auc_score(y, share, multi_class="ovr"))
+        assert auroc(y, logits) == pytest.approx(
+            sklearn_metrics.roc_auc_score(y, share, multi_class="ovr")
+        )
         assert auprc(y, logits) == pytest.approx(sklearn_metrics.average_precision_score(y, share))
 
 
@@ -120,5 +131,7 @@ def test_rows_that_differ_in_the_order_of_other_classes_tie():
 
 def test_logits_that_are_no_numbers_are_refused():
     logits = np.array([[0.0, 1], [np.nan, 0], [np.inf, 0]])
-    with pytest.raises(ValueError, match="val: logits must be finite, but those of 2 of 3 windows are not"):
+    with pytest.raises(
+        ValueError, match="val: logits must be finite, but those of 2 of 3 windows are not"
+    ):
         score(np.array([0, 1, 1]), logits, "val")

@@ -122,7 +122,11 @@ def test_trials_of_shared_cells_are_taken_over_once_under_the_new_axes(tmp_path)
     one, other = sweep.cells
     old, new = tmp_path / "old", tmp_path / "new"
     for cell, name in ((one, "a"), (one, "b"), (other, "c")):
-        records.write(old, name, [record_of(cell, {"seed": s}, {"val/accuracy": 0.5}, trial=name) for s in range(2)])
+        records.write(
+            old,
+            name,
+            [record_of(cell, {"seed": s}, {"val/accuracy": 0.5}, trial=name) for s in range(2)],
+        )
     axes = {one.digest: {"model": "conv"}}
     assert records.take_over(old, new, axes) == 2
     assert sorted(path.stem for path in new.glob("*.jsonl")) == ["a", "b"]

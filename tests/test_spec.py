@@ -9,11 +9,22 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citrus_ray.data.synthetic import Synthetic
-from citrus_ray.optim import Optim
-from citrus_ray.spec import Problem, Spec, SpecError, digest_of, dotted, flatten, parse_yaml, put, read_yaml, validate
-from citrus_ray.sweep import Sweep, parse_sweep
-from citrus_ray.trial import Trial
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.experiment.optim import Optim
+from citrus_ray.experiment.sweep import Sweep, parse_sweep
+from citrus_ray.experiment.trial import Trial
+from citrus_ray.spec import (
+    Problem,
+    Spec,
+    SpecError,
+    digest_of,
+    dotted,
+    flatten,
+    parse_yaml,
+    put,
+    read_yaml,
+    validate,
+)
 from tests.small import PRETRAINED, SCRATCH, SWEEP, sweep_of
 
 TRIAL = """\
@@ -99,7 +110,10 @@ def test_every_number_that_python_writes_is_read_as_that_number(number):
         | st.integers(-(10**9), 10**9)
         | st.floats(-1e9, 1e9)
         | st.text("ab: #-[1e'", max_size=6),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1), inner, max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text("abc", min_size=1), inner, max_size=3)
+        ),
         max_leaves=8,
     )
 )
@@ -190,12 +204,24 @@ def test_a_complete_trial_is_read():
         ("lr: 1e-3", "lr: 0", 6, "finetune.optim.lr", "lr=0: must be greater than 0"),
         ("lr: 1e-3", "lr: fast", 6, "finetune.optim.lr", 'lr="fast": must be a valid number'),
         ("lr: 1e-3", "llr: 1e-3", 6, "finetune.optim.llr", "did you mean `lr`?"),
-        ("lr: 1e-3", "lr: 1e-3\n    epochs: 3", 7, "finetune.optim.epochs", "known keys: batch_size, lr"),
+        (
+            "lr: 1e-3",
+            "lr: 1e-3\n    epochs: 3",
+            7,
+            "finetune.optim.epochs",
+            "known keys: batch_size, lr",
+        ),
         ("dim: 8", "dim: 0", 2, "model.dim", "must be greater than or equal to 1"),
         ("dim: 8", "dims: 8", 2, "model.dims", "did you mean `dim`?"),
         ("kind: conv", "kind: cnov", 2, "model", 'kind="cnov": must be one of'),
         ("kind: conv, ", "", 2, "model", "`kind` is required"),
-        ("  target: {kind: synthetic, seed: 2}\n", "", 3, "finetune.target", "`target` is required and missing"),
+        (
+            "  target: {kind: synthetic, seed: 2}\n",
+            "",
+            3,
+            "finetune.target",
+            "`target` is required and missing",
+        ),
         ("dim: 8", "kernel: 4", 2, "model", "kernel=4: must be odd"),
         ("dim: 8", "strides: []", 2, "model.strides", "must be not empty"),
         ("dim: 8", "strides: [2, x]", 2, "model.strides[1]", "must be a valid integer"),
@@ -212,15 +238,25 @@ def test_a_broken_rule_is_named_with_value_file_and_line(old, new, line, path, s
 
 
 def test_everything_that_is_wrong_is_said_at_once():
-    text = TRIAL.replace("dim: 8", "dims: 8").replace("lr: 1e-3", 'lr: "x"').replace("seed: 4", "seed: true")
-    assert [(p.path, p.line) for p in problems_of(text)] == [("model.dims", 2), ("finetune.optim.lr", 6), ("seed", 7)]
+    text = (
+        TRIAL.replace("dim: 8", "dims: 8")
+        .replace("lr: 1e-3", 'lr: "x"')
+        .replace("seed: 4", "seed: true")
+    )
+    assert [(p.path, p.line) for p in problems_of(text)] == [
+        ("model.dims", 2),
+        ("finetune.optim.lr", 6),
+        ("seed", 7),
+    ]
 
 
 def test_an_unknown_key_inside_an_axis_of_a_sweep_is_named_there():
     with pytest.raises(SpecError) as caught:
         sweep_of(SWEEP.replace("{loguniform: [1e-3, 1e-2]}", "{logunifrom: [1e-3, 1e-2]}"))
     messages = [str(p) for p in caught.value.problems]
-    assert any("did you mean `loguniform`?" in m and m.startswith("small.yaml:20: ") for m in messages)
+    assert any(
+        "did you mean `loguniform`?" in m and m.startswith("small.yaml:20: ") for m in messages
+    )
 
 
 def test_python_values_are_as_strict_as_yaml():
@@ -262,7 +298,8 @@ def test_an_edit_is_validated():
 
 
 @pytest.mark.parametrize(
-    "path", ["finetuen.optim.lr", "finetune.optin.lr", "pretrain.task.ratio", "seed.deep", "seed.a.b"]
+    "path",
+    ["finetuen.optim.lr", "finetune.optin.lr", "pretrain.task.ratio", "seed.deep", "seed.a.b"],
 )
 def test_an_edit_below_a_parent_that_is_not_there_is_refused(path):
     with pytest.raises(SpecError) as caught:
@@ -295,7 +332,19 @@ def test_flattened_paths_are_the_paths_that_edits_take():
 # ---- digests ----
 
 ASIDE = {"pretrain.workers", "pretrain.threads_per_worker", "pretrain.gpu", "finetune.gpu"}
-WORDS = ("none", "window", "recording", "full", "frozen", "average", "channels", "mean", "l1", "balanced", "bfloat16")
+WORDS = (
+    "none",
+    "window",
+    "recording",
+    "full",
+    "frozen",
+    "average",
+    "channels",
+    "mean",
+    "l1",
+    "balanced",
+    "bfloat16",
+)
 
 
 def other_values(value: Any) -> list[Any]:
@@ -335,7 +384,9 @@ def test_every_field_of_a_trial_is_in_its_digest_but_what_cannot_change_a_number
 def test_from_scratch_nothing_of_the_pretraining_is_in_the_digest():
     scratch = PRETRAINED.at({"pretrain.task": None})
     assert scratch.digest() == SCRATCH.digest() != PRETRAINED.digest()
-    near = {path: trial for path, trial in neighbours(scratch).items() if path.startswith("pretrain.")}
+    near = {
+        path: trial for path, trial in neighbours(scratch).items() if path.startswith("pretrain.")
+    }
     assert len(near) > 10
     assert {trial.digest() for trial in near.values()} == {scratch.digest()}
 
@@ -352,12 +403,19 @@ def test_equal_values_have_equal_digests_however_they_came_about():
     assert again == PRETRAINED
     assert again.digest() == PRETRAINED.digest()
     assert Optim(lr=1).digest() == Optim(lr=1.0).digest()
-    assert Synthetic(rhythms=(6.0, 9.0)).digest() == validate(Synthetic, {"rhythms": [6, 9]}).digest()
-    assert trial_of(TRIAL).digest() == trial_of(TRIAL.replace("kind: conv, dim: 8", "dim: 8, kind: conv")).digest()
+    assert (
+        Synthetic(rhythms=(6.0, 9.0)).digest() == validate(Synthetic, {"rhythms": [6, 9]}).digest()
+    )
+    assert (
+        trial_of(TRIAL).digest()
+        == trial_of(TRIAL.replace("kind: conv, dim: 8", "dim: 8, kind: conv")).digest()
+    )
 
 
 def test_neither_file_nor_comment_is_in_the_digest_of_a_sweep():
-    one, other = (parse_sweep(parse_yaml(text, file)) for text, file in ((SWEEP, "a"), ("\n#\n" + SWEEP, "b")))
+    one, other = (
+        parse_sweep(parse_yaml(text, file)) for text, file in ((SWEEP, "a"), ("\n#\n" + SWEEP, "b"))
+    )
     assert one.digest() == other.digest()
     assert one.at({"concurrency": 3}).digest() == one.digest()
     assert one.at({"budget.trials": 3}).digest() != one.digest()
@@ -365,7 +423,9 @@ def test_neither_file_nor_comment_is_in_the_digest_of_a_sweep():
 
 def test_a_digest_is_the_same_in_every_process_and_version():
     assert (
-        digest_of({"b": [1, 2.5, None], "a": "x"}) == digest_of({"a": "x", "b": [1, 2.5, None]}) == "ce74053d7a9997b7"
+        digest_of({"b": [1, 2.5, None], "a": "x"})
+        == digest_of({"a": "x", "b": [1, 2.5, None]})
+        == "ce74053d7a9997b7"
     )
 
 

@@ -2,7 +2,14 @@
 
 import re
 
-UNITS = {"ohm": "impedance", "bpm": "heart_rate", "mmhg": "pressure", "us": "eda", "degc": "temperature", "g": "motion"}
+UNITS = {
+    "ohm": "impedance",
+    "bpm": "heart_rate",
+    "mmhg": "pressure",
+    "us": "eda",
+    "degc": "temperature",
+    "g": "motion",
+}
 NAMES = {
     "stim": r"^(status|trigger)$",
     "eog": r"eog|^(loc|roc|e[12])\b",
@@ -23,4 +30,6 @@ NAMES = {
 def guess_modality(name: str, unit: str = "") -> str:
     """From what people call their channels; `modality:` in the spec overrules it."""
     by_unit = UNITS.get(unit.lower())
-    return by_unit or next((kind for kind, rule in NAMES.items() if re.search(rule, name.lower())), "unknown")
+    return by_unit or next(
+        (kind for kind, rule in NAMES.items() if re.search(rule, name.lower())), "unknown"
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from citrus_ray.data.labels import unknown
+from citrus_ray.data.formats.labels import unknown
 from citrus_ray.data.source import Source
 from citrus_ray.spec import read_yaml
 
@@ -26,7 +26,11 @@ def names() -> tuple[str, ...]:
 def block(name: str) -> dict[str, Any]:
     """What the name stands for."""
     if name not in names():
-        raise ValueError(unknown("set", name, names()).message.replace("is not there", "is no set that has a name", 1))
+        raise ValueError(
+            unknown("set", name, names()).message.replace(
+                "is not there", "is no set that has a name", 1
+            )
+        )
     return read_yaml(FOLDER / f"{name}.yaml").tree
 
 
@@ -38,7 +42,9 @@ def written_out(value: Any) -> Any:
         return value
     if not isinstance(value["set"], str) or "kind" in value:
         rule = "`set` goes with the name of a set, and `kind` comes from there"
-        raise ValueError(f"{rule}; write {{set: {names()[0]}, …}}, or drop `set` and write the block out")
+        raise ValueError(
+            f"{rule}; write {{set: {names()[0]}, …}}, or drop `set` and write the block out"
+        )
     return block(value["set"]) | {key: edit for key, edit in value.items() if key != "set"}
 
 

@@ -14,7 +14,7 @@ Normalize = Literal["none", "window", "recording"]
 
 
 class Source(Spec):
-    """Where signals come from. `prepare` does the work; `citrus_ray.data.cache.load` does it once."""
+    """Where signals come from. `prepare` does the work; `citrus_ray.data.windowing.cache.load` does it once."""
 
     @abstractmethod
     def prepare(self) -> Windows:

@@ -57,7 +57,9 @@ class Windows:
     classes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()  # printed beside every number computed from this set
     digest: str = ""
-    streams: tuple[Stream, ...] = ()  # of a multi-rate set: all, the first of which is `x`; empty for one rate
+    streams: tuple[
+        Stream, ...
+    ] = ()  # of a multi-rate set: all, the first of which is `x`; empty for one rate
     places: Places | None = None  # where the source knows
 
     def __post_init__(self) -> None:
@@ -75,7 +77,9 @@ class Windows:
             return f"{n} windows need {n} groups and labels, but got {self.group.shape[0]} groups"
         if len(self.ch_names) != n_chans or len(self.modalities) != n_chans:
             return f"{n_chans} channels need as many names and modalities, but got {self.ch_names}, {self.modalities}"
-        if self.streams and (self.streams[0].x is not self.x or any(len(s.x) != n for s in self.streams)):
+        if self.streams and (
+            self.streams[0].x is not self.x or any(len(s.x) != n for s in self.streams)
+        ):
             return f"every stream needs the same {n} windows, the first of them `x`; replace both, or drop `streams`"
         if self.places is not None and any(len(known) != n for known in vars(self.places).values()):
             return f"{n} windows need as many places; give one for each, or none"
@@ -89,7 +93,9 @@ class Windows:
         _, n_chans, n_times = self.x.shape
         n_parts = 2 if self.are_pairs else 1
         streams = tuple(stream.context for stream in self.streams)
-        return SignalContext(n_chans, n_times, self.sfreq, len(self.classes), self.modalities, n_parts, streams)
+        return SignalContext(
+            n_chans, n_times, self.sfreq, len(self.classes), self.modalities, n_parts, streams
+        )
 
     @property
     def are_pairs(self) -> bool:
@@ -100,10 +106,14 @@ class Windows:
     def labels(self) -> Index:
         """`y`, for those who need it: an unlabelled set is refused with the way out."""
         if self.y is None:
-            raise refuse("this set has no labels; give `labels:` a CSV, or use it for pre-training only")
+            raise refuse(
+                "this set has no labels; give `labels:` a CSV, or use it for pre-training only"
+            )
         return self.y
 
-    def take(self, index: Index, rows: Callable[[Signal, Index], Signal] = operator.getitem) -> "Windows":
+    def take(
+        self, index: Index, rows: Callable[[Signal, Index], Signal] = operator.getitem
+    ) -> "Windows":
         """The windows at `index`, in that order. `rows` says how signals are copied: into memory, or elsewhere."""
         streams = tuple(replace(stream, x=rows(stream.x, index)) for stream in self.streams)
         x = streams[0].x if streams else rows(self.x, index)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Two sweeps or two commits side by side, and what changed beyond noise: `python analysis/compare.py A B`.
 
 A and B are results folders; `results/lowdata@4997ff3` takes only what that commit computed. Test scores of equal cells
@@ -13,24 +12,56 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-if __name__ == "__main__":  # as a script, Python puts analysis/ on the path, not the repository root
+if (
+    __name__ == "__main__"
+):  # as a script, Python puts analysis/ on the path, not the repository root
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis.cells import Cell, cells_of, is_pretrain
-from analysis.collect import collect
-from analysis.facts import people_of, target_of
-from analysis.levels import Units, Value, units
-from analysis.markup import DASH, interval, number, paragraph, probability, section, spread, table, tag, text
-from analysis.plans import Plan, axes_key, difference_bounds, read_plan, score_bounds
-from analysis.stats import DECIMALS, Effect, SignedRank, effect, holm, score_effect, signed_rank
-from analysis.style import CSS
-from analysis.transfer_gain import ALPHA, gains
-from analysis.words import cell_label
+from citrus_ray.evidence.design import Plan, axes_key, difference_bounds, read_plan, score_bounds
+from citrus_ray.evidence.facts import people_of, target_of
+from citrus_ray.evidence.gains import ALPHA, gains
+from citrus_ray.evidence.intervals import (
+    DECIMALS,
+    Effect,
+    SignedRank,
+    effect,
+    holm,
+    score_effect,
+    signed_rank,
+)
+from citrus_ray.evidence.outcomes import Cell, cells_of, is_pretrain
+from citrus_ray.evidence.reading import collect
+from citrus_ray.evidence.units import Units, Value, units
 from citrus_ray.records import Record, write_text
+from citrus_ray.report.captions import cell_label
+from citrus_ray.report.markup import (
+    DASH,
+    interval,
+    number,
+    paragraph,
+    probability,
+    section,
+    spread,
+    table,
+    tag,
+    text,
+)
+from citrus_ray.report.style import CSS
 
 Change = Literal["better", "worse", "within noise", "identical", "one value"]
 Place = tuple[str, str, str]  # target, test people, everything else that is repeated
-HEAD = ("cell", "what", "A", "B", "B - A", "95 % interval", "counted", "Wilcoxon p", "Holm p", "change")
+HEAD = (
+    "cell",
+    "what",
+    "A",
+    "B",
+    "B - A",
+    "95 % interval",
+    "counted",
+    "Wilcoxon p",
+    "Holm p",
+    "change",
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +102,11 @@ class Row:
 
     def fields(self) -> list[str]:
         ps = (probability(self.test.p), probability(self.p_holm))
-        numbers = (number(self.difference.mean, sign=True), interval(self.difference, sign=True), self.units.said)
+        numbers = (
+            number(self.difference.mean, sign=True),
+            interval(self.difference, sign=True),
+            self.units.said,
+        )
         return [self.label, self.what, spread(self.a), spread(self.b), *numbers, *ps, self.change]
 
 
@@ -80,7 +115,11 @@ def side(given: str) -> Side:
     folder, _, commit = given.partition("@")
     plan = read_plan(Path(folder))
     found = collect([Path(folder)], lambda _, cell: plan.has(cell))
-    rows = tuple(row for row in found.rows if (row.commit or "").startswith(commit)) if commit else found.rows
+    rows = (
+        tuple(row for row in found.rows if (row.commit or "").startswith(commit))
+        if commit
+        else found.rows
+    )
     cells = cells_of(replace(found, rows=rows), [plan])
     return Side(given, plan, {axes_key(cell.axes): cell for cell in cells}, rows)
 
@@ -88,9 +127,15 @@ def side(given: str) -> Side:
 def compare(a: Side, b: Side) -> list[Row]:
     """Scores of all cells that both have, then their gains; p values corrected over all of them."""
     both = [key for key in a.cells if key in b.cells]
-    found = [_row(a.cells[key], "score", _scores(a.cells[key]), _scores(b.cells[key])) for key in both]
+    found = [
+        _row(a.cells[key], "score", _scores(a.cells[key]), _scores(b.cells[key])) for key in both
+    ]
     gained = [_gains(one) for one in (a, b)]
-    found += [_row(a.cells[key], "gain", gained[0][key], gained[1][key]) for key in gained[0] if key in gained[1]]
+    found += [
+        _row(a.cells[key], "gain", gained[0][key], gained[1][key])
+        for key in gained[0]
+        if key in gained[1]
+    ]
     kept = [row for row in found if row is not None]
     adjusted = holm([row.test.p for row in kept])
     return [replace(row, p_holm=p) for row, p in zip(kept, adjusted, strict=True)]
@@ -107,19 +152,35 @@ def _place(row: Record) -> Place:
 
 def _gains(one: Side) -> dict[str, dict[Place, float]]:
     found = gains(list(one.cells.values()))
-    return {axes_key(gain.cell.axes): {_place(pair.row): pair.difference for pair in gain.pairs} for gain in found}
+    return {
+        axes_key(gain.cell.axes): {_place(pair.row): pair.difference for pair in gain.pairs}
+        for gain in found
+    }
 
 
-def _row(cell: Cell, what: Literal["score", "gain"], a: dict[Place, float], b: dict[Place, float]) -> Row | None:
+def _row(
+    cell: Cell, what: Literal["score", "gain"], a: dict[Place, float], b: dict[Place, float]
+) -> Row | None:
     shared = [place for place in a if place in b]
     if not shared:
         return None
     counted = units([Value(*place[:2], round(b[place] - a[place], DECIMALS)) for place in shared])
-    means = [_mean([Value(*place[:2], one[place]) for place in shared], what, cell) for one in (a, b)]
+    means = [
+        _mean([Value(*place[:2], one[place]) for place in shared], what, cell) for one in (a, b)
+    ]
     difference = effect(counted.values, difference_bounds(cell.plan.test_metric))
     assert difference is not None  # there is at least one shared place
     sign = 1 if cell.plan.mode == "max" else -1
-    return Row(cell_label(cell), what, means[0], means[1], counted, difference, signed_rank(counted.values), sign)
+    return Row(
+        cell_label(cell),
+        what,
+        means[0],
+        means[1],
+        counted,
+        difference,
+        signed_rank(counted.values),
+        sign,
+    )
 
 
 def _mean(values: Sequence[Value], what: str, cell: Cell) -> Effect:
@@ -140,7 +201,9 @@ def differences(a: Side, b: Side) -> Iterable[str]:
             yield f"{name}: A {_said(one - other)}; B {_said(other - one)}"
     if a.plan.test_metric != b.plan.test_metric:
         yield f"metric: A {a.plan.test_metric}; B {b.plan.test_metric}; scores of A's are compared"
-    yield from (f"{path}: A {mine}; B {theirs}" for path, (mine, theirs) in sorted(_settings(a, b).items()))
+    yield from (
+        f"{path}: A {mine}; B {theirs}" for path, (mine, theirs) in sorted(_settings(a, b).items())
+    )
     for name, mine, others in (("A", a, b), ("B", b, a)):
         alone = [cell_label(cell) for key, cell in mine.cells.items() if key not in others.cells]
         if alone:
@@ -197,7 +260,8 @@ def verdict(rows: Sequence[Row]) -> str:
     if not rows:
         return "Nothing to compare: no cell of A has test scores on targets, people and seeds that B has too."
     counts = {
-        name: sum(row.change == name for row in rows) for name in ("better", "worse", "within noise", "identical")
+        name: sum(row.change == name for row in rows)
+        for name in ("better", "worse", "within noise", "identical")
     }
     said = ", ".join(f"{n} {name}" for name, n in counts.items())
     return f"Of {len(rows)} scores and gains: {said} (B against A, both tests at {ALPHA:g}, Holm over {len(rows)})."
@@ -207,9 +271,17 @@ def lines(a: Side, b: Side, rows: Sequence[Row]) -> list[str]:
     shown = [list(HEAD), *(row.fields() for row in rows)]
     widths = [max(len(line[i]) for line in shown) for i in range(len(HEAD))]
     printed = [
-        "  ".join(said.ljust(width) for said, width in zip(line, widths, strict=True)).rstrip() for line in shown
+        "  ".join(said.ljust(width) for said, width in zip(line, widths, strict=True)).rstrip()
+        for line in shown
     ]
-    return [f"A {a.name}", f"B {b.name}", *differences(a, b), "", *(printed if rows else []), verdict(rows)]
+    return [
+        f"A {a.name}",
+        f"B {b.name}",
+        *differences(a, b),
+        "",
+        *(printed if rows else []),
+        verdict(rows),
+    ]
 
 
 def page(a: Side, b: Side, rows: Sequence[Row]) -> str:
@@ -220,10 +292,16 @@ def page(a: Side, b: Side, rows: Sequence[Row]) -> str:
     main = tag(
         "main",
         paragraph(verdict(rows), "shows"),
-        section("Scores and gains", table(HEAD, body, "Paired by target, test people and seed"), name="changes"),
+        section(
+            "Scores and gains",
+            table(HEAD, body, "Paired by target, test people and seed"),
+            name="changes",
+        ),
         section("What differs beside them", listed, name="differences"),
     )
-    top = tag("header", paragraph("citrus_ray: two sweeps side by side", "kicker"), tag("h1", text(title)))
+    top = tag(
+        "header", paragraph("citrus_ray: two sweeps side by side", "kicker"), tag("h1", text(title))
+    )
     return f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}</style></head><body>{top}{main}</body></html>\n'
 
 
@@ -235,7 +313,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = cli.parse_args(argv)
     absent = [given for given in (args.a, args.b) if not Path(given.partition("@")[0]).is_dir()]
     if absent:
-        print(f"{absent[0]}: no such folder; give results folders, such as results/quickstart", file=sys.stderr)
+        print(
+            f"{absent[0]}: no such folder; give results folders, such as results/quickstart",
+            file=sys.stderr,
+        )
         return 2
     a, b = side(args.a), side(args.b)
     rows = compare(a, b)
@@ -243,7 +324,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.page:
         write_text(args.page, page(a, b, rows))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,15 +4,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from citrus_ray import checkpoint
 from citrus_ray.records import Record
+from citrus_ray.store import checkpoint
 
 
 def saved(trials: Sequence[Sequence[Record]], n_members: int) -> dict[str, Any]:
     """What racing did not run, at the mean price of what ran."""
     n_saved = sum(n_members - len(rows) for rows in trials if rows[0].status == "pruned")
     ran = [row.seconds for rows in trials for row in rows]
-    return {"members_saved": n_saved, "seconds_saved": round(n_saved * sum(ran) / max(len(ran), 1), 2)}
+    return {
+        "members_saved": n_saved,
+        "seconds_saved": round(n_saved * sum(ran) / max(len(ran), 1), 2),
+    }
 
 
 class GpuMeter:
@@ -30,7 +33,11 @@ class GpuMeter:
                 self.seconds += self._pretraining(row.encoder)
 
     def _pretraining(self, encoder: str) -> float:
-        meta = checkpoint.read_meta(self.store, encoder) if checkpoint.exists(self.store, encoder) else {}
+        meta = (
+            checkpoint.read_meta(self.store, encoder)
+            if checkpoint.exists(self.store, encoder)
+            else {}
+        )
         return float(meta.get("seconds", 0.0) * meta.get("workers", 1))
 
 
@@ -38,10 +45,17 @@ def cost(rows: Iterable[Record], store: Path | str) -> dict[str, Any]:
     """Seconds of trials and of the pre-trainings they rest on, each encoder once, whichever sweep computed it."""
     rows = list(rows)
     encoders = sorted({row.encoder for row in rows if row.encoder})
-    stored = [checkpoint.read_meta(store, digest) for digest in encoders if checkpoint.exists(store, digest)]
+    stored = [
+        checkpoint.read_meta(store, digest)
+        for digest in encoders
+        if checkpoint.exists(store, digest)
+    ]
     meter = GpuMeter(store)
     meter.add(rows)
-    found = {phase: sum(row.seconds for row in rows if row.phase == phase) for phase in ("search", "final")}
+    found = {
+        phase: sum(row.seconds for row in rows if row.phase == phase)
+        for phase in ("search", "final")
+    }
     pretraining = sum(meta.get("seconds", 0.0) * meta.get("workers", 1) for meta in stored)
     return {
         "search_seconds": round(found["search"], 2),

@@ -9,19 +9,23 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from analysis.cells import Cell, axes_label
-from analysis.facts import LABELS, LabelKind, labels_of, people_of, target_of
-from analysis.levels import Level
-from analysis.plans import Axes, axes_key, score_bounds
-from analysis.pools import regime_axes
-from analysis.stats import Effect, Floats, score_effect, widened
-from analysis.words import arm_label
+from citrus_ray.evidence.design import Axes, axes_key, score_bounds
+from citrus_ray.evidence.facts import LABELS, LabelKind, labels_of, people_of, target_of
+from citrus_ray.evidence.intervals import Effect, Floats, score_effect, widened
+from citrus_ray.evidence.outcomes import Cell, axes_label
+from citrus_ray.evidence.pooled import regime_axes
+from citrus_ray.evidence.units import Level
+from citrus_ray.report.captions import arm_label
 
 SCRATCH = "from scratch"
 DRAWS = 1999
 CLOSE = 1e-9  # logarithms and back
 FEWEST = 8  # units; of fewer, the percentiles of resamples cover too seldom
-UNITS: dict[LabelKind, str] = {"per_class": "labels per class", "count": "labels", "fraction": "share of all labels"}
+UNITS: dict[LabelKind, str] = {
+    "per_class": "labels per class",
+    "count": "labels",
+    "fraction": "share of all labels",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,10 @@ class Curve:
     metric: str
 
     def at(self, arm: str) -> list[Effect]:
-        found = [score_effect(column.tolist(), score_bounds(self.metric)) for column in self.scores[arm].T]
+        found = [
+            score_effect(column.tolist(), score_bounds(self.metric))
+            for column in self.scores[arm].T
+        ]
         return [effect for effect in found if effect is not None]
 
     @cached_property
@@ -76,7 +83,11 @@ class Saved:
         """`> 20` where the curve was not measured so far."""
         if value >= self.highest * (1 - CLOSE):
             return f"{self._said(self.highest)} or more"
-        return f"{self._said(self.lowest)} or fewer" if value <= self.lowest * (1 + CLOSE) else self._said(value)
+        return (
+            f"{self._said(self.lowest)} or fewer"
+            if value <= self.lowest * (1 + CLOSE)
+            else self._said(value)
+        )
 
     def _said(self, value: float) -> str:
         return f"{100 * value:.3g} %" if self.kind == "fraction" else f"{value:.3g}"
@@ -94,7 +105,9 @@ def curves(cells: Sequence[Cell]) -> list[Curve]:
 
 
 def _curve(cells: Sequence[Cell]) -> Curve | None:
-    by_arm: dict[str, dict[float, dict[tuple[str, str, int], float]]] = defaultdict(lambda: defaultdict(dict))
+    by_arm: dict[str, dict[float, dict[tuple[str, str, int], float]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
     for cell in cells:
         for row in cell.scored:
             amount = labels_of(row)
@@ -107,7 +120,10 @@ def _curve(cells: Sequence[Cell]) -> Curve | None:
     if len(amounts) < 2 or not shared:
         return None
     level, rows = _rows(shared)
-    scores = {arm: _means([[found[n][p] for n in amounts] for p in shared], rows) for arm, found in by_arm.items()}
+    scores = {
+        arm: _means([[found[n][p] for n in amounts] for p in shared], rows)
+        for arm, found in by_arm.items()
+    }
     amount = labels_of(cells[0].scored[0])
     assert amount is not None
     return Curve(amount.kind, _setting(cells[0]), amounts, level, scores, cells[0].plan.test_metric)
@@ -120,7 +136,9 @@ def _setting(cell: Cell) -> str:
 
 def _rest(cell: Cell) -> Axes:
     """What is compared apart from pre-training, target and labels."""
-    return {path: value for path, value in regime_axes(cell.axes).items() if not path.startswith(LABELS)}
+    return {
+        path: value for path, value in regime_axes(cell.axes).items() if not path.startswith(LABELS)
+    }
 
 
 def _rows(places: Sequence[tuple[str, str, int]]) -> tuple[Level, list[list[int]]]:
@@ -166,7 +184,9 @@ def _ends(scratch: Floats, mine: Floats, logs: Floats) -> tuple[Floats, Floats]:
     """Percentile bootstrap over whole units, both arms of a unit together, widened for their small number."""
     n, rng = len(scratch), np.random.default_rng([12, len(scratch)])
     share = rng.multinomial(n, np.full(n, 1 / n), DRAWS) / n
-    drawn = np.stack([needed(s, m, logs) for s, m in zip(share @ scratch, share @ mine, strict=True)])
+    drawn = np.stack(
+        [needed(s, m, logs) for s, m in zip(share @ scratch, share @ mine, strict=True)]
+    )
     tail = widened(n)
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
     return low, high

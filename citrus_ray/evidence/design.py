@@ -82,7 +82,9 @@ def read_plan(folder: Path) -> Plan:
         document = read_yaml(folder / "spec.yaml")
     except SpecError as err:
         reason = "; ".join(problem.message for problem in err.problems)
-        return Plan(shown, folder.name, None, "", notes=notes, known=known, problem=f"spec.yaml {reason}")
+        return Plan(
+            shown, folder.name, None, "", notes=notes, known=known, problem=f"spec.yaml {reason}"
+        )
     objective, tree = document.tree.get("objective") or {}, document.tree
     return Plan(
         folder=shown,
@@ -108,7 +110,9 @@ def _question(text: str) -> str | None:
 
 
 def _products(compare: dict[str, list[Any]]) -> tuple[Axes, ...]:
-    return tuple(dict(zip(compare, values, strict=True)) for values in itertools.product(*compare.values()))
+    return tuple(
+        dict(zip(compare, values, strict=True)) for values in itertools.product(*compare.values())
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

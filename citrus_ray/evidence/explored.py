@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.cells import Cell, axis_names, value_label
-from analysis.plans import axes_key
-from analysis.pools import regime_axes
-from analysis.stats import Floats
-from analysis.transfer_gain import Gain
-from analysis.words import arm_label
+from citrus_ray.evidence.design import axes_key
+from citrus_ray.evidence.gains import Gain
+from citrus_ray.evidence.intervals import Floats
+from citrus_ray.evidence.outcomes import Cell, axis_names, value_label
+from citrus_ray.evidence.pooled import regime_axes
+from citrus_ray.report.captions import arm_label
 
 if TYPE_CHECKING:
     import optuna
@@ -32,7 +32,9 @@ MOST = 1000  # trials that a forest sees, evenly chosen: more change nothing tha
 GRID = 12  # points of a partial dependence
 BINS = 6  # of a setting with many values, in a surface
 TREES = 64
-DEPTH = 8  # of the trees of the analysis of variance, whose time grows with the square of their leaves
+DEPTH = (
+    8  # of the trees of the analysis of variance, whose time grows with the square of their leaves
+)
 WIDE = 10.0  # a positive setting that spans this factor was searched on a log scale
 
 
@@ -102,7 +104,10 @@ def explored(cells: Sequence[Cell], gains: Sequence[Gain]) -> list[Explored]:
 
 def compared_settings(cell: Cell) -> dict[str, Any]:
     target = {path: value for path, value in cell.axes.items() if path == "finetune.target"}
-    return {path: axes_value(path, value) for path, value in {**regime_axes(cell.axes), **target}.items()}
+    return {
+        path: axes_value(path, value)
+        for path, value in {**regime_axes(cell.axes), **target}.items()
+    }
 
 
 def axes_value(path: str, value: Any) -> Any:
@@ -111,7 +116,11 @@ def axes_value(path: str, value: Any) -> Any:
 
 def _explored(arm: str, trials: Sequence[tuple[dict[str, Any], float]]) -> Explored | None:
     shared = [path for path in trials[0][0] if all(path in settings for settings, _ in trials)]
-    varied = [path for path in shared if len({axes_key({"": settings[path]}) for settings, _ in trials}) > 1]
+    varied = [
+        path
+        for path in shared
+        if len({axes_key({"": settings[path]}) for settings, _ in trials}) > 1
+    ]
     if len(trials) < FEWEST or not varied:
         return None
     every = -(-len(trials) // MOST)
@@ -134,12 +143,20 @@ def importances(found: Explored) -> dict[str, float]:
     study = optuna.create_study(direction="maximize")
     study.add_trials(
         [
-            optuna.trial.create_trial(params=_named(row, space), distributions=space, value=float(gain))
+            optuna.trial.create_trial(
+                params=_named(row, space), distributions=space, value=float(gain)
+            )
             for row, gain in zip(found.rows, found.gains, strict=True)
         ]
     )
-    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES // 2, max_depth=DEPTH, seed=0)
-    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(found.paths)))
+    evaluator = optuna.importance.FanovaImportanceEvaluator(
+        n_trees=TREES // 2, max_depth=DEPTH, seed=0
+    )
+    return dict(
+        optuna.importance.get_param_importances(
+            study, evaluator=evaluator, params=list(found.paths)
+        )
+    )
 
 
 def _distribution(values: Sequence[Any]) -> "optuna.distributions.BaseDistribution":
@@ -179,7 +196,9 @@ def dependences(found: Explored) -> list[Dependence]:
     weights = importances(found)
     columns = {path: _Column.of(path, [row[path] for row in found.rows]) for path in found.paths}
     table = np.concatenate([column.coded for column in columns.values()], axis=1)
-    forest = RandomForestRegressor(TREES, min_samples_leaf=3, random_state=0, n_jobs=1).fit(table, found.gains)
+    forest = RandomForestRegressor(TREES, min_samples_leaf=3, random_state=0, n_jobs=1).fit(
+        table, found.gains
+    )
     made, start = [], 0
     for path, column in columns.items():
         place = slice(start, start := start + column.coded.shape[1])
@@ -205,9 +224,20 @@ class _Column:
             places = np.asarray([names.index(_name(value)) for value in values])
             shown = {_name(value): value_label(path, value) for value in values}
             identity, points = np.eye(len(names)), tuple(map(float, range(len(names))))
-            return cls(identity[places], identity, points, tuple(shown[name] for name in names), places, False)
+            return cls(
+                identity[places],
+                identity,
+                points,
+                tuple(shown[name] for name in names),
+                places,
+                False,
+            )
         log = is_log(values)
-        x = np.log(np.asarray(values, dtype=np.float64)) if log else np.asarray(values, dtype=np.float64)
+        x = (
+            np.log(np.asarray(values, dtype=np.float64))
+            if log
+            else np.asarray(values, dtype=np.float64)
+        )
         different = np.unique(x)
         grid = different if len(different) <= GRID else np.linspace(x.min(), x.max(), GRID)
         places = np.abs(x[:, None] - grid[None]).argmin(axis=1)
@@ -216,18 +246,29 @@ class _Column:
 
 
 def _dependence(
-    found: Explored, path: str, column: _Column, importance: float | None, forest: Any, table: Floats, place: slice
+    found: Explored,
+    path: str,
+    column: _Column,
+    importance: float | None,
+    forest: Any,
+    table: Floats,
+    place: slice,
 ) -> Dependence:
     curve = []
     for point in column.grid:
         moved = table.copy()
         moved[:, place] = point
         curve.append(float(forest.predict(moved).mean()))
-    seen = [(column.points[k], found.gains[column.places == k]) for k in np.unique(column.places).tolist()]
+    seen = [
+        (column.points[k], found.gains[column.places == k])
+        for k in np.unique(column.places).tolist()
+    ]
     means = tuple((at, float(gains.mean()), len(gains)) for at, gains in seen)
     name = found.names[path]
     labels, points = column.labels, column.points
-    return Dependence(found.arm, name, path, importance, column.is_log, labels, points, tuple(curve), means)
+    return Dependence(
+        found.arm, name, path, importance, column.is_log, labels, points, tuple(curve), means
+    )
 
 
 # ---- two at once ----
@@ -240,14 +281,18 @@ def surface(found: Explored, order: Sequence[Dependence]) -> Surface | None:
     pair = named if len(named) == 2 else mine[:2]
     if len(pair) < 2:
         return None
-    (first, one), (second, other) = (_bins(path, [row[path] for row in found.rows]) for path in pair)
+    (first, one), (second, other) = (
+        _bins(path, [row[path] for row in found.rows]) for path in pair
+    )
     shape = (len(first), len(second))
     counts, sums = np.zeros(shape, dtype=np.int64), np.zeros(shape)
     np.add.at(counts, (one, other), 1)
     np.add.at(sums, (one, other), found.gains)
     with np.errstate(invalid="ignore"):
         means = np.where(counts > 0, sums / counts, np.nan)
-    return Surface(found.arm, (found.names[pair[0]], found.names[pair[1]]), (first, second), means, counts)
+    return Surface(
+        found.arm, (found.names[pair[0]], found.names[pair[1]]), (first, second), means, counts
+    )
 
 
 def _bins(path: str, values: Sequence[Any]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
@@ -255,7 +300,9 @@ def _bins(path: str, values: Sequence[Any]) -> tuple[tuple[str, ...], npt.NDArra
     if not is_number(values) or len(set(values)) <= GRID:
         different = sorted({_name(v): v for v in values}.items(), key=lambda item: _order(item[1]))
         names = [name for name, _ in different]
-        return tuple(value_label(path, v) for _, v in different), np.asarray([names.index(_name(v)) for v in values])
+        return tuple(value_label(path, v) for _, v in different), np.asarray(
+            [names.index(_name(v)) for v in values]
+        )
     x = np.asarray(values, dtype=np.float64)
     edges = np.unique(np.quantile(x, np.linspace(0, 1, BINS + 1)))
     places = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.cells import Cell, value_label
+from citrus_ray.evidence.outcomes import Cell, value_label
 from citrus_ray.records import Record
 
 Scores = tuple[float, ...]
@@ -30,12 +30,16 @@ class Front:
 
     @property
     def best(self) -> list[Tried]:
-        return sorted((trial for trial in self.trials if trial.on_front), key=lambda t: t.scores, reverse=True)
+        return sorted(
+            (trial for trial in self.trials if trial.on_front), key=lambda t: t.scores, reverse=True
+        )
 
 
 def fronts(cells: Iterable[Cell]) -> list[Front]:
     """Of the cells whose sweep asked for an objective at each value of a repeated setting."""
-    return [found for cell in cells if cell.plan.each and (found := _front(cell, cell.plan.each)).trials]
+    return [
+        found for cell in cells if cell.plan.each and (found := _front(cell, cell.plan.each)).trials
+    ]
 
 
 def _front(cell: Cell, each: str) -> Front:
@@ -44,15 +48,26 @@ def _front(cell: Cell, each: str) -> Front:
         if row.phase == "search":
             by_trial[row.trial].append(row)
     full = [rows for rows in by_trial.values() if all(row.status == "ok" for row in rows)]
-    values = list(dict.fromkeys(json.dumps(row.repeat[each], sort_keys=True) for rows in full for row in rows))
+    values = list(
+        dict.fromkeys(json.dumps(row.repeat[each], sort_keys=True) for rows in full for row in rows)
+    )
     scored = [(rows[0].params, _scores(rows, each, values, cell.plan.metric)) for rows in full]
-    tried = [Tried(params, mine, not any(_beats(other, mine) for _, other in scored)) for params, mine in scored]
-    return Front(cell, tuple(value_label(each, json.loads(value)) for value in values), tuple(tried))
+    tried = [
+        Tried(params, mine, not any(_beats(other, mine) for _, other in scored))
+        for params, mine in scored
+    ]
+    return Front(
+        cell, tuple(value_label(each, json.loads(value)) for value in values), tuple(tried)
+    )
 
 
 def _scores(rows: list[Record], each: str, values: list[str], metric: str) -> Scores:
     def at(value: str) -> list[float]:
-        return [row.metrics[metric] for row in rows if json.dumps(row.repeat[each], sort_keys=True) == value]
+        return [
+            row.metrics[metric]
+            for row in rows
+            if json.dumps(row.repeat[each], sort_keys=True) == value
+        ]
 
     return tuple(statistics.fmean(at(value)) for value in values)
 

@@ -48,8 +48,12 @@ def effect(values: Sequence[float], bounds: tuple[float, float] = EVERYWHERE) ->
     if n == 1:
         return Effect(mean, -math.inf, math.inf, 1)
     error = float(x.std(ddof=1)) / math.sqrt(n)
-    below, above = _resampled_t(x) if FEWEST <= n <= MOST and error > 10**-DECIMALS else _student(n - 1)
-    return Effect(mean, max(bounds[0], mean - above * error), min(bounds[1], mean - below * error), n)
+    below, above = (
+        _resampled_t(x) if FEWEST <= n <= MOST and error > 10**-DECIMALS else _student(n - 1)
+    )
+    return Effect(
+        mean, max(bounds[0], mean - above * error), min(bounds[1], mean - below * error), n
+    )
 
 
 def _student(df: float) -> tuple[float, float]:
@@ -65,8 +69,12 @@ def _resampled_t(x: Floats) -> tuple[float, float]:
     centred = x - x.mean()
     means = share @ centred
     spread = np.sqrt(np.maximum(share @ centred**2 - means**2, 0) * n / (n - 1))
-    flat = spread <= 1e-9 * np.abs(centred).max()  # one value drawn n times has no error: beyond either end
-    if flat.mean() > TAIL / 5:  # nearly all values are equal: the ends would be set by resamples without an error
+    flat = (
+        spread <= 1e-9 * np.abs(centred).max()
+    )  # one value drawn n times has no error: beyond either end
+    if (
+        flat.mean() > TAIL / 5
+    ):  # nearly all values are equal: the ends would be set by resamples without an error
         return _student(n - 1)
     errors = np.where(flat, 1.0, spread) / math.sqrt(n)
     t = np.sort(np.where(flat, np.sign(means) * BEYOND, means / errors))
@@ -81,7 +89,9 @@ def _resamples(n: int) -> Floats:
     return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(np.float64)
 
 
-def score_effect(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> Effect | None:
+def score_effect(
+    values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)
+) -> Effect | None:
     """The interval of a mean score, made on the log-odds scale: it cannot leave `bounds`, and leans away from them."""
     found = effect(values)
     low, high = bounds

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from analysis.collect import Collection
-from analysis.facts import people_of, target_of
-from analysis.levels import Units, Value, units
-from analysis.plans import Axes, Notes, Plan, axes_key, score_bounds
-from analysis.stats import Effect, score_effect
+from citrus_ray.evidence.design import Axes, Notes, Plan, axes_key, score_bounds
+from citrus_ray.evidence.facts import people_of, target_of
+from citrus_ray.evidence.intervals import Effect, score_effect
+from citrus_ray.evidence.reading import Collection
+from citrus_ray.evidence.units import Units, Value, units
 from citrus_ray.records import Record, Status
 
 ONE_ENCODER = "fresh seeds reach the fine-tune only: one pre-trained encoder serves all of them"
@@ -40,17 +40,23 @@ class Cell:
     final: tuple[Record, ...]  # the winner's refit, failed members included
     n_finals: int  # winners that were refitted; more than one where a budget grew
     rows: tuple[Record, ...] = field(repr=False)
-    baselines: dict[str, float] = field(default_factory=dict)  # its own, or those of its from-scratch partner
+    baselines: dict[str, float] = field(
+        default_factory=dict
+    )  # its own, or those of its from-scratch partner
 
     @cached_property
     def scored(self) -> list[Record]:
-        return [row for row in self.final if row.status == "ok" and self.plan.test_metric in row.metrics]
+        return [
+            row for row in self.final if row.status == "ok" and self.plan.test_metric in row.metrics
+        ]
 
     @cached_property
     def units(self) -> Units:
         """What the interval of the test score counts."""
         metric = self.plan.test_metric
-        return units([Value(target_of(row), people_of(row), row.metrics[metric]) for row in self.scored])
+        return units(
+            [Value(target_of(row), people_of(row), row.metrics[metric]) for row in self.scored]
+        )
 
     @cached_property
     def test(self) -> Effect | None:
@@ -89,7 +95,9 @@ class Cell:
     @cached_property
     def best(self) -> Searched | None:
         """The trial that validation chose, among those that ran to their end."""
-        full = [trial for trial in self.searched if trial.status == "ok" and trial.value is not None]
+        full = [
+            trial for trial in self.searched if trial.status == "ok" and trial.value is not None
+        ]
         sign = 1 if self.plan.mode == "max" else -1
         return max(full, key=lambda trial: sign * (trial.value or 0.0), default=None)
 
@@ -132,13 +140,18 @@ def cells_of(found: Collection, plans: Sequence[Plan]) -> list[Cell]:
         rows[row.cell].append(row)
     cells = [_cell(mine, found.folders[digest], plans) for digest, mine in rows.items()]
     known = {_regime(cell): cell.own_baselines for cell in cells if cell.own_baselines}
-    cells = [replace(cell, baselines=cell.own_baselines or known.get(_regime(cell), {})) for cell in cells]
+    cells = [
+        replace(cell, baselines=cell.own_baselines or known.get(_regime(cell), {}))
+        for cell in cells
+    ]
     return sorted(cells, key=_place)
 
 
 def _regime(cell: Cell) -> tuple[str, str]:
     """Equal for cells that differ in pre-training alone."""
-    return cell.plan.name, axes_key({path: value for path, value in cell.axes.items() if not is_pretrain(path)})
+    return cell.plan.name, axes_key(
+        {path: value for path, value in cell.axes.items() if not is_pretrain(path)}
+    )
 
 
 def _cell(rows: list[Record], folders: tuple[int, ...], plans: Sequence[Plan]) -> Cell:
@@ -147,7 +160,9 @@ def _cell(rows: list[Record], folders: tuple[int, ...], plans: Sequence[Plan]) -
     for row in rows:
         trials[row.phase, row.trial].append(row)
     finals = [members for (phase, _), members in trials.items() if phase == "final"]
-    searched = [_searched(members, plan) for (phase, _), members in trials.items() if phase == "search"]
+    searched = [
+        _searched(members, plan) for (phase, _), members in trials.items() if phase == "search"
+    ]
     return Cell(
         digest=rows[0].cell,
         axes=rows[0].axes,
@@ -162,7 +177,9 @@ def _cell(rows: list[Record], folders: tuple[int, ...], plans: Sequence[Plan]) -
 
 def _searched(rows: list[Record], plan: Plan) -> Searched:
     statuses = {row.status for row in rows}
-    status: Status = "failed" if "failed" in statuses else "pruned" if "pruned" in statuses else "ok"
+    status: Status = (
+        "failed" if "failed" in statuses else "pruned" if "pruned" in statuses else "ok"
+    )
     values = [row.metrics[plan.metric] for row in rows if plan.metric in row.metrics]
     complete = status != "failed" and len(values) == len(rows)
     value = statistics.fmean(values) if complete else None
@@ -185,7 +202,10 @@ def axes_label(axes: Axes) -> str:
     """`masked, labels 8 per class`: a block that names its kind speaks for itself."""
     names = axis_names(axes)
     named = {path: "" if is_kind(value) else f"{names[path]} " for path, value in axes.items()}
-    return ", ".join(f"{named[path]}{value_label(path, value)}" for path, value in axes.items()) or "the only cell"
+    return (
+        ", ".join(f"{named[path]}{value_label(path, value)}" for path, value in axes.items())
+        or "the only cell"
+    )
 
 
 def is_kind(value: Any) -> bool:
@@ -196,7 +216,9 @@ def axis_names(paths: Iterable[str]) -> dict[str, str]:
     """The last part of each path, or the whole path where two would read the same."""
     paths = list(paths)
     last = [path.rsplit(".", 1)[-1] for path in paths]
-    return {path: end if last.count(end) == 1 else path for path, end in zip(paths, last, strict=True)}
+    return {
+        path: end if last.count(end) == 1 else path for path, end in zip(paths, last, strict=True)
+    }
 
 
 def is_pretrain(path: str) -> bool:
@@ -219,6 +241,8 @@ def _block_label(path: str, block: dict[str, Any]) -> str:
         return f"{block['per_class']} per class"
     if set(block) == {"fraction"}:
         return f"{100 * block['fraction']:.3g} %"
-    rest = ", ".join(f"{key} {value_label(path, value)}" for key, value in block.items() if key != "kind")
+    rest = ", ".join(
+        f"{key} {value_label(path, value)}" for key, value in block.items() if key != "kind"
+    )
     kind = str(block.get("kind", ""))
     return f"{kind} ({rest})" if kind and rest else kind or rest

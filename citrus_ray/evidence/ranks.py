@@ -7,12 +7,12 @@ from statistics import fmean
 
 import numpy as np
 
-from analysis.cells import Cell
-from analysis.facts import target_of
-from analysis.levels import Value, units
-from analysis.stats import Floats, midranks
-from analysis.words import arm_label
+from citrus_ray.evidence.facts import target_of
+from citrus_ray.evidence.intervals import Floats, midranks
+from citrus_ray.evidence.outcomes import Cell
+from citrus_ray.evidence.units import Value, units
 from citrus_ray.records import Record
+from citrus_ray.report.captions import arm_label
 
 FEWEST = 3  # targets; with two, a rank is a coin's toss
 
@@ -31,7 +31,10 @@ class Ranking:
     @property
     def cliques(self) -> list[tuple[int, int]]:
         """First and last of each longest run of methods within the critical difference."""
-        ends = [max(j for j in range(i, len(self.ranks)) if self._near(i, j)) for i in range(len(self.ranks))]
+        ends = [
+            max(j for j in range(i, len(self.ranks)) if self._near(i, j))
+            for i in range(len(self.ranks))
+        ]
         return [(i, j) for i, j in enumerate(ends) if j > i and (i == 0 or ends[i - 1] < j)]
 
     def _near(self, i: int, j: int) -> bool:
@@ -49,8 +52,12 @@ def ranking(cells: Sequence[Cell]) -> Ranking | None:
             for name, value in _baselines(rows, metric):
                 found[f"baseline: {name}"][target].append(value)
     methods = [method for method in found if not method.startswith("baseline: ")]
-    targets = sorted(set.intersection(*(set(found[method]) for method in methods))) if methods else []
-    methods += [method for method in found if method not in methods and set(targets) <= set(found[method])]
+    targets = (
+        sorted(set.intersection(*(set(found[method]) for method in methods))) if methods else []
+    )
+    methods += [
+        method for method in found if method not in methods and set(targets) <= set(found[method])
+    ]
     if len(targets) < FEWEST or len(methods) < 2:
         return None
     table = np.asarray([[fmean(found[method][target]) for method in methods] for target in targets])
@@ -73,7 +80,9 @@ def _baselines(rows: Sequence[Record], metric: str) -> list[tuple[str, float]]:
     return [(name, fmean(values)) for name, values in found.items()]
 
 
-def ranked(methods: Sequence[str], targets: Sequence[str], scores: Floats, best_is_high: bool = True) -> Ranking:
+def ranked(
+    methods: Sequence[str], targets: Sequence[str], scores: Floats, best_is_high: bool = True
+) -> Ranking:
     """Ties share the mean of their ranks."""
     from scipy.stats import friedmanchisquare
 

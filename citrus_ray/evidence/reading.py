@@ -52,7 +52,9 @@ class Collection:
     unreadable: tuple[Unreadable, ...] = ()
     n_read: int = 0
     n_other: int = 0  # lines of cells that no spec in their folder has
-    n_superseded: int = 0  # failures and cut-short runs that a full result of the same computation stands for
+    n_superseded: int = (
+        0  # failures and cut-short runs that a full result of the same computation stands for
+    )
 
     @property
     def n_computations(self) -> int:
@@ -127,7 +129,14 @@ def _standing(rows: Sequence[Record]) -> Record:
     """A full result before one cut short before a failure, then the newest."""
     if len(rows) == 1:
         return rows[0]
-    return max(rows, key=lambda row: (PREFERENCE[row.status], row.finished, json.dumps(row.metrics, sort_keys=True)))
+    return max(
+        rows,
+        key=lambda row: (
+            PREFERENCE[row.status],
+            row.finished,
+            json.dumps(row.metrics, sort_keys=True),
+        ),
+    )
 
 
 def _places(rows: Iterable[Record], standing: dict[Computation, Record]) -> Iterator[Record]:
@@ -142,7 +151,9 @@ def _places(rows: Iterable[Record], standing: dict[Computation, Record]) -> Iter
 
 
 def _with_result(row: Record, of: Record) -> Record:
-    return replace(row, status=of.status, metrics=of.metrics, reason=of.reason, finished=of.finished)
+    return replace(
+        row, status=of.status, metrics=of.metrics, reason=of.reason, finished=of.finished
+    )
 
 
 def _conflicts(rows: Sequence[Record]) -> Iterator[Conflict]:

@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 
 from citrus_ray import records
-from citrus_ray.cost import GpuMeter, cost, saved
-from citrus_ray.data import cache
+from citrus_ray.data.windowing import cache
+from citrus_ray.evidence.cost import GpuMeter, cost, saved
+from citrus_ray.evidence.trials import Stop, front, why_stop
+from citrus_ray.evidence.trials import summarise as results_of
+from citrus_ray.evidence.verdicts import judge
+from citrus_ray.evidence.verdicts import lines as claim_lines
+from citrus_ray.experiment.sweep import Cell, Sweep, short
 from citrus_ray.metrics import mean_metrics
 from citrus_ray.records import Record
-from citrus_ray.results import Stop, front, why_stop
-from citrus_ray.results import summarise as results_of
-from citrus_ray.sweep import Cell, Sweep, short
-from citrus_ray.verdicts import judge
-from citrus_ray.verdicts import lines as claim_lines
 
 Trials = list[list[Record]]
 CONTROLS = ("halves", "distance", "difference", "same_run", "run_identity")  # baselines of pairs
 
 
-def summarise(sweep: Sweep, folder: Path, seconds: float, store: Path | None = None) -> dict[str, Any]:
+def summarise(
+    sweep: Sweep, folder: Path, seconds: float, store: Path | None = None
+) -> dict[str, Any]:
     """The content of `summary.json`. `store` holds the encoders, beside the sweep's folder by default."""
     store = store or folder.parent.parent / "store"
     trials = list(records.read_all(folder))
@@ -32,10 +34,14 @@ def summarise(sweep: Sweep, folder: Path, seconds: float, store: Path | None = N
     return {
         "name": sweep.name,
         "spec_digest": sweep.digest(),
-        "cells": [_cell(cell, trials, finals) | _spent(cell, trials, store) for cell in sweep.cells],
+        "cells": [
+            _cell(cell, trials, finals) | _spent(cell, trials, store) for cell in sweep.cells
+        ],
         "claims": judge(sweep, finals, _test_name(sweep)),
         "seconds": round(seconds, 2),
-        "compute_seconds": round(sum(total[f"{part}_seconds"] for part in ("search", "final", "pretrain")), 2),
+        "compute_seconds": round(
+            sum(total[f"{part}_seconds"] for part in ("search", "final", "pretrain")), 2
+        ),
         "cost": total,
     }
 
@@ -66,7 +72,11 @@ def _front(cell: Cell, mine: Trials) -> dict[str, Any]:
         return {}
     found = front(results_of(rows, cell.sweep.objective) for rows in mine)
     names = cell.sweep.objectives
-    return {"front": [{"params": r.params, "val": dict(zip(names, r.scores, strict=True))} for r in found]}
+    return {
+        "front": [
+            {"params": r.params, "val": dict(zip(names, r.scores, strict=True))} for r in found
+        ]
+    }
 
 
 def _spent(cell: Cell, trials: Trials, store: Path) -> dict[str, Any]:
@@ -84,7 +94,11 @@ def _stopped(cell: Cell, trials: Trials, store: Path) -> Stop | None:
     ours = [rows for rows in trials if rows[0].cell in cells]
     meter.add(row for rows in ours for row in rows)
     elapsed = max((rows[0].asked_s for rows in ours), default=0.0)
-    return None if len(results) == cell.n_trials else why_stop(cell.sweep.budget, results, elapsed, meter.seconds)
+    return (
+        None
+        if len(results) == cell.n_trials
+        else why_stop(cell.sweep.budget, results, elapsed, meter.seconds)
+    )
 
 
 def _test_name(sweep: Sweep) -> str:
@@ -93,14 +107,20 @@ def _test_name(sweep: Sweep) -> str:
 
 def _searched(cell: Cell, trials: Trials) -> Trials:
     """As many recorded trials as the budget has, so that every cell chooses among equally many."""
-    return [rows for rows in trials if rows[0].cell == cell.digest and rows[0].phase == "search"][: cell.n_trials]
+    return [rows for rows in trials if rows[0].cell == cell.digest and rows[0].phase == "search"][
+        : cell.n_trials
+    ]
 
 
 def _best(cell: Cell, trials: Trials) -> list[Record] | None:
     """The rows of the winner. Ties go by digest, as in `Study.best`, so that the refit is the winner's own."""
     full = [rows for rows in _searched(cell, trials) if all(row.status == "ok" for row in rows)]
     sign, metric = 1 if cell.sweep.objective.mode == "max" else -1, cell.sweep.objective.metric
-    return max(full, key=lambda r: (sign * mean_metrics([m.metrics for m in r])[metric], r[0].trial), default=None)
+    return max(
+        full,
+        key=lambda r: (sign * mean_metrics([m.metrics for m in r])[metric], r[0].trial),
+        default=None,
+    )
 
 
 def _final(cell: Cell, trials: Trials) -> list[Record]:
@@ -115,7 +135,10 @@ def _baselines(cell: Cell, finals: dict[str, list[Record]]) -> dict[str, float]:
     """Mean test score of each dumb baseline on the final members; they are the from-scratch twin's."""
     rows = [row for row in finals[(cell.scratch_twin() or cell).digest] if row.baselines]
     metric = _test_name(cell.sweep)
-    scores = [{name: found[metric] for name, found in row.baselines.items() if metric in found} for row in rows]
+    scores = [
+        {name: found[metric] for name, found in row.baselines.items() if metric in found}
+        for row in rows
+    ]
     return mean_metrics(scores)
 
 
@@ -134,7 +157,10 @@ def _missing(final: Sequence[Record], test: str) -> dict[str, float]:
     """Mean test score by the modalities that were missing; empty where there is one modality only."""
     prefix, suffix = "missing:", test.removeprefix("test")
     rows = [row.metrics for row in final if row.status == "ok"]
-    found = [{k: v for k, v in row.items() if k.startswith(prefix) and k.endswith(suffix)} for row in rows]
+    found = [
+        {k: v for k, v in row.items() if k.startswith(prefix) and k.endswith(suffix)}
+        for row in rows
+    ]
     return {k.removeprefix(prefix).removesuffix(suffix): v for k, v in mean_metrics(found).items()}
 
 
@@ -144,7 +170,8 @@ def _by_repeat(rows: Sequence[Record], metric: str) -> dict[str, float]:
 
 def _pair_key(repeat: dict[str, Any]) -> str:
     return json.dumps(
-        {path: value for path, value in repeat.items() if not path.startswith("pretrain.")}, sort_keys=True
+        {path: value for path, value in repeat.items() if not path.startswith("pretrain.")},
+        sort_keys=True,
     )
 
 
@@ -156,7 +183,9 @@ def _caveats(cell: Cell) -> list[str]:
     if cell.trial.pretraining is not None and cell.trial.pretraining.hold_out is not None:
         said.append("pre-trained on recordings of the target itself, its test groups left out")
     if cell.trial.pretraining is not None and not cell.sweep.final.pretrain:
-        said.append("fresh seeds reach the fine-tune only: one pre-trained encoder serves all of them")
+        said.append(
+            "fresh seeds reach the fine-tune only: one pre-trained encoder serves all of them"
+        )
     return list(dict.fromkeys(said))
 
 
@@ -173,7 +202,12 @@ def interval(values: Sequence[float], level: float = 0.95) -> dict[str, Any] | N
         return None
     mean = float(np.mean(values))
     if n == 1:
-        return {"mean": mean, "low": None, "high": None, "n": 1}  # no spread in one value; JSON has no infinity
+        return {
+            "mean": mean,
+            "low": None,
+            "high": None,
+            "n": 1,
+        }  # no spread in one value; JSON has no infinity
     from scipy.special import stdtrit  # 0.2 s of processor time, which a plan need not wait for
 
     half = float(stdtrit(n - 1, (1 + level) / 2)) * float(np.std(values, ddof=1)) / math.sqrt(n)
@@ -186,7 +220,10 @@ def table(summary: dict[str, Any]) -> str:
     for cell in summary["cells"]:
         name = _name(cell)
         failed = f" ({cell['n_failed']} failed)" if cell["n_failed"] else ""
-        best = ", ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in (cell["best"] or {}).items())
+        best = ", ".join(
+            f"{path.rsplit('.', 1)[-1]}={short(value)}"
+            for path, value in (cell["best"] or {}).items()
+        )
         val = f"{cell['val']:.3f}" if cell["val"] is not None else "-"
         rows.append(
             (
@@ -210,7 +247,12 @@ def table(summary: dict[str, Any]) -> str:
 
 
 def _name(cell: dict[str, Any]) -> str:
-    return ", ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in cell["axes"].items()) or "all"
+    return (
+        ", ".join(
+            f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in cell["axes"].items()
+        )
+        or "all"
+    )
 
 
 def _fronts(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -223,7 +265,11 @@ def _fronts(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
             *(path.rsplit(".", 1)[-1] for path in first["params"]),
         )
         lines = [
-            ("", *(f"{v:.3f}" for v in point["val"].values()), *(short(v) for v in point["params"].values()))
+            (
+                "",
+                *(f"{v:.3f}" for v in point["val"].values()),
+                *(short(v) for v in point["params"].values()),
+            )
             for point in cell["front"]
         ]
         yield aligned([head, *lines])
@@ -231,8 +277,13 @@ def _fronts(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _controls(cells: Sequence[dict[str, Any]]) -> list[str]:
     """Of pairs: what the runs, and the distance of A and B, give without a network. Once for arms that share them."""
-    asked = [cell for cell in cells if set(CONTROLS) <= cell["baselines"].keys() and not cell["gain"]]
-    rows = [(_name(c), spread(c["test"]), *(f"{c['baselines'][name]:.3f}" for name in CONTROLS)) for c in asked]
+    asked = [
+        cell for cell in cells if set(CONTROLS) <= cell["baselines"].keys() and not cell["gain"]
+    ]
+    rows = [
+        (_name(c), spread(c["test"]), *(f"{c['baselines'][name]:.3f}" for name in CONTROLS))
+        for c in asked
+    ]
     return [aligned([("controls of pairs", "test", *CONTROLS), *rows])] if rows else []
 
 
@@ -242,7 +293,10 @@ def _robustness(summary: dict[str, Any]) -> list[str]:
     if not cells or all(claim["measure"] != "missing" for claim in summary["claims"]):
         return []
     names = list(dict.fromkeys(name for cell in cells for name in cell["missing"]))
-    scores = [(f"{cell['test']['mean']:.3f}", *(_score(cell["missing"].get(name)) for name in names)) for cell in cells]
+    scores = [
+        (f"{cell['test']['mean']:.3f}", *(_score(cell["missing"].get(name)) for name in names))
+        for cell in cells
+    ]
     rows = [(_name(cell), *row) for cell, row in zip(cells, scores, strict=True)]
     return [aligned([("test score, missing", "nothing", *names), *rows])]
 
@@ -254,7 +308,10 @@ def _score(value: float | None) -> str:
 def aligned(rows: Sequence[tuple[str, ...]]) -> str:
     """Columns as wide as what stands in them, a rule under the first row."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([lines[0], rule, *lines[1:]])
 

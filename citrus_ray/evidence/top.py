@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from citrus_ray import records
-from citrus_ray.results import Result, full, summarise
-from citrus_ray.summary import aligned
-from citrus_ray.sweep import Cell, Sweep, short
+from citrus_ray.evidence.summary import aligned
+from citrus_ray.evidence.trials import Result, full, summarise
+from citrus_ray.experiment.sweep import Cell, Sweep, short
 
 
 def top(sweep: Sweep, folder: Path, n: int) -> Iterator[str]:
@@ -27,5 +27,14 @@ def _table(cell: Cell, best: list[Result]) -> str:
     for rank, result in enumerate(best, start=1):
         params = [short(result.params[path]) for path in cell.search]
         scores = [f"{score:.4f}" for score in result.scores] if several else []
-        rows.append((str(rank), f"{result.value:.4f}", *scores, *params, f"{result.seconds:.1f}", result.digest))
+        rows.append(
+            (
+                str(rank),
+                f"{result.value:.4f}",
+                *scores,
+                *params,
+                f"{result.seconds:.1f}",
+                result.digest,
+            )
+        )
     return aligned(rows)

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from citrus_ray.experiment.budgets import Budget, Objective
 from citrus_ray.metrics import mean_metrics
-from citrus_ray.policy import Budget, Objective
 from citrus_ray.records import Record, Status
 
 Stop = Literal["hours", "gpu_hours", "patience"]
@@ -24,20 +24,26 @@ class Result:
     finished: str = ""
     reason: str | None = None  # of the first member that failed
     values: tuple[float | None, ...] = ()  # of the members
-    scores: tuple[float, ...] = ()  # of the objectives, none where a member failed; `value` is their mean
+    scores: tuple[
+        float, ...
+    ] = ()  # of the objectives, none where a member failed; `value` is their mean
 
 
 def summarise(rows: Sequence[Record], objective: Objective) -> Result:
     """The trial behind its members' rows: failed if one failed, its value their mean."""
     metric = objective.metric
     statuses = {row.status for row in rows}
-    status: Status = "failed" if "failed" in statuses else "pruned" if "pruned" in statuses else "ok"
+    status: Status = (
+        "failed" if "failed" in statuses else "pruned" if "pruned" in statuses else "ok"
+    )
     value = None if status == "failed" else mean_metrics([row.metrics for row in rows]).get(metric)
     seconds, finished = sum(row.seconds for row in rows), max(row.finished for row in rows)
     reason = next((row.reason for row in rows if row.reason), None)
     values = tuple(row.metrics.get(metric) for row in rows)
     scores = () if value is None else _scores(rows, objective)
-    return Result(rows[0].trial, rows[0].params, status, value, seconds, finished, reason, values, scores)
+    return Result(
+        rows[0].trial, rows[0].params, status, value, seconds, finished, reason, values, scores
+    )
 
 
 def _scores(rows: Sequence[Record], objective: Objective) -> tuple[float, ...]:
@@ -57,7 +63,11 @@ def full(results: Iterable[Result]) -> list[Result]:
 def front(results: Iterable[Result]) -> list[Result]:
     """The trials that no other one beats in some objective without losing in another, best in the first one first."""
     ranked = full(results)
-    best = [r for r in ranked if not any(_as_good(o.scores, r.scores) and o.scores != r.scores for o in ranked)]
+    best = [
+        r
+        for r in ranked
+        if not any(_as_good(o.scores, r.scores) and o.scores != r.scores for o in ranked)
+    ]
     return sorted(best, key=lambda r: (r.scores, r.digest), reverse=True)
 
 
@@ -71,13 +81,17 @@ def n_stale(results: Collection[Result]) -> int:
     seen: list[tuple[float, ...]] = []
     stale = 0
     for result in sorted(results, key=lambda r: (r.finished, r.digest)):
-        better = bool(full([result])) and not any(_as_good(scores, result.scores) for scores in seen)
+        better = bool(full([result])) and not any(
+            _as_good(scores, result.scores) for scores in seen
+        )
         seen += [result.scores] if better else []
         stale = 0 if better else stale + 1
     return stale
 
 
-def why_stop(budget: Budget, results: Collection[Result], elapsed_s: float, gpu_s: float = 0.0) -> Stop | None:
+def why_stop(
+    budget: Budget, results: Collection[Result], elapsed_s: float, gpu_s: float = 0.0
+) -> Stop | None:
     """What ends a cell's search before all its trials are asked for. The same for a live sweep and for its records."""
     if budget.patience is not None and n_stale(results) >= budget.patience:
         return "patience"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from analysis.stats import Effect, stratified
+from citrus_ray.evidence.intervals import Effect, stratified
 
 Level = Literal["target", "test part", "seed"]
 SPEAKS_FOR: dict[Level, str] = {
@@ -47,10 +47,14 @@ def units(found: Sequence[Value]) -> Units:
     """Means over whatever lies below the highest level that varies. Every target weighs the same, and every part."""
     targets = _grouped(found, lambda v: v.target)
     if len(targets) > 1:
-        return Units("target", tuple(_mean_over_people(vs) for vs in targets.values()), tuple(targets))
+        return Units(
+            "target", tuple(_mean_over_people(vs) for vs in targets.values()), tuple(targets)
+        )
     people = _grouped(found, lambda v: v.people)
     if len(people) > 1:
-        return Units("test part", tuple(fmean(v.value for v in vs) for vs in people.values()), tuple(people))
+        return Units(
+            "test part", tuple(fmean(v.value for v in vs) for vs in people.values()), tuple(people)
+        )
     return Units("seed", tuple(v.value for v in found), ())
 
 

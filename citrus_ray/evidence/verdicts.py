@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray.claims import Claim, side
+from citrus_ray.experiment.hypotheses import Hypothesis, side
+from citrus_ray.experiment.sweep import Cell, Sweep, short
 from citrus_ray.records import Record
-from citrus_ray.sweep import Cell, Sweep, short
 
 Finals = dict[str, list[Record]]  # by cell digest
 LEVEL = 0.95
@@ -47,9 +47,11 @@ def judge(sweep: Sweep, finals: Finals, metric: str) -> list[dict[str, Any]]:
     return [_judge(claim, sweep, finals, metric) for claim in sweep.claims]
 
 
-def _judge(claim: Claim, sweep: Sweep, finals: Finals, metric: str) -> dict[str, Any]:
+def _judge(claim: Hypothesis, sweep: Sweep, finals: Finals, metric: str) -> dict[str, Any]:
     places = _differences(claim, sweep, finals, metric)
-    level = 1 - (1 - LEVEL) / max(1, len(places)) if claim.holds == "somewhere" else LEVEL  # Bonferroni: any may hold
+    level = (
+        1 - (1 - LEVEL) / max(1, len(places)) if claim.holds == "somewhere" else LEVEL
+    )  # Bonferroni: any may hold
     effects = {place: _effect(values, level) for place, values in places.items()}
     overall = _overall(claim, places, effects)
     return {
@@ -64,7 +66,9 @@ def _judge(claim: Claim, sweep: Sweep, finals: Finals, metric: str) -> dict[str,
     }
 
 
-def _differences(claim: Claim, sweep: Sweep, finals: Finals, metric: str) -> dict[str, list[float]]:
+def _differences(
+    claim: Hypothesis, sweep: Sweep, finals: Finals, metric: str
+) -> dict[str, list[float]]:
     """Better minus worse by place, a value per fresh seed."""
     cells = [cell for cell in sweep.cells if claim.is_about(cell.axes)]
     found: dict[str, list[float]] = defaultdict(list)
@@ -73,7 +77,9 @@ def _differences(claim: Claim, sweep: Sweep, finals: Finals, metric: str) -> dic
             if _same_place(claim.others(one.axes), claim.others(other.axes)):
                 a, b = (_values(claim, cell, finals, metric) for cell in (one, other))
                 for repeat, seed in sorted(a.keys() & b.keys()):
-                    found[_place(claim.others(one.axes), repeat)].append(a[repeat, seed] - b[repeat, seed])
+                    found[_place(claim.others(one.axes), repeat)].append(
+                        a[repeat, seed] - b[repeat, seed]
+                    )
     return dict(found)
 
 
@@ -82,7 +88,9 @@ def _same_place(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(one[path] == other[path] for path in one.keys() & other.keys())
 
 
-def _values(claim: Claim, cell: Cell, finals: Finals, metric: str) -> dict[tuple[str, int], float]:
+def _values(
+    claim: Hypothesis, cell: Cell, finals: Finals, metric: str
+) -> dict[tuple[str, int], float]:
     """Test scores, gains over scratch, or speed, by (what is repeated, seed)."""
     if claim.level is not None:
         return _speeds(finals[cell.digest], claim.measure, claim.level)
@@ -107,19 +115,28 @@ def lacking(metric: str) -> str:
 def _speeds(rows: Sequence[Record], measure: str, level: float) -> dict[tuple[str, int], float]:
     """Minus the cost of getting to `level`, so that more is better as in a score."""
     ok = (row for row in rows if row.status == "ok" and row.curve)
-    return {(_without_seeds(row.repeat), row.seed): -cost_to(row.curve, measure, level) for row in ok}
+    return {
+        (_without_seeds(row.repeat), row.seed): -cost_to(row.curve, measure, level) for row in ok
+    }
 
 
 def cost_to(curve: Sequence[Sequence[float]], measure: str, level: float) -> float:
     """Rounds or seconds until the objective reached `level`. One that never did is given one round more than it had:
     less than the truth, so a difference that rests on it is too small rather than too large."""
-    costs = [number if measure == "rounds" else seconds for number, (_, seconds) in enumerate(curve, start=1)]
+    costs = [
+        number if measure == "rounds" else seconds
+        for number, (_, seconds) in enumerate(curve, start=1)
+    ]
     costs.append(costs[-1] * (1 + 1 / len(curve)))
-    return float(costs[next((i for i, (value, _) in enumerate(curve) if value >= level), len(curve))])
+    return float(
+        costs[next((i for i, (value, _) in enumerate(curve) if value >= level), len(curve))]
+    )
 
 
 def _without_seeds(repeat: dict[str, Any]) -> str:
-    return json.dumps({p: v for p, v in repeat.items() if p not in ("seed", "pretrain.seed")}, sort_keys=True)
+    return json.dumps(
+        {p: v for p, v in repeat.items() if p not in ("seed", "pretrain.seed")}, sort_keys=True
+    )
 
 
 def _place(axes: dict[str, Any], repeat: str) -> str:
@@ -149,7 +166,9 @@ def _combined(places: Sequence[Sequence[float]], level: float) -> Effect:
     return Effect(mean, mean - half, mean + half, n)
 
 
-def _overall(claim: Claim, places: dict[str, list[float]], effects: dict[str, Effect]) -> Effect | None:
+def _overall(
+    claim: Hypothesis, places: dict[str, list[float]], effects: dict[str, Effect]
+) -> Effect | None:
     """The mean over places, or the place where the claim holds best."""
     if not places:
         return None
@@ -158,17 +177,21 @@ def _overall(claim: Claim, places: dict[str, list[float]], effects: dict[str, Ef
     return _combined(list(places.values()), LEVEL)
 
 
-def _verdict(claim: Claim, overall: Effect | None, effects: list[Effect]) -> str:
+def _verdict(claim: Hypothesis, overall: Effect | None, effects: list[Effect]) -> str:
     if overall is None or overall.low is None or overall.high is None:
         return "undecided: too few results"
     if overall.low > 0:
         return "supported"
     against = [overall] if claim.holds == "on_average" else effects
-    return "contradicted" if all(e.high is not None and e.high < 0 for e in against) else "undecided at this size"
+    return (
+        "contradicted"
+        if all(e.high is not None and e.high < 0 for e in against)
+        else "undecided at this size"
+    )
 
 
 def lines(judged: Sequence[dict[str, Any]]) -> list[str]:
-    """Claim, effect, interval, verdict, as the last screen shows them."""
+    """Hypothesis, effect, interval, verdict, as the last screen shows them."""
     out = []
     for claim in judged:
         places = len(claim["places"])
@@ -176,7 +199,11 @@ def lines(judged: Sequence[dict[str, Any]]) -> list[str]:
         if claim["effect"] is None:
             out.append(f"  {claim['verdict']}")
             continue
-        interval = "no interval" if claim["low"] is None else f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"
+        interval = (
+            "no interval"
+            if claim["low"] is None
+            else f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"
+        )
         what = WHAT[claim["measure"]]
         of = "best place" if claim["holds"] == "somewhere" else f"mean of {places} places"
         out.append(

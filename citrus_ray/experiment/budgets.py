@@ -11,12 +11,16 @@ from citrus_ray.spec import Spec
 class Objective(Spec):
     metric: str = "val/balanced_accuracy"
     mode: Literal["max", "min"] = "max"
-    each: str | None = None  # a repeated path: an objective for each of its values, and a Pareto front of trials
+    each: str | None = (
+        None  # a repeated path: an objective for each of its values, and a Pareto front of trials
+    )
 
     @model_validator(mode="after")
     def _from_validation(self) -> "Objective":
         if not self.metric.startswith("val/"):
-            raise ValueError(f"metric={self.metric!r}: selection sees validation data only; use val/…")
+            raise ValueError(
+                f"metric={self.metric!r}: selection sees validation data only; use val/…"
+            )
         if self.mode == "min":
             raise ValueError("mode='min': every metric here is better when higher; use max")
         if self.metric.removeprefix("val/") not in {**HARD, **RANKED}:
@@ -33,7 +37,9 @@ class Budget(Spec):
     hours: Annotated[float, Field(gt=0)] | None = None
     # of the sweep's trials, by their share of a GPU, and of the encoders they rest on; then as with `hours`
     gpu_hours: Annotated[float, Field(gt=0)] | None = None
-    patience: Annotated[int, Field(ge=1)] | None = None  # trials in a row of which none is the best so far
+    patience: Annotated[int, Field(ge=1)] | None = (
+        None  # trials in a row of which none is the best so far
+    )
 
 
 class Asha(Spec):
@@ -53,9 +59,15 @@ class Race(Spec):
 class Failures(Spec):
     """What is done about trials that fail. An exception of the trial itself is a row at once, never tried again."""
 
-    retries: Annotated[int, Field(ge=0)] = 1  # of a trial or pre-training whose worker or node was lost
-    minutes: Annotated[float, Field(gt=0)] | None = None  # a trial that is not done by then hangs, and is a failed row
-    in_a_row: Annotated[int, Field(ge=1)] = 10  # failed trials, over all cells, after which the sweep gives up
+    retries: Annotated[int, Field(ge=0)] = (
+        1  # of a trial or pre-training whose worker or node was lost
+    )
+    minutes: Annotated[float, Field(gt=0)] | None = (
+        None  # a trial that is not done by then hangs, and is a failed row
+    )
+    in_a_row: Annotated[int, Field(ge=1)] = (
+        10  # failed trials, over all cells, after which the sweep gives up
+    )
 
 
 class Final(Spec):

@@ -10,14 +10,14 @@ from functools import cached_property
 import numpy as np
 
 from citrus_ray.context import SignalContext
-from citrus_ray.data import cache
-from citrus_ray.data.align import Native
 from citrus_ray.data.source import Source
-from citrus_ray.data.splits import label_subset, split
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.align import Native
+from citrus_ray.data.windowing.splits import label_subset, split
+from citrus_ray.experiment.step_times import STEPS_TIMED, StepTimes
+from citrus_ray.experiment.sweep import Cell, Sweep
+from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.spec import Problem, SpecError, digest_of
-from citrus_ray.sweep import Cell, Sweep
-from citrus_ray.timing import STEPS_TIMED, StepTimes
-from citrus_ray.trial import EVAL_BATCH, Trial
 
 
 def check_data(sweep: Sweep) -> None:
@@ -57,11 +57,13 @@ def _data_problems(trial: Trial, known: dict[str, SignalContext]) -> list[Proble
 
 
 def _under(path: str, problem: Problem) -> Problem:
-    return Problem(f"{path}.{problem.path}".rstrip("."), problem.message, problem.file, problem.line)
+    return Problem(
+        f"{path}.{problem.path}".rstrip("."), problem.message, problem.file, problem.line
+    )
 
 
 @dataclass(frozen=True)
-class Plan:
+class DryRun:
     """Counts, and an estimate from a few timed steps of each model on signals of the right shape."""
 
     sweep: Sweep
@@ -73,7 +75,9 @@ class Plan:
 
     @cached_property
     def n_members(self) -> int:
-        return sum(c.n_trials * len(c.repeat) + len(c.members({}, "final")) for c in self.sweep.cells)
+        return sum(
+            c.n_trials * len(c.repeat) + len(c.members({}, "final")) for c in self.sweep.cells
+        )
 
     @cached_property
     def pretrainings(self) -> list[tuple[Trial, int]]:
@@ -93,7 +97,8 @@ class Plan:
         """(pre-training, fine-tuning) on one thread of this machine."""
         pre = sum(n * _pretrain_seconds(trial, self.steps) for trial, n in self.pretrainings)
         fine = sum(
-            (c.n_trials * len(c.repeat) + len(c.members({}, "final"))) * _finetune_seconds(c.trial, self.steps)
+            (c.n_trials * len(c.repeat) + len(c.members({}, "final")))
+            * _finetune_seconds(c.trial, self.steps)
             for c in self.sweep.cells
         )
         return pre, fine
@@ -117,8 +122,14 @@ class Plan:
 
     def _cost(self) -> str:
         pre, fine = self.cpu_seconds
-        shared = any(trial.pretraining and trial.pretraining.workers > 1 for trial, _ in self.pretrainings)
-        more = "; pre-trainings with several workers take about 20 s more each to start" if shared else ""
+        shared = any(
+            trial.pretraining and trial.pretraining.workers > 1 for trial, _ in self.pretrainings
+        )
+        more = (
+            "; pre-trainings with several workers take about 20 s more each to start"
+            if shared
+            else ""
+        )
         return (
             f"cost on one core of this machine: about {_minutes(pre)} of pre-training, {_minutes(fine)} of fine-tuning "
             f"(timed on {STEPS_TIMED} steps of each{self._age()}{more})"
@@ -141,14 +152,22 @@ class Plan:
         cpus = max((s.workers * s.threads_per_worker for s in specs), default=0)
         gpus = max((s.workers for s in specs if s.gpu), default=0)
         share = max(cell.trial.finetune.gpu for cell in self.sweep.cells)
-        trials = self.sweep.concurrency or ("one per CPU" + (f", {1 / share:.0f} per GPU" if share else ""))
-        return f"resources: trials at once: {trials}; a pre-training takes {cpus} CPUs and {gpus} GPUs"
+        trials = self.sweep.concurrency or (
+            "one per CPU" + (f", {1 / share:.0f} per GPU" if share else "")
+        )
+        return (
+            f"resources: trials at once: {trials}; a pre-training takes {cpus} CPUs and {gpus} GPUs"
+        )
 
 
 def _encoder_key(cell: Cell) -> tuple[str, ...]:
     """Equal for cells that search among the same encoders."""
     encoders = {trial.encoder_digest() for _, trial in cell.members({}, "search")}
-    axes = [f"{path}={axis.digest()}" for path, axis in sorted(cell.search.items()) if _reaches_encoder(path)]
+    axes = [
+        f"{path}={axis.digest()}"
+        for path, axis in sorted(cell.search.items())
+        if _reaches_encoder(path)
+    ]
     return (*sorted(str(digest) for digest in encoders), *axes)
 
 
@@ -158,9 +177,15 @@ def _reaches_encoder(path: str) -> bool:
 
 def _n_encoders(cells: list[Cell]) -> int:
     """At most: searched points that reach into the pre-training, times repeats that do, and those of fresh seeds."""
-    points = math.prod(axis.n_points() for path, axis in cells[0].search.items() if _reaches_encoder(path))
+    points = math.prod(
+        axis.n_points() for path, axis in cells[0].search.items() if _reaches_encoder(path)
+    )
     searched = {trial.encoder_digest() for _, trial in cells[0].members({}, "search")} - {None}
-    fresh = {trial.encoder_digest() for cell in cells for _, trial in cell.members({}, "final")} - {None} - searched
+    fresh = (
+        {trial.encoder_digest() for cell in cells for _, trial in cell.members({}, "final")}
+        - {None}
+        - searched
+    )
     return int(min(points, sum(cell.n_trials for cell in cells))) * len(searched) + len(fresh)
 
 
@@ -168,7 +193,9 @@ def _describe(path: str, source: Source) -> str:
     windows = cache.load(source)
     ctx = windows.context
     classes = f", {len(windows.classes)} classes" if windows.classes else ", no labels"
-    text = f"{path}: {len(windows)} windows of {ctx.n_chans} x {ctx.seconds:g} s at {ctx.sfreq:g} Hz, "
+    text = (
+        f"{path}: {len(windows)} windows of {ctx.n_chans} x {ctx.seconds:g} s at {ctx.sfreq:g} Hz, "
+    )
     text += f"{len(np.unique(windows.group))} groups{classes}"
     return "\n    caveat: ".join([text, *windows.caveats])
 
@@ -188,12 +215,16 @@ def _pretrain_seconds(trial: Trial, steps: StepTimes) -> float:
     assert spec is not None
     windows = cache.load(spec.source)
     n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // spec.optim.batch_size)
-    return n_steps * steps.pretraining(trial.model, spec, windows.context, min(spec.optim.batch_size, len(windows)))
+    return n_steps * steps.pretraining(
+        trial.model, spec, windows.context, min(spec.optim.batch_size, len(windows))
+    )
 
 
 def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:
     spec, windows = trial.finetune, cache.load(trial.finetune.target, trial.finetune.align)
-    n_labels = len(label_subset(windows, split(windows, spec.split, trial.seed).train, spec.labels, trial.seed))
+    n_labels = len(
+        label_subset(windows, split(windows, spec.split, trial.seed).train, spec.labels, trial.seed)
+    )
     n_step, n_look = min(spec.optim.batch_size, n_labels), min(EVAL_BATCH, len(windows))
     of = (trial.model, spec.pool, windows.context)
     n_looks = spec.rounds * len(windows) * spec.split.val / n_look

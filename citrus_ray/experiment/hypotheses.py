@@ -10,7 +10,7 @@ from citrus_ray.spec import Spec
 Where = Annotated[dict[str, Any], Field(min_length=1)]  # compared path -> value
 
 
-class Claim(Spec):
+class Hypothesis(Spec):
     """`better` beats `worse`, all other compared axes being equal. A block matches by the keys that are given.
 
     `measure: gain` compares what pre-training adds to each, not the scores themselves. `rounds` and `seconds` compare
@@ -22,19 +22,25 @@ class Claim(Spec):
     says: Annotated[str, Field(min_length=1)]
     better: Where
     worse: Where
-    where: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}  # the values it is about; all by default
+    where: dict[
+        str, Annotated[tuple[Any, ...], Field(min_length=1)]
+    ] = {}  # the values it is about; all by default
     measure: Literal["score", "gain", "rounds", "seconds", "missing"] = "score"
-    level: Annotated[float, Field(gt=0, lt=1)] | None = None  # rounds, seconds: the validation score to be reached
+    level: Annotated[float, Field(gt=0, lt=1)] | None = (
+        None  # rounds, seconds: the validation score to be reached
+    )
     holds: Literal["on_average", "somewhere"] = "on_average"
 
     @model_validator(mode="after")
-    def _sides_differ(self) -> "Claim":
+    def _sides_differ(self) -> "Hypothesis":
         if self.better == self.worse:
-            raise ValueError(f"better and worse are both {json.dumps(self.better)}; name two sides that differ")
+            raise ValueError(
+                f"better and worse are both {json.dumps(self.better)}; name two sides that differ"
+            )
         return self
 
     @model_validator(mode="after")
-    def _level_where_speed_is_measured(self) -> "Claim":
+    def _level_where_speed_is_measured(self) -> "Hypothesis":
         if (self.level is None) == (self.measure in ("rounds", "seconds")):
             rule = "rounds and seconds need a level, no other does"
             raise ValueError(f"measure={self.measure}, level={self.level}: {rule}")
@@ -44,11 +50,18 @@ class Claim(Spec):
         return {*self.better, *self.worse, *self.where}
 
     def is_about(self, axes: dict[str, Any]) -> bool:
-        return all(any(matches(value, axes.get(path)) for value in values) for path, values in self.where.items())
+        return all(
+            any(matches(value, axes.get(path)) for value in values)
+            for path, values in self.where.items()
+        )
 
     def others(self, axes: dict[str, Any]) -> dict[str, Any]:
         """The axes that both sides must share."""
-        return {path: value for path, value in axes.items() if path not in self.better and path not in self.worse}
+        return {
+            path: value
+            for path, value in axes.items()
+            if path not in self.better and path not in self.worse
+        }
 
 
 def side(wanted: dict[str, Any], axes: dict[str, Any]) -> bool:

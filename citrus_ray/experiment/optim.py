@@ -20,4 +20,8 @@ class Optim(Spec):
         done = (step + 1) / n_steps
         if done < self.warmup:
             return self.lr * done / self.warmup
-        return self.lr * 0.5 * (1 + math.cos(math.pi * min((done - self.warmup) / (1 - self.warmup), 1.0)))
+        return (
+            self.lr
+            * 0.5
+            * (1 + math.cos(math.pi * min((done - self.warmup) / (1 - self.warmup), 1.0)))
+        )

@@ -27,7 +27,11 @@ class Axis(Spec):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Axis":
-        given = [name for name in ("uniform", "loguniform", "int_", "choice") if getattr(self, name) is not None]
+        given = [
+            name
+            for name in ("uniform", "loguniform", "int_", "choice")
+            if getattr(self, name) is not None
+        ]
         if len(given) != 1:
             raise ValueError(
                 f"an axis gives exactly one of uniform, loguniform, int, choice, but got {given or 'none'}"
@@ -40,7 +44,9 @@ class Axis(Spec):
         if self.step is not None and not (self.uniform or self.int_):
             raise ValueError("step goes with uniform or int only")
         if self.step is not None and self.int_ and self.step % 1:
-            raise ValueError(f"step={self.step:g} must be whole for an int axis; use uniform for steps between")
+            raise ValueError(
+                f"step={self.step:g} must be whole for an int axis; use uniform for steps between"
+            )
         return self
 
     @property
@@ -84,7 +90,10 @@ class Axis(Spec):
 
     def names(self) -> dict[str, Any]:
         """Choices by the name that Optuna, TensorBoard and records know them by: bands and blocks as JSON."""
-        return {value if isinstance(value, str) else json.dumps(value): value for value in self.choice or ()}
+        return {
+            value if isinstance(value, str) else json.dumps(value): value
+            for value in self.choice or ()
+        }
 
 
 Axes = Mapping[str, Axis]
@@ -114,13 +123,18 @@ def sobol(axes: Axes, seed: int) -> Iterator[dict[str, Any]]:
     while len(seen) < n_points(axes):
         n_before = len(seen)
         for row in engine.random(SOBOL_BLOCK):
-            point = {path: axis.share(float(u)) for (path, axis), u in zip(axes.items(), row, strict=True)}
+            point = {
+                path: axis.share(float(u))
+                for (path, axis), u in zip(axes.items(), row, strict=True)
+            }
             name = json.dumps(point, sort_keys=True)
             if name not in seen:
                 seen.add(name)
                 yield point
         if len(seen) == n_before:  # almost all are taken
-            yield from (point for point in grid(axes) if json.dumps(point, sort_keys=True) not in seen)
+            yield from (
+                point for point in grid(axes) if json.dumps(point, sort_keys=True) not in seen
+            )
             return
 
 
@@ -143,7 +157,9 @@ def _no_grid(axes: Axes, n_trials: int) -> Iterator[Problem]:
     for path, axis in axes.items():
         if axis.n_points() == math.inf:
             rule = "is continuous, and a grid needs values that can be counted"
-            yield Problem(f"search.{path}", f"{rule}; give `choice`, a `step`, or take sampler: qmc")
+            yield Problem(
+                f"search.{path}", f"{rule}; give `choice`, a `step`, or take sampler: qmc"
+            )
     n = n_points(axes)
     if n_trials < n < math.inf:
         rule = f"trials={n_trials}: a cell's grid has {n:.0f} points, and a grid is tried whole"
@@ -154,7 +170,13 @@ def _no_cmaes(axes: Axes) -> Iterator[Problem]:
     moving = {path: axis for path, axis in axes.items() if axis.n_points() > 1}
     choices = [path for path, axis in moving.items() if axis.choice is not None]
     for path in choices:
-        yield Problem(f"search.{path}", "is a choice, but cmaes needs numbers; give a range, or take sampler: tpe")
+        yield Problem(
+            f"search.{path}",
+            "is a choice, but cmaes needs numbers; give a range, or take sampler: tpe",
+        )
     if axes and not choices and len(moving) < 2:
         rule = f"cmaes needs at least two axes, but a cell searches {', '.join(moving) or 'a single point'} alone"
-        yield Problem("sampler", f"{rule}, and would get random search beside cells that do not; take sampler: tpe")
+        yield Problem(
+            "sampler",
+            f"{rule}, and would get random search beside cells that do not; take sampler: tpe",
+        )

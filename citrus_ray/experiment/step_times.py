@@ -16,13 +16,15 @@ from typing import Any
 from citrus_ray import records
 from citrus_ray.context import SignalContext
 from citrus_ray.data.root import cache_root
+from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.kinds import Pool
+from citrus_ray.models.specs import Pooling
 from citrus_ray.spec import digest_of
-from citrus_ray.trial import Pretrain
 
 STEPS_TIMED = 3
-KEPT_S = 24 * 3600.0  # a machine that was busy when it was asked should not be thought slow for good
+KEPT_S = (
+    24 * 3600.0
+)  # a machine that was busy when it was asked should not be thought slow for good
 
 
 class StepTimes:
@@ -36,17 +38,27 @@ class StepTimes:
         """A step on `n` windows, without the optimiser's part."""
         assert spec.task is not None
         what = {"task": spec.task.identity(), "precision": spec.precision}
-        return self._of("pretraining", model, ctx, n, what, lambda: _pretraining(model, spec, ctx, n))
+        return self._of(
+            "pretraining", model, ctx, n, what, lambda: _pretraining(model, spec, ctx, n)
+        )
 
-    def finetune(self, model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> float:
-        return self._of("finetune", model, ctx, n, {"pool": pool}, lambda: _finetune(model, pool, ctx, n))
+    def finetune(self, model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> float:
+        return self._of(
+            "finetune", model, ctx, n, {"pool": pool}, lambda: _finetune(model, pool, ctx, n)
+        )
 
-    def look(self, model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> float:
+    def look(self, model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> float:
         """At `n` windows of validation data."""
         return self._of("look", model, ctx, n, {"pool": pool}, lambda: _look(model, pool, ctx, n))
 
     def _of(
-        self, kind: str, model: AnyEncoder, ctx: SignalContext, n: int, what: dict[str, Any], take: Callable[[], float]
+        self,
+        kind: str,
+        model: AnyEncoder,
+        ctx: SignalContext,
+        n: int,
+        what: dict[str, Any],
+        take: Callable[[], float],
     ) -> float:
         by = {"host": records.host(), "versions": records.versions(), "commit": records.commit()}
         asked = {"kind": kind, "model": model.identity(), "ctx": asdict(ctx), "n": n} | what | by
@@ -70,7 +82,9 @@ def _measured(path: Path, asked: dict[str, Any], take: Callable[[], float]) -> f
     """It is kept where it can be: a cache that cannot be written costs the next plan a second, and is no error."""
     seconds = take()
     with contextlib.suppress(OSError):
-        records.write_text(path, json.dumps({"seconds": seconds, "at": time.time(), "asked": asked}))
+        records.write_text(
+            path, json.dumps({"seconds": seconds, "at": time.time(), "asked": asked})
+        )
     return seconds
 
 
@@ -91,22 +105,22 @@ def _pretraining(model: AnyEncoder, spec: Pretrain, ctx: SignalContext, n: int) 
     return _median(step)
 
 
-def _finetune(model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> float:
+def _finetune(model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> float:
     classify = _classifying(model, pool, ctx, n)
     return _median(lambda: classify().sum().backward())
 
 
-def _look(model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> float:
+def _look(model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> float:
     import torch
 
     with torch.no_grad():
         return _median(_classifying(model, pool, ctx, n))
 
 
-def _classifying(model: AnyEncoder, pool: Pool, ctx: SignalContext, n: int) -> Callable[[], Any]:
+def _classifying(model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> Callable[[], Any]:
     import torch
 
-    from citrus_ray.tasks.supervised import Classifier
+    from citrus_ray.models.nets.classifier import Classifier
 
     return partial(Classifier(model.build(ctx), ctx, pool), torch.zeros(n, *_shape(model, ctx)))
 

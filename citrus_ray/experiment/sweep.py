@@ -12,12 +12,22 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from citrus_ray.axes import Axis, Sampler, misfits, n_points
-from citrus_ray.claims import Claim, side
-from citrus_ray.policy import Asha, Budget, Failures, Final, Objective, Race
+from citrus_ray.experiment.budgets import Asha, Budget, Failures, Final, Objective, Race
+from citrus_ray.experiment.hypotheses import Hypothesis, side
+from citrus_ray.experiment.search_space import Axis, Sampler, misfits, n_points
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase
-from citrus_ray.spec import Aside, Document, Problem, Spec, SpecError, digest_of, put, read_yaml, validate
-from citrus_ray.trial import Trial
+from citrus_ray.spec import (
+    Aside,
+    Document,
+    Problem,
+    Spec,
+    SpecError,
+    digest_of,
+    put,
+    read_yaml,
+    validate,
+)
 
 MAX_CORNERS = 64  # per cell; beyond it, corners are taken one axis at a time
 FRESH_SEED = 1000  # winners are refitted on seeds from here up, which no search may use
@@ -37,10 +47,12 @@ class Sweep(Spec):
     sampler: Sampler = "tpe"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     asha: Asha | None = None
-    claims: Annotated[tuple[Claim, ...], Aside()] = ()
+    claims: Annotated[tuple[Hypothesis, ...], Aside()] = ()
     race: Race | None = None
     failures: Annotated[Failures, Aside()] = Failures()
-    concurrency: Annotated[Annotated[int, Field(ge=1)] | None, Aside()] = None  # default: one trial per CPU
+    concurrency: Annotated[Annotated[int, Field(ge=1)] | None, Aside()] = (
+        None  # default: one trial per CPU
+    )
 
     @cached_property
     def cells(self) -> tuple["Cell", ...]:
@@ -51,7 +63,10 @@ class Sweep(Spec):
     def objectives(self) -> list[str]:
         """What is optimised, by name: one metric, or the metric at each value of `objective.each`."""
         metric = self.objective.metric
-        return [f"{metric} at {short(value)}" for value in self.repeat.get(self.objective.each or "", ())] or [metric]
+        return [
+            f"{metric} at {short(value)}"
+            for value in self.repeat.get(self.objective.each or "", ())
+        ] or [metric]
 
 
 @dataclass(frozen=True)
@@ -63,16 +78,22 @@ class Cell:
     trial: Trial
     search: dict[str, Axis]  # the axes that exist in this arm
     repeat: tuple[dict[str, Any], ...]
-    sweep: Sweep = field(repr=False, compare=False)  # it holds its cells: comparing it would never end
+    sweep: Sweep = field(
+        repr=False, compare=False
+    )  # it holds its cells: comparing it would never end
 
     @cached_property
     def digest(self) -> str:
         """Names the study: records of a sweep with another budget belong to it, of another search space do not."""
         space = {path: axis.tree() for path, axis in self.search.items()}
         asha = self.sweep.asha and self.sweep.asha.tree()
-        members = [trial.digest() for _, trial in self.members({}, "search")]  # named sets are resolved in them
+        members = [
+            trial.digest() for _, trial in self.members({}, "search")
+        ]  # named sets are resolved in them
         race = [self.sweep.race.tree()] if self.sweep.race else []
-        objective = {key: value for key, value in self.sweep.objective.tree().items() if value is not None}
+        objective = {
+            key: value for key, value in self.sweep.objective.tree().items() if value is not None
+        }
         return digest_of([members, space, objective, asha, *race])
 
     @property
@@ -91,7 +112,9 @@ class Cell:
 
     def _fresh(self) -> list[dict[str, Any]]:
         """The repeated values with fresh seeds in place of the searched ones."""
-        others = [{k: v for k, v in r.items() if k not in ("seed", "pretrain.seed")} for r in self.repeat]
+        others = [
+            {k: v for k, v in r.items() if k not in ("seed", "pretrain.seed")} for r in self.repeat
+        ]
         unique = [dict(items) for items in dict.fromkeys(_frozen(other) for other in others)]
         fresh_pretrain = self.sweep.final.pretrain and self.trial.pretraining is not None
         seeds = [FRESH_SEED + i for i in range(self.sweep.final.seeds)]
@@ -109,9 +132,13 @@ class Cell:
             return None
 
         def others(cell: Cell) -> dict[str, Any]:
-            return {path: value for path, value in cell.axes.items() if path.split(".")[0] != "pretrain"}
+            return {
+                path: value for path, value in cell.axes.items() if path.split(".")[0] != "pretrain"
+            }
 
-        twins = (c for c in self.sweep.cells if c.trial.pretraining is None and others(c) == others(self))
+        twins = (
+            c for c in self.sweep.cells if c.trial.pretraining is None and others(c) == others(self)
+        )
         return next(twins, None)
 
 
@@ -128,14 +155,20 @@ def short(value: Any) -> str:
     if value is None:
         return "scratch"
     if isinstance(value, dict):
-        rest = ",".join(f"{k}={short(v)}" for k, v in value.items() if k != "kind" and v is not None)
+        rest = ",".join(
+            f"{k}={short(v)}" for k, v in value.items() if k != "kind" and v is not None
+        )
         return ":".join(part for part in (value.get("kind"), rest) if part)
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _at(trial: Trial, edits: dict[str, Any]) -> Trial:
     """Whole blocks before what lies inside them, so that an axis may reach into a compared block."""
-    return trial.at(dict(sorted(edits.items(), key=lambda item: item[0].count(".")))) if edits else trial
+    return (
+        trial.at(dict(sorted(edits.items(), key=lambda item: item[0].count("."))))
+        if edits
+        else trial
+    )
 
 
 class _Cells:
@@ -155,7 +188,9 @@ class _Cells:
         self._check_objectives()
         # from scratch, other compared values of `pretrain` change nothing: one cell stands for all of them
         different = {json.dumps(c.axes, sort_keys=True): c for c in cells}.values()
-        numbered = tuple(Cell(i, c.axes, c.trial, c.search, c.repeat, c.sweep) for i, c in enumerate(different))
+        numbered = tuple(
+            Cell(i, c.axes, c.trial, c.search, c.repeat, c.sweep) for i, c in enumerate(different)
+        )
         if cells:
             self._check_reached(cells)
             self._check_claims(cells)
@@ -168,7 +203,9 @@ class _Cells:
         if trial is None:
             return None
         search = {path: axis for path, axis in self.sweep.search.items() if has_path(trial, path)}
-        repeat = tuple(_products({p: v for p, v in self.sweep.repeat.items() if has_path(trial, p)}))
+        repeat = tuple(
+            _products({p: v for p, v in self.sweep.repeat.items() if has_path(trial, p)})
+        )
         self.reached |= set(search) | {path for r in repeat for path in r}
         for values in repeat:
             self._try(trial, values, "repeat")
@@ -204,7 +241,11 @@ class _Cells:
             for path in getattr(self.sweep, section):
                 if path not in self.reached:
                     near = difflib.get_close_matches(path, known, n=1)
-                    way_out = f"did you mean `{near[0]}`?" if near else "see the README for the trial's keys"
+                    way_out = (
+                        f"did you mean `{near[0]}`?"
+                        if near
+                        else "see the README for the trial's keys"
+                    )
                     message = f"no compared arm has this path; {way_out}"
                     self.problems[path, message] = Problem(f"{section}.{path}", message)
 
@@ -239,7 +280,9 @@ class _Cells:
             message = "trials are stopped either between members (race) or between rounds (asha); take one of the two"
             self.problems["race", message] = Problem("race", message)
         elif race and cells and n_members <= race.after:
-            message = f"after={race.after}: a trial has {n_members} members, so nothing is left to stop"
+            message = (
+                f"after={race.after}: a trial has {n_members} members, so nothing is left to stop"
+            )
             message += "; repeat over more seeds or targets, or drop race"
             self.problems["race", message] = Problem("race.after", message)
 
@@ -250,21 +293,23 @@ class _Cells:
             return
         if len(sweep.repeat.get(each, ())) < 2:
             there = ", ".join(sweep.repeat) or "nothing"
-            message = (
-                f"each={each}: must be repeated with two values or more, `repeat` has {there}; add it, or drop each"
-            )
+            message = f"each={each}: must be repeated with two values or more, `repeat` has {there}; add it, or drop each"
             self.problems["each", message] = Problem("objective.each", message)
-        by_one = {"asha": sweep.asha, "race": sweep.race, "sampler: cmaes": sweep.sampler == "cmaes"}
+        by_one = {
+            "asha": sweep.asha,
+            "race": sweep.race,
+            "sampler: cmaes": sweep.sampler == "cmaes",
+        }
         for name in (name for name, given in by_one.items() if given):
             message = f"each={each}: {name} ranks trials by one number; drop {name}, or drop each"
             self.problems["each", message] = Problem("objective.each", message)
 
     def _check_fresh_seeds(self) -> None:
-        seeds = [s for s in self.sweep.repeat.get("seed", ()) if isinstance(s, int) and s >= FRESH_SEED]
+        seeds = [
+            s for s in self.sweep.repeat.get("seed", ()) if isinstance(s, int) and s >= FRESH_SEED
+        ]
         if seeds:
-            message = (
-                f"seeds from {FRESH_SEED} up are kept for the winners' test scores, but got {seeds}; use lower ones"
-            )
+            message = f"seeds from {FRESH_SEED} up are kept for the winners' test scores, but got {seeds}; use lower ones"
             self.problems["repeat.seed", message] = Problem("repeat.seed", message)
 
 
@@ -272,7 +317,11 @@ def _in_force(axes: dict[str, Any], trial: Trial) -> dict[str, Any]:
     """The compared values that this arm has: from scratch, of all of `pretrain` only what says that it is so."""
     if trial.pretraining is not None:
         return axes
-    return {path: value for path, value in axes.items() if not path.startswith("pretrain.") or value is None}
+    return {
+        path: value
+        for path, value in axes.items()
+        if not path.startswith("pretrain.") or value is None
+    }
 
 
 def _products(axes: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,17 +7,17 @@ from pydantic import Field, model_validator
 
 from citrus_ray.context import SignalContext
 from citrus_ray.data import AnySource
-from citrus_ray.data.align import AnyAlign, Native
-from citrus_ray.data.pairs import Pairs
 from citrus_ray.data.source import Source
-from citrus_ray.data.splits import Labels, Split
+from citrus_ray.data.sources.pairs import Pairs
+from citrus_ray.data.windowing.align import AnyAlign, Native
+from citrus_ray.data.windowing.splits import Labels, Split
+from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.kinds import Conv, Crossmodal, Pool
-from citrus_ray.optim import Optim
+from citrus_ray.models.specs import Conv, Crossmodal, Pooling
 from citrus_ray.spec import Aside, Problem, Spec, digest_of
 from citrus_ray.tasks import AnyTask
-from citrus_ray.tasks.kinds import Crossmodal as CrossmodalTask
-from citrus_ray.tasks.kinds import NextThought, Reconstruction
+from citrus_ray.tasks.specs import Crossmodal as CrossmodalTask
+from citrus_ray.tasks.specs import NextThought, Reconstruction
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -56,7 +56,9 @@ class Pretrain(Spec):
     optim: Optim = Optim()
     epochs: Count = 20
     seed: Annotated[int, Field(ge=0)] = 0
-    val: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of groups whose loss is watched, never trained on
+    val: Annotated[float, Field(gt=0, lt=1)] = (
+        0.1  # share of groups whose loss is watched, never trained on
+    )
     # of products and convolutions in training; weights, losses and validation are float32 always
     precision: Literal["float32", "bfloat16"] = "float32"
     hold_out: HoldOut | None = None
@@ -69,7 +71,9 @@ class Pretrain(Spec):
         """What follows what is known without labels; what is of one class is not."""
         asked = self.source.ask if isinstance(self.source, Pairs) else None
         if isinstance(self.task, NextThought) and asked == "same_class":
-            raise ValueError("source.ask=same_class: next_thought would learn from labels; give `ask: next`")
+            raise ValueError(
+                "source.ask=same_class: next_thought would learn from labels; give `ask: next`"
+            )
         return self
 
 
@@ -86,13 +90,21 @@ class Finetune(Spec):
     # frozen: the encoder stays as it is, a head learns on its features; probe: the same, solved and not stepped towards
     mode: Literal["full", "frozen", "probe"] = "full"
     head_first: Share = 0.0  # of the steps, in which the head learns alone
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # rate of each depth of the encoder over the next one's
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = (
+        1.0  # rate of each depth of the encoder over the next one's
+    )
     class_weights: Literal["none", "balanced"] = "none"
-    mixup: Annotated[float, Field(ge=0)] = 0.0  # of pairs of windows, by a share from Beta(mixup, mixup); 0: none
-    drop_modality: Share = 0.0  # chance of each modality to be missing from a training window; one stays always
+    mixup: Annotated[float, Field(ge=0)] = (
+        0.0  # of pairs of windows, by a share from Beta(mixup, mixup); 0: none
+    )
+    drop_modality: Share = (
+        0.0  # chance of each modality to be missing from a training window; one stays always
+    )
     patience: Count | None = None  # stop after as many rounds without a better one
-    gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = 0.0  # share of one per trial, whose members are stacked
-    pool: Pool = "mean"  # over channels; `channels` keeps them side by side, for a set whose channels have places
+    gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = (
+        0.0  # share of one per trial, whose members are stacked
+    )
+    pool: Pooling = "mean"  # over channels; `channels` keeps them side by side, for a set whose channels have places
 
     @model_validator(mode="after")
     def _steps_in_every_round(self) -> "Finetune":
@@ -105,19 +117,29 @@ class Finetune(Spec):
     @model_validator(mode="after")
     def _whole_shares(self) -> "Finetune":
         if self.gpu and abs(1 / self.gpu - round(1 / self.gpu)) > 1e-6:
-            raise ValueError(f"gpu={self.gpu:g}: must be 1, 1/2, 1/3, …, or shares do not fill a GPU; 0.5 and 0.25 do")
+            raise ValueError(
+                f"gpu={self.gpu:g}: must be 1, 1/2, 1/3, …, or shares do not fill a GPU; 0.5 and 0.25 do"
+            )
         return self
 
     @model_validator(mode="after")
     def _a_probe_is_solved(self) -> "Finetune":
-        odd = [name for name in OF_STEPS[3:] if getattr(self, name) != type(self).model_fields[name].default]
+        odd = [
+            name
+            for name in OF_STEPS[3:]
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
         if self.mode == "probe" and odd:
-            raise ValueError(f"mode=probe: {', '.join(odd)}: of training in steps, and a probe is solved; drop them")
+            raise ValueError(
+                f"mode=probe: {', '.join(odd)}: of training in steps, and a probe is solved; drop them"
+            )
         return self
 
     def identity(self) -> dict[str, Any]:
         own = super().identity()
-        later = set() if self.drop_modality else {"drop_modality"}  # records of before it was a key keep their names
+        later = (
+            set() if self.drop_modality else {"drop_modality"}
+        )  # records of before it was a key keep their names
         unused = later | set(OF_STEPS if self.mode == "probe" else ())
         return {name: value for name, value in own.items() if name not in unused}
 
@@ -128,15 +150,21 @@ class Finetune(Spec):
     @model_validator(mode="after")
     def _one_regression(self) -> "Finetune":
         if self.mode == "probe" and self.pool == "late":
-            raise ValueError("mode=probe: is one regression, late fusion one for each sensor; give `mode: frozen`")
+            raise ValueError(
+                "mode=probe: is one regression, late fusion one for each sensor; give `mode: frozen`"
+            )
         return self
 
     @model_validator(mode="after")
     def _frozen_has_no_rates(self) -> "Finetune":
         if self.mode == "frozen" and (self.head_first or self.layer_decay != 1):
-            raise ValueError("mode=frozen: head_first and layer_decay are of an encoder that learns; drop them")
+            raise ValueError(
+                "mode=frozen: head_first and layer_decay are of an encoder that learns; drop them"
+            )
         if self.mode == "frozen" and self.drop_modality:
-            raise ValueError("mode=frozen: features are made once, of whole windows; drop_modality needs mode: full")
+            raise ValueError(
+                "mode=frozen: features are made once, of whole windows; drop_modality needs mode: full"
+            )
         return self
 
 
@@ -156,7 +184,9 @@ class Trial(Spec):
             return None
         if spec.hold_out is not None or spec.source.recordings() != target.recordings():
             return spec
-        return spec.model_copy(update={"hold_out": HoldOut(target=target, split=self.finetune.split)})
+        return spec.model_copy(
+            update={"hold_out": HoldOut(target=target, split=self.finetune.split)}
+        )
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"pretrain": self.pretraining and self.pretraining.identity()}
@@ -188,18 +218,33 @@ class Trial(Spec):
         target = contexts.get("finetune.target")
         if source and target:
             complaint = self.model.misfit(source, target)
-            found += [Problem("pretrain.source", f"{self.model.kind}: {complaint}")] if complaint else []
-        if target and self.finetune.drop_modality and len(set(_modalities(self.model, target))) < 2:
-            rule = (
-                f"drop_modality={self.finetune.drop_modality:g}: {self.model.kind} reads signals of one modality only"
+            found += (
+                [Problem("pretrain.source", f"{self.model.kind}: {complaint}")] if complaint else []
             )
-            found.append(Problem("finetune.drop_modality", f"{rule}, and one always stays; drop it"))
+        if target and self.finetune.drop_modality and len(set(_modalities(self.model, target))) < 2:
+            rule = f"drop_modality={self.finetune.drop_modality:g}: {self.model.kind} reads signals of one modality only"
+            found.append(
+                Problem("finetune.drop_modality", f"{rule}, and one always stays; drop it")
+            )
         wanted = self.finetune.align.expects()
         if wanted and source and abs(wanted / source.sfreq - 1) > 1e-3:
             rule = f"sfreq={wanted:g}: must be the rate of pretrain.source, which is {source.sfreq:g} Hz"
-            found.append(Problem("finetune.align.sfreq", f"{rule}, or the arms compare rates and not pre-training"))
-        if self.pretraining is not None and self.pretraining.workers > self.pretraining.optim.batch_size:
-            found.append(Problem("pretrain.workers", "must not exceed pretrain.optim.batch_size: each needs a window"))
+            found.append(
+                Problem(
+                    "finetune.align.sfreq",
+                    f"{rule}, or the arms compare rates and not pre-training",
+                )
+            )
+        if (
+            self.pretraining is not None
+            and self.pretraining.workers > self.pretraining.optim.batch_size
+        ):
+            found.append(
+                Problem(
+                    "pretrain.workers",
+                    "must not exceed pretrain.optim.batch_size: each needs a window",
+                )
+            )
         return found
 
     def _of_other_channels(self, source: SignalContext) -> str | None:
@@ -214,8 +259,8 @@ class Trial(Spec):
 
     def run(self) -> dict[str, float]:
         """Run this one trial in this process, without Ray; validation metrics of its best round."""
-        from citrus_ray.finetune import Member
-        from citrus_ray.pretrain import ensure_encoder
+        from citrus_ray.training.finetuning import Member
+        from citrus_ray.training.pretraining import ensure_encoder
 
         member = Member(self, ensure_encoder(self))
         member.finish()
@@ -224,7 +269,11 @@ class Trial(Spec):
 
 def _modalities(model: AnyEncoder, ctx: SignalContext) -> tuple[str, ...]:
     """Of what the model reads."""
-    return tuple(name for part in ctx.parts for name in part.modalities) if model.multimodal else ctx.modalities
+    return (
+        tuple(name for part in ctx.parts for name in part.modalities)
+        if model.multimodal
+        else ctx.modalities
+    )
 
 
 def _across_sensors(task: AnyTask | None, model: AnyEncoder, source: SignalContext) -> str | None:

@@ -48,14 +48,25 @@ def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Ca
         return
 
     level = logging.INFO if verbose else logging.ERROR
-    for name in ("ray", "ray.tune", "ray.train", "ray.data", "ray.tune.analysis.experiment_analysis"):
+    for name in (
+        "ray",
+        "ray.tune",
+        "ray.train",
+        "ray.data",
+        "ray.tune.analysis.experiment_analysis",
+    ):
         logging.getLogger(name).setLevel(level)
     # the dashboard's State API is what lets Ray Train clean up after itself, on loopback only, which is its default;
     # no one else asks it, and its twelve processes hold up the first trial by two to three seconds on two cores
     here: dict[str, Any] = {"include_dashboard": with_train}
     # workers of a cluster have an environment of their own
     there: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": _places()}}
-    ray.init(log_to_driver=verbose, logging_level=level, configure_logging=verbose, **(there if address else here))
+    ray.init(
+        log_to_driver=verbose,
+        logging_level=level,
+        configure_logging=verbose,
+        **(there if address else here),
+    )
     try:
         yield capacity()
     finally:
@@ -71,19 +82,26 @@ def capacity(without: Collection[str] = ()) -> Capacity:
     """Of the nodes that are up in the cluster that this process is connected to, less those at these addresses."""
     import ray
 
-    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"] and n["NodeManagerAddress"] not in without]
-    return Capacity(sum(node.get("CPU", 0.0) for node in nodes), sum(node.get("GPU", 0.0) for node in nodes))
+    nodes = [
+        n["Resources"] for n in ray.nodes() if n["Alive"] and n["NodeManagerAddress"] not in without
+    ]
+    return Capacity(
+        sum(node.get("CPU", 0.0) for node in nodes), sum(node.get("GPU", 0.0) for node in nodes)
+    )
 
 
 def most(now: Capacity) -> Capacity:
     """What the autoscaler may bring the cluster to, as its file tells the head; what is up where nothing does."""
-    return Capacity(max(now.cpus, _told("CITRUS_MAX_CPUS")), max(now.gpus, _told("CITRUS_MAX_GPUS")))
+    return Capacity(
+        max(now.cpus, _told("CITRUS_MAX_CPUS")), max(now.gpus, _told("CITRUS_MAX_GPUS"))
+    )
 
 
 def _told(name: str) -> float:
     value = os.environ.get(name, "0")
     if not value.isdigit():
         raise refuse(
-            f"{value}: must be a whole number, of what all workers of the cluster file have together", f"${name}"
+            f"{value}: must be a whole number, of what all workers of the cluster file have together",
+            f"${name}",
         )
     return float(value)

@@ -8,14 +8,13 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from citrus_ray import checkpoint
+from citrus_ray.experiment.trial import Pretrain, Trial
 from citrus_ray.launch.failures import Crash, WorkerLost, is_lost, last_line, node_error
 from citrus_ray.launch.pretrain import pretrain
 from citrus_ray.launch.runner import Workplace
 from citrus_ray.launch.slots import PRETRAIN_SHARE, Nodes, threads
-from citrus_ray.store import open_files
-from citrus_ray.store.claims import Claims
-from citrus_ray.trial import Pretrain, Trial
+from citrus_ray.store import checkpoint, open_files
+from citrus_ray.store.leases import Leases
 
 LOOK_EVERY_S = 2.0  # at the store, for each encoder that is waited for
 
@@ -42,8 +41,13 @@ class Encoders:
     """
 
     def __init__(self, workplace: Workplace, nodes: Nodes, retries: int) -> None:
-        self.workplace, self.nodes, self.slots, self.retries = workplace, nodes, nodes.slots, retries
-        self.claims = Claims(open_files(workplace.store))
+        self.workplace, self.nodes, self.slots, self.retries = (
+            workplace,
+            nodes,
+            nodes.slots,
+            retries,
+        )
+        self.claims = Leases(open_files(workplace.store))
         self.busy = 0  # threads of the pre-trainings that run
         self.waiting: dict[str, Trial] = {}
         self.elsewhere: dict[str, str] = {}  # of those that wait: which other sweep is at it
@@ -94,12 +98,18 @@ class Encoders:
                 return
             trial, place = self.waiting.pop(digest), self.workplace
             self.tries[digest] += 1
-            ref = beside_us().remote(trial.model_dump_json(), place.store, str(place.tensorboard), PRETRAIN_SHARE)
+            ref = beside_us().remote(
+                trial.model_dump_json(), place.store, str(place.tensorboard), PRETRAIN_SHARE
+            )
             self.running[ref] = (digest, trial)
             self.busy += n
 
     def _collect(self) -> None:
-        done, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0) if self.running else ([], [])
+        done, _ = (
+            ray.wait(list(self.running), num_returns=len(self.running), timeout=0)
+            if self.running
+            else ([], [])
+        )
         for ref in done:
             digest, trial = self.running.pop(ref)
             self.busy -= _threads_of(trial)

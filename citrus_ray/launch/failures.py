@@ -14,10 +14,17 @@ from ray.util.state import get_log
 from citrus_ray import records
 from citrus_ray.spec import MachineError
 
-LOST = (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
+LOST = (
+    exceptions.RayActorError,
+    exceptions.WorkerCrashedError,
+    exceptions.NodeDiedError,
+    exceptions.OutOfMemoryError,
+)
 LOG_LINES = 200
 SHOWN_LINES = 3
-OURS = re.compile(r"\bcitrus_ray/(?!.*(site-packages|citrus_ray)/).*")  # its checkout may be called so too
+OURS = re.compile(
+    r"\bcitrus_ray/(?!.*(site-packages|citrus_ray)/).*"
+)  # its checkout may be called so too
 
 
 class WorkerLost(RuntimeError):  # noqa: N818  (it is lost, not in error)
@@ -65,7 +72,9 @@ def crash_of(trial: Any, stack: Path, ran_s: float, limit_s: float | None) -> Cr
     if broken := node_error(err):
         return Crash(str(broken), lost=True, node=broken.address)
     if limit_s is not None and ran_s >= limit_s and is_lost(err):
-        return Crash(f"hung: no result after {limit_s / 60:g} minutes (failures.minutes){_where(frames)}")
+        return Crash(
+            f"hung: no result after {limit_s / 60:g} minutes (failures.minutes){_where(frames)}"
+        )
     log = log_of(getattr(err, "actor_id", None)) if is_lost(err) else []
     said = f"; its log ends: {' | '.join(log[-SHOWN_LINES:])}" if log else ""
     return Crash(f"{last_line(err or 'its worker died')}{said}", is_lost(err))
@@ -81,7 +90,14 @@ def node_error(err: object) -> NodeError | None:
     inner = [getattr(err, "cause", None), *getattr(err, "worker_failures", {}).values()]
     if isinstance(err, NodeError):
         return next((one for one in inner if isinstance(one, NodeError)), err)
-    return next((found for one in inner if one is not None and one is not err and (found := node_error(one))), None)
+    return next(
+        (
+            found
+            for one in inner
+            if one is not None and one is not err and (found := node_error(one))
+        ),
+        None,
+    )
 
 
 def log_of(actor_id: str | None) -> list[str]:
@@ -89,8 +105,12 @@ def log_of(actor_id: str | None) -> list[str]:
     if actor_id is None:
         return []
     try:
-        here = ray.get_runtime_context().gcs_address  # without it, a second Ray on this machine is an error
-        found = get_log(here, actor_id=actor_id, suffix="err", tail=LOG_LINES, timeout=5, errors="replace")
+        here = (
+            ray.get_runtime_context().gcs_address
+        )  # without it, a second Ray on this machine is an error
+        found = get_log(
+            here, actor_id=actor_id, suffix="err", tail=LOG_LINES, timeout=5, errors="replace"
+        )
         text = "".join(found)
     except Exception:  # the node may be gone, with its log
         return []

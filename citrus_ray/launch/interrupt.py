@@ -20,7 +20,9 @@ def on_ctrl_c(act: Callable[[], None]) -> Iterator[None]:
         threading.Thread(target=act, daemon=True).start()
         if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:  # Tune is not there yet to be told
             raise KeyboardInterrupt
-        signal.raise_signal(signal.SIGUSR1)  # what Tune ends its loop on; its own handler of Ctrl-C is silent and slow
+        signal.raise_signal(
+            signal.SIGUSR1
+        )  # what Tune ends its loop on; its own handler of Ctrl-C is silent and slow
 
     signal.signal(signal.SIGINT, handle)
     try:

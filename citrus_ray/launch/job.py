@@ -44,24 +44,44 @@ def main(argv: list[str]) -> int:
     job = running.submission_id if running else submit(client, name, flags, spec, here)
     assert job is not None
     print(
-        f"{name}: {'looking in on' if running else 'started'} job {job}; it goes on without this terminal", flush=True
+        f"{name}: {'looking in on' if running else 'started'} job {job}; it goes on without this terminal",
+        flush=True,
     )
     asyncio.run(follow(client, job))
     return _end(here, exit_code(client, job))
 
 
 def under_way(client: "JobSubmissionClient", name: str) -> "JobDetails | None":
-    jobs = [job for job in client.list_jobs() if (job.metadata or {}).get("sweep") == name and job.submission_id]
+    jobs = [
+        job
+        for job in client.list_jobs()
+        if (job.metadata or {}).get("sweep") == name and job.submission_id
+    ]
     return next((job for job in jobs if not job.status.is_terminal()), None)
 
 
-def submit(client: "JobSubmissionClient", name: str, flags: list[str], spec: str, here: Path) -> str:
-    call = [sys.executable, "sweeps/run.py", "spec.yaml", "--address", "auto", "--out", str(results(name)), *flags]
-    variables = {"PYTHONUNBUFFERED": "1"} | {k: os.environ[k] for k in ("CITRUS_COMMIT",) if k in os.environ}
+def submit(
+    client: "JobSubmissionClient", name: str, flags: list[str], spec: str, here: Path
+) -> str:
+    call = [
+        sys.executable,
+        "sweeps/run.py",
+        "spec.yaml",
+        "--address",
+        "auto",
+        "--out",
+        str(results(name)),
+        *flags,
+    ]
+    variables = {"PYTHONUNBUFFERED": "1"} | {
+        k: os.environ[k] for k in ("CITRUS_COMMIT",) if k in os.environ
+    }
     job: str = client.submit_job(
         entrypoint=shlex.join(["env", *(f"{k}={v}" for k, v in variables.items()), *call]),
         submission_id=f"{name}-{uuid.uuid4().hex[:8]}",
-        runtime_env={"working_dir": str(here)},  # every node gets this code, those that come later too
+        runtime_env={
+            "working_dir": str(here)
+        },  # every node gets this code, those that come later too
         metadata={"sweep": name, "spec": spec},
     )
     link = here.parent / "results"
@@ -72,7 +92,9 @@ def submit(client: "JobSubmissionClient", name: str, flags: list[str], spec: str
 
 def results(name: str) -> Path:
     """`$CITRUS_RESULTS`, which the cluster file sets to a folder that all nodes see."""
-    return Path(os.environ.get("CITRUS_RESULTS") or Path.home() / "citrus_results").expanduser() / name
+    return (
+        Path(os.environ.get("CITRUS_RESULTS") or Path.home() / "citrus_results").expanduser() / name
+    )
 
 
 async def follow(client: "JobSubmissionClient", job: str) -> None:

@@ -13,8 +13,8 @@ from citrus_ray.launch import cluster
 from citrus_ray.launch.failures import WorkerLost, is_lost, last_line, node_error, on_this_node
 
 if TYPE_CHECKING:
-    from citrus_ray.pretrain import Place, Report
-    from citrus_ray.trial import Pretrain, Trial
+    from citrus_ray.experiment.trial import Pretrain, Trial
+    from citrus_ray.training.pretraining import Place, Report
 
 
 RESTARTS = 3  # after worker processes died (out of memory, a node lost); each goes on from the last saved epoch
@@ -24,15 +24,14 @@ RESTARTS = 3  # after worker processes died (out of memory, a node lost); each g
 @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
 def pretrain(trial_json: str, store: str, tensorboard: str, cpus_per_thread: float) -> bool:
     """Fill the store with the trial's encoder; False where another sweep is at it."""
-    from citrus_ray import checkpoint
-    from citrus_ray.store import open_files
-    from citrus_ray.store.claims import Claims
-    from citrus_ray.trial import Trial
+    from citrus_ray.experiment.trial import Trial
+    from citrus_ray.store import checkpoint, open_files
+    from citrus_ray.store.leases import Leases
 
     trial = Trial.model_validate_json(trial_json)
     digest = trial.encoder_digest()
     assert digest is not None
-    claim = Claims(open_files(store)).take(digest)
+    claim = Leases(open_files(store)).take(digest)
     if claim is None:
         return False
     with claim:
@@ -49,7 +48,11 @@ def _train(trial: "Trial", digest: str, config: dict[str, str], cpus_per_thread:
     share = share_of(spec, cpus_per_thread)
     for left in reversed(range(RESTARTS + 1)):
         try:
-            return _alone(config, share) if spec.workers == 1 else _together(digest, config, spec, share)
+            return (
+                _alone(config, share)
+                if spec.workers == 1
+                else _together(digest, config, spec, share)
+            )
         except Exception as err:
             if broken := node_error(err):
                 raise broken from None
@@ -75,7 +78,10 @@ def _alone(config: dict[str, str], share: dict[str, float]) -> None:
     """In an actor, not a task: when a node loses its power, Ray tells who waits for an actor at once, for a task
     minutes later. Spread over nodes: on a packed one several would train at the speed of one."""
     actor = ray.remote(Alone).options(
-        num_cpus=share["CPU"], num_gpus=share.get("GPU", 0), max_restarts=0, scheduling_strategy="SPREAD"
+        num_cpus=share["CPU"],
+        num_gpus=share.get("GPU", 0),
+        max_restarts=0,
+        scheduling_strategy="SPREAD",
     )
     ray.get(actor.remote().run.remote(config))
 
@@ -84,15 +90,22 @@ class Alone:
     """The only worker of a pre-training."""
 
     def run(self, config: dict[str, str]) -> None:
-        from citrus_ray.pretrain import Place
-        from citrus_ray.trial import Trial
+        from citrus_ray.experiment.trial import Trial
+        from citrus_ray.training.pretraining import Place
 
         trial = Trial.model_validate_json(config["trial"])
         assert trial.pretraining is not None
-        _run(trial, config, Place(device="cuda" if trial.pretraining.gpu else "cpu"), lambda metrics: None)
+        _run(
+            trial,
+            config,
+            Place(device="cuda" if trial.pretraining.gpu else "cpu"),
+            lambda metrics: None,
+        )
 
 
-def _together(digest: str, config: dict[str, str], spec: "Pretrain", share: dict[str, float]) -> None:
+def _together(
+    digest: str, config: dict[str, str], spec: "Pretrain", share: dict[str, float]
+) -> None:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -116,8 +129,8 @@ def _one_of_many(config: dict[str, str]) -> None:
     import ray.train
     import ray.train.torch
 
-    from citrus_ray.pretrain import Place
-    from citrus_ray.trial import Trial
+    from citrus_ray.experiment.trial import Trial
+    from citrus_ray.training.pretraining import Place
 
     context = ray.train.get_context()
     place = Place(
@@ -133,9 +146,9 @@ def _run(trial: "Trial", config: dict[str, str], place: "Place", report: "Report
     """Train, in this process; rank 0 stores the encoder."""
     import torch
 
-    from citrus_ray import tensorboard
-    from citrus_ray.pretrain import keep, run
-    from citrus_ray.resume import State
+    from citrus_ray.launch import tensorboard
+    from citrus_ray.store.resume import State
+    from citrus_ray.training.pretraining import keep, run
 
     spec, digest = trial.pretraining, trial.encoder_digest()
     assert spec is not None
@@ -146,9 +159,15 @@ def _run(trial: "Trial", config: dict[str, str], place: "Place", report: "Report
         done = run(spec, trial.model, place, report, state)
     if place.rank == 0:
         keep(trial, digest, config["store"], done, place.world, state)
-        hparams = {"task": spec.task and spec.task.kind, "model": trial.model.kind, "lr": spec.optim.lr}
+        hparams = {
+            "task": spec.task and spec.task.kind,
+            "model": trial.model.kind,
+            "lr": spec.optim.lr,
+        }
         folder = Path(config["tensorboard"]) / "pretrain" / digest
-        tensorboard.write_run(folder, hparams, done.history, {"val/loss": done.history[-1]["val/loss"]})
+        tensorboard.write_run(
+            folder, hparams, done.history, {"val/loss": done.history[-1]["val/loss"]}
+        )
 
 
 assert cluster.QUIET  # imported for its environment variables, before Ray Train reads them

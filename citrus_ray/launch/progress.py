@@ -5,11 +5,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from citrus_ray.sweep import Sweep
+from citrus_ray.experiment.sweep import Sweep
 
 if TYPE_CHECKING:
-    from citrus_ray.launch.study import Job, Studies
-    from citrus_ray.results import Result
+    from citrus_ray.evidence.trials import Result
+    from citrus_ray.search.study import Job, Studies
 
 PLAIN_EVERY_S = 10.0
 
@@ -66,7 +66,9 @@ class Progress:
         if n_new == 0:
             return None
         left = (self.last_done - self.started) / n_new * max(self.n_total - self.n_done, 0)
-        return max(left - (time.monotonic() - self.last_done), 0.0)  # counts down between two trials
+        return max(
+            left - (time.monotonic() - self.last_done), 0.0
+        )  # counts down between two trials
 
     def line(self) -> str:
         parts = [f"{self.n_done}/{self.n_total} trials", f"{self.n_running} running"]

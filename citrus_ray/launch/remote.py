@@ -62,21 +62,40 @@ class Remote:
     def _ray(self, verb: str, *words: str, quiet: bool = False) -> None:
         call = [sys.executable, "-m", "ray.scripts.scripts", verb, str(self.file), *words]
         said = subprocess.PIPE if quiet else None
-        done = subprocess.run(call, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(
+            call, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, text=True
+        )
         if done.returncode:
             last = [line for line in (done.stdout or "").splitlines() if line.strip()][-3:]
-            raise Unreachable(f"`ray {verb}` failed on {self.file}" + "".join(f"\n  {line}" for line in last))
+            raise Unreachable(
+                f"`ray {verb}` failed on {self.file}" + "".join(f"\n  {line}" for line in last)
+            )
 
 
 def check(file: Path) -> None:
     """That the file is there and filled in, before anything is carried anywhere."""
     if not file.is_file():
-        raise SpecError([Problem("--cluster", f"{file}: there is no such file; give one as cluster/onprem.yaml")])
-    lines = [line.partition(" #")[0] for line in file.read_text().splitlines() if not line.startswith("#")]
+        raise SpecError(
+            [
+                Problem(
+                    "--cluster", f"{file}: there is no such file; give one as cluster/onprem.yaml"
+                )
+            ]
+        )
+    lines = [
+        line.partition(" #")[0]
+        for line in file.read_text().splitlines()
+        if not line.startswith("#")
+    ]
     words = sorted(set(PLACEHOLDER.findall("\n".join(lines))))
     if words:
         raise SpecError(
-            [Problem("--cluster", f"{file}: still to be replaced: {', '.join(words)}; its head explains each")]
+            [
+                Problem(
+                    "--cluster",
+                    f"{file}: still to be replaced: {', '.join(words)}; its head explains each",
+                )
+            ]
         )
 
 
@@ -88,7 +107,9 @@ def bundle(text: str) -> Iterator[Path]:
         for name in CODE:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+                )
             else:
                 shutil.copy2(ROOT / name, folder / name)
         (folder / "spec.yaml").write_text(text)

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from citrus_ray import records, tensorboard
+from citrus_ray import records
 from citrus_ray.data.root import cache_root
+from citrus_ray.evidence.trials import summarise
+from citrus_ray.experiment.budgets import Race
+from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
+from citrus_ray.experiment.trial import Trial
+from citrus_ray.launch import tensorboard
 from citrus_ray.launch.failures import Crash, on_this_node, stack_file
 from citrus_ray.launch.storage import WAY_OUT
-from citrus_ray.policy import Race
-from citrus_ray.race import order, p_worse
 from citrus_ray.records import Record
-from citrus_ray.results import summarise
-from citrus_ray.slot import Slot
+from citrus_ray.search.racing import order, p_worse
 from citrus_ray.spec import MachineError, Problem, flatten
-from citrus_ray.sweep import Cell, Sweep, trial_digest
-from citrus_ray.trial import Trial
+from citrus_ray.training.member_state import MemberState
 
 if TYPE_CHECKING:
-    from citrus_ray.population import Population
+    from citrus_ray.training.members import Population
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
                 yield
             finally:
                 faulthandler.cancel_dump_traceback_later()
-                path.unlink(missing_ok=True)  # a try on a node that was cut off may have ended, and taken it
+                path.unlink(
+                    missing_ok=True
+                )  # a try on a node that was cut off may have ended, and taken it
 
     def _step(self) -> dict[str, Any]:
         if self.population is None:
@@ -118,7 +121,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     def _loaded(self) -> tuple[list[Trial], list[Any]]:
         """Members and their encoders, each read once."""
-        from citrus_ray import checkpoint
+        from citrus_ray.store import checkpoint
 
         trials = [trial for _, trial in self.members]
         wanted = [trial.encoder_digest() for trial in trials]
@@ -127,7 +130,9 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         return trials, [loaded.get(digest or "") for digest in wanted]
 
     def _together(self, trials: list[Trial], weights: list[Any]) -> "Population":
-        from citrus_ray.population import Population  # with torch, for which those who lead the sweep do not wait
+        from citrus_ray.training.members import (
+            Population,
+        )  # with torch, for which those who lead the sweep do not wait
 
         # Ray shows a worker the GPU that it was given a share of, and no other
         device = "cuda" if self.cell.trial.finetune.gpu else "cpu"
@@ -136,8 +141,15 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
     def _so_far(self) -> dict[str, Any]:
         """A round's report. It carries the rows to record should the scheduler stop the trial here."""
         assert self.population is not None
-        stopped = [asdict(replace(row, status="pruned") if row.status == "ok" else row) for row in self._rows()]
-        return {self.sweep.objective.metric: self.population.value, "status": "running", "rows": json.dumps(stopped)}
+        stopped = [
+            asdict(replace(row, status="pruned") if row.status == "ok" else row)
+            for row in self._rows()
+        ]
+        return {
+            self.sweep.objective.metric: self.population.value,
+            "status": "running",
+            "rows": json.dumps(stopped),
+        }
 
     def _rows(self) -> list[Record]:
         assert self.population is not None
@@ -150,7 +162,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         race, n_members = self.sweep.race, len(self.members)
         assert race is not None
         trials, weights = self._loaded()
-        done: dict[int, Slot] = {}
+        done: dict[int, MemberState] = {}
         stopped = False
         for i in order(n_members, self.sweep.seed):
             done[i] = _run_alone(self._together([trials[i]], [weights[i]]))
@@ -162,7 +174,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         self.members = [self.members[i] for i in sorted(done)]
         return stopped
 
-    def _clearly_worse(self, done: dict[int, Slot], race: Race) -> bool:
+    def _clearly_worse(self, done: dict[int, MemberState], race: Race) -> bool:
         if any(slot.status == "failed" for slot in done.values()):
             return False
         mine = [slot.metrics[self.sweep.objective.metric] for slot in done.values()]
@@ -180,14 +192,16 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         return {self.sweep.objective.metric: result.value, "status": result.status, "done": True}
 
 
-def _run_alone(population: "Population") -> Slot:
+def _run_alone(population: "Population") -> MemberState:
     """The one member of it, from its first round to its last."""
     while population.advance() is not None:
         pass
     return population.slots[0]
 
 
-def row_of(job: dict[str, Any], cell: str, axes: dict[str, Any], repeat: dict[str, Any], slot: Slot) -> Record:
+def row_of(
+    job: dict[str, Any], cell: str, axes: dict[str, Any], repeat: dict[str, Any], slot: MemberState
+) -> Record:
     """A member's line in the record."""
     return Record(
         digest=slot.trial.digest(),
@@ -219,19 +233,23 @@ def row_of(job: dict[str, Any], cell: str, axes: dict[str, Any], repeat: dict[st
     )
 
 
-def show(workplace: Workplace, cell: Cell, rows: list[Record], curves: list[dict[str, float]]) -> None:
+def show(
+    workplace: Workplace, cell: Cell, rows: list[Record], curves: list[dict[str, float]]
+) -> None:
     """A recorded trial as a TensorBoard run, under the cell's name."""
     metric = cell.sweep.objective.metric
     result = summarise(rows, cell.sweep.objective)
     constants = {"phase": rows[0].phase, "status": result.status, "members": len(rows)}
     hparams = constants | cell.axes | rows[0].params
     folder = workplace.tensorboard / tensorboard.slug(cell.label) / rows[0].trial
-    tensorboard.write_run(folder, hparams, curves, {} if result.value is None else {metric: result.value})
+    tensorboard.write_run(
+        folder, hparams, curves, {} if result.value is None else {metric: result.value}
+    )
 
 
 def crashed(job: Any, crash: Crash, concurrency: int) -> Iterable[Record]:
     """Rows for a trial whose process ended before it could write its own."""
     for repeat, trial in job.members:
-        slot = Slot(trial, status="failed", reason=crash.reason)
+        slot = MemberState(trial, status="failed", reason=crash.reason)
         row = row_of(job.config(concurrency), job.cell.digest, job.cell.axes, repeat, slot)
         yield replace(row, crashed=crash.lost)

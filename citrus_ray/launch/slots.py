@@ -11,11 +11,13 @@ import ray
 from ray.util import placement_group, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
+from citrus_ray.experiment.sweep import Sweep
+from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.launch.cluster import Capacity, capacity
-from citrus_ray.sweep import Sweep
-from citrus_ray.trial import Pretrain
 
-PRETRAIN_SHARE = 0.1  # of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
+PRETRAIN_SHARE = (
+    0.1  # of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
+)
 TRIAL_SHARE = 1 - PRETRAIN_SHARE
 LOOK_EVERY_S = 2.0  # at the nodes
 AT_ONCE = 100  # nodes' worth of a request: the next one follows when these are up
@@ -32,7 +34,9 @@ class Slots:
     def __init__(self, sweep: Sweep, now: Capacity, most: Capacity | None = None) -> None:
         self.most = most or now  # what the cluster may grow to
         self.concurrency = sweep.concurrency
-        self.shares = [cell.trial.finetune.gpu for cell in sweep.cells]  # of a GPU, for a trial of each cell
+        self.shares = [
+            cell.trial.finetune.gpu for cell in sweep.cells
+        ]  # of a GPU, for a trial of each cell
         for spec in (cell.trial.pretraining for cell in sweep.cells):
             if spec is not None:
                 self._check(spec)
@@ -69,9 +73,13 @@ class Slots:
     def has_room(self, cell: int, live: Iterable[int]) -> bool:
         """On a GPU, if it needs one, beside trials of the `live` cells. The first of them asks for a node with one."""
         taken = sum(self.shares[other] for other in live)
-        return not self.shares[cell] or not taken or taken + self.shares[cell] <= self.now.gpus + 1e-6
+        return (
+            not self.shares[cell] or not taken or taken + self.shares[cell] <= self.now.gpus + 1e-6
+        )
 
-    def lacking(self, n_trials: int, specs: Collection[Pretrain], free: Capacity) -> list[dict[str, float]]:
+    def lacking(
+        self, n_trials: int, specs: Collection[Pretrain], free: Capacity
+    ) -> list[dict[str, float]]:
         """What trials and pre-trainings that could run now need beyond the nodes that are up, a CPU or GPU at a time.
 
         Beside what is free: a request that fits is met at once, and asks for no node.
@@ -79,7 +87,9 @@ class Slots:
         n_trials = min(n_trials, self.concurrency or n_trials)
         per_cell = n_trials / len(self.shares)  # cells advance together
         gpus = per_cell * sum(self.shares) + sum(spec.workers for spec in specs if spec.gpu)
-        cpus = per_cell * self.shares.count(0) + sum(threads(spec) for spec in specs if not spec.gpu)
+        cpus = per_cell * self.shares.count(0) + sum(
+            threads(spec) for spec in specs if not spec.gpu
+        )
         more_gpus = math.ceil(min(gpus, self.most.gpus) - self.now.gpus)
         more_cpus = math.ceil(min(cpus, self.most.cpus) - self.now.cpus)
         wished = [{"CPU": 1.0, "GPU": 1.0}] * (more_gpus + int(free.gpus)) if more_gpus > 0 else []

@@ -55,22 +55,29 @@ def _written_here(places: dict[str, str], probe: str) -> list[Problem]:
     return problems
 
 
-def _seen_there(places: dict[str, str], probe: str, nodes: dict[str, str], names: dict[str, str]) -> Any:
-    asked = {node: visit.options(scheduling_strategy=_on(node)).remote(places, probe, names[node]) for node in nodes}
+def _seen_there(
+    places: dict[str, str], probe: str, nodes: dict[str, str], names: dict[str, str]
+) -> Any:
+    asked = {
+        node: visit.options(scheduling_strategy=_on(node)).remote(places, probe, names[node])
+        for node in nodes
+    }
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_S)
     for node, ref in asked.items():
         try:
             wrong = ray.get(ref, timeout=0.1)
         except ray.exceptions.RayError as err:
             yield Problem(
-                "--address", f"node {nodes[node]} did not answer: {type(err).__name__}; take it out or mend it"
+                "--address",
+                f"node {nodes[node]} did not answer: {type(err).__name__}; take it out or mend it",
             )
             continue
         for key, place in places.items():
             if key not in wrong and not open_files(place).exists(names[node]):
                 wrong[key] = "is another folder there"
         yield from (
-            Problem(key, f"{places[key]}: on node {nodes[node]}: {what}; {WAY_OUT}") for key, what in wrong.items()
+            Problem(key, f"{places[key]}: on node {nodes[node]}: {what}; {WAY_OUT}")
+            for key, what in wrong.items()
         )
 
 

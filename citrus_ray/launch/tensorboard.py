@@ -13,7 +13,10 @@ Scalar = bool | int | float | str
 
 
 def write_run(
-    folder: Path, hparams: dict[str, Any], curves: Sequence[dict[str, float]], result: dict[str, float]
+    folder: Path,
+    hparams: dict[str, Any],
+    curves: Sequence[dict[str, float]],
+    result: dict[str, float],
 ) -> None:
     """One run: `curves` step by step, and `result` as the metrics of its hyper-parameters."""
     from torch.utils.tensorboard import SummaryWriter
@@ -24,8 +27,12 @@ def write_run(
             for name, value in metrics.items():
                 writer.add_scalar(name, value, step)
         result = {f"result/{name}": value for name, value in result.items()}
-        for summary in hparams_summary({name: plain(value) for name, value in hparams.items()}, result):  # type: ignore[no-untyped-call]
-            writer._get_file_writer().add_summary(summary)  # the public add_hparams would start a run inside the run
+        for summary in hparams_summary(
+            {name: plain(value) for name, value in hparams.items()}, result
+        ):  # type: ignore[no-untyped-call]
+            writer._get_file_writer().add_summary(
+                summary
+            )  # the public add_hparams would start a run inside the run
         for name, value in result.items():
             writer.add_scalar(name, value, len(curves))
 
@@ -34,7 +41,11 @@ def plain(value: Any) -> Scalar:
     """A band such as [0.5, 4] as `0.5-4`, a block as JSON, the rest as it is."""
     if isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, int | float) for v in value):
+    if (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(isinstance(v, int | float) for v in value)
+    ):
         return f"{value[0]:g}-{value[1]:g}"
     return "none" if value is None else json.dumps(value)
 

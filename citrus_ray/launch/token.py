@@ -31,7 +31,9 @@ def main() -> int:
     try:
         made = make(path)
     except OSError as err:
-        print(f"{path}: cannot be written: {err.strerror}; Ray reads the token there", file=sys.stderr)
+        print(
+            f"{path}: cannot be written: {err.strerror}; Ray reads the token there", file=sys.stderr
+        )
         return 2
     print(f"{path}: {'made' if made else 'was there already and stays'}; readable by you alone")
     return 0

@@ -17,21 +17,23 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.tune.search import Searcher
 
 from citrus_ray import records
+from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.failures import Crash, crash_of, stack_file
 from citrus_ray.launch.interrupt import on_ctrl_c
 from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import TrialRunner, Workplace, crashed, show
 from citrus_ray.launch.slots import Nodes, Slots
-from citrus_ray.launch.study import Job, Studies
 from citrus_ray.records import Record
-from citrus_ray.sweep import Cell, Sweep
+from citrus_ray.search.study import Job, Studies
 
 
 class CellSearch(Searcher):  # type: ignore[misc]
     """Ray Tune's one searcher over all studies. Suggests only jobs that can start at once."""
 
-    def __init__(self, studies: Studies, encoders: Encoders, slots: Slots, progress: Progress) -> None:
+    def __init__(
+        self, studies: Studies, encoders: Encoders, slots: Slots, progress: Progress
+    ) -> None:
         super().__init__(metric=studies.sweep.objective.metric, mode=studies.sweep.objective.mode)
         self.studies, self.encoders, self.slots, self.progress = studies, encoders, slots, progress
         self.parked: list[Job] = []
@@ -42,12 +44,12 @@ class CellSearch(Searcher):  # type: ignore[misc]
         self.retried: Counter[str] = Counter()
         self.n_failed_in_a_row = 0
         self.starved = False  # there is room, and nothing that can start
-        self.blamed: set[str] = set()  # encoders whose failure was counted: it fails many trials, but happened once
+        self.blamed: set[str] = (
+            set()
+        )  # encoders whose failure was counted: it fails many trials, but happened once
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if (
-            self.interrupted
-        ):  # while no trial runs Tune asks for the next one for ten minutes before it looks at its note
+        if self.interrupted:  # while no trial runs Tune asks for the next one for ten minutes before it looks at its note
             return str(Searcher.FINISHED)
         left = 0 if self.starved else self.progress.n_total - self.progress.n_done - len(self.live)
         self.encoders.nodes.look(len(self.live) + left, self.encoders.wanted)
@@ -77,7 +79,10 @@ class CellSearch(Searcher):  # type: ignore[misc]
     def _startable(self) -> Job | None:
         if self.studies.gave_up:
             return None
-        ready = next((job for job in self.parked if self._has_encoders(job) and self._has_room(job.cell)), None)
+        ready = next(
+            (job for job in self.parked if self._has_encoders(job) and self._has_room(job.cell)),
+            None,
+        )
         if ready is not None:
             self.parked.remove(ready)
             return ready
@@ -92,7 +97,9 @@ class CellSearch(Searcher):  # type: ignore[misc]
         return self.slots.has_room(cell.index, [job.cell.index for job in self.live.values()])
 
     def _has_encoders(self, job: Job) -> bool:
-        there = [self.encoders.want(digest, trial) for digest, trial in job.encoders().items()]  # ask for all of them
+        there = [
+            self.encoders.want(digest, trial) for digest, trial in job.encoders().items()
+        ]  # ask for all of them
         return all(there)
 
     def _drop_hopeless(self) -> None:
@@ -106,7 +113,9 @@ class CellSearch(Searcher):  # type: ignore[misc]
                     self.blamed.add(failed)
                     self._count(True)
 
-    def finish(self, trial_id: str, last_result: dict[str, Any], crash: Crash | None = None) -> None:
+    def finish(
+        self, trial_id: str, last_result: dict[str, Any], crash: Crash | None = None
+    ) -> None:
         """Called when Tune is done with a trial, whichever way it went."""
         job = self.live.pop(trial_id, None)
         self.trials.pop(trial_id, None)
@@ -120,20 +129,27 @@ class CellSearch(Searcher):  # type: ignore[misc]
             self.parked.insert(0, job)
             return
         stopped = [Record(**row) for row in json.loads(last_result.get("rows", "[]"))]
-        failed = self._finish(job, crash or Crash("its worker stopped without a record"), [] if crash else stopped)
+        failed = self._finish(
+            job, crash or Crash("its worker stopped without a record"), [] if crash else stopped
+        )
         self._count(failed)
 
     def interrupt(self) -> None:
         """What runs is of no use, and Tune would wait for it."""
         self.interrupted = True
         running = list(self.trials.values())
-        self.progress.say(f"Ctrl-C: stopping {len(running)} trials under way; Ctrl-C again leaves at once")
+        self.progress.say(
+            f"Ctrl-C: stopping {len(running)} trials under way; Ctrl-C again leaves at once"
+        )
         for actor in (trial.temporary_state.ray_actor for trial in running):
             if actor is not None:
                 ray.kill(actor)
 
     def crash_of(self, trial: Any) -> Crash:
-        minutes, started = self.studies.sweep.failures.minutes, self.started.get(trial.trial_id, math.inf)
+        minutes, started = (
+            self.studies.sweep.failures.minutes,
+            self.started.get(trial.trial_id, math.inf),
+        )
         stack = stack_file(self.studies.folder, trial.config["digest"])
         return crash_of(trial, stack, time.monotonic() - started, minutes and 60 * minutes)
 
@@ -142,7 +158,9 @@ class CellSearch(Searcher):  # type: ignore[misc]
         self.n_failed_in_a_row = self.n_failed_in_a_row + 1 if failed else 0
         limit = self.studies.sweep.failures.in_a_row
         if self.n_failed_in_a_row >= limit:
-            self.studies.gave_up = f"gave up after {limit} failed trials in a row (failures.in_a_row)"
+            self.studies.gave_up = (
+                f"gave up after {limit} failed trials in a row (failures.in_a_row)"
+            )
 
     def _finish(self, job: Job, crash: Crash, stopped: list[Record] | None = None) -> bool:
         """Take in the trial's record; write it here where the trial could not: it crashed, or ASHA stopped it."""
@@ -162,9 +180,13 @@ class CellSearch(Searcher):  # type: ignore[misc]
             show(self.encoders.workplace, job.cell, rows, [])
             records.write(self.studies.folder, job.digest, rows)
         except OSError as err:
-            self.studies.gave_up = f"gave up: {self.studies.folder} cannot be written: {err.strerror}"
+            self.studies.gave_up = (
+                f"gave up: {self.studies.folder} cannot be written: {err.strerror}"
+            )
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """Nothing here: `Watch` calls `finish` a moment later, and it knows why a trial crashed."""
 
     def __getstate__(self) -> dict[str, Any]:
@@ -206,7 +228,8 @@ class PerCell(FIFOScheduler):  # type: ignore[misc]
                 time_attr="training_iteration",
                 metric=sweep.objective.metric,
                 mode=sweep.objective.mode,
-                max_t=cell.trial.finetune.rounds + 1,  # the last report is the end of the trial, not a rung
+                max_t=cell.trial.finetune.rounds
+                + 1,  # the last report is the end of the trial, not a rung
                 grace_period=asha.grace,
                 reduction_factor=asha.reduction,
             )
@@ -228,14 +251,18 @@ class PerCell(FIFOScheduler):  # type: ignore[misc]
         return str(bracket.on_trial_result(tune_controller, trial, result))
 
 
-def run_sweep(sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies, progress: Progress) -> None:
+def run_sweep(
+    sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies, progress: Progress
+) -> None:
     """Run what is missing. Returns when all cells are over, or when Ctrl-C stopped Tune."""
     if studies.over:
         return
     nodes = Nodes(slots, progress.say)
     encoders = Encoders(workplace, nodes, sweep.failures.retries)
     search = CellSearch(studies, encoders, slots, progress)
-    trainable = tune.with_parameters(TrialRunner, sweep_json=sweep.model_dump_json(by_alias=True), workplace=workplace)
+    trainable = tune.with_parameters(
+        TrialRunner, sweep_json=sweep.model_dump_json(by_alias=True), workplace=workplace
+    )
     with (
         tempfile.TemporaryDirectory(prefix="citrus-tune-") as scratch,
         contextlib.closing(encoders),
@@ -243,7 +270,9 @@ def run_sweep(sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies
         on_ctrl_c(search.interrupt),
     ):
         tune.Tuner(
-            tune.with_resources(trainable, lambda job: tune.PlacementGroupFactory([slots.request(job["cell"])])),
+            tune.with_resources(
+                trainable, lambda job: tune.PlacementGroupFactory([slots.request(job["cell"])])
+            ),
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=PerCell(sweep) if sweep.asha else None,

@@ -12,7 +12,7 @@ from citrus_ray.context import SignalContext
 from citrus_ray.spec import Spec
 
 if TYPE_CHECKING:
-    from citrus_ray.models.encoder import Encoder
+    from citrus_ray.models.nets.encoder import Encoder
 
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -38,7 +38,9 @@ class EncoderSpec(Spec):
 
     def misfit(self, source: SignalContext, target: SignalContext) -> str | None:
         """Why an encoder that was pre-trained on the one cannot be carried over to the other, or None."""
-        one, two = ((ctx.n_chans, "pairs" if ctx.n_parts == 2 else "windows") for ctx in (source, target))
+        one, two = (
+            (ctx.n_chans, "pairs" if ctx.n_parts == 2 else "windows") for ctx in (source, target)
+        )
         if not self.mixes_channels or one == two:
             return None
         rule = f"is built for {one[0]} channels and {one[1]}, but the target has {two[0]} channels and {two[1]}"

@@ -29,7 +29,12 @@ def sensors(ctx: SignalContext, by: Literal["modality", "channel"]) -> tuple[Sen
             if by == "modality":
                 groups.setdefault(kinds.index(kind), []).append(c)
         for channels in groups.values():
-            own = replace(part, n_chans=len(channels), modalities=tuple(kinds[c] for c in channels), streams=())
+            own = replace(
+                part,
+                n_chans=len(channels),
+                modalities=tuple(kinds[c] for c in channels),
+                streams=(),
+            )
             found.append((kinds[channels[0]], tuple(first + c for c in channels), own))
         first += part.n_chans
     total, seen, out = Counter(name for name, _, _ in found), Counter[str](), list[Sensor]()

@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from citrus_ray.context import SignalContext
+from citrus_ray.models.encoder_spec import EncoderSpec, Share, Size
 from citrus_ray.models.sensors import Sensor, sensors
-from citrus_ray.models.spec import EncoderSpec, Share, Size
 
-if TYPE_CHECKING:  # torch takes a second to load, and a plan does without: each `build` loads its own
+if (
+    TYPE_CHECKING
+):  # torch takes a second to load, and a plan does without: each `build` loads its own
     from citrus_ray.models import AnySingle
-    from citrus_ray.models.citrus import CitrusEncoder
-    from citrus_ray.models.conv import ConvEncoder
-    from citrus_ray.models.crossmodal import CrossmodalEncoder
-    from citrus_ray.models.patch import PatchEncoder
-    from citrus_ray.models.sequence import SequenceEncoder
+    from citrus_ray.models.nets.citrus import CitrusEncoder
+    from citrus_ray.models.nets.conv import ConvEncoder
+    from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
+    from citrus_ray.models.nets.patch import PatchEncoder
+    from citrus_ray.models.nets.sequence import SequenceEncoder
 
 Positions = Literal["rotary", "learned", "none"]
-Pool = Literal["mean", "channels", "late"]
+Pooling = Literal["mean", "channels", "late"]
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -37,7 +39,9 @@ class Conv(EncoderSpec):
     @model_validator(mode="after")
     def _odd_kernel(self) -> "Conv":
         if self.kernel % 2 == 0:
-            raise ValueError(f"kernel={self.kernel}: must be odd to keep tokens aligned; {self.kernel + 1} is")
+            raise ValueError(
+                f"kernel={self.kernel}: must be odd to keep tokens aligned; {self.kernel + 1} is"
+            )
         return self
 
     @property
@@ -48,7 +52,7 @@ class Conv(EncoderSpec):
         return product
 
     def build(self, ctx: SignalContext) -> "ConvEncoder":
-        from citrus_ray.models.conv import ConvEncoder
+        from citrus_ray.models.nets.conv import ConvEncoder
 
         return ConvEncoder(self)
 
@@ -62,13 +66,17 @@ class TransformerSpec(EncoderSpec):
     mlp: Size = 2  # width of a block's hidden layer, in units of dim
     dropout: Share = 0.1
     positions: Positions = "rotary"
-    max_tokens: Annotated[int, Field(ge=2)] = 1024  # learned positions only: the longest sequence they reach
+    max_tokens: Annotated[int, Field(ge=2)] = (
+        1024  # learned positions only: the longest sequence they reach
+    )
     modality: bool = False  # add an embedding of what each channel measures
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> "TransformerSpec":
         if self.dim % self.heads:
-            raise ValueError(f"heads={self.heads}: must divide dim={self.dim}; 1, 2 and 4 divide most widths")
+            raise ValueError(
+                f"heads={self.heads}: must divide dim={self.dim}; 1, 2 and 4 divide most widths"
+            )
         if self.positions == "rotary" and (self.dim // self.heads) % 2:
             rule = f"dim / heads = {self.dim // self.heads}: must be even for rotary positions"
             raise ValueError(f"{rule}; use positions: learned, or another dim")
@@ -84,13 +92,15 @@ class TransformerSpec(EncoderSpec):
 class Patch(TransformerSpec):
     """`patch` samples are a token, read by one linear layer."""
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"base": {"dim": 128, "layers": 6, "heads": 8, "mlp": 4}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "base": {"dim": 128, "layers": 6, "heads": 8, "mlp": 4}
+    }
 
     kind: Literal["patch"] = "patch"
     patch: Size = 16
 
     def build(self, ctx: SignalContext) -> "PatchEncoder":
-        from citrus_ray.models.patch import PatchEncoder
+        from citrus_ray.models.nets.patch import PatchEncoder
 
         return PatchEncoder(self, ctx)
 
@@ -117,7 +127,7 @@ class Citrus(TransformerSpec):
         return self.conv.patch * self.steps
 
     def build(self, ctx: SignalContext) -> "CitrusEncoder":
-        from citrus_ray.models.citrus import CitrusEncoder
+        from citrus_ray.models.nets.citrus import CitrusEncoder
 
         return CitrusEncoder(self, ctx)
 
@@ -136,7 +146,9 @@ class Sequence(TransformerSpec):
     positions: Positions = "learned"
     max_tokens: Size = 128
     project: bool = True
-    summary: Literal["cls", "mean"] = "cls"  # what heads read: the first token, or the mean over volumes
+    summary: Literal["cls", "mean"] = (
+        "cls"  # what heads read: the first token, or the mean over volumes
+    )
 
     @property
     def patch(self) -> int:
@@ -145,7 +157,9 @@ class Sequence(TransformerSpec):
     @model_validator(mode="after")
     def _one_modality(self) -> "Sequence":
         if self.modality:
-            raise ValueError("modality=true: a token holds all channels, so there is no modality to add; drop it")
+            raise ValueError(
+                "modality=true: a token holds all channels, so there is no modality to add; drop it"
+            )
         return self
 
     def check(self, ctx: SignalContext) -> str | None:
@@ -158,7 +172,7 @@ class Sequence(TransformerSpec):
         return super().check(ctx)
 
     def build(self, ctx: SignalContext) -> "SequenceEncoder":
-        from citrus_ray.models.sequence import SequenceEncoder
+        from citrus_ray.models.nets.sequence import SequenceEncoder
 
         return SequenceEncoder(self, ctx)
 
@@ -174,7 +188,9 @@ class Crossmodal(EncoderSpec):
     mixes_channels: ClassVar[bool] = True
     multimodal: ClassVar[bool] = True
     encoder: "AnySingle" = Conv()
-    sensors: Literal["modality", "channel"] | Annotated[tuple[Name, ...], Field(min_length=1)] = "modality"
+    sensors: Literal["modality", "channel"] | Annotated[tuple[Name, ...], Field(min_length=1)] = (
+        "modality"
+    )
     aggregator: Literal["attention", "mlp"] = "attention"
     layers: Size = 1  # of attention
     heads: Size = 4
@@ -183,7 +199,9 @@ class Crossmodal(EncoderSpec):
     def _heads_divide_dim(self) -> "Crossmodal":
         dim = self.encoder.dim
         if self.aggregator == "attention" and dim % self.heads:
-            raise ValueError(f"heads={self.heads}: must divide encoder.dim={dim}; 1, 2 and 4 divide most widths")
+            raise ValueError(
+                f"heads={self.heads}: must divide encoder.dim={dim}; 1, 2 and 4 divide most widths"
+            )
         if isinstance(self.sensors, tuple) and len(set(self.sensors)) < len(self.sensors):
             raise ValueError(f"sensors: must name each one once, but got {', '.join(self.sensors)}")
         return self
@@ -217,6 +235,6 @@ class Crossmodal(EncoderSpec):
         return f"{rule}; name all of them in `model.sensors`, and those that one lacks are absent there"
 
     def build(self, ctx: SignalContext) -> "CrossmodalEncoder":
-        from citrus_ray.models.crossmodal import CrossmodalEncoder
+        from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
 
         return CrossmodalEncoder(self, ctx)

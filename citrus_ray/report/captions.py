@@ -5,14 +5,29 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from analysis.cells import Cell, axes_label, axis_names, is_kind, is_pretrain, value_label
-from analysis.facts import people_of, target_of
-from analysis.figures import Mark
-from analysis.levels import SPEAKS_FOR
-from analysis.markup import DASH, count, number, probability, sentence
-from analysis.stats import Effect
-from analysis.transfer_gain import ALPHA, Gain, Pair, Verdict, best_baseline, mean_with, mean_without
+from citrus_ray.evidence.facts import people_of, target_of
+from citrus_ray.evidence.gains import (
+    ALPHA,
+    Gain,
+    Pair,
+    Verdict,
+    best_baseline,
+    mean_with,
+    mean_without,
+)
+from citrus_ray.evidence.intervals import Effect
+from citrus_ray.evidence.outcomes import (
+    Cell,
+    axes_label,
+    axis_names,
+    is_kind,
+    is_pretrain,
+    value_label,
+)
+from citrus_ray.evidence.units import SPEAKS_FOR
 from citrus_ray.metrics import HARD, RANKED
+from citrus_ray.report.handmade import Mark
+from citrus_ray.report.markup import DASH, count, number, probability, sentence
 
 FEW_TARGETS = 5
 MARKS: dict[Verdict, Mark] = {"supported": "up", "undecided": "open", "negative": "down"}
@@ -45,14 +60,20 @@ def arm_label(cell: Cell) -> str:
     axes = part_of(cell.axes, True)
     if cell.is_scratch:
         return "from scratch"
-    return axes_label({path: _in_short(path, value, cell) for path, value in axes.items()}) if axes else "pre-trained"
+    return (
+        axes_label({path: _in_short(path, value, cell) for path, value in axes.items()})
+        if axes
+        else "pre-trained"
+    )
 
 
 def _in_short(path: str, value: Any, cell: Cell) -> Any:
     """A block by its kind alone, where no other compared block is of that kind."""
     kinds = [
         json.loads(v)["kind"]
-        for v in {json.dumps(c[path], sort_keys=True) for c in cell.plan.cells if is_kind(c.get(path))}
+        for v in {
+            json.dumps(c[path], sort_keys=True) for c in cell.plan.cells if is_kind(c.get(path))
+        }
     ]
     return {"kind": value["kind"]} if is_kind(value) and kinds.count(value["kind"]) == 1 else value
 
@@ -88,7 +109,9 @@ def _why_undecided(gain: Gain) -> str:
     if found.n == 1:
         return f"one {gain.units.level} gives no interval"
     if not found.is_bounded:
-        return f"all {found.n} differences are equal, which leaves no spread to make an interval from"
+        return (
+            f"all {found.n} differences are equal, which leaves no spread to make an interval from"
+        )
     half = amount((found.high - found.low) / 2, metric)
     return f"the interval holds 0, and {gain.units.said} that vary this much tell apart only gains beyond about {half}"
 
@@ -99,8 +122,14 @@ def evidence(gain: Gain) -> str:
     test = gain.test
     rank = f"Wilcoxon {'exact ' if test.exact else ''}p = {probability(test.p)}"
     floor = f"{count(test.n, gain.units.level)} cannot give less than {probability(test.floor)}"
-    holm = f", Holm over {gain.n_comparisons} comparisons {probability(gain.p_holm)}" if gain.n_comparisons > 1 else ""
-    counted = f"The interval counts {gain.units.said}: it speaks for {SPEAKS_FOR[gain.units.level]}."
+    holm = (
+        f", Holm over {gain.n_comparisons} comparisons {probability(gain.p_holm)}"
+        if gain.n_comparisons > 1
+        else ""
+    )
+    counted = (
+        f"The interval counts {gain.units.said}: it speaks for {SPEAKS_FOR[gain.units.level]}."
+    )
     return f"{count(len(gain.pairs), 'pair')}: {up} up, {down} down, {tied} tied. {rank} ({floor}){holm}. {counted}"
 
 
@@ -108,7 +137,9 @@ def gain_range(found: Effect, metric: str) -> str:
     if not found.is_bounded:
         return "no interval"
     scale = 100 if is_share(metric) else 1
-    low, high = (number(scale * end, 1 if scale == 100 else 3, sign=True) for end in (found.low, found.high))
+    low, high = (
+        number(scale * end, 1 if scale == 100 else 3, sign=True) for end in (found.low, found.high)
+    )
     return f"95 % interval {low} to {high}"
 
 
@@ -154,7 +185,11 @@ def test_people(cells: Sequence[Cell]) -> str:
     if not parts:
         return "Nothing is scored on test people yet."
     same = sorted(target for target, found in parts.items() if len(found) == 1)
-    varied = [f"{target} on {len(found)} different test parts" for target, found in parts.items() if len(found) > 1]
+    varied = [
+        f"{target} on {len(found)} different test parts"
+        for target, found in parts.items()
+        if len(found) > 1
+    ]
     said = "; ".join(varied)
     if same:
         fixed = "one fixed set of test groups, whatever the seed"
@@ -204,8 +239,14 @@ def verdicts_shown(gains: Sequence[Gain]) -> str:
 def history_shown(cells: Sequence[Cell]) -> str:
     """What the figure of searches shows."""
     trials = [trial for cell in cells for trial in cell.searched]
-    failed, pruned = (sum(trial.status == status for trial in trials) for status in ("failed", "pruned"))
+    failed, pruned = (
+        sum(trial.status == status for trial in trials) for status in ("failed", "pruned")
+    )
     late = sum(cell.best is not None and cell.best is cell.searched[-1] for cell in cells)
     said = f"{count(len(trials), 'trial')} searched, {failed} failed, {pruned} stopped early"
-    hint = f"; in {count(late, 'cell')} the last trial won, so a larger budget may find better" if late else ""
+    hint = (
+        f"; in {count(late, 'cell')} the last trial won, so a larger budget may find better"
+        if late
+        else ""
+    )
     return sentence(said + hint) + "."

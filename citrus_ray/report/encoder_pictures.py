@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """What the best encoder has learned: `python analysis/encoder_pictures.py results/lowdata`, then report.py shows it.
 
 Two pictures: hidden patches and their spectra as a read-out of the encoder restores them, and the target's windows as
@@ -16,26 +15,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-if __name__ == "__main__":  # as a script, Python puts analysis/ on the path, not the repository root
+if (
+    __name__ == "__main__"
+):  # as a script, Python puts analysis/ on the path, not the repository root
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from analysis import ink
-from analysis.cells import Cell as Found
-from analysis.findings import read_findings
-from analysis.pictured import FOLDER, Pictured
-from citrus_ray import checkpoint
-from citrus_ray.data import cache
-from citrus_ray.data.view import View
-from citrus_ray.finetune import Member
-from citrus_ray.loading import load_encoder
-from citrus_ray.models.encoder import Encoder, patches
-from citrus_ray.pretrain import held_out
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.view import View
+from citrus_ray.evidence.outcomes import Cell as Found
+from citrus_ray.experiment.sweep import load_sweep
+from citrus_ray.experiment.trial import Trial
+from citrus_ray.models.nets.encoder import Encoder, patches
 from citrus_ray.records import write_text
-from citrus_ray.sweep import load_sweep
-from citrus_ray.tasks.masking import span_mask
-from citrus_ray.trial import Trial
+from citrus_ray.report.figures import ink
+from citrus_ray.report.findings import read_findings
+from citrus_ray.report.pictured import FOLDER, Pictured
+from citrus_ray.store import checkpoint
+from citrus_ray.tasks.losses.masking import span_mask
+from citrus_ray.training.finetuning import Member
+from citrus_ray.training.loading import load_encoder
+from citrus_ray.training.pretraining import held_out
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +67,9 @@ def best_cell(folder: Path) -> Found:
     findings = read_findings([folder])
     cells = [cell for cell in findings.cells if not cell.is_scratch and cell.final and cell.best]
     if not cells:
-        raise LookupError(f"{folder}: no pre-trained cell has been refitted yet; let the sweep end first")
+        raise LookupError(
+            f"{folder}: no pre-trained cell has been refitted yet; let the sweep end first"
+        )
     sign = 1 if findings.plan.mode == "max" else -1
     return max(cells, key=lambda cell: sign * (cell.best.value or 0.0) if cell.best else 0.0)
 
@@ -77,7 +80,9 @@ def trial_of(folder: Path, found: Found) -> Trial:
     cell = next((cell for cell in cells if cell.digest == found.digest), None)
     if cell is None:
         commit = found.rows[0].commit
-        raise LookupError(f"{folder}: cell {found.digest} was recorded by other code; check out commit {commit}")
+        raise LookupError(
+            f"{folder}: cell {found.digest} was recorded by other code; check out commit {commit}"
+        )
     return cell.members(found.final[0].params, "final")[0][1]
 
 
@@ -95,7 +100,9 @@ def restore(trial: Trial, weights: checkpoint.Weights) -> Restored:
     windows = cache.load(spec.source)
     train, val = held_out(windows, spec)
     view, rng = View.of(windows, train, trial.model.multimodal), np.random.default_rng(0)
-    fit, shown = (np.sort(rng.choice(part, min(N_FIT, len(part)), replace=False)) for part in (train, val))
+    fit, shown = (
+        np.sort(rng.choice(part, min(N_FIT, len(part)), replace=False)) for part in (train, val)
+    )
     x_fit, x_shown = (torch.from_numpy(view(index)) for index in (fit, shown))
     trained, blank = trial.model.build(windows.context), trial.model.build(windows.context)
     load_encoder(trained, trained, weights)
@@ -114,7 +121,9 @@ def restore(trial: Trial, weights: checkpoint.Weights) -> Restored:
     )
 
 
-def _read_out(encoder: Encoder, x_fit: torch.Tensor, x_shown: torch.Tensor) -> tuple[Floats, Floats, Bools]:
+def _read_out(
+    encoder: Encoder, x_fit: torch.Tensor, x_shown: torch.Tensor
+) -> tuple[Floats, Floats, Bools]:
     """Restored and true patches (n, C, N, P) of `x_shown`, and which were hidden (n, C, N)."""
     tokens, truth, hidden = _tokens(encoder, x_fit, seed=1)
     a, b = tokens[hidden], truth[hidden]
@@ -132,7 +141,9 @@ def _tokens(encoder: Encoder, x: torch.Tensor, seed: int) -> tuple[Floats, Float
     target = patches(x, encoder.patch)
     hidden = span_mask(tuple(target.shape[:3]), RATIO, SPAN, torch.Generator().manual_seed(seed))
     parts = [encoder(x[i : i + BATCH], hidden[i : i + BATCH]) for i in range(0, len(x), BATCH)]
-    tokens = torch.cat(parts).expand(*target.shape[:3], -1)  # an encoder that mixes channels gives one row for all
+    tokens = torch.cat(parts).expand(
+        *target.shape[:3], -1
+    )  # an encoder that mixes channels gives one row for all
     return tokens.numpy().astype(np.float64), target.numpy().astype(np.float64), hidden.numpy()
 
 
@@ -151,7 +162,10 @@ def restored_picture(found: Restored) -> Pictured:
         how=f"First channel of {len(found.truth)} windows that pre-training did not learn from; {100 * RATIO:.0f} % of "
         "patches are hidden (shaded). Left: truth in grey, read-out in blue. Right: spectra of the hidden samples.",
         head=("encoder", "correlation over hidden samples"),
-        rows=(("this encoder", f"{found.correlation:.3f}"), ("an untrained encoder", f"{found.untrained:.3f}")),
+        rows=(
+            ("this encoder", f"{found.correlation:.3f}"),
+            ("an untrained encoder", f"{found.untrained:.3f}"),
+        ),
     )
 
 
@@ -162,14 +176,34 @@ def draw_restored(found: Restored) -> "Figure":
         for i in range(n):
             signal, spectrum = axes[2 * i], axes[2 * i + 1]
             signal.fill_between(
-                seconds, 0, 1, where=found.hidden[i], color=ink.GRID, transform=signal.get_xaxis_transform(), lw=0
+                seconds,
+                0,
+                1,
+                where=found.hidden[i],
+                color=ink.GRID,
+                transform=signal.get_xaxis_transform(),
+                lw=0,
             )
             signal.plot(seconds, found.truth[i], color=ink.SCRATCH, lw=0.9)
-            signal.plot(seconds, np.where(found.hidden[i], found.said[i], np.nan), color=ink.COLOURS[0], lw=1.3)
-            for x, colour, dash in ((found.truth[i], ink.SCRATCH, "-"), (found.said[i], ink.COLOURS[0], "--")):
+            signal.plot(
+                seconds,
+                np.where(found.hidden[i], found.said[i], np.nan),
+                color=ink.COLOURS[0],
+                lw=1.3,
+            )
+            for x, colour, dash in (
+                (found.truth[i], ink.SCRATCH, "-"),
+                (found.said[i], ink.COLOURS[0], "--"),
+            ):
                 kept = np.where(found.hidden[i], x, 0.0)
                 power = np.abs(np.fft.rfft(kept)) ** 2 + 1e-9
-                spectrum.semilogy(np.fft.rfftfreq(width, 1 / found.sfreq)[1:], power[1:], color=colour, ls=dash, lw=1)
+                spectrum.semilogy(
+                    np.fft.rfftfreq(width, 1 / found.sfreq)[1:],
+                    power[1:],
+                    color=colour,
+                    ls=dash,
+                    lw=1,
+                )
             spectrum.minorticks_off()
         axes[-2].set_xlabel("seconds")
         axes[-1].set_xlabel("Hz")
@@ -188,7 +222,9 @@ class Mapped:
     places: tuple[Floats, Floats]  # (n, 2) each: this encoder, an untrained one
     labels: Index
     classes: tuple[str, ...]
-    agree: tuple[float, float]  # share of windows whose nearest window of another person has the same class
+    agree: tuple[
+        float, float
+    ]  # share of windows whose nearest window of another person has the same class
 
 
 @torch.no_grad()
@@ -196,7 +232,9 @@ def embed(trial: Trial, weights: checkpoint.Weights) -> Mapped:
     """Mean tokens per channel of windows that are not test data."""
     members = [Member(trial, weights), Member(trial, None)]
     known = np.concatenate([members[0].parts.train, members[0].parts.val])
-    index = np.sort(np.random.default_rng(0).choice(known, min(N_MAPPED, len(known)), replace=False))
+    index = np.sort(
+        np.random.default_rng(0).choice(known, min(N_MAPPED, len(known)), replace=False)
+    )
     windows = members[0].windows
     found = [_embeddings(member, index) for member in members]
     labels, group = windows.labels[index], windows.group[index]
@@ -228,7 +266,11 @@ def _agreement(x: Floats, labels: Index, group: Index) -> float:
     distance = squares[:, None] + squares[None] - 2 * x @ x.T
     distance[group[:, None] == group[None]] = np.inf
     reachable = np.isfinite(distance).any(axis=1)
-    return float(np.mean(labels[distance.argmin(axis=1)][reachable] == labels[reachable])) if reachable.any() else 0.0
+    return (
+        float(np.mean(labels[distance.argmin(axis=1)][reachable] == labels[reachable]))
+        if reachable.any()
+        else 0.0
+    )
 
 
 def mapped_picture(found: Mapped) -> Pictured:
@@ -242,7 +284,11 @@ def mapped_picture(found: Mapped) -> Pictured:
         how="Mean tokens of windows that are not test data, before any fine-tuning, on their two principal components; "
         "a colour and a shape per class. Left: this encoder; right: an untrained one. The share uses all dimensions.",
         head=("encoder", "nearest window of another person is of the same class"),
-        rows=(("this encoder", trained), ("an untrained encoder", blank), ("chance", f"{100 * chance:.0f} %")),
+        rows=(
+            ("this encoder", trained),
+            ("an untrained encoder", blank),
+            ("chance", f"{100 * chance:.0f} %"),
+        ),
     )
 
 
@@ -251,8 +297,14 @@ def draw_mapped(found: Mapped) -> "Figure":
         for ax, places, name in zip(axes, found.places, ("this encoder", "untrained"), strict=True):
             for k in np.unique(found.labels).tolist():
                 mine, i = places[found.labels == k], k % len(ink.COLOURS)
-                how: dict[str, Any] = {"edgecolors": ink.COLOURS[i], "marker": ink.MARKERS[i], "lw": 0.7}
-                ax.scatter(mine[:, 0], mine[:, 1], 12, facecolors="none", label=found.classes[k], **how)
+                how: dict[str, Any] = {
+                    "edgecolors": ink.COLOURS[i],
+                    "marker": ink.MARKERS[i],
+                    "lw": 0.7,
+                }
+                ax.scatter(
+                    mine[:, 0], mine[:, 1], 12, facecolors="none", label=found.classes[k], **how
+                )
             ax.set_title(name)
             ax.set_xticks([])
             ax.set_yticks([])
@@ -280,13 +332,23 @@ def write(folder: Path, store: Path) -> list[Path]:
 def _write(folder: Path, said: Pictured, figure: "Figure", digest: str) -> Path:
     picture = ink.Picture(said.name, lambda: figure)
     picture.publish(folder)
-    return write_text(folder / f"{said.name}.json", json.dumps(asdict(said) | {"encoder": digest}, indent=1) + "\n")
+    return write_text(
+        folder / f"{said.name}.json",
+        json.dumps(asdict(said) | {"encoder": digest}, indent=1) + "\n",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(prog="analysis/encoder_pictures.py", description=__doc__)
-    cli.add_argument("folder", type=Path, metavar="RESULTS", help="a results folder of a sweep that has ended")
-    cli.add_argument("--store", type=Path, metavar="DIR", help="where encoders lie (default: store/ beside RESULTS)")
+    cli.add_argument(
+        "folder", type=Path, metavar="RESULTS", help="a results folder of a sweep that has ended"
+    )
+    cli.add_argument(
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="where encoders lie (default: store/ beside RESULTS)",
+    )
     args = cli.parse_args(argv)
     try:
         for path in write(args.folder, args.store or args.folder.resolve().parent / "store"):
@@ -295,7 +357,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(err, file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis import ink, plots, words
-from analysis.curves import UNITS, Curve, Saved, curves, labels_saved
-from analysis.levels import SPEAKS_FOR
-from analysis.markup import DASH, count, interval, number, probability, sentence
-from analysis.pools import ALL, Pool, by_target_and_regime
-from analysis.ranks import Ranking, ranking
-from analysis.transfer_gain import Gain
+from citrus_ray.evidence.curves import UNITS, Curve, Saved, curves, labels_saved
+from citrus_ray.evidence.gains import Gain
+from citrus_ray.evidence.pooled import ALL, Pool, by_target_and_regime
+from citrus_ray.evidence.ranks import Ranking, ranking
+from citrus_ray.evidence.units import SPEAKS_FOR
+from citrus_ray.report import captions as words
+from citrus_ray.report.figures import ink, plots
+from citrus_ray.report.markup import DASH, count, interval, number, probability, sentence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from analysis.findings import Findings
+    from citrus_ray.report.findings import Findings
 
 MAX_ROWS = 60  # of a forest or heat map; with more, nothing can be read
 MAX_CURVES = 8
@@ -77,7 +78,16 @@ def pooled(found: Sequence[Pool], metric: str) -> Iterable[Exhibit]:
 
 
 POOL_HEAD = (
-    *("pooled by", "part", "pre-training", "gain", "95 % interval", "counted", "speaks for", "for these targets"),
+    *(
+        "pooled by",
+        "part",
+        "pre-training",
+        "gain",
+        "95 % interval",
+        "counted",
+        "speaks for",
+        "for these targets",
+    ),
     *SIDES,
     *("pairs", "up / down / tied", "Wilcoxon p", "floor of p", "Holm p", "verdict"),
 )
@@ -113,7 +123,9 @@ def _pooled_shown(found: Sequence[Pool], metric: str) -> str:
 def _pool_forest(found: Sequence[Pool], metric: str) -> "Figure":
     rows = []
     for pool in found:
-        colour = {"supported": ink.COLOURS[0], "negative": ink.COLOURS[1], "undecided": ink.SOFT}[pool.verdict]
+        colour = {"supported": ink.COLOURS[0], "negative": ink.COLOURS[1], "undecided": ink.SOFT}[
+            pool.verdict
+        ]
         fill = ink.PAPER if pool.verdict == "undecided" else colour
         name = f"all: {pool.arm}" if pool.by == ALL else f"{plots.short(pool.value)}: {pool.arm}"
         how = {"marker": plots.MARKS[pool.verdict], "color": colour, "markerfacecolor": fill}
@@ -130,7 +142,11 @@ def learning(found: Sequence[Curve]) -> Iterable[Exhibit]:
     if not shown:
         return
     saved = [item for curve in found for item in labels_saved(curve)]
-    dropped = f" The first {MAX_CURVES} of {len(found)} settings are drawn." if len(found) > MAX_CURVES else ""
+    dropped = (
+        f" The first {MAX_CURVES} of {len(found)} settings are drawn."
+        if len(found) > MAX_CURVES
+        else ""
+    )
     yield Exhibit(
         "curves",
         "Labels saved",
@@ -139,21 +155,45 @@ def learning(found: Sequence[Curve]) -> Iterable[Exhibit]:
         "never-falling curve through the means (isotonic, straight between points on the log scale) is read where it "
         "reaches the score of the pre-trained arm; 'or more' where it was not measured so far. The interval resamples "
         f"whole units, both arms together, and needs 8 of them.{dropped}",
-        ("setting", "pre-training", "labels", "scratch needs", "95 % interval", "labels saved", "counted"),
+        (
+            "setting",
+            "pre-training",
+            "labels",
+            "scratch needs",
+            "95 % interval",
+            "labels saved",
+            "counted",
+        ),
         tuple(_saved_line(item) for item in saved),
         lambda: plots.learning_curves(shown),
     )
 
 
 def _saved_line(item: Saved) -> tuple[str, ...]:
-    ends = f"{item.bounded(item.low)} to {item.bounded(item.high)}" if item.has_interval else "no interval"
+    ends = (
+        f"{item.bounded(item.low)} to {item.bounded(item.high)}"
+        if item.has_interval
+        else "no interval"
+    )
     unit = UNITS[item.kind]
     own = f"{100 * item.amount:.3g} %" if item.kind == "fraction" else f"{item.amount:g}"
     saved = 0.0 if abs(item.saved) < 1e-9 else item.saved  # isotonic regression leaves rounding
     kept = f"{saved:+.3g}" if item.kind != "fraction" else f"{100 * saved:+.3g} %"
-    open_end = " or more" if item.bounded(item.needed).endswith("more") and item.amount < item.highest else ""
+    open_end = (
+        " or more"
+        if item.bounded(item.needed).endswith("more") and item.amount < item.highest
+        else ""
+    )
     level = f"{count(item.n, item.level)}"
-    return (item.setting or DASH, item.arm, f"{own} {unit}", item.bounded(item.needed), ends, kept + open_end, level)
+    return (
+        item.setting or DASH,
+        item.arm,
+        f"{own} {unit}",
+        item.bounded(item.needed),
+        ends,
+        kept + open_end,
+        level,
+    )
 
 
 def _saved_shown(saved: Sequence[Saved]) -> str:
@@ -180,14 +220,27 @@ def map_of_targets(gains: Sequence[Gain]) -> Iterable[Exhibit]:
     unit = "points" if words.is_share(metric) else words.metric_name(metric)
     open_ = sum(pool.verdict == "undecided" for _, _, pool in fields)
     targets = list(dict.fromkeys(target for _, (target, _), _ in fields))[:MAX_ROWS]
-    drawn = {arm: {at: pool for at, pool in table.items() if at[0] in targets} for arm, table in tables.items()}
+    drawn = {
+        arm: {at: pool for at, pool in table.items() if at[0] in targets}
+        for arm, table in tables.items()
+    }
     yield Exhibit(
         "map",
         "Target by target",
         f"{sentence(_best_field(fields, metric))}; {open_} of {count(len(fields), 'field')} are undecided.",
         f"Gain in {unit}; ◇ marks fields whose interval holds 0, which speak neither way. Orange is a gain, "
         "purple a loss; the sign is written, since print in grey shows only the size.",
-        ("pre-training", "target", "regime", "gain", "95 % interval", "counted", *SIDES, "pairs", "verdict"),
+        (
+            "pre-training",
+            "target",
+            "regime",
+            "gain",
+            "95 % interval",
+            "counted",
+            *SIDES,
+            "pairs",
+            "verdict",
+        ),
         tuple(_field_line(*item) for item in fields),
         lambda: plots.heat_map(drawn, points(metric)),
     )
@@ -200,8 +253,20 @@ def _best_field(fields: Sequence[tuple[str, tuple[str, str], Pool]], metric: str
 
 
 def _field_line(arm: str, place: tuple[str, str], pool: Pool) -> tuple[str, ...]:
-    numbers = (number(pool.effect.mean, sign=True), interval(pool.effect, sign=True), pool.units.said)
-    return (arm, place[0], place[1] or DASH, *numbers, *words.sides(pool.pairs), str(len(pool.pairs)), pool.verdict)
+    numbers = (
+        number(pool.effect.mean, sign=True),
+        interval(pool.effect, sign=True),
+        pool.units.said,
+    )
+    return (
+        arm,
+        place[0],
+        place[1] or DASH,
+        *numbers,
+        *words.sides(pool.pairs),
+        str(len(pool.pairs)),
+        pool.verdict,
+    )
 
 
 # ---- ranks ----
@@ -226,4 +291,8 @@ def ranks(found: Ranking | None) -> Iterable[Exhibit]:
 
 
 def _rank_line(found: Ranking, i: int) -> tuple[str, ...]:
-    return (found.methods[i], f"{found.ranks[i]:.2f}", *(number(score) for score in np.asarray(found.scores)[:, i]))
+    return (
+        found.methods[i],
+        f"{found.ranks[i]:.2f}",
+        *(number(score) for score in np.asarray(found.scores)[:, i]),
+    )

@@ -3,15 +3,23 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from analysis import plots, plots_of_search, words
-from analysis.cells import value_label
-from analysis.exhibits import MAX_ROWS, Exhibit, points
-from analysis.fronts import fronts
-from analysis.markup import DASH, count, duration, number
-from analysis.settings import Dependence, Explored, dependences, explored, is_installed, surface
+from citrus_ray.evidence.explored import (
+    Dependence,
+    Explored,
+    dependences,
+    explored,
+    is_installed,
+    surface,
+)
+from citrus_ray.evidence.fronts import fronts
+from citrus_ray.evidence.outcomes import value_label
+from citrus_ray.report import captions as words
+from citrus_ray.report.exhibits import MAX_ROWS, Exhibit, points
+from citrus_ray.report.figures import plots, plots_of_search
+from citrus_ray.report.markup import DASH, count, duration, number
 
 if TYPE_CHECKING:
-    from analysis.findings import Findings
+    from citrus_ray.report.findings import Findings
 
 MAX_PANELS = 6
 FLATTERS = "Validation scores of searched trials, minus the from-scratch trial that validation chose: no result."
@@ -43,7 +51,11 @@ def _fronts(findings: "Findings") -> Iterable[Exhibit]:
         "refit that is reported is of the best mean.",
         ("cell", "settings", *found[0].names),
         tuple(
-            (words.cell_label(front.cell), words.params_label(trial.params), *(number(s) for s in trial.scores))
+            (
+                words.cell_label(front.cell),
+                words.params_label(trial.params),
+                *(number(s) for s in trial.scores),
+            )
             for front in found
             for trial in front.best
         ),
@@ -54,7 +66,13 @@ def _fronts(findings: "Findings") -> Iterable[Exhibit]:
 def _dependence(found: Explored, order: list[Dependence], scale: float, suffix: str) -> Exhibit:
     shown = order[:MAX_PANELS]
     rows = [
-        (item.name, _share(item), item.labels[int(at)] if item.labels else f"{at:.4g}", number(gain, sign=True), str(n))
+        (
+            item.name,
+            _share(item),
+            item.labels[int(at)] if item.labels else f"{at:.4g}",
+            number(gain, sign=True),
+            str(n),
+        )
         for item in order
         for at, gain, n in item.seen
     ]
@@ -83,12 +101,19 @@ def _settings_shown(order: list[Dependence], scale: float) -> str:
     return f"Most of what varies goes with {first.name} ({_share(first)}): over its range the gain moves by {moved}."
 
 
-def _surface(found: Explored, order: list[Dependence], scale: float, suffix: str) -> Iterable[Exhibit]:
+def _surface(
+    found: Explored, order: list[Dependence], scale: float, suffix: str
+) -> Iterable[Exhibit]:
     made = surface(found, order)
     if made is None:
         return
     one, other = made.names
-    fields = [(i, j) for i in range(len(made.labels[0])) for j in range(len(made.labels[1])) if made.counts[i, j]]
+    fields = [
+        (i, j)
+        for i in range(len(made.labels[0]))
+        for j in range(len(made.labels[1]))
+        if made.counts[i, j]
+    ]
     i, j = max(fields, key=lambda at: made.gains[at])
     best = f"{one} {made.labels[0][i]} with {other} {made.labels[1][j]}"
     yield Exhibit(
@@ -98,7 +123,12 @@ def _surface(found: Explored, order: list[Dependence], scale: float, suffix: str
         f"{FLATTERS} Mean gain of the trials in each field, their number in brackets; empty fields were not tried.",
         (one, other, "mean gain", "trials"),
         tuple(
-            (made.labels[0][i], made.labels[1][j], number(made.gains[i, j], sign=True), str(made.counts[i, j]))
+            (
+                made.labels[0][i],
+                made.labels[1][j],
+                number(made.gains[i, j], sign=True),
+                str(made.counts[i, j]),
+            )
             for i, j in fields
         ),
         lambda: plots_of_search.surface(made, scale),
@@ -117,7 +147,9 @@ def _parallel(found: Explored, scale: float, suffix: str) -> Exhibit:
         (*names.values(), "validation gain"),
         tuple(
             (*(value_label(path, row[path]) for path in found.paths), number(gain, 4, sign=True))
-            for row, gain in sorted(zip(found.rows, found.gains, strict=True), key=lambda item: -item[1])
+            for row, gain in sorted(
+                zip(found.rows, found.gains, strict=True), key=lambda item: -item[1]
+            )
         ),
         lambda: plots_of_search.parallel(found, scale),
     )

@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from analysis import ink, words
-from analysis.cells import Cell, cells_of
-from analysis.collect import Collection, collect
-from analysis.exhibits import Exhibit, exhibits
-from analysis.exhibits_of_search import search_exhibits
-from analysis.markup import Html, joined, tag, text
-from analysis.plans import Plan, read_plan
-from analysis.pools import Pool, pools
-from analysis.transfer_gain import Gain, gains
+from citrus_ray.evidence.design import Plan, read_plan
+from citrus_ray.evidence.gains import Gain, gains
+from citrus_ray.evidence.outcomes import Cell, cells_of
+from citrus_ray.evidence.pooled import Pool, pools
+from citrus_ray.evidence.reading import Collection, collect
+from citrus_ray.report import captions as words
+from citrus_ray.report.exhibits import Exhibit, exhibits
+from citrus_ray.report.exhibits_of_search import search_exhibits
+from citrus_ray.report.figures import ink
+from citrus_ray.report.markup import Html, joined, tag, text
 
 
 @dataclass
@@ -73,7 +74,9 @@ class Findings:
 
 
 def badge(gain: Gain) -> Html:
-    return tag("span", text(f"{words.SIGNS[gain.verdict]} {gain.verdict}"), cls=f"badge {gain.verdict}")
+    return tag(
+        "span", text(f"{words.SIGNS[gain.verdict]} {gain.verdict}"), cls=f"badge {gain.verdict}"
+    )
 
 
 def gain_owner(gain: Gain) -> str:

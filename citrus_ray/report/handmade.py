@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.markup import Html, joined, number, tag, text
-from analysis.stats import Effect
+from citrus_ray.evidence.intervals import Effect
+from citrus_ray.report.markup import Html, joined, number, tag, text
 
 Mark = Literal["full", "hollow", "up", "down", "open"]
 
@@ -91,7 +91,9 @@ def _row(row: Row, scale: Scale, zero: bool) -> Html:
         grid.append(_vertical(scale.x(0.0), "zero", 0, ROW))
     baselines = [_vertical(scale.x(value), "baseline", 6, 26, name) for name, value in row.lines]
     values = row.values if len(row.values) <= MAX_TICKS else ()
-    ticks = [_vertical(scale.x(value), "tick", ROW - 13, ROW - 5, number(value)) for value in values]
+    ticks = [
+        _vertical(scale.x(value), "tick", ROW - 13, ROW - 5, number(value)) for value in values
+    ]
     drawn = svg(joined([*grid, *baselines, *ticks, *_marks(row, scale)]), ROW, said)
     label = tag("div", text(row.label), cls="label")
     return tag("div", label, drawn, tag("div", row.said, cls="said"), cls="row")
@@ -110,7 +112,9 @@ def _marks(row: Row, scale: Scale) -> list[Html]:
 
 def _axis(scale: Scale, name: str, sign: bool) -> Html:
     labels = [_label(scale, tick, sign) for tick in scale.ticks]
-    drawn = svg(joined(labels), 20, f"{name}, from {scale.label(scale.low)} to {scale.label(scale.high)}")
+    drawn = svg(
+        joined(labels), 20, f"{name}, from {scale.label(scale.low)} to {scale.label(scale.high)}"
+    )
     title = tag("div", text(name), cls="axis-name")
     return tag("div", tag("div", cls="label"), drawn, title, cls="row axis")
 
@@ -143,7 +147,9 @@ def history(title: str, steps: Sequence[Step], scale: Scale, maximize: bool) -> 
     dots = [_dot(steps[i], _trial_x(i, len(steps)), scale, r) for i in shown]
     said = f"{title}: {len(steps)} trials"
     head = tag("div", text(title), cls="label")
-    foot = tag("div", text(f"trial 1 to {len(steps)}" if len(steps) > 1 else "1 trial"), cls="axis-name")
+    foot = tag(
+        "div", text(f"trial 1 to {len(steps)}" if len(steps) > 1 else "1 trial"), cls="axis-name"
+    )
     return tag("div", head, svg(joined([*grid, *path, *dots]), PANEL, said), foot, cls="panel")
 
 
@@ -152,7 +158,9 @@ def _trial_x(i: int, n: int) -> float:
 
 
 def _y(scale: Scale, value: float) -> float:
-    return round((PANEL - 22) * (1 - scale.at(value) / 100) + 6, 1)  # the foot is where failures are marked
+    return round(
+        (PANEL - 22) * (1 - scale.at(value) / 100) + 6, 1
+    )  # the foot is where failures are marked
 
 
 def _level(scale: Scale, tick: float) -> Html:
@@ -192,7 +200,11 @@ def _dot(step: Step, x: float, scale: Scale, r: float) -> Html:
         return _placed(at, PANEL - 8, "M-4-4L4 4M-4 4L4-4", "cross", "failed")
     kind = "trial" if step.status == "ok" else "trial pruned"
     dot = circle(at, _y(scale, step.value), r, kind, f"{number(step.value)} {step.status}")
-    return joined((circle(at, _y(scale, step.value), 7, "ring", "chosen"), dot)) if step.is_best else dot
+    return (
+        joined((circle(at, _y(scale, step.value), 7, "ring", "chosen"), dot))
+        if step.is_best
+        else dot
+    )
 
 
 # ---- shapes ----
@@ -225,7 +237,9 @@ def _vertical(x: str, cls: str, y1: float, y2: float, said: str = "") -> Html:
 
 def _placed(x: str, y: float, path: str, cls: str, said: str = "") -> Html:
     """A path around (0, 0), set at a percentage: only a nested svg can be placed so."""
-    return tag("svg", tag("path", _title(said), d=path, cls=cls), x=x, y=f"{y:g}", overflow="visible")
+    return tag(
+        "svg", tag("path", _title(said), d=path, cls=cls), x=x, y=f"{y:g}", overflow="visible"
+    )
 
 
 def _title(said: str) -> Html:

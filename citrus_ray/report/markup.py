@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NewType
 
-from analysis.stats import Effect
+from citrus_ray.evidence.intervals import Effect
 
 Html = NewType("Html", str)  # markup that is safe to place; everything else is text
 Part = str | Html
@@ -18,8 +18,13 @@ def text(value: object) -> Html:
 
 def tag(name: str, *parts: Html, cls: str = "", **attributes: str) -> Html:
     """`tag("p", text("hi"), cls="fine")`. An attribute's underscore stands for a hyphen."""
-    given = {"class": cls, **{key.strip("_").replace("_", "-"): value for key, value in attributes.items()}}
-    inside = "".join(f' {key}="{escape(value, quote=True)}"' for key, value in given.items() if value)
+    given = {
+        "class": cls,
+        **{key.strip("_").replace("_", "-"): value for key, value in attributes.items()},
+    }
+    inside = "".join(
+        f' {key}="{escape(value, quote=True)}"' for key, value in given.items() if value
+    )
     return Html(f"<{name}{inside}>{''.join(parts)}</{name}>")
 
 

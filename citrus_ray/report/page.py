@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
-from analysis import ink, settings, words
-from analysis.cells import Cell, axes_label
-from analysis.exhibits import Exhibit
-from analysis.findings import Findings, badge
-from analysis.markup import (
+from citrus_ray.evidence import explored as settings
+from citrus_ray.evidence.design import axes_key
+from citrus_ray.evidence.gains import Gain
+from citrus_ray.evidence.outcomes import Cell, axes_label
+from citrus_ray.report import captions as words
+from citrus_ray.report.exhibits import Exhibit
+from citrus_ray.report.figures import ink
+from citrus_ray.report.findings import Findings, badge
+from citrus_ray.report.markup import (
     DASH,
     Html,
     count,
@@ -23,12 +27,16 @@ from analysis.markup import (
     tag,
     text,
 )
-from analysis.pictured import pictured
-from analysis.pictures import MAX_LISTED, by_regime, gain_figure, history_figure, score_figure
-from analysis.plans import axes_key
-from analysis.provenance import failures, provenance
-from analysis.style import CSS
-from analysis.transfer_gain import Gain
+from citrus_ray.report.pictured import pictured
+from citrus_ray.report.pictures import (
+    MAX_LISTED,
+    by_regime,
+    gain_figure,
+    history_figure,
+    score_figure,
+)
+from citrus_ray.report.provenance import failures, provenance
+from citrus_ray.report.style import CSS
 
 INSTALL = "pip install -e '.[analysis]' brings it"
 CARDS = 4  # gains; beyond it, one line each
@@ -58,7 +66,9 @@ def page(findings: Findings) -> str:
     body = joined((part(findings) for part in parts), "\n")
     foot = tag(
         "footer",
-        text("Made by analysis/report.py from records, spec.yaml and summary.json; running it again gives this page."),
+        text(
+            "Made by analysis/report.py from records, spec.yaml and summary.json; running it again gives this page."
+        ),
     )
     main = tag("main", incomplete(findings), body)
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{header(findings)}{main}{foot}</body></html>\n'
@@ -66,7 +76,9 @@ def page(findings: Findings) -> str:
 
 def header(findings: Findings) -> Html:
     plan, rows = findings.plan, findings.found.rows
-    more = f" and {count(len(findings.plans) - 1, 'more folder')}" if len(findings.plans) > 1 else ""
+    more = (
+        f" and {count(len(findings.plans) - 1, 'more folder')}" if len(findings.plans) > 1 else ""
+    )
     newest = max((row.finished for row in rows), default="")
     state = [
         count(len(findings.cells), "cell"),
@@ -75,9 +87,17 @@ def header(findings: Findings) -> Html:
         f"records up to {newest[:16].replace('T', ' ')} UTC" if newest else "no records",
     ]
     kicker = paragraph(f"citrus_ray sweep report: {plan.name} ({plan.folder}){more}", "kicker")
-    asked, mark, rest = (plan.question or f"{plan.name}: what does pre-training gain?").partition("?")
+    asked, mark, rest = (plan.question or f"{plan.name}: what does pre-training gain?").partition(
+        "?"
+    )
     deck = [paragraph(rest.strip(), "deck")] if rest.strip() else []
-    return tag("header", kicker, tag("h1", text(asked + mark)), *deck, paragraph(" · ".join(state), "state"))
+    return tag(
+        "header",
+        kicker,
+        tag("h1", text(asked + mark)),
+        *deck,
+        paragraph(" · ".join(state), "state"),
+    )
 
 
 # ---- what is missing ----
@@ -88,7 +108,13 @@ def incomplete(findings: Findings) -> Html:
     if not said:
         return Html("")
     items = tag("ul", *(tag("li", text(line)) for line in said))
-    return tag("div", tag("strong", text("Not all there yet, or not all well")), items, cls="notice", id="incomplete")
+    return tag(
+        "div",
+        tag("strong", text("Not all there yet, or not all well")),
+        items,
+        cls="notice",
+        id="incomplete",
+    )
 
 
 def _missing(findings: Findings) -> Iterable[str]:
@@ -105,7 +131,11 @@ def _missing(findings: Findings) -> Iterable[str]:
         names = (words.cell_label(cell) for cell in unscored)
         yield f"every refit failed in {count(len(unscored), 'cell')}: {_listed(names)}"
     paired = {gain.cell.digest for gain in findings.gains}
-    alone = [cell for cell in findings.cells if cell.scored and not cell.is_scratch and cell.digest not in paired]
+    alone = [
+        cell
+        for cell in findings.cells
+        if cell.scored and not cell.is_scratch and cell.digest not in paired
+    ]
     if alone:
         names = (words.cell_label(cell) for cell in alone)
         yield f"no scored from-scratch partner, so no gain, for {count(len(alone), 'cell')}: {_listed(names)}"
@@ -149,7 +179,9 @@ def verdicts(findings: Findings) -> Html:
     decided = [gain for gain in by_regime(findings.gains) if gain.verdict != "undecided"]
     said = paragraph(words.verdicts_shown(findings.gains), "shows")
     if len(undecided) <= MANY:
-        return tag("section", said, _verdict_lines(findings, by_regime(findings.gains)), id="verdicts")
+        return tag(
+            "section", said, _verdict_lines(findings, by_regime(findings.gains)), id="verdicts"
+        )
     # a screen full of open questions hides what was found; none is left out
     folded = details(f"The {len(undecided)} undecided ones", _verdict_lines(findings, undecided))
     return tag("section", said, _verdict_lines(findings, decided), folded, id="verdicts")
@@ -163,7 +195,13 @@ def _card(findings: Findings, gain: Gain) -> Html:
     metric, found = gain.cell.plan.test_metric, gain.effect
     range_ = tag("small", text(words.gain_range(found, metric)))
     big = tag("p", text(words.amount(found.mean, metric, sign=True)), range_, cls="big")
-    say = tag("p", badge(gain), text(f" {words.verdict_sentence(gain)}"), findings.gain_marks(gain), cls="say")
+    say = tag(
+        "p",
+        badge(gain),
+        text(f" {words.verdict_sentence(gain)}"),
+        findings.gain_marks(gain),
+        cls="say",
+    )
     body = tag("div", say, paragraph(words.evidence(gain), "fine"))
     return tag("article", big, body, cls=f"verdict {gain.verdict}")
 
@@ -185,30 +223,59 @@ def of_encoders(findings: Findings) -> Html:
 
 
 def exhibit(item: Exhibit) -> Html:
-    cut = f", the first {MAX_LISTED} of {len(item.rows):,} rows; all in tables/" if len(item.rows) > MAX_LISTED else ""
+    cut = (
+        f", the first {MAX_LISTED} of {len(item.rows):,} rows; all in tables/"
+        if len(item.rows) > MAX_LISTED
+        else ""
+    )
     rows = [[text(said) for said in row] for row in item.rows[:MAX_LISTED]]
     behind = details("The table behind this figure", table(item.head, rows, item.title + cut))
     drawn = item.picture.inline(item.shows)
-    return section(item.title, figure(f"figure-{item.name}", item.shows, drawn, item.how, behind), name=item.name)
+    return section(
+        item.title,
+        figure(f"figure-{item.name}", item.shows, drawn, item.how, behind),
+        name=item.name,
+    )
 
 
 def caveats(findings: Findings) -> Html:
     if not findings.notes.owners:
         return Html("")
-    items = [tag("li", text(f"{sentence(said)}."), id=f"note-{i}") for i, said in enumerate(findings.notes.owners, 1)]
+    items = [
+        tag("li", text(f"{sentence(said)}."), id=f"note-{i}")
+        for i, said in enumerate(findings.notes.owners, 1)
+    ]
     baselines = any(cell.baselines for cell in findings.cells)
-    missing = "" if baselines else " No dumb baselines are recorded, so chance and one-feature scores are unknown."
+    missing = (
+        ""
+        if baselines
+        else " No dumb baselines are recorded, so chance and one-feature scores are unknown."
+    )
     lead = paragraph(f"The small numbers beside scores and gains lead here.{missing}", "fine")
     people = paragraph(words.test_people(findings.cells))
-    return section("Read these numbers with care", people, lead, tag("ol", *items, cls="notes"), name="caveats")
+    return section(
+        "Read these numbers with care", people, lead, tag("ol", *items, cls="notes"), name="caveats"
+    )
 
 
 def cell_table(findings: Findings) -> Html:
-    head = ["cell", "test", "gain", "validation, chosen trial", "trials", "failed", "pruned", "chosen settings"]
+    head = [
+        "cell",
+        "test",
+        "gain",
+        "validation, chosen trial",
+        "trials",
+        "failed",
+        "pruned",
+        "chosen settings",
+    ]
     head += ["baselines", "compute", "digest"]
     gains = {gain.cell.digest: gain for gain in findings.gains}
     rows = [_cell_line(findings, cell, gains.get(cell.digest)) for cell in findings.cells]
-    said = paragraph("Also as cells.csv, and every member of every trial as members.csv, in the same folder.", "fine")
+    said = paragraph(
+        "Also as cells.csv, and every member of every trial as members.csv, in the same folder.",
+        "fine",
+    )
     return section("All cells", table(head, rows, "One row per compared cell"), said, name="cells")
 
 
@@ -226,16 +293,26 @@ def missing_table(findings: Findings) -> Html:
         ]
         for cell in cells
     ]
-    said = paragraph("Test scores of the same refits, had the named modalities not been recorded at test.", "fine")
+    said = paragraph(
+        "Test scores of the same refits, had the named modalities not been recorded at test.",
+        "fine",
+    )
     shown = table(["cell", "nothing missing", *choices], rows, "Test scores by what is missing")
     return section("Missing modalities", said, shown, name="missing")
 
 
 def _cell_line(findings: Findings, cell: Cell, gain: Gain | None) -> list[Html]:
     best = cell.best
-    gained = joined((text(spread(gain.effect, sign=True)), findings.gain_marks(gain))) if gain else text(DASH)
+    gained = (
+        joined((text(spread(gain.effect, sign=True)), findings.gain_marks(gain)))
+        if gain
+        else text(DASH)
+    )
     counts = (len(cell.searched), cell.n_searched("failed"), cell.n_searched("pruned"))
-    baselines = ", ".join(f"{name} {number(score)}" for name, score in cell.baselines.items()) or "none recorded"
+    baselines = (
+        ", ".join(f"{name} {number(score)}" for name, score in cell.baselines.items())
+        or "none recorded"
+    )
     return [
         text(words.cell_label(cell)),
         joined((text(spread(cell.test)), findings.marks(cell.digest))),

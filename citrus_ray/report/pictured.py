@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import ink
-from analysis.markup import Html, details, figure, section, table, text
+from citrus_ray.report.figures import ink
+from citrus_ray.report.markup import Html, details, figure, section, table, text
 
 FOLDER = "pictures"
 
@@ -33,4 +33,8 @@ def pictured(folder: Path, known: set[str | None]) -> Iterable[Html]:
             rows = [[text(cell) for cell in row] for row in said.rows]
             behind = details("The table behind this figure", table(said.head, rows, said.title))
             how = f"{said.how} Encoder {said.encoder}."
-            yield section(said.title, figure(f"figure-{said.name}", said.shows, drawn, how, behind), name=said.name)
+            yield section(
+                said.title,
+                figure(f"figure-{said.name}", said.shows, drawn, how, behind),
+                name=said.name,
+            )

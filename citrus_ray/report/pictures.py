@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from analysis import figures, words
-from analysis.cells import Cell
-from analysis.findings import Findings, badge
-from analysis.markup import (
+from citrus_ray.evidence.gains import Gain
+from citrus_ray.evidence.outcomes import Cell
+from citrus_ray.report import captions as words
+from citrus_ray.report import handmade as figures
+from citrus_ray.report.findings import Findings, badge
+from citrus_ray.report.markup import (
     DASH,
     Html,
     details,
@@ -20,7 +22,6 @@ from analysis.markup import (
     tag,
     text,
 )
-from analysis.transfer_gain import Gain
 
 MAX_PANELS = 48
 MAX_LISTED = 1000  # rows of a table behind a figure; the CSV files hold all
@@ -45,7 +46,10 @@ def gain_figure(findings: Findings) -> Html:
 
 
 def by_regime(gains: Sequence[Gain]) -> list[Gain]:
-    order = {regime: i for i, regime in enumerate(dict.fromkeys(words.regime_label(gain.cell) for gain in gains))}
+    order = {
+        regime: i
+        for i, regime in enumerate(dict.fromkeys(words.regime_label(gain.cell) for gain in gains))
+    }
     return sorted(gains, key=lambda gain: order[words.regime_label(gain.cell)])
 
 
@@ -55,7 +59,14 @@ def _gain_row(findings: Findings, gain: Gain) -> figures.Row:
     differences = [pair.difference for pair in gain.pairs]
     mark = words.MARKS[gain.verdict]
     regime = words.regime_label(gain.cell)
-    return figures.Row(words.arm_label(gain.cell), gain.effect, differences, mark, joined((said, small)), group=regime)
+    return figures.Row(
+        words.arm_label(gain.cell),
+        gain.effect,
+        differences,
+        mark,
+        joined((said, small)),
+        group=regime,
+    )
 
 
 def _gain_tables(findings: Findings) -> Html:
@@ -75,13 +86,25 @@ def _gain_tables(findings: Findings) -> Html:
     ]
     head += ["Holm p", "floor of Holm p", "verdict"]
     rows = [_gain_line(findings, gain) for gain in findings.gains]
-    parts = [details("The table behind this figure", table(head, rows, "Gains, paired by target, labels and seed"))]
+    parts = [
+        details(
+            "The table behind this figure",
+            table(head, rows, "Gains, paired by target, labels and seed"),
+        )
+    ]
     pairs = [(gain, pair) for gain in findings.gains for pair in gain.pairs]
     lines = [
-        [text(said) for said in (words.cell_label(gain.cell), pair.repeat, *_four(pair.with_, pair.without))]
+        [
+            text(said)
+            for said in (words.cell_label(gain.cell), pair.repeat, *_four(pair.with_, pair.without))
+        ]
         for gain, pair in pairs[:MAX_LISTED]
     ]
-    caption = "Every pair" if len(pairs) <= MAX_LISTED else f"The first {MAX_LISTED} of {len(pairs):,} pairs"
+    caption = (
+        "Every pair"
+        if len(pairs) <= MAX_LISTED
+        else f"The first {MAX_LISTED} of {len(pairs):,} pairs"
+    )
     listed = table(["cell", "pair", "pre-trained", "from scratch", "difference"], lines, caption)
     return joined([*parts, details("Every pair", listed)])
 
@@ -122,11 +145,16 @@ def score_figure(findings: Findings) -> Html:
     drawing = figures.intervals(rows, axis) if rows else paragraph("No records.")
     behind = details("The table behind this figure", _score_table(findings, cells))
     shows = words.scores_shown(findings.cells) if cells else "Nothing is recorded yet."
-    return section("Test scores", figure("figure-scores", shows, drawing, how, behind), name="scores")
+    return section(
+        "Test scores", figure("figure-scores", shows, drawing, how, behind), name="scores"
+    )
 
 
 def _cells_by_regime(cells: Sequence[Cell]) -> list[Cell]:
-    order = {regime: i for i, regime in enumerate(dict.fromkeys(words.regime_label(cell) for cell in cells))}
+    order = {
+        regime: i
+        for i, regime in enumerate(dict.fromkeys(words.regime_label(cell) for cell in cells))
+    }
     return sorted(cells, key=lambda cell: (order[words.regime_label(cell)], not cell.is_scratch))
 
 
@@ -137,7 +165,9 @@ def _score_row(findings: Findings, cell: Cell) -> figures.Row:
     said = joined((text(score), findings.marks(cell.digest), tag("small", text(range_))))
     mark: figures.Mark = "hollow" if cell.is_scratch else "full"
     lines = tuple(cell.baselines.items())
-    return figures.Row(words.arm_label(cell), cell.test, scores, mark, said, lines, words.regime_label(cell))
+    return figures.Row(
+        words.arm_label(cell), cell.test, scores, mark, said, lines, words.regime_label(cell)
+    )
 
 
 def _score_table(findings: Findings, cells: Sequence[Cell]) -> Html:
@@ -146,7 +176,9 @@ def _score_table(findings: Findings, cells: Sequence[Cell]) -> Html:
     rows = [
         [
             text(words.cell_label(cell)),
-            joined((text(number(cell.test.mean if cell.test else None)), findings.marks(cell.digest))),
+            joined(
+                (text(number(cell.test.mean if cell.test else None)), findings.marks(cell.digest))
+            ),
             text(interval(cell.test) if cell.test else DASH),
             text(f"{len(cell.scored)} of {len(cell.final)}"),
             *(text(number(cell.baselines.get(name))) for name in names),
@@ -167,7 +199,11 @@ def history_figure(findings: Findings) -> Html:
     values = [t.value for cell in shown for t in cell.searched if t.value is not None]
     scale = figures.scale_of(values, n_ticks=4)
     panels = tag("div", *(_panel(cell, scale) for cell in shown), cls="panels")
-    cut = f" The first {MAX_PANELS} of {len(cells)} cells are drawn." if len(cells) > MAX_PANELS else ""
+    cut = (
+        f" The first {MAX_PANELS} of {len(cells)} cells are drawn."
+        if len(cells) > MAX_PANELS
+        else ""
+    )
     if any(len(cell.searched) > figures.MANY for cell in shown):
         cut += f" Of long searches about {figures.MANY} trials are drawn, evenly chosen."
     how = (
@@ -202,5 +238,11 @@ def _trial_table(findings: Findings, cells: Sequence[Cell]) -> Html:
         ]
         for cell, i, trial in trials[:MAX_LISTED]
     ]
-    caption = "Every trial" if len(trials) <= MAX_LISTED else f"The first {MAX_LISTED} of {len(trials):,} trials"
-    return table(["cell", "trial", findings.plan.metric, "status", "settings", "digest"], rows, caption)
+    caption = (
+        "Every trial"
+        if len(trials) <= MAX_LISTED
+        else f"The first {MAX_LISTED} of {len(trials):,} trials"
+    )
+    return table(
+        ["cell", "trial", findings.plan.metric, "status", "settings", "digest"], rows, caption
+    )

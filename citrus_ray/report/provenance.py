@@ -5,11 +5,12 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from analysis import words
-from analysis.cells import Cell
-from analysis.collect import Collection
-from analysis.findings import Findings
-from analysis.markup import (
+from citrus_ray.evidence.outcomes import Cell
+from citrus_ray.evidence.reading import Collection
+from citrus_ray.records import Phase, Record
+from citrus_ray.report import captions as words
+from citrus_ray.report.findings import Findings
+from citrus_ray.report.markup import (
     DASH,
     Html,
     definitions,
@@ -23,7 +24,6 @@ from analysis.markup import (
     tag,
     text,
 )
-from citrus_ray.records import Phase, Record
 
 MAX_LISTED = 1000
 ALONE = (
@@ -43,12 +43,19 @@ def failures(findings: Findings) -> Html:
         for phase, name in names.items()
     )
     parts = [paragraph(f"{sentence(said)}. Failed members count in no mean.")]
-    reasons = Counter((row.phase, row.reason or "no reason recorded") for row in rows if row.status == "failed")
+    reasons = Counter(
+        (row.phase, row.reason or "no reason recorded") for row in rows if row.status == "failed"
+    )
     if reasons:
-        lines = [[text(f"{n:,}"), text(phase), _wide(reason)] for (phase, reason), n in reasons.most_common(MAX_LISTED)]
+        lines = [
+            [text(f"{n:,}"), text(phase), _wide(reason)]
+            for (phase, reason), n in reasons.most_common(MAX_LISTED)
+        ]
         parts.append(table(["members", "phase", "reason"], lines, "Why members failed"))
     if findings.found.conflicts:
-        parts.append(details("The same computation with different results", _conflict_table(findings.found)))
+        parts.append(
+            details("The same computation with different results", _conflict_table(findings.found))
+        )
     return section("Failures", *parts, name="failures")
 
 
@@ -58,20 +65,33 @@ def _wide(said: str) -> Html:
 
 def _conflict_table(found: Collection) -> Html:
     rows = [
-        [tag("code", text(c.digest)), text(c.phase), text(c.metric), text(", ".join(f"{v:.6g}" for v in c.values))]
+        [
+            tag("code", text(c.digest)),
+            text(c.phase),
+            text(c.metric),
+            text(", ".join(f"{v:.6g}" for v in c.values)),
+        ]
         for c in found.conflicts[:MAX_LISTED]
     ]
-    return table(["digest", "phase", "metric", "values"], rows, "The same computation with different results")
+    return table(
+        ["digest", "phase", "metric", "values"], rows, "The same computation with different results"
+    )
 
 
 def provenance(findings: Findings) -> Html:
     rows = findings.found.rows
-    lead = paragraph("From a checkout of the code, into a folder of its own, so that nothing recorded is reused:")
+    lead = paragraph(
+        "From a checkout of the code, into a folder of its own, so that nothing recorded is reused:"
+    )
     facts = definitions(_facts(findings, rows))
     specs = [
-        details(f"{plan.folder}/spec.yaml, as run", tag("pre", text(plan.text))) for plan in findings.plans if plan.text
+        details(f"{plan.folder}/spec.yaml, as run", tag("pre", text(plan.text)))
+        for plan in findings.plans
+        if plan.text
     ]
-    code = tag("pre", tag("code", text("\n".join(commands(findings)))), tabindex="0", aria_label="commands")
+    code = tag(
+        "pre", tag("code", text("\n".join(commands(findings)))), tabindex="0", aria_label="commands"
+    )
     alone = details("One row alone", paragraph(ALONE, "fine"), _row_commands(findings))
     return section("Make it again", lead, code, alone, facts, *specs, name="again")
 
@@ -79,7 +99,11 @@ def provenance(findings: Findings) -> Html:
 def _row_commands(findings: Findings) -> Html:
     """The chosen settings of each row as a command, with the digests that it must come back with."""
     rows = [
-        [text(words.cell_label(cell)), tag("code", text(row_command(cell))), _codes([row.digest for row in cell.final])]
+        [
+            text(words.cell_label(cell)),
+            tag("code", text(row_command(cell))),
+            _codes([row.digest for row in cell.final]),
+        ]
         for cell in findings.cells
         if cell.final
     ]
@@ -91,7 +115,10 @@ def commands(findings: Findings) -> list[str]:
     commits = sorted({row.commit.rstrip("+") for row in findings.found.rows if row.commit})
     checkout = [f"git checkout {commit}" for commit in commits[-1:]]
     data = data_flag(findings.found.rows)
-    runs = [f"python sweeps/run.py {plan.folder}/spec.yaml --out again/{plan.name}{data}" for plan in findings.plans]
+    runs = [
+        f"python sweeps/run.py {plan.folder}/spec.yaml --out again/{plan.name}{data}"
+        for plan in findings.plans
+    ]
     shown = " ".join(dict.fromkeys(f"again/{plan.name}" for plan in findings.plans))
     return [*checkout, *dict.fromkeys(runs), f"python analysis/report.py {shown}"]
 
@@ -124,7 +151,10 @@ def _facts(findings: Findings, rows: Sequence[Record]) -> Iterable[tuple[str, Ht
     yield "encoder digests", _codes(sorted({row.encoder for row in rows if row.encoder}))
     yield "compute", text(_compute(rows))
     found = findings.found
-    yield "records", text(f"{found.n_read:,} lines read, {found.n_computations:,} different computations")
+    yield (
+        "records",
+        text(f"{found.n_read:,} lines read, {found.n_computations:,} different computations"),
+    )
 
 
 def _commits(rows: Sequence[Record]) -> Html:
@@ -132,8 +162,13 @@ def _commits(rows: Sequence[Record]) -> Html:
     if not commits or set(commits) == {None}:
         return text("no commit recorded: the code did not run from a git checkout")
     edited = " (with uncommitted edits)"
-    named = [(c.rstrip("+") + edited * c.endswith("+") if c else "not recorded", n) for c, n in commits.most_common()]
-    return text("; ".join(name if len(named) == 1 else f"{name}: {n:,} members" for name, n in named))
+    named = [
+        (c.rstrip("+") + edited * c.endswith("+") if c else "not recorded", n)
+        for c, n in commits.most_common()
+    ]
+    return text(
+        "; ".join(name if len(named) == 1 else f"{name}: {n:,} members" for name, n in named)
+    )
 
 
 def _versions(rows: Sequence[Record]) -> str:
@@ -141,7 +176,12 @@ def _versions(rows: Sequence[Record]) -> str:
     for versions in {id(row.versions): row.versions for row in rows}.values():
         for name, version in versions.items():
             seen.setdefault(name, set()).add(version)
-    return ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in sorted(seen.items())) or DASH
+    return (
+        ", ".join(
+            f"{name} {' and '.join(sorted(versions))}" for name, versions in sorted(seen.items())
+        )
+        or DASH
+    )
 
 
 def _compute(rows: Sequence[Record]) -> str:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis import ink, plots, plots_of_search
-from analysis.pictures import by_regime
+from citrus_ray.report.figures import ink, plots, plots_of_search
+from citrus_ray.report.pictures import by_regime
 
 if TYPE_CHECKING:
-    from analysis.findings import Findings
+    from citrus_ray.report.findings import Findings
 
 Table = tuple[list[str], list[dict[str, Any]]]  # columns, rows
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MAX_ROWS = 60  # cells in one drawing
 MAX_PANELS = 24
 WAY_OUT = "pip install -e '.[analysis]' brings it"
@@ -32,7 +32,11 @@ def figure_files(folder: Path, findings: "Findings") -> Iterator[None]:
         yield
         return
     drawn = [ink.Drawn(picture.name, picture.figure, picture.svg) for picture in pictures(findings)]
-    command = [sys.executable, "-c", f"from analysis.ink import write_drawn; write_drawn({str(folder / 'figures')!r})"]
+    command = [
+        sys.executable,
+        "-c",
+        f"from citrus_ray.report.figures.ink import write_drawn; write_drawn({str(folder / 'figures')!r})",
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdin is not None
         pickle.dump(drawn, process.stdin)
@@ -66,7 +70,10 @@ def _column(values: list[Any]) -> list[Any]:
 
 def pictures(findings: "Findings") -> Iterable[ink.Picture]:
     """The pictures of the page, and those that it draws in its own way, for paper."""
-    gains, cells = by_regime(findings.gains)[:MAX_ROWS], [cell for cell in findings.cells if cell.test][:MAX_ROWS]
+    gains, cells = (
+        by_regime(findings.gains)[:MAX_ROWS],
+        [cell for cell in findings.cells if cell.test][:MAX_ROWS],
+    )
     if gains:
         yield ink.Picture("gain", lambda: plots.gain_forest(gains))
     if cells:

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """One self-contained page with what a sweep found: `python analysis/report.py results/lowdata [more results…]`.
 
 Writes into the first folder: report.html, cells and members as CSV and Parquet, tables/ (a CSV behind each figure) and
@@ -15,16 +14,20 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # as a script, Python puts analysis/ on the path, not the repository root
+if (
+    __name__ == "__main__"
+):  # as a script, Python puts analysis/ on the path, not the repository root
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis import collect, publications, words
-from analysis.cells import Cell
-from analysis.exhibits import Exhibit
-from analysis.findings import Findings, read_findings
-from analysis.page import page
-from analysis.transfer_gain import Gain
+from citrus_ray.evidence import reading as collect
+from citrus_ray.evidence.gains import Gain
+from citrus_ray.evidence.outcomes import Cell
 from citrus_ray.records import write_text
+from citrus_ray.report import captions as words
+from citrus_ray.report import publications
+from citrus_ray.report.exhibits import Exhibit
+from citrus_ray.report.findings import Findings, read_findings
+from citrus_ray.report.page import page
 
 
 @collect.no_collector()
@@ -81,7 +84,10 @@ def _cell_row(cell: Cell) -> dict[str, Any]:
         "n_trials": len(cell.searched),
         "n_failed": cell.n_searched("failed"),
         "n_pruned": cell.n_searched("pruned"),
-        **{f"best.{path}": collect.plain(value) for path, value in (best.params if best else {}).items()},
+        **{
+            f"best.{path}": collect.plain(value)
+            for path, value in (best.params if best else {}).items()
+        },
         **{f"baseline.{name}": score for name, score in cell.baselines.items()},
         "caveats": " | ".join(cell.caveats()),
     }
@@ -118,8 +124,14 @@ def _finite(value: float) -> float | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(prog="analysis/report.py", description=__doc__)
-    cli.add_argument("folders", nargs="+", type=Path, metavar="RESULTS", help="a results folder of a sweep")
-    cli.add_argument("--page-only", action="store_true", help="only the page and CSV: no Parquet, no figure files")
+    cli.add_argument(
+        "folders", nargs="+", type=Path, metavar="RESULTS", help="a results folder of a sweep"
+    )
+    cli.add_argument(
+        "--page-only",
+        action="store_true",
+        help="only the page and CSV: no Parquet, no figure files",
+    )
     args = cli.parse_args(argv)
     folders: list[Path] = args.folders
     absent = [folder for folder in folders if not folder.is_dir()]
@@ -131,7 +143,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(write_report(folders, publish=not args.page_only))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,20 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from citrus_ray import records
-from citrus_ray.axes import Axes, Axis, Sampler
+from citrus_ray.evidence.trials import Result, summarise
+from citrus_ray.experiment.search_space import Axes, Axis, Sampler
+from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.records import Status
-from citrus_ray.results import Result, summarise
-from citrus_ray.sweep import Cell, Sweep
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # source_trials of CMA-ES
+warnings.filterwarnings(
+    "ignore", category=optuna.exceptions.ExperimentalWarning
+)  # source_trials of CMA-ES
 
 STATES: dict[Status, TrialState] = {
     "ok": TrialState.COMPLETE,
@@ -51,7 +58,9 @@ def named(axes: Axes, params: dict[str, Any]) -> dict[str, Any]:
     out = {}
     for path, value in params.items():
         names = axes[path].names()
-        out[path] = next((n for n, v in names.items() if v == value and type(v) is type(value)), value)
+        out[path] = next(
+            (n for n, v in names.items() if v == value and type(v) is type(value)), value
+        )
     return out
 
 
@@ -93,7 +102,9 @@ class _Lines(BaseJournalBackend):  # type: ignore[misc]
 
 def new_study(sweep: Sweep, **kwargs: Any) -> optuna.Study:
     """A study with an objective, or with several, named as in tables."""
-    study = optuna.create_study(directions=[f"{sweep.objective.mode}imize"] * len(sweep.objectives), **kwargs)
+    study = optuna.create_study(
+        directions=[f"{sweep.objective.mode}imize"] * len(sweep.objectives), **kwargs
+    )
     study.set_metric_names(sweep.objectives)
     return study
 
@@ -106,20 +117,28 @@ def export(sweep: Sweep, folder: Path, path: Path) -> Path:
     for cell, name in zip(sweep.cells, study_names(sweep.cells), strict=True):
         study = new_study(sweep, storage=storage, study_name=name)
         found = [summarise(rows, sweep.objective) for rows in trials if rows[0].cell == cell.digest]
-        study.add_trials([_dated(cell, result) for result in sorted(found, key=lambda r: (r.finished, r.digest))])
-    return records.write_text(path, "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in lines.logs))
+        study.add_trials(
+            [_dated(cell, result) for result in sorted(found, key=lambda r: (r.finished, r.digest))]
+        )
+    return records.write_text(
+        path, "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in lines.logs)
+    )
 
 
 def study_names(cells: Sequence[Cell]) -> list[str]:
     """Labels, numbered where two values look the same in a table."""
     count = Counter(cell.label for cell in cells)
-    return [cell.label if count[cell.label] == 1 else f"{cell.label} ({cell.index})" for cell in cells]
+    return [
+        cell.label if count[cell.label] == 1 else f"{cell.label} ({cell.index})" for cell in cells
+    ]
 
 
 def _dated(cell: Cell, result: Result) -> FrozenTrial:
     trial = frozen(cell.search, result)
     trial.user_attrs = {"trial": result.digest, "seconds": result.seconds, "reason": result.reason}
     if result.finished:
-        trial.datetime_complete = datetime.fromisoformat(result.finished).astimezone().replace(tzinfo=None)
+        trial.datetime_complete = (
+            datetime.fromisoformat(result.finished).astimezone().replace(tzinfo=None)
+        )
         trial.datetime_start = trial.datetime_complete - timedelta(seconds=result.seconds)
     return trial

@@ -13,13 +13,13 @@ import optuna
 from optuna.trial import TrialState
 
 from citrus_ray import records
-from citrus_ray.axes import DESIGNS, design
-from citrus_ray.cost import GpuMeter
-from citrus_ray.journal import frozen, new_study, sampler_of, space_of
+from citrus_ray.evidence.cost import GpuMeter
+from citrus_ray.evidence.trials import Result, Stop, full, summarise, why_stop
+from citrus_ray.experiment.search_space import DESIGNS, design
+from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase, Record
-from citrus_ray.results import Result, Stop, full, summarise, why_stop
-from citrus_ray.sweep import Cell, Sweep, trial_digest
-from citrus_ray.trial import Trial
+from citrus_ray.search.optuna_bridge import frozen, new_study, sampler_of, space_of
 
 DUPLICATE_TRIES = 5  # suggestions in a row that were tried before, after which an even spread of what is left follows
 
@@ -34,12 +34,19 @@ class Job:
     members: tuple[tuple[dict[str, Any], Trial], ...]
     digest: str
     asked_s: float
-    best: tuple[float | None, ...]  # what the members of the best trial so far scored, to race against
+    best: tuple[
+        float | None, ...
+    ]  # what the members of the best trial so far scored, to race against
     number: int | None  # Optuna's, None for a point that Optuna did not suggest
 
     def config(self, concurrency: int) -> dict[str, Any]:
         """What a worker is told; how many trials may run beside it is for its record."""
-        parts = {"phase": self.phase, "params": self.params, "digest": self.digest, "asked_s": self.asked_s}
+        parts = {
+            "phase": self.phase,
+            "params": self.params,
+            "digest": self.digest,
+            "asked_s": self.asked_s,
+        }
         return {"cell": self.cell.index, "best": self.best, "concurrency": concurrency} | parts
 
     def encoders(self) -> dict[str, Trial]:
@@ -70,7 +77,9 @@ class Study:
         meter: GpuMeter | None = None,
     ) -> None:
         self.cell, self.sweep, self.folder, self.clock = cell, cell.sweep, folder, clock or Clock()
-        self.meter = meter or GpuMeter(folder.parent.parent / "store")  # shared by all cells, as the clock is
+        self.meter = meter or GpuMeter(
+            folder.parent.parent / "store"
+        )  # shared by all cells, as the clock is
         self.results: dict[str, Result] = {}
         self.running: dict[str, Job] = {}  # by digest
         self.asked = 0
@@ -94,7 +103,9 @@ class Study:
     @property
     def stopped(self) -> Stop | None:
         """Nothing is remembered: a trial under way that turns out to be the best so far opens the search again."""
-        return why_stop(self.sweep.budget, self.results.values(), self.clock.elapsed(), self.meter.seconds)
+        return why_stop(
+            self.sweep.budget, self.results.values(), self.clock.elapsed(), self.meter.seconds
+        )
 
     @property
     def n_jobs(self) -> int:
@@ -115,7 +126,9 @@ class Study:
         axes, sweep = self.cell.search, self.sweep
         if not axes or sweep.sampler in DESIGNS:
             return None
-        seed = sweep.seed * 7919 + self.cell.index * 101 + len(known)  # the same again would repeat its first draws
+        seed = (
+            sweep.seed * 7919 + self.cell.index * 101 + len(known)
+        )  # the same again would repeat its first draws
         return new_study(sweep, sampler=sampler_of(sweep.sampler, axes, seed, known))
 
     def _replay(self, result: Result) -> None:
@@ -143,7 +156,9 @@ class Study:
                 self.running[job.digest] = job
                 return job
             if number is not None:
-                self._tell(number, known)  # tried before: Optuna hears the same answer, nothing is computed
+                self._tell(
+                    number, known
+                )  # tried before: Optuna hears the same answer, nothing is computed
         self.exhausted = True
         return None
 
@@ -155,7 +170,13 @@ class Study:
             if self.optuna is None:
                 break
             trial = self.optuna.ask(space_of(self.cell.search))
-            yield trial.number, {path: self.cell.search[path].names().get(v, v) for path, v in trial.params.items()}
+            yield (
+                trial.number,
+                {
+                    path: self.cell.search[path].names().get(v, v)
+                    for path, v in trial.params.items()
+                },
+            )
         yield from ((None, point) for point in self.points)
 
     def _final(self) -> Job | None:
@@ -169,7 +190,16 @@ class Study:
         members = tuple(self.cell.members(params, phase))
         asked_s = round(self.clock.elapsed(), 3)
         best = self.best.values if self.best and self.sweep.race and phase == "search" else ()
-        return Job(self.cell, phase, params, members, trial_digest(list(members), phase), asked_s, best, number)
+        return Job(
+            self.cell,
+            phase,
+            params,
+            members,
+            trial_digest(list(members), phase),
+            asked_s,
+            best,
+            number,
+        )
 
     def finish(self, job: Job, rows: list[Record]) -> Result:
         """Take in what a job recorded."""
@@ -200,11 +230,17 @@ class Study:
     def best(self) -> Result | None:
         """The best trial that reached its full length; of equals one that does not depend on who came first."""
         sign = 1 if self.sweep.objective.mode == "max" else -1
-        return max(full(self.results.values()), key=lambda r: (sign * (r.value or 0.0), r.digest), default=None)
+        return max(
+            full(self.results.values()),
+            key=lambda r: (sign * (r.value or 0.0), r.digest),
+            default=None,
+        )
 
     @property
     def over(self) -> bool:
-        return not self.searching and not self.running and (bool(self.final_rows) or self.best is None)
+        return (
+            not self.searching and not self.running and (bool(self.final_rows) or self.best is None)
+        )
 
 
 @dataclass
@@ -220,7 +256,9 @@ class Studies:
     def __post_init__(self) -> None:
         rows = list(records.read_all(self.folder))
         cells = {cell.digest for cell in self.sweep.cells}
-        clock = Clock(max((trial[0].asked_s for trial in rows if trial[0].cell in cells), default=0.0))
+        clock = Clock(
+            max((trial[0].asked_s for trial in rows if trial[0].cell in cells), default=0.0)
+        )
         meter = GpuMeter(self.store or self.folder.parent.parent / "store")
         meter.add(row for trial in rows if trial[0].cell in cells for row in trial)
         self.studies = [Study(cell, self.folder, rows, clock, meter) for cell in self.sweep.cells]

@@ -16,7 +16,9 @@ from citrus_ray.store import entries, tables, usage
 from citrus_ray.store.entries import CheckpointError, Entry
 from citrus_ray.store.files import Files, default_store, open_files
 
-EXIT_CODES = "exit codes: 0 done, 1 an encoder is not what it was, 2 what was asked for makes no sense"
+EXIT_CODES = (
+    "exit codes: 0 done, 1 an encoder is not what it was, 2 what was asked for makes no sense"
+)
 DIGEST = "a digest, or its beginning where that is unique"
 
 
@@ -33,11 +35,15 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m citrus_ray.store", description=__doc__, epilog=EXIT_CODES)
+    parser = argparse.ArgumentParser(
+        "python -m citrus_ray.store", description=__doc__, epilog=EXIT_CODES
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--store", metavar="PLACE", help="a folder or a URI (default: $CITRUS_STORE, else results/store)"
+        "--store",
+        metavar="PLACE",
+        help="a folder or a URI (default: $CITRUS_STORE, else results/store)",
     )
     users = argparse.ArgumentParser(add_help=False)
     users.add_argument(
@@ -48,17 +54,32 @@ def _parser() -> argparse.ArgumentParser:
         help="where records that refer to encoders lie, at any depth; may be repeated (default: results)",
     )
 
-    def add(name: str, run: object, about: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=about, description=about, parents=[common, *parents])
+    def add(
+        name: str, run: object, about: str, *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name, help=about, description=about, parents=[common, *parents]
+        )
         command.set_defaults(run=run)
         return command
 
     add("list", _list, "a line per encoder", users)
-    add("show", _show, "where an encoder came from, and its epochs", users).add_argument("digest", help=DIGEST)
-    add("verify", _verify, "compare checksums; exit 1 names the bad").add_argument("digest", nargs="*", help=DIGEST)
-    prune = add("prune", _prune, "delete encoders that no record refers to; run it while no sweep does", users)
+    add("show", _show, "where an encoder came from, and its epochs", users).add_argument(
+        "digest", help=DIGEST
+    )
+    add("verify", _verify, "compare checksums; exit 1 names the bad").add_argument(
+        "digest", nargs="*", help=DIGEST
+    )
+    prune = add(
+        "prune",
+        _prune,
+        "delete encoders that no record refers to; run it while no sweep does",
+        users,
+    )
     sure = prune.add_mutually_exclusive_group()
-    sure.add_argument("--dry-run", action="store_true", help="only show what would go; so without --yes")
+    sure.add_argument(
+        "--dry-run", action="store_true", help="only show what would go; so without --yes"
+    )
     sure.add_argument("--yes", action="store_true", help="delete it")
     prune.add_argument(
         "--min-age",
@@ -76,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
 def _store(where: str | None) -> Files:
     files = open_files(where or default_store())
     if not files.remote and not Path(files.root).is_dir():
-        raise refuse(f"there is no store {files.name}; say with --store or $CITRUS_STORE where it is")
+        raise refuse(
+            f"there is no store {files.name}; say with --store or $CITRUS_STORE where it is"
+        )
     return files
 
 
@@ -97,7 +120,11 @@ def _show(files: Files, options: argparse.Namespace) -> int:
         raise CheckpointError(
             f"{files.name}/{digest}: its {entries.META} cannot be read; `verify` looks at all of them"
         )
-    print(tables.in_full(files, entry, entry.meta, "?" if uses is None else str(uses[digest]), time.time()))
+    print(
+        tables.in_full(
+            files, entry, entry.meta, "?" if uses is None else str(uses[digest]), time.time()
+        )
+    )
     return 0
 
 
@@ -125,7 +152,9 @@ def _verify(files: Files, options: argparse.Namespace) -> int:
 
 
 def _prune(files: Files, options: argparse.Namespace) -> int:
-    items = usage.prunable(files, _all_uses(options.results or [Path("results")]), options.min_age * 3600, time.time())
+    items = usage.prunable(
+        files, _all_uses(options.results or [Path("results")]), options.min_age * 3600, time.time()
+    )
     n_gone = 0
     for item in items:
         gone = options.yes and usage.delete(files, item)
@@ -134,7 +163,9 @@ def _prune(files: Files, options: argparse.Namespace) -> int:
         names = "" if item.whole else " " + ", ".join(file.name for file in item.files)
         print(f"{what}: {item.folder or files.name}{names} ({tables.size(item.size)}): {item.why}")
     hint = "" if options.yes or not items else "; nothing was deleted, --yes does it"
-    print(f"{files.name}: {n_gone if options.yes else len(items)} {'deleted' if options.yes else 'would go'}{hint}")
+    print(
+        f"{files.name}: {n_gone if options.yes else len(items)} {'deleted' if options.yes else 'would go'}{hint}"
+    )
     return 0
 
 
@@ -157,7 +188,9 @@ def _export(files: Files, options: argparse.Namespace) -> int:
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         (partial / "encoder.safetensors").write_bytes(entries.read_weights(files, digest, meta))
-        (partial / entries.META).write_text(json.dumps(meta | {"weights": "encoder.safetensors"}, indent=1) + "\n")
+        (partial / entries.META).write_text(
+            json.dumps(meta | {"weights": "encoder.safetensors"}, indent=1) + "\n"
+        )
         partial.chmod(0o755)  # mkdtemp makes it private
         os.rename(partial, folder)
     finally:

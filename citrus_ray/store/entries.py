@@ -87,7 +87,9 @@ def verify(files: Files, digest: str) -> None:
 
 def _compare(files: Files, digest: str, meta: Meta, found: str) -> None:
     if meta["sha256"] != found:
-        raise CheckpointError(bad(files, digest, f"its checksum is {found[:12]}, must be {meta['sha256'][:12]}"))
+        raise CheckpointError(
+            bad(files, digest, f"its checksum is {found[:12]}, must be {meta['sha256'][:12]}")
+        )
 
 
 def bad(files: Files, digest: str, what: str) -> str:
@@ -123,10 +125,14 @@ def read_meta_or_none(files: Files, digest: str) -> Meta | None:
 def resolve(files: Files, prefix: str) -> str:
     """The one digest that begins like this."""
     known = sorted({f.folder for f in files.list() if f.name == META and not is_hidden(f.folder)})
-    matches = [prefix] if prefix in known else [digest for digest in known if digest.startswith(prefix)]
+    matches = (
+        [prefix] if prefix in known else [digest for digest in known if digest.startswith(prefix)]
+    )
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise refuse(f"{prefix} begins {len(matches)} digests: {', '.join(matches[:5])}; give more of it")
+        raise refuse(
+            f"{prefix} begins {len(matches)} digests: {', '.join(matches[:5])}; give more of it"
+        )
     held = f"holds {len(known)} encoders, none of which begins like this; `list` shows them"
     raise refuse(f"no encoder {prefix}: {files.name} {held}")

@@ -75,7 +75,9 @@ class Files:
     def _put(self, path: str, content: bytes) -> None:
         try:
             self._stream(path, content)
-        except FileNotFoundError:  # object stores need no folders, so they are made only where one is missed
+        except (
+            FileNotFoundError
+        ):  # object stores need no folders, so they are made only where one is missed
             self.system.create_dir(path.rpartition("/")[0], recursive=True)
             self._stream(path, content)
 
@@ -86,9 +88,13 @@ class Files:
     def list(self, folder: str = "") -> list[File]:
         """Every file below; none where the folder is not there."""
         selector = fs.FileSelector(self._at(folder), recursive=True, allow_not_found=True)
-        infos = [info for info in self.system.get_file_info(selector) if info.type == fs.FileType.File]
+        infos = [
+            info for info in self.system.get_file_info(selector) if info.type == fs.FileType.File
+        ]
         skip = len(self.root) + 1
-        found = [File(i.path[skip:], i.size, i.mtime.timestamp() if i.mtime else 0.0) for i in infos]
+        found = [
+            File(i.path[skip:], i.size, i.mtime.timestamp() if i.mtime else 0.0) for i in infos
+        ]
         return sorted(found, key=lambda file: file.path)
 
     def delete(self, path: str) -> None:
@@ -114,7 +120,9 @@ class Files:
             self.delete(probe)
         except OSError as err:
             reason = err.strerror or str(err).splitlines()[0]
-            raise refuse(f"store {self.name}: cannot be written: {reason}; set $CITRUS_STORE to one that can") from None
+            raise refuse(
+                f"store {self.name}: cannot be written: {reason}; set $CITRUS_STORE to one that can"
+            ) from None
 
     def _at(self, path: str) -> str:
         return f"{self.root}/{path}".rstrip("/")

@@ -33,11 +33,15 @@ def _here() -> str:
         return socket.gethostname()
 
 
-class Claim:
+class Lease:
     """Held for the length of a `with` block; a thread keeps it fresh."""
 
     def __init__(self, files: Files, digest: str, beat_s: float) -> None:
-        self.files, self.path, self.beat_s = files, f"{digest}/{CLAIM}{uuid.uuid4().hex}.json", beat_s
+        self.files, self.path, self.beat_s = (
+            files,
+            f"{digest}/{CLAIM}{uuid.uuid4().hex}.json",
+            beat_s,
+        )
         self._facts = {"host": _here(), "pid": os.getpid(), "since": now()}
         self._n_beats = 0
         self._stop = threading.Event()
@@ -50,7 +54,7 @@ class Claim:
     def withdraw(self) -> None:
         self.files.delete(self.path)
 
-    def __enter__(self) -> "Claim":
+    def __enter__(self) -> "Lease":
         self._thread.start()
         return self
 
@@ -68,34 +72,38 @@ class Claim:
 
 
 @dataclass
-class Claims:
+class Leases:
     """The claims in a store, as one process sees them over time."""
 
     files: Files
     beat_s: float = BEAT_S
     expire_s: float = EXPIRE_S
-    _seen: dict[str, tuple[bytes, float]] = field(default_factory=dict)  # a claim's last text, and when it changed
+    _seen: dict[str, tuple[bytes, float]] = field(
+        default_factory=dict
+    )  # a claim's last text, and when it changed
 
     def holder(self, digest: str) -> str | None:
         """Who holds it, as a phrase for people; what the dead left behind is removed on the way."""
         return self._other(digest, "")
 
-    def take(self, digest: str) -> Claim | None:
+    def take(self, digest: str) -> Lease | None:
         """The claim, to be entered; None where another holds it."""
-        claim = Claim(self.files, digest, self.beat_s)
+        claim = Lease(self.files, digest, self.beat_s)
         claim.beat()
         if self._other(digest, claim.path):
             claim.withdraw()
             return None
         return claim
 
-    def take_unless(self, digest: str, done: Callable[[], bool]) -> Claim | None:
+    def take_unless(self, digest: str, done: Callable[[], bool]) -> Lease | None:
         """Wait for the claim; None once `done()`."""
         while not done():
             claim = self.take(digest)
             if claim is not None:
                 return claim
-            time.sleep(random.uniform(0.2, 1.0) * min(self.beat_s, 2.0))  # random: two that met must not meet again
+            time.sleep(
+                random.uniform(0.2, 1.0) * min(self.beat_s, 2.0)
+            )  # random: two that met must not meet again
         return None
 
     def _other(self, digest: str, mine: str) -> str | None:

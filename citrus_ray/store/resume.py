@@ -78,7 +78,9 @@ class State:
         self.files.write(f"{self.path}.aside", content)
         self.clear()
         what = f"{self.files.name}/{self.path}: cannot be gone on from: {why}"
-        warnings.warn(f"{what}; it is set aside as {self.path}.aside and the run starts over", stacklevel=3)
+        warnings.warn(
+            f"{what}; it is set aside as {self.path}.aside and the run starts over", stacklevel=3
+        )
 
     def clear(self) -> None:
         """The entry is stored, so nothing is left to go on with."""
@@ -93,6 +95,10 @@ def _checked(content: bytes) -> Saved:
 
 
 def _compare(saved: dict[str, str], now: dict[str, str]) -> None:
-    changed = [f"{key} was {saved.get(key)}, is {value}" for key, value in now.items() if saved.get(key) != value]
+    changed = [
+        f"{key} was {saved.get(key)}, is {value}"
+        for key, value in now.items()
+        if saved.get(key) != value
+    ]
     if changed:
         raise ValueError(", ".join(changed))

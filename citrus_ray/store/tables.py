@@ -26,13 +26,26 @@ def _row(entry: Entry, n_records: str, now: float) -> tuple[str, ...]:
 def _facts(meta: Meta) -> tuple[str, str, str, str]:
     pretrain = meta.get("pretrain") or {}
     losses = [row["val/loss"] for row in meta.get("history") or [] if "val/loss" in row]
-    task, model = ((block or {}).get("kind", "?") for block in (pretrain.get("task"), meta.get("model")))
-    return task, model, _source(pretrain.get("source") or {}), f"{losses[-1]:.4g}" if losses else "-"
+    task, model = (
+        (block or {}).get("kind", "?") for block in (pretrain.get("task"), meta.get("model"))
+    )
+    return (
+        task,
+        model,
+        _source(pretrain.get("source") or {}),
+        f"{losses[-1]:.4g}" if losses else "-",
+    )
 
 
 def _source(tree: dict[str, Any]) -> str:
     """Its kind, and what tells it best from others of the kind."""
-    which = PurePosixPath(tree["root"]).name if tree.get("root") else f"seed={tree['seed']}" if "seed" in tree else ""
+    which = (
+        PurePosixPath(tree["root"]).name
+        if tree.get("root")
+        else f"seed={tree['seed']}"
+        if "seed" in tree
+        else ""
+    )
     return f"{tree.get('kind', '?')} {which}".rstrip()
 
 
@@ -44,7 +57,9 @@ def unfinished(found: dict[str, list[File]], complete: set[str], now: float) -> 
             continue
         last = age(now - max(file.modified for file in inside))
         kept = ", its last state is kept" if any(file.name == STATE for file in inside) else ""
-        lines.append(f"{digest}  unfinished{kept}, last written {last} ago, {size(sum(f.size for f in inside))}")
+        lines.append(
+            f"{digest}  unfinished{kept}, last written {last} ago, {size(sum(f.size for f in inside))}"
+        )
     return lines
 
 
@@ -52,21 +67,35 @@ def in_full(files: Files, entry: Entry, meta: Meta, n_records: str, now: float) 
     """Lineage, then every epoch."""
     known = ("digest", "sha256", "data_digest", "seconds", "workers", "commit", "finished")
     facts = {name: meta[name] for name in known if meta.get(name) is not None}
-    facts |= {"store": files.name, "size": size(entry.size), "age": age(now - entry.made), "records": n_records}
-    blocks = {name: meta[name] for name in ("resumed", "versions", "model", "pretrain") if meta.get(name)}
+    facts |= {
+        "store": files.name,
+        "size": size(entry.size),
+        "age": age(now - entry.made),
+        "records": n_records,
+    }
+    blocks = {
+        name: meta[name] for name in ("resumed", "versions", "model", "pretrain") if meta.get(name)
+    }
     lines = [f"{name:12} {value}" for name, value in facts.items()]
-    return "\n".join([*lines, "", yaml.safe_dump(blocks, sort_keys=False).rstrip(), "", epochs(meta)])
+    return "\n".join(
+        [*lines, "", yaml.safe_dump(blocks, sort_keys=False).rstrip(), "", epochs(meta)]
+    )
 
 
 def epochs(meta: Meta) -> str:
     history = meta.get("history") or []
     names = list(dict.fromkeys(name for row in history for name in row))
-    return table([names, *([f"{row[n]:.6g}" if n in row else "" for n in names] for row in history)])
+    return table(
+        [names, *([f"{row[n]:.6g}" if n in row else "" for n in names] for row in history)]
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 def size(n_bytes: float) -> str:

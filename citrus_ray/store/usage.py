@@ -13,18 +13,26 @@ from citrus_ray.store.files import File, Files
 
 HOUR = 3600.0  # far beyond any beat of a claim and the writing of a file: what lies still for so long is nobody's
 # A store that was named by mistake holds other files too; what has one of those is never touched.
-OURS = re.compile(rf"\.?({META}|encoder(-\w+)?\.safetensors|{CLAIM}\w+\.json|{STATE}(\.aside)?)(-\w+)?")
+OURS = re.compile(
+    rf"\.?({META}|encoder(-\w+)?\.safetensors|{CLAIM}\w+\.json|{STATE}(\.aside)?)(-\w+)?"
+)
 
 
 def count_uses(results: Iterable[Path]) -> Counter[str]:
     """Records per digest below the results folders. One that cannot be read is raised: it may refer to anything."""
     found: Counter[str] = Counter()
     problems = []
-    for path in sorted({path.resolve() for folder in results for path in folder.rglob("records/*.jsonl")}):
+    for path in sorted(
+        {path.resolve() for folder in results for path in folder.rglob("records/*.jsonl")}
+    ):
         try:
             found.update(_encoders(path))
         except (OSError, ValueError) as err:
-            problems.append(Problem("", f"must be readable records: {err}; repair it or move it away", str(path)))
+            problems.append(
+                Problem(
+                    "", f"must be readable records: {err}; repair it or move it away", str(path)
+                )
+            )
     if problems:
         raise SpecError(problems)
     return found
@@ -78,13 +86,23 @@ def _leftover(folder: str, inside: list[File], now: float) -> list[Prunable]:
     if not _is_free(inside, now) or any(now - file.modified < HOUR for file in inside):
         return []
     resumable = any(file.name == STATE for file in inside)
-    return [Prunable(folder, "interrupted, could be gone on from" if resumable else "half-written", tuple(inside))]
+    return [
+        Prunable(
+            folder,
+            "interrupted, could be gone on from" if resumable else "half-written",
+            tuple(inside),
+        )
+    ]
 
 
 def _strays(entry: Entry, meta: Meta, now: float) -> list[Prunable]:
     """Files of a store's making that are not part of the entry they lie in."""
     own = {f"{entry.digest}/{META}", weights_path(meta, entry.digest)}
-    return _old(entry.digest, [file for file in entry.files if file.path not in own and OURS.fullmatch(file.name)], now)
+    return _old(
+        entry.digest,
+        [file for file in entry.files if file.path not in own and OURS.fullmatch(file.name)],
+        now,
+    )
 
 
 def _beside(inside: list[File], now: float) -> list[Prunable]:

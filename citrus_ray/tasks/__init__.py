@@ -4,6 +4,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from citrus_ray.tasks.kinds import Crossmodal, Masked, NextThought, Spectral
+from citrus_ray.tasks.specs import Crossmodal, Masked, NextThought, Spectral
 
 AnyTask = Annotated[Crossmodal | Masked | NextThought | Spectral, Field(discriminator="kind")]

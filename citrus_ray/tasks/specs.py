@@ -8,15 +8,17 @@ from pydantic import Field, model_validator
 
 from citrus_ray.context import SignalContext
 from citrus_ray.spec import Later, Spec
-from citrus_ray.tasks.spec import TaskSpec
+from citrus_ray.tasks.task_spec import TaskSpec
 
-if TYPE_CHECKING:  # torch takes a second to load, and a plan does without: each `build` loads its own
-    from citrus_ray.models.encoder import Encoder
-    from citrus_ray.tasks.crossmodal import CrossmodalTask
-    from citrus_ray.tasks.masked import MaskedTask
-    from citrus_ray.tasks.next_thought import NextThoughtTask
-    from citrus_ray.tasks.spectral import SpectralTask
-    from citrus_ray.tasks.task import Task
+if (
+    TYPE_CHECKING
+):  # torch takes a second to load, and a plan does without: each `build` loads its own
+    from citrus_ray.models.nets.encoder import Encoder
+    from citrus_ray.tasks.losses.crossmodal import CrossmodalTask
+    from citrus_ray.tasks.losses.masked import MaskedTask
+    from citrus_ray.tasks.losses.next_thought import NextThoughtTask
+    from citrus_ray.tasks.losses.spectral import SpectralTask
+    from citrus_ray.tasks.losses.task import Task
 
 Representation = Literal["log_magnitude", "magnitude_phase", "real_imag"]
 Count = Annotated[int, Field(ge=1)]
@@ -67,7 +69,7 @@ class Reconstruction(TaskSpec):
 
     def build(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
         """The task, or one for each sensor of a crossmodal encoder."""
-        from citrus_ray.tasks.reconstruction import of_each_sensor
+        from citrus_ray.tasks.losses.reconstruction import of_each_sensor
 
         return of_each_sensor(self, encoder) if encoder.multimodal else self.single(ctx, encoder)
 
@@ -83,7 +85,7 @@ class Masked(Reconstruction):
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
     def single(self, ctx: SignalContext, encoder: "Encoder") -> "MaskedTask":
-        from citrus_ray.tasks.masked import MaskedTask
+        from citrus_ray.tasks.losses.masked import MaskedTask
 
         return MaskedTask(self, ctx, encoder)
 
@@ -94,15 +96,21 @@ class Hide(Spec):
     band: tuple[float, float] | None = None
     count: Count = 1
     width: Annotated[float, Field(gt=0)] = 0.2
-    unit: Literal["hz", "share"] = "share"  # of `band` and `width`; a share is of the spectrum, 0 to half the rate
-    fill: Literal["zero", "noise", "swap"] = "zero"  # noise of the same power, or the band of another window
+    unit: Literal["hz", "share"] = (
+        "share"  # of `band` and `width`; a share is of the spectrum, 0 to half the rate
+    )
+    fill: Literal["zero", "noise", "swap"] = (
+        "zero"  # noise of the same power, or the band of another window
+    )
 
     @model_validator(mode="after")
     def _leaves_some(self) -> "Hide":
         if self.band is not None and not 0 <= self.band[0] < self.band[1]:
             raise ValueError(f"band={list(self.band)}: 0 <= low < high must hold")
         if self.unit == "share" and self.band is not None and self.band[1] > 1:
-            raise ValueError(f"band={list(self.band)}: a share ends at 1; give unit: hz for a band in Hz")
+            raise ValueError(
+                f"band={list(self.band)}: a share ends at 1; give unit: hz for a band in Hz"
+            )
         if self.unit == "share" and self.band is None and self.count >= self.slots(1.0):
             rule = f"count={self.count} bands of width={self.width:g} would leave nothing of the spectrum to see"
             raise ValueError(f"{rule}; lower either")
@@ -138,14 +146,18 @@ class Spectral(Reconstruction):
     @model_validator(mode="after")
     def _hides_something(self) -> "Spectral":
         if self.ratio == 0 and self.hide is None:
-            raise ValueError("ratio=0 and hide=null: nothing is hidden; give a ratio above 0 or bands to hide")
+            raise ValueError(
+                "ratio=0 and hide=null: nothing is hidden; give a ratio above 0 or bands to hide"
+            )
         return self
 
     def check(self, ctx: SignalContext) -> str | None:
-        return super().check(ctx) or (self.hide.problem(ctx.sfreq / 2) if self.hide is not None else None)
+        return super().check(ctx) or (
+            self.hide.problem(ctx.sfreq / 2) if self.hide is not None else None
+        )
 
     def single(self, ctx: SignalContext, encoder: "Encoder") -> "SpectralTask":
-        from citrus_ray.tasks.spectral import SpectralTask
+        from citrus_ray.tasks.losses.spectral import SpectralTask
 
         return SpectralTask(self, ctx, encoder)
 
@@ -166,7 +178,9 @@ class Vicreg(Spec):
         if not self.invariance:
             raise ValueError("invariance=0: nothing asks the two views to agree; give it a weight")
         if not self.variance:
-            raise ValueError("variance=0: the same embedding for every window would be best; give it a weight")
+            raise ValueError(
+                "variance=0: the same embedding for every window would be best; give it a weight"
+            )
         return self
 
 
@@ -200,16 +214,20 @@ class Crossmodal(TaskSpec):
     disjoint: bool = False  # no cell is seen in both views, so that they can agree on nothing that one sensor shows
     loss: Annotated[Agreement, Field(discriminator="kind")] = Vicreg()
     expander: Annotated[int, Field(ge=0)] = 0
-    narrowest: Annotated[float, Field(ge=0, lt=1)] = 0.01  # spread of validation embeddings at which training ends
+    narrowest: Annotated[float, Field(ge=0, lt=1)] = (
+        0.01  # spread of validation embeddings at which training ends
+    )
 
     @model_validator(mode="after")
     def _leaves_for_the_other(self) -> "Crossmodal":
         if self.disjoint and self.keep > 0.5:
-            raise ValueError(f"keep={self.keep:g}: two disjoint views keep half each at most; lower it to 0.5")
+            raise ValueError(
+                f"keep={self.keep:g}: two disjoint views keep half each at most; lower it to 0.5"
+            )
         return self
 
     def build(self, ctx: SignalContext, encoder: "Encoder") -> "CrossmodalTask":
-        from citrus_ray.tasks.crossmodal import CrossmodalTask
+        from citrus_ray.tasks.losses.crossmodal import CrossmodalTask
 
         return CrossmodalTask(self, encoder)
 
@@ -243,6 +261,6 @@ class NextThought(TaskSpec):
         return None
 
     def build(self, ctx: SignalContext, encoder: "Encoder") -> "NextThoughtTask":
-        from citrus_ray.tasks.next_thought import NextThoughtTask
+        from citrus_ray.tasks.losses.next_thought import NextThoughtTask
 
         return NextThoughtTask(self, ctx, encoder)

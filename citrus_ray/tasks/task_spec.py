@@ -7,8 +7,8 @@ from citrus_ray.context import SignalContext
 from citrus_ray.spec import Spec
 
 if TYPE_CHECKING:
-    from citrus_ray.models.encoder import Encoder
-    from citrus_ray.tasks.task import Task
+    from citrus_ray.models.nets.encoder import Encoder
+    from citrus_ray.tasks.losses.task import Task
 
 
 class TaskSpec(Spec):

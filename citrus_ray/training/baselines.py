@@ -15,17 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from citrus_ray.data.view import filled
+from citrus_ray.data.windowing.view import filled
 from citrus_ray.data.windows import Index, Signal
-from citrus_ray.finetune import Member, score_on_test
+from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.metrics import score
-from citrus_ray.probe import Floats, fit
-from citrus_ray.trial import EVAL_BATCH, Trial
+from citrus_ray.training.closed_form import Floats, fit
+from citrus_ray.training.finetuning import Member, score_on_test
 
 Predict = Callable[[Index], Floats]  # windows -> logits (n, K)
 Features = Callable[[Signal], Floats]  # (B, C, T) -> (B, F)
 
-BLOCK = 1 << 22  # numbers in a block of windows: 32 MB, whatever their length and however many there are
+BLOCK = (
+    1 << 22
+)  # numbers in a block of windows: 32 MB, whatever their length and however many there are
 # delta, theta, alpha, beta and gamma of EEG at 128 Hz, as shares of the Nyquist rate: 4, 8, 13, 30 of 64 Hz
 BAND_EDGES = (0.0, 4 / 64, 8 / 64, 13 / 64, 30 / 64, 1.0)
 FLOOR = 1e-6  # of the median power in training windows: silence has a logarithm, but is no outlier without end
@@ -124,7 +126,9 @@ def same_run(member: Member) -> Predict:
 def run_identity(member: Member) -> Predict:
     """A probe that learnt to tell from A and B whether they are of one run, asked for the label: what a network that
     sees nothing but the run would give."""
-    runs = [_of_one_run(member, part).astype(np.int64) for part in (member.labelled, member.parts.val)]
+    runs = [
+        _of_one_run(member, part).astype(np.int64) for part in (member.labelled, member.parts.val)
+    ]
     if len(np.unique(runs[0])) < 2:
         return majority(member)
     seen = [_over(member, apart, part) for part in (member.labelled, member.parts.val)]
@@ -181,7 +185,9 @@ def _over(member: Member, features: Features, index: Index) -> Floats:
 
 def _of_index(member: Member, of: Predict) -> Predict:
     """The same, on features that are not of the signal alone."""
-    train, val = ((of(index), member.windows.labels[index]) for index in (member.labelled, member.parts.val))
+    train, val = (
+        (of(index), member.windows.labels[index]) for index in (member.labelled, member.parts.val)
+    )
     probe = fit(train, val, len(member.windows.classes), member.metric)
     return lambda index: probe(of(index))
 

@@ -17,7 +17,9 @@ Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 # Weights of the squared norm beside the mean loss: scikit-learn's C is 1 / (n * penalty). Strongest first, so that
 # every fit starts from its smoother neighbour.
 PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
-MAX_STEPS = 300  # of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
+MAX_STEPS = (
+    300  # of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
+)
 CONSTANT = 1e-6  # a feature that varies by less of its size is rounding
 
 
@@ -68,7 +70,9 @@ def fit(
     return path[int(np.argmax(values))]
 
 
-def regularisation_path(features: npt.NDArray[np.floating], y: Labels, n_classes: int) -> list[Probe]:
+def regularisation_path(
+    features: npt.NDArray[np.floating], y: Labels, n_classes: int
+) -> list[Probe]:
     """A probe for each of `PENALTIES`."""
     scaler = Scaler.of(features)
     x, probes = scaler(features), list[Probe]()
@@ -78,7 +82,9 @@ def regularisation_path(features: npt.NDArray[np.floating], y: Labels, n_classes
     start = np.zeros((x.shape[1] + 1, n_classes))
     for penalty in PENALTIES:
         start = solve(x, y, penalty, start)
-        probes.append(Probe(scaler, start[:-1] if basis is None else basis @ start[:-1], start[-1], penalty))
+        probes.append(
+            Probe(scaler, start[:-1] if basis is None else basis @ start[:-1], start[-1], penalty)
+        )
     return probes
 
 
@@ -92,7 +98,13 @@ def solve(x: Floats, y: Labels, penalty: float, start: Floats) -> Floats:
         value, slope = _loss(flat.reshape(start.shape), x, target, penalty)
         return value, slope.ravel()
 
-    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": MAX_STEPS, "ftol": 1e-10})
+    found = minimize(
+        loss,
+        start.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": MAX_STEPS, "ftol": 1e-10},
+    )
     return np.asarray(found.x).reshape(start.shape)
 
 

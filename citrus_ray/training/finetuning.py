@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from citrus_ray.checkpoint import Weights
-from citrus_ray.data import cache
-from citrus_ray.data.splits import label_subset, split
-from citrus_ray.data.view import View, fewer
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.splits import label_subset, split
+from citrus_ray.data.windowing.view import View, fewer
 from citrus_ray.data.windows import Index, Signal
-from citrus_ray.loading import load_encoder
+from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.metrics import score
-from citrus_ray.probe import fit
-from citrus_ray.tasks.supervised import Classifier
-from citrus_ray.train import LossOf, Part, seeded, shuffled, train
-from citrus_ray.trial import EVAL_BATCH, Trial
+from citrus_ray.models.nets.classifier import Classifier
+from citrus_ray.store.checkpoint import Weights
+from citrus_ray.training.closed_form import fit
+from citrus_ray.training.loading import load_encoder
+from citrus_ray.training.loop import LossOf, Part, seeded, shuffled, train
 
 Losses = Generator[float, None, None]  # the mean loss of each round of training
 
@@ -38,17 +38,25 @@ class Member:
     """A trial's fine-tune. `best` holds the validation metrics of the best round so far, which is the one kept."""
 
     def __init__(
-        self, trial: Trial, weights: Weights | None, metric: str = "val/balanced_accuracy", device: str = "cpu"
+        self,
+        trial: Trial,
+        weights: Weights | None,
+        metric: str = "val/balanced_accuracy",
+        device: str = "cpu",
     ) -> None:
         self.trial, self.metric, self.device = trial, metric, torch.device(device)
         self.windows = cache.load(trial.finetune.target, trial.finetune.align)
         self.parts = split(self.windows, trial.finetune.split, trial.seed)
-        self.labelled = label_subset(self.windows, self.parts.train, trial.finetune.labels, trial.seed)
+        self.labelled = label_subset(
+            self.windows, self.parts.train, trial.finetune.labels, trial.seed
+        )
         self.view = View.of(self.windows, self.labelled, trial.model.multimodal)
         with seeded(trial.seed):
             encoder = trial.model.build(self.windows.context)
             self.classifier = Classifier(encoder, self.windows.context, trial.finetune.pool)
-        self.not_loaded = load_encoder(self.classifier, encoder, weights) if weights is not None else {}
+        self.not_loaded = (
+            load_encoder(self.classifier, encoder, weights) if weights is not None else {}
+        )
         self.classifier.to(self.device)
         self.frozen = trial.finetune.mode != "full"
         self._seen: dict[bytes, torch.Tensor] = {}  # features of a frozen encoder, by windows
@@ -74,14 +82,22 @@ class Member:
                     self.best = metrics
                     self._best_state = copy.deepcopy(self.classifier.state_dict())
                 yield metrics
-                if self.trial.finetune.patience and number - self.best["round"] >= self.trial.finetune.patience:
+                if (
+                    self.trial.finetune.patience
+                    and number - self.best["round"] >= self.trial.finetune.patience
+                ):
                     return
 
     def _alone(self) -> Losses:
         """Training with nobody else; yields the mean loss of each round."""
         spec, seed = self.trial.finetune, self.trial.seed
-        module, parts = self.classifier.head if self.frozen else self.classifier, self.parts_of_model()
-        return train(module, self._loss(), self.batches(), spec.optim, spec.steps, spec.rounds, seed, parts)
+        module, parts = (
+            self.classifier.head if self.frozen else self.classifier,
+            self.parts_of_model(),
+        )
+        return train(
+            module, self._loss(), self.batches(), spec.optim, spec.steps, spec.rounds, seed, parts
+        )
 
     def batches(self) -> Iterator[Index]:
         """Places among the labelled windows, a batch at a time."""
@@ -90,7 +106,10 @@ class Member:
 
     def _solve(self) -> Iterator[dict[str, float]]:
         """The one round of a probe: the penalty that does best on validation data, and nothing drawn by lot."""
-        train, val = ((self._normed(part), self.windows.labels[part]) for part in (self.labelled, self.parts.val))
+        train, val = (
+            (self._normed(part), self.windows.labels[part])
+            for part in (self.labelled, self.parts.val)
+        )
         weights, bias = fit(train, val, len(self.windows.classes), self.metric).plain()
         linear = self.classifier.head.linear
         with torch.no_grad():
@@ -147,7 +166,13 @@ class Member:
         depths = self.classifier.encoder.depths()
         wait = round(spec.head_first * spec.steps)
         factors = [spec.layer_decay ** (len(depths) - i) for i in range(len(depths))]
-        return [head, *(Part(list(depth.parameters()), f, wait) for depth, f in zip(depths, factors, strict=True))]
+        return [
+            head,
+            *(
+                Part(list(depth.parameters()), f, wait)
+                for depth, f in zip(depths, factors, strict=True)
+            ),
+        ]
 
     def score_test(self) -> dict[str, float]:
         """The kept round's score on test data. Called once per reported number, after selection is over."""
@@ -158,7 +183,9 @@ class Member:
         """The metric on test data had some modalities not been recorded, by which, and the mean over all choices."""
         name = self.metric.removeprefix("val/")
         found = {
-            "+".join(missing): score_on_test(self, partial(self.predict, missing=missing))[f"test/{name}"]
+            "+".join(missing): score_on_test(self, partial(self.predict, missing=missing))[
+                f"test/{name}"
+            ]
             for missing in fewer(self.view.names)
         }
         mean = {f"missing/{name}": float(np.mean(list(found.values())))} if found else {}
@@ -203,7 +230,9 @@ class Member:
         return self.view(index)
 
 
-def score_on_test(member: Member, predict: Callable[[Index], npt.NDArray[np.floating]]) -> dict[str, float]:
+def score_on_test(
+    member: Member, predict: Callable[[Index], npt.NDArray[np.floating]]
+) -> dict[str, float]:
     """The one function that reads test labels, for networks and baselines alike. `predict` is decided by now."""
     test = member.parts.test
     return score(member.windows.labels[test], predict(test), "test")

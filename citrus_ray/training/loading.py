@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from citrus_ray.checkpoint import CheckpointError, Weights
-from citrus_ray.models.encoder import Encoder
+from citrus_ray.models.nets.encoder import Encoder
+from citrus_ray.store.checkpoint import CheckpointError, Weights
 
 
 def load_encoder(model: nn.Module, encoder: Encoder, weights: Weights) -> dict[str, str]:
@@ -30,5 +30,7 @@ def _misfits(own: Weights, weights: Weights) -> dict[str, str]:
     found |= dict.fromkeys(weights.keys() - own.keys(), "in the stored weights alone")
     for name in own.keys() & weights.keys():
         if own[name].shape != weights[name].shape:
-            found[name] = f"stored as {tuple(weights[name].shape)}, the model has {tuple(own[name].shape)}"
+            found[name] = (
+                f"stored as {tuple(weights[name].shape)}, the model has {tuple(own[name].shape)}"
+            )
     return dict(sorted(found.items()))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from citrus_ray.data.windows import Index
-from citrus_ray.optim import Optim
+from citrus_ray.experiment.optim import Optim
 
 LossOf = Callable[[Index], torch.Tensor]  # window indices of a batch -> scalar loss
 
@@ -50,7 +50,9 @@ class Training:
         self.parts = parts or [Part([p for p in module.parameters() if p.requires_grad])]
         # fused: one pass over all tensors; 0.17 ms a step on a small model, the loop over tensors takes 0.86
         groups = [{"params": part.parameters} for part in self.parts]
-        self.optimizer = torch.optim.AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=optim.lr, weight_decay=optim.weight_decay, fused=True
+        )
         self.edges = [int(edge) for edge in np.linspace(0, n_steps, n_rounds + 1).round()]
 
     @property
@@ -61,7 +63,9 @@ class Training:
         """One round; its mean loss."""
         start, stop = self.edges[self.round : self.round + 2]
         self.module.train()
-        with seeded(self.seed * 100_003 + start):  # dropout: members run in turn must not share its draws
+        with seeded(
+            self.seed * 100_003 + start
+        ):  # dropout: members run in turn must not share its draws
             losses = [self._step(i, i == start) for i in range(start, stop)]
         self.round += 1
         return finite_mean(losses, start, self.optim, self.n_steps, self.module)
@@ -97,11 +101,17 @@ def train(
         yield training.advance()
 
 
-def _set_rates(optimizer: torch.optim.Optimizer, parts: Sequence[Part], step: int, rate: float, begins: bool) -> None:
+def _set_rates(
+    optimizer: torch.optim.Optimizer, parts: Sequence[Part], step: int, rate: float, begins: bool
+) -> None:
     for group, part in zip(optimizer.param_groups, parts, strict=True):
         group["lr"] = rate * part.factor
-        if part.wait and (begins or step == part.wait):  # at each round: it may be the first after a restart
-            for parameter in part.parameters:  # without a gradient the optimiser leaves it, and it costs no backward
+        if part.wait and (
+            begins or step == part.wait
+        ):  # at each round: it may be the first after a restart
+            for parameter in (
+                part.parameters
+            ):  # without a gradient the optimiser leaves it, and it costs no backward
                 parameter.requires_grad_(step >= part.wait)
 
 
@@ -113,7 +123,9 @@ def _step(loss_of: LossOf, index: Index, optimizer: torch.optim.Optimizer) -> to
     return loss.detach()
 
 
-def finite_mean(losses: Sequence[torch.Tensor], start: int, optim: Optim, n_steps: int, module: nn.Module) -> float:
+def finite_mean(
+    losses: Sequence[torch.Tensor], start: int, optim: Optim, n_steps: int, module: nn.Module
+) -> float:
     """The mean of a round's losses. Checked once a round: a look at every step would make a GPU wait."""
     values = torch.stack(list(losses))
     if bool(values.isfinite().all()):
@@ -122,11 +134,17 @@ def finite_mean(losses: Sequence[torch.Tensor], start: int, optim: Optim, n_step
     bad = [name for name, p in module.named_parameters() if not bool(p.isfinite().all())]
     raise NonFiniteLossError(
         f"loss is {float(values[step - start])} at step {step} of {n_steps}, lr={optim.rate(step, n_steps):.3g}"
-        + (f", first non-finite parameter {bad[0]}" if bad else ", all parameters still finite: look at the data")
+        + (
+            f", first non-finite parameter {bad[0]}"
+            if bad
+            else ", all parameters still finite: look at the data"
+        )
     )
 
 
-def shuffled(n: int, batch_size: int, rng: np.random.Generator, shard: tuple[int, int] = (0, 1)) -> Iterator[Index]:
+def shuffled(
+    n: int, batch_size: int, rng: np.random.Generator, shard: tuple[int, int] = (0, 1)
+) -> Iterator[Index]:
     """Batches of indices below `n`, reshuffled when all were seen, for ever. `shard` is (rank, world size).
 
     Every rank draws the same permutation and takes its part of each batch, so the union over ranks is the batch
@@ -137,7 +155,9 @@ def shuffled(n: int, batch_size: int, rng: np.random.Generator, shard: tuple[int
     while True:
         order = rng.permutation(n)
         for start in range(0, n - batch_size + 1, batch_size):
-            yield np.sort(order[start : start + batch_size][rank::world])  # sorted: memory-mapped reads go forward
+            yield np.sort(
+                order[start : start + batch_size][rank::world]
+            )  # sorted: memory-mapped reads go forward
 
 
 @contextmanager

@@ -5,18 +5,18 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Status
 from citrus_ray.spec import MachineError
-from citrus_ray.trial import Trial
 
 if TYPE_CHECKING:
-    from citrus_ray.finetune import Member
+    from citrus_ray.training.finetuning import Member
 
 Metrics = dict[str, float]
 
 
 @dataclass
-class Slot:
+class MemberState:
     trial: Trial
     member: "Member | None" = None
     status: Status = "ok"
@@ -25,13 +25,15 @@ class Slot:
     history: list[Metrics] = field(default_factory=list)
     metrics: Metrics = field(default_factory=dict)
     baselines: dict[str, Metrics] = field(default_factory=dict)
-    curve: list[tuple[float, float]] = field(default_factory=list)  # by round: objective, seconds so far
+    curve: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # by round: objective, seconds so far
 
 
 class guarded:  # noqa: N801  (reads as a statement: `with guarded(slot):`)
     """Times the block, makes an exception the slot's failure; not Ctrl-C, nor what another machine could do."""
 
-    def __init__(self, slot: Slot, already: float = 0.0) -> None:
+    def __init__(self, slot: MemberState, already: float = 0.0) -> None:
         self.slot, self.already = slot, already  # seconds that were spent on it before
 
     def __enter__(self) -> "guarded":
@@ -42,7 +44,9 @@ class guarded:  # noqa: N801  (reads as a statement: `with guarded(slot):`)
     def seconds(self) -> float:
         return self.already + time.perf_counter() - self.started
 
-    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: object) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: object
+    ) -> bool:
         self.slot.seconds += self.seconds
         if not isinstance(err, Exception) or isinstance(err, MachineError):
             return False

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Sequence
 
-from citrus_ray.baselines import baselines
-from citrus_ray.checkpoint import Weights
-from citrus_ray.finetune import Member
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.metrics import mean_metrics
 from citrus_ray.records import Status
-from citrus_ray.slot import Metrics, Slot, guarded
-from citrus_ray.stacked import stacks
-from citrus_ray.trial import Trial
+from citrus_ray.store.checkpoint import Weights
+from citrus_ray.training.baselines import baselines
+from citrus_ray.training.finetuning import Member
+from citrus_ray.training.member_state import MemberState, Metrics, guarded
+from citrus_ray.training.vmapped import vmap_groups
 
 
 class Population:
@@ -25,12 +25,14 @@ class Population:
         stacked: bool | None = None,
     ) -> None:
         self.metric = metric
-        self.slots = [Slot(trial) for trial in trials]
+        self.slots = [MemberState(trial) for trial in trials]
         for slot, w in zip(self.slots, weights, strict=True):
             with guarded(slot):
                 slot.member = Member(slot.trial, w, metric, device)
         alike = device != "cpu" if stacked is None else stacked
-        self.stacks = stacks(slot.member for slot in self.slots if slot.member) if alike else []
+        self.vmap_groups = (
+            vmap_groups(slot.member for slot in self.slots if slot.member) if alike else []
+        )
 
     def advance(self) -> Metrics | None:
         """One round for every member; the means over members, or None when all rounds are done."""
@@ -45,12 +47,16 @@ class Population:
                     slot.metrics = slot.member.best
                     going = True
         # a member that stopped early stands with its best round
-        return mean_metrics([slot.metrics for slot in self.slots if slot.status == "ok"]) if going else None
+        return (
+            mean_metrics([slot.metrics for slot in self.slots if slot.status == "ok"])
+            if going
+            else None
+        )
 
     def _train_stacks(self) -> dict[int, float]:
         """Each member's share of the seconds of a round that members of one shape spend together."""
         shares: dict[int, float] = {}
-        for stack in self.stacks:
+        for stack in self.vmap_groups:
             started, going = time.perf_counter(), [id(stack.members[i]) for i in stack.going]
             if going:
                 stack.train(stack.round + 1)

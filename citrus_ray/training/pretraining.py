@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from citrus_ray import checkpoint, records
-from citrus_ray.data import cache
-from citrus_ray.data.splits import split
-from citrus_ray.data.view import View
+from citrus_ray import records
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.splits import split
+from citrus_ray.data.windowing.view import View
 from citrus_ray.data.windows import Index, Windows
+from citrus_ray.experiment.trial import HoldOut, Pretrain, Trial
 from citrus_ray.models import AnyEncoder
-from citrus_ray.resume import State, made_by
 from citrus_ray.spec import refuse
-from citrus_ray.store import Where, default_store, open_files
-from citrus_ray.store.claims import Claims
-from citrus_ray.tasks.task import Task
-from citrus_ray.train import Training, seeded, shuffled
-from citrus_ray.trial import HoldOut, Pretrain, Trial
+from citrus_ray.store import Where, checkpoint, default_store, open_files
+from citrus_ray.store.leases import Leases
+from citrus_ray.store.resume import State, made_by
+from citrus_ray.tasks.losses.task import Task
+from citrus_ray.training.loop import Training, seeded, shuffled
 
 Report = Callable[[dict[str, float]], None]
 
@@ -44,7 +44,9 @@ class Pretrained:
     weights: checkpoint.Weights
     history: list[dict[str, float]]
     seconds: float  # of all attempts together
-    resumed: list[dict[str, Any]] = field(default_factory=list)  # after which epochs it went on, by which commit
+    resumed: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # after which epochs it went on, by which commit
 
 
 def run(
@@ -92,17 +94,27 @@ def run(
         }
         done.history.append(metrics)
         report(metrics)
-        complaint = task.complaint(metrics) if 2 * training.round >= spec.epochs else None  # some begin narrow
+        complaint = (
+            task.complaint(metrics) if 2 * training.round >= spec.epochs else None
+        )  # some begin narrow
         if complaint:
             raise refuse(f"epoch {training.round} of {spec.epochs}: {complaint}", "pretrain.task")
         all_masks = _gathered(masks.get_state())
         if state is not None and place.rank == 0:
-            so_far = {"history": done.history, "seconds": time.perf_counter() - started, "resumed": done.resumed}
+            so_far = {
+                "history": done.history,
+                "seconds": time.perf_counter() - started,
+                "resumed": done.resumed,
+            }
             state.offer(lambda: _saved(task, training, all_masks, place) | so_far)  # noqa: B023  (called at once)
-    return Pretrained(encoder.state_dict(), done.history, time.perf_counter() - started, done.resumed)
+    return Pretrained(
+        encoder.state_dict(), done.history, time.perf_counter() - started, done.resumed
+    )
 
 
-def _saved(task: nn.Module, training: Training, masks: list[torch.Tensor], place: Place) -> dict[str, Any]:
+def _saved(
+    task: nn.Module, training: Training, masks: list[torch.Tensor], place: Place
+) -> dict[str, Any]:
     mine = {"task": task.state_dict(), "training": training.state_dict(), "masks": masks}
     return mine | {"made_by": made_by(task, place.device)}
 
@@ -111,13 +123,17 @@ def _resumed(
     task: nn.Module, training: Training, masks: torch.Generator, place: Place, state: State | None
 ) -> Pretrained:
     """Bring everything to where the saved state is; how far that is."""
-    read = state.read(made_by(task, place.device)) if state is not None and place.rank == 0 else None
+    read = (
+        state.read(made_by(task, place.device)) if state is not None and place.rank == 0 else None
+    )
     saved = _gathered(read)[0]  # rank 0's: what it reads, all go on from
     if saved is None:
         return Pretrained({}, [], 0.0)
     task.load_state_dict(saved["task"])
     training.load_state_dict(saved["training"])
-    if place.rank < len(saved["masks"]):  # a worker more than last time keeps the masks of its own seed
+    if place.rank < len(
+        saved["masks"]
+    ):  # a worker more than last time keeps the masks of its own seed
         masks.set_state(saved["masks"][place.rank])
     resumed = [*saved["resumed"], {"epoch": training.round, "commit": records.commit()}]
     return Pretrained({}, saved["history"], saved["seconds"], resumed)
@@ -137,7 +153,9 @@ def held_out(windows: Windows, spec: Pretrain) -> tuple[Index, Index]:
     allowed = ~np.isin(windows.group, _test_groups(windows, spec.hold_out))
     groups = np.unique(windows.group[allowed])
     n_val = min(max(1, round(spec.val * len(groups))), len(groups) - 1)
-    val = np.isin(windows.group, np.random.default_rng([5, spec.seed]).choice(groups, n_val, replace=False))
+    val = np.isin(
+        windows.group, np.random.default_rng([5, spec.seed]).choice(groups, n_val, replace=False)
+    )
     train = np.flatnonzero(allowed & ~val)
     return train, np.flatnonzero(val) if n_val else train
 
@@ -160,7 +178,9 @@ def _test_groups(windows: Windows, hold_out: HoldOut | None) -> list[int]:
     return found
 
 
-def batch(task: Task, windows: Windows, view: View, index: Index, device: str) -> list[torch.Tensor]:
+def batch(
+    task: Task, windows: Windows, view: View, index: Index, device: str
+) -> list[torch.Tensor]:
     """Signals (B, C, T), and labels (B,) for a task that uses them."""
     x = torch.from_numpy(view(index)).to(device)
     return [x, torch.from_numpy(windows.labels[index]).to(device)] if task.uses_labels else [x]
@@ -188,7 +208,7 @@ def ensure_encoder(trial: Trial, store: Where | None = None) -> checkpoint.Weigh
     digest, store = trial.encoder_digest(), store or default_store()
     if digest is None:
         return None
-    claim = Claims(open_files(store)).take_unless(digest, lambda: checkpoint.exists(store, digest))
+    claim = Leases(open_files(store)).take_unless(digest, lambda: checkpoint.exists(store, digest))
     if claim is not None:
         with claim:
             _compute(trial, digest, store)
@@ -204,7 +224,9 @@ def _compute(trial: Trial, digest: str, store: Where) -> None:
     keep(trial, digest, store, run(trial.pretraining, trial.model, state=state), 1, state)
 
 
-def keep(trial: Trial, digest: str, store: Where, done: Pretrained, workers: int, state: State) -> None:
+def keep(
+    trial: Trial, digest: str, store: Where, done: Pretrained, workers: int, state: State
+) -> None:
     """Store a finished run; only then is there nothing to go on from."""
     checkpoint.save(store, digest, done.weights, lineage(trial, done, workers))
     state.clear()

@@ -13,21 +13,24 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from citrus_ray.finetune import Losses, Member
-from citrus_ray.models.conv import OneGroup
-from citrus_ray.train import finite_mean
+from citrus_ray.models.nets.conv import OneGroup
+from citrus_ray.training.finetuning import Losses, Member
+from citrus_ray.training.loop import finite_mean
 
 Named = dict[str, torch.Tensor]
-BETAS, EPS = (0.9, 0.999), 1e-8  # torch's own for AdamW, which takes one learning rate for all members
+BETAS, EPS = (
+    (0.9, 0.999),
+    1e-8,
+)  # torch's own for AdamW, which takes one learning rate for all members
 
 
-def stacks(members: Iterable[Member]) -> list["Stack"]:
+def vmap_groups(members: Iterable[Member]) -> list["VmappedMembers"]:
     """Members in groups that can be trained as one; those that cannot, or are alone, are in none."""
     groups: dict[Hashable, list[Member]] = defaultdict(list)
     for member in members:
         if _stackable(member):
             groups[_shape(member)].append(member)
-    return [Stack(group) for group in groups.values() if len(group) > 1]
+    return [VmappedMembers(group) for group in groups.values() if len(group) > 1]
 
 
 def _stackable(member: Member) -> bool:
@@ -44,10 +47,18 @@ def _shape(member: Member) -> Hashable:
     tensors = tuple((name, tuple(t.shape)) for name, t in member.classifier.state_dict().items())
     n_batch = min(spec.optim.batch_size, len(member.labelled))
     signal = tuple(x.shape[1:] for x in member.view.arrays)
-    return member.trial.model.digest(), tensors, n_batch, signal, spec.steps, spec.rounds, spec.layer_decay
+    return (
+        member.trial.model.digest(),
+        tensors,
+        n_batch,
+        signal,
+        spec.steps,
+        spec.rounds,
+        spec.layer_decay,
+    )
 
 
-class Stack:
+class VmappedMembers:
     """Trains its members round by round. A member that nobody asks for another round is left out of the next."""
 
     def __init__(self, members: list[Member]) -> None:
@@ -64,7 +75,9 @@ class Stack:
                 part.stacked = True
         params, self.buffers = stack_module_state([member.classifier for member in members])
         self.params = {name: p.detach().requires_grad_() for name, p in params.items()}  # (M, ...)
-        self.moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.params.items()}
+        self.moments = {
+            name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.params.items()
+        }
         self.factors = _factors(members[0])
         self.batches = [member.batches() for member in members]
         self.data = [member.examples for member in members]
@@ -82,7 +95,9 @@ class Stack:
                 if self.error is not None:
                     raise self.error
                 self._hand_over(i)
-                yield finite_mean(self.losses[i], start, spec.optim, spec.steps, self.members[i].classifier)
+                yield finite_mean(
+                    self.losses[i], start, spec.optim, spec.steps, self.members[i].classifier
+                )
         finally:
             self.going.discard(i)
 
@@ -121,7 +136,9 @@ class Stack:
                 self.losses[i].append(loss)
             left = left[len(chunk) :]
 
-    def _slopes(self, chunk: list[int], batches: dict[int, np.ndarray]) -> tuple[torch.Tensor, Named]:
+    def _slopes(
+        self, chunk: list[int], batches: dict[int, np.ndarray]
+    ) -> tuple[torch.Tensor, Named]:
         """Losses (M,) and the gradient of each member's own."""
         at = torch.tensor(chunk, device=self.device)
         params = {name: p.detach()[at].requires_grad_() for name, p in self.params.items()}
@@ -132,11 +149,17 @@ class Stack:
         losses = vmap(self._loss)(params, buffers, x, y, weights)
         slopes = torch.autograd.grad(losses.sum(), list(params.values()), allow_unused=True)
         # a mask token has no part in fine-tuning: it stays as it is, without weight decay too, as torch's AdamW has it
-        used = {name: slope for name, slope in zip(params, slopes, strict=True) if slope is not None}
+        used = {
+            name: slope for name, slope in zip(params, slopes, strict=True) if slope is not None
+        }
         return losses.detach(), used
 
-    def _loss(self, params: Named, buffers: Named, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        return nn.functional.cross_entropy(functional_call(self.base, (params, buffers), (x,)), y, weight=w)
+    def _loss(
+        self, params: Named, buffers: Named, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor
+    ) -> torch.Tensor:
+        return nn.functional.cross_entropy(
+            functional_call(self.base, (params, buffers), (x,)), y, weight=w
+        )
 
     @torch.no_grad()
     def _update(self, step: int, chunk: list[int], slopes: Named) -> None:
@@ -149,7 +172,10 @@ class Stack:
             own, (first, second) = self.params[name], self.moments[name]
             shape = (-1, *[1] * (own.dim() - 1))
             rate, decay = (rates * self.factors[name]).view(shape), decays.view(shape)
-            m, v = torch.lerp(first[at], slope, 1 - BETAS[0]), torch.lerp(second[at], slope**2, 1 - BETAS[1])
+            m, v = (
+                torch.lerp(first[at], slope, 1 - BETAS[0]),
+                torch.lerp(second[at], slope**2, 1 - BETAS[1]),
+            )
             first[at], second[at] = m, v
             scale = (v / (1 - BETAS[1] ** (step + 1))).sqrt() + EPS
             own[at] = own[at] * (1 - rate * decay) - rate / (1 - BETAS[0] ** (step + 1)) * m / scale

@@ -40,7 +40,9 @@ class Host:
         """The bridge's end of its cable."""
         return f"to-{self.name}"
 
-    def run(self, command: str, seconds: float = 120.0, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: str, seconds: float = 120.0, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """A command in a login on this host, with what it said; it is ended with its children when time is up."""
         process = self.start(command)
         try:
@@ -48,7 +50,9 @@ class Host:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             out, _ = process.communicate()
-            raise AssertionError(f"{self.name}: not done after {seconds:g} s: {command}\n{out}") from None
+            raise AssertionError(
+                f"{self.name}: not done after {seconds:g} s: {command}\n{out}"
+            ) from None
         if check and process.returncode:
             raise AssertionError(f"{self.name}: exit {process.returncode}: {command}\n{out}")
         return subprocess.CompletedProcess(command, process.returncode, out)
@@ -56,7 +60,14 @@ class Host:
     def start(self, command: str) -> subprocess.Popen[str]:
         """The same, not waited for."""
         home = os.path.expanduser("~root")
-        clean = ["env", "-i", f"HOME={home}", "TERM=dumb", "LANG=C.UTF-8", f"PATH={os.environ['PATH']}"]
+        clean = [
+            "env",
+            "-i",
+            f"HOME={home}",
+            "TERM=dumb",
+            "LANG=C.UTF-8",
+            f"PATH={os.environ['PATH']}",
+        ]
         login = [*clean, "bash", "-c", f"cd; . ~/.bashrc; {command}"]
         return subprocess.Popen(
             ["nsenter", "--all", f"--target={self.pid}", "--", *login],
@@ -81,7 +92,9 @@ class Host:
     @contextmanager
     def slow_cable(self) -> Iterator[None]:
         """Frames to and from it take a while, and some are lost (`slow.py`)."""
-        wire = subprocess.Popen([sys.executable, str(HERE / "slow.py"), self.link], stdout=subprocess.PIPE, text=True)
+        wire = subprocess.Popen(
+            [sys.executable, str(HERE / "slow.py"), self.link], stdout=subprocess.PIPE, text=True
+        )
         assert wire.stdout is not None
         try:
             said = wire.stdout.readline()
@@ -99,7 +112,9 @@ class Host:
         """Every process of it ends at once, and its cable with them."""
         self.process.kill()
         self.process.wait()
-        subprocess.run(["ip", "link", "delete", self.link], capture_output=True)  # the kernel takes its time over it
+        subprocess.run(
+            ["ip", "link", "delete", self.link], capture_output=True
+        )  # the kernel takes its time over it
 
     def freeze(self) -> None:
         """Nothing on it moves, as on a machine that swaps."""
@@ -114,7 +129,9 @@ def lab(folder: Path) -> Iterator[dict[str, Host]]:
     """Laptop, head and two workers."""
     assert_own_namespaces()
     addresses = {name: f"{NETWORK}.{i}" for i, name in enumerate(NAMES, start=1)}
-    (folder / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{ip} {n}\n" for n, ip in addresses.items()))
+    (folder / "hosts").write_text(
+        "127.0.0.1 localhost\n" + "".join(f"{ip} {n}\n" for n, ip in addresses.items())
+    )
     call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key"))
     call("ip", "link", "set", "lo", "up")
     call("ip", "link", "add", "lab", "type", "bridge")
@@ -144,19 +161,54 @@ def boot(folder: Path, name: str, address: str) -> Host:
     home.mkdir(parents=True, exist_ok=True)
     # of this machine the hosts see the interpreter, what is installed, and this project
     path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
-    if not (home / ".bashrc").exists():  # `ray up` writes into it, which a machine that comes back still has
+    if not (
+        home / ".bashrc"
+    ).exists():  # `ray up` writes into it, which a machine that comes back still has
         # hosts share this machine's cores: a trial that is nicer than what else runs here would get next to nothing
-        (home / ".bashrc").write_text(f"export PATH={path} PYTHONPATH={ROOT} OMP_NUM_THREADS=1 RAY_worker_niceness=0\n")
-    spaces = ["--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"]
+        (home / ".bashrc").write_text(
+            f"export PATH={path} PYTHONPATH={ROOT} OMP_NUM_THREADS=1 RAY_worker_niceness=0\n"
+        )
+    spaces = [
+        "--net",
+        "--mount",
+        "--pid",
+        "--ipc",
+        "--uts",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]
     keep = [str(ROOT), sys.prefix, sys.base_prefix]
     process = subprocess.Popen(
-        ["unshare", *spaces, "bash", str(HERE / "host.sh"), str(folder), name, address, GATEWAY, *keep],
+        [
+            "unshare",
+            *spaces,
+            "bash",
+            str(HERE / "host.sh"),
+            str(folder),
+            name,
+            address,
+            GATEWAY,
+            *keep,
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
     )
     host = Host(name, address, folder, process, first_child(process.pid))
-    call("ip", "link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", str(host.pid))
+    call(
+        "ip",
+        "link",
+        "add",
+        host.link,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "eth0",
+        "netns",
+        str(host.pid),
+    )
     call("ip", "link", "set", host.link, "master", "lab")
     call("ip", "link", "set", host.link, "up")
     assert process.stdout is not None

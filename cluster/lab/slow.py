@@ -20,7 +20,9 @@ FRAME = 1 << 17  # what the kernel has not cut into packets yet may be this larg
 def tap() -> int:
     """A link whose frames are read and written here; `main` ends and it is gone."""
     file = os.open("/dev/net/tun", os.O_RDWR)
-    fcntl.ioctl(file, TUNSETIFF, struct.pack("16sH", TAP.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    fcntl.ioctl(
+        file, TUNSETIFF, struct.pack("16sH", TAP.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
+    )
     return file
 
 
@@ -45,7 +47,9 @@ def carry(one: int, other: int) -> None:
             frame = os.read(end, FRAME)
             if random.random() < LOSS:
                 continue
-            latest[end] = max(latest[end], time.monotonic() + DELAY_S + random.uniform(-JITTER_S, JITTER_S))
+            latest[end] = max(
+                latest[end], time.monotonic() + DELAY_S + random.uniform(-JITTER_S, JITTER_S)
+            )
             heapq.heappush(on_the_way, (latest[end], n := n + 1, frame, across[end]))
         while on_the_way and on_the_way[0][0] <= time.monotonic():
             _, _, frame, to = heapq.heappop(on_the_way)

@@ -43,7 +43,9 @@ BENCHES = {
 def main() -> None:
     cli = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     cli.add_argument("name", choices=sorted(BENCHES), help="which benchmark")
-    cli.add_argument("--full", action="store_true", help="all of it, where a benchmark is scaled down by default")
+    cli.add_argument(
+        "--full", action="store_true", help="all of it, where a benchmark is scaled down by default"
+    )
     args = cli.parse_args()
     print(json.dumps(BENCHES[args.name](args.full), indent=1))
 

@@ -11,14 +11,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from citrus_ray import pretrain
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.evidence.summary import interval
+from citrus_ray.experiment.optim import Optim
+from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.kinds import Citrus, Patch
-from citrus_ray.optim import Optim
-from citrus_ray.summary import interval
-from citrus_ray.tasks.kinds import Masked
-from citrus_ray.trial import Pretrain
+from citrus_ray.models.specs import Citrus, Patch
+from citrus_ray.tasks.specs import Masked
+from citrus_ray.training import pretraining as pretrain
 
 SOURCE = Synthetic(seed=6, n_subjects=12, windows_per_subject=40, rhythm_gain=3.0)
 SEEDS = range(5)
@@ -49,8 +49,13 @@ def run(full: bool = False) -> dict[str, Any]:
     """All patches and what is claimed to end where they do, at ratio 0.5; every arm, and 0.75 too, with `full`."""
     torch.set_num_threads(1)
     ratios = (0.5, 0.75) if full else (0.5,)
-    arms = {name: found if full else {k: found[k] for k in ("all", CLAIMED[name])} for name, found in ARMS.items()}
-    return {f"{name} {ratio}": _compared(name, ratio, arms[name]) for name in ARMS for ratio in ratios}
+    arms = {
+        name: found if full else {k: found[k] for k in ("all", CLAIMED[name])}
+        for name, found in ARMS.items()
+    }
+    return {
+        f"{name} {ratio}": _compared(name, ratio, arms[name]) for name in ARMS for ratio in ratios
+    }
 
 
 def _compared(name: str, ratio: float, arms: dict[str, Arm]) -> dict[str, Any]:
@@ -64,7 +69,9 @@ def _compared(name: str, ratio: float, arms: dict[str, Arm]) -> dict[str, Any]:
     others = [label for label in losses if label != "all"]
     return {
         "val_loss": {label: [round(loss, 4) for loss in found] for label, found in losses.items()},
-        "minus_all": {label: interval(list(np.subtract(losses[label], losses["all"]))) for label in others},
+        "minus_all": {
+            label: interval(list(np.subtract(losses[label], losses["all"]))) for label in others
+        },
         "std_of_all_over_seeds": round(float(np.std(losses["all"], ddof=1)), 4),
         "cpu_s": {label: round(s, 1) for label, s in seconds.items()},
     }
@@ -73,5 +80,7 @@ def _compared(name: str, ratio: float, arms: dict[str, Arm]) -> dict[str, Any]:
 def _last_loss(model: AnyEncoder, ratio: float, seed: int, arm: Arm) -> float:
     task = Masked.model_validate({"ratio": ratio, "encode": arm.encode})
     epochs, optim = round(EPOCHS * arm.length), Optim(lr=3e-3, batch_size=32)
-    spec = Pretrain(source=SOURCE, task=task, epochs=epochs, seed=seed, optim=optim, precision=arm.precision)
+    spec = Pretrain(
+        source=SOURCE, task=task, epochs=epochs, seed=seed, optim=optim, precision=arm.precision
+    )
     return pretrain.run(spec, model).history[-1]["val/loss"]

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from citrus_ray import pretrain
-from citrus_ray.data import cache
-from citrus_ray.data.files import Files
-from citrus_ray.data.normalize import Scale
-from citrus_ray.data.view import View
+from citrus_ray.data.sources.files import Files
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.normalize import Scale
+from citrus_ray.data.windowing.view import View
 from citrus_ray.data.windows import Windows
-from citrus_ray.train import seeded, shuffled
+from citrus_ray.training import pretraining as pretrain
+from citrus_ray.training.loop import seeded, shuffled
 from tests.bench import step
 from tests.bench.plain import for_ever
 from tests.bench.timing import alternate, median, ratio
@@ -36,11 +36,18 @@ def run(full: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CITRUS_CACHE"] = f"{folder}/cache"
         batches = _batches(Path(folder), 2000 if full else 500)
-        return {"batches": batches, "waiting": _waiting(), "preparing": _preparing(Path(folder), 5 if full else 3)}
+        return {
+            "batches": batches,
+            "waiting": _waiting(),
+            "preparing": _preparing(Path(folder), 5 if full else 3),
+        }
 
 
 def _batches(folder: Path, n: int) -> dict[str, Any]:
-    path, x = folder / "x.npy", np.random.default_rng(0).standard_normal((n, N_CHANS, N_TIMES), dtype=np.float32)
+    path, x = (
+        folder / "x.npy",
+        np.random.default_rng(0).standard_normal((n, N_CHANS, N_TIMES), dtype=np.float32),
+    )
     np.save(path, x)
     os.sync()  # pages that are not written yet cannot be forgotten
     order = np.random.default_rng(0).permutation(n)[: n // BATCH * BATCH].reshape(-1, BATCH)
@@ -108,10 +115,16 @@ def _waiting() -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             windows = step.memory_mapped(Path(folder), case.ctx)
             task_step = step.ours(case, windows)
-            view, index = View.of(windows, np.arange(len(windows)), False), _indices(case.batch_size)
+            view, index = (
+                View.of(windows, np.arange(len(windows)), False),
+                _indices(case.batch_size),
+            )
             with seeded(0):
                 task = case.task.build(case.ctx, case.spec.build(case.ctx))
-            arms = {"step": task_step, "batch": lambda: pretrain.batch(task, windows, view, next(index), "cpu")}  # noqa: B023
+            arms = {
+                "step": task_step,
+                "batch": lambda: pretrain.batch(task, windows, view, next(index), "cpu"),  # noqa: B023
+            }
             spent = alternate(arms, 5)
         found[f"{model} {seconds:g} s"] = round(median(spent["batch"]) / median(spent["step"]), 4)
     return found
@@ -167,7 +180,8 @@ def _write_edf(place: Path, name: str, seed: int) -> None:
     import edfio
 
     signals = [
-        edfio.EdfSignal(x, RATE, label=f"EEG {c}", physical_dimension="uV") for c, x in enumerate(_signals(seed))
+        edfio.EdfSignal(x, RATE, label=f"EEG {c}", physical_dimension="uV")
+        for c, x in enumerate(_signals(seed))
     ]
     edfio.Edf(signals).write(place / f"{name}.edf")
 
@@ -176,7 +190,9 @@ def _write_wfdb(place: Path, name: str, seed: int) -> None:
     import wfdb
 
     names, units = [f"EEG{c}" for c in range(CHANS)], ["uV"] * CHANS
-    wfdb.wrsamp(name, RATE, units, names, _signals(seed).T, fmt=["16"] * CHANS, write_dir=str(place))
+    wfdb.wrsamp(
+        name, RATE, units, names, _signals(seed).T, fmt=["16"] * CHANS, write_dir=str(place)
+    )
 
 
 def _read_edf(path: Path) -> Any:

@@ -17,25 +17,28 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray import population, records
+from citrus_ray import records
+from citrus_ray.experiment.sweep import Sweep, parse_sweep
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.launch import cluster  # before Ray: it sets what Ray reads when it is imported
 from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import Workplace, row_of
 from citrus_ray.launch.slots import Slots
-from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import run_sweep
 from citrus_ray.records import Record
-from citrus_ray.slot import Slot
+from citrus_ray.search.study import Studies
 from citrus_ray.spec import Document
-from citrus_ray.sweep import Sweep, parse_sweep
-from citrus_ray.trial import Trial
+from citrus_ray.training import members as population
+from citrus_ray.training.member_state import MemberState
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMBERS, CPUS = 12, 2
 METRIC = "val/balanced_accuracy"
 SPEC: dict[str, Any] = {
     "name": "engine",
-    "trial": {"finetune": {"target": {"kind": "synthetic", "n_subjects": 8}, "steps": 4, "rounds": 4}},
+    "trial": {
+        "finetune": {"target": {"kind": "synthetic", "n_subjects": 8}, "steps": 4, "rounds": 4}
+    },
     "search": {
         "finetune.optim.lr": {"loguniform": [1e-4, 1e-2]},
         "finetune.optim.weight_decay": {"uniform": [0.0, 0.1]},
@@ -98,7 +101,9 @@ def idle_workers() -> Iterator[None]:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     import ray
 
-    logging.disable(logging.ERROR)  # Tune misses the result files that `cluster.QUIET` told it not to write
+    logging.disable(
+        logging.ERROR
+    )  # Tune misses the result files that `cluster.QUIET` told it not to write
     hook = {"worker_process_setup_hook": "tests.bench.engine.no_finetunes"}
     ray.init(num_cpus=CPUS, include_dashboard=True, log_to_driver=False, runtime_env=hook)
     try:
@@ -125,7 +130,9 @@ def swept(sweep: Sweep) -> tuple[list[list[Record]], float]:
         with Progress(sweep, studies, nowhere) as progress:
             run_sweep(sweep, place, slots, studies, progress)
         wall = time.perf_counter() - started
-        return [trial for trial in records.read_all(out / "records") if trial[0].phase == "search"], wall
+        return [
+            trial for trial in records.read_all(out / "records") if trial[0].phase == "search"
+        ], wall
 
 
 def _cpu_per_member(n_trials: int = 50) -> float:
@@ -138,8 +145,14 @@ def _cpu_per_member(n_trials: int = 50) -> float:
             for _ in range(n_trials):
                 job = study.next_job()
                 assert job is not None
-                slots = [(repeat, Slot(trial, metrics={METRIC: 0.5})) for repeat, trial in job.members]
-                rows = [row_of(job.config(CPUS), job.cell.digest, {}, repeat, slot) for repeat, slot in slots]
+                slots = [
+                    (repeat, MemberState(trial, metrics={METRIC: 0.5}))
+                    for repeat, trial in job.members
+                ]
+                rows = [
+                    row_of(job.config(CPUS), job.cell.digest, {}, repeat, slot)
+                    for repeat, slot in slots
+                ]
                 records.write(study.folder, job.digest, rows)
                 study.finish(job, rows)
             spent[n_members] = time.process_time() - started
@@ -150,8 +163,16 @@ def figures(rows: list[Record], wall: float) -> dict[str, Any]:
     """Wall seconds from the tenth trial on, when all workers are up; the curve is of tenths of the trials."""
     times = np.sort([datetime.fromisoformat(row.finished).timestamp() for row in rows])
     steady = np.diff(times[min(9, len(times) // 2) :])
-    tenths = [round(float(part.mean()), 4) for part in np.array_split(np.diff(times), 10)] if len(times) > 20 else []
-    return {"wall_s": round(wall, 2), "s_per_trial": round(float(steady.mean()), 4), "s_per_trial_by_tenth": tenths}
+    tenths = (
+        [round(float(part.mean()), 4) for part in np.array_split(np.diff(times), 10)]
+        if len(times) > 20
+        else []
+    )
+    return {
+        "wall_s": round(wall, 2),
+        "s_per_trial": round(float(steady.mean()), 4),
+        "s_per_trial_by_tenth": tenths,
+    }
 
 
 def sweep_of(n_trials: int, n_members: int, n_targets: int = 1) -> Sweep:
@@ -170,7 +191,9 @@ def _plain(n_trials: int, reuse: bool) -> float:
     class Ends(tune.Callback):  # type: ignore[misc]
         times: list[float] = []
 
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        def on_trial_complete(
+            self, iteration: int, trials: list[Any], trial: Any, **info: Any
+        ) -> None:
             self.times.append(time.perf_counter())
 
     ends = Ends()
@@ -180,7 +203,9 @@ def _plain(n_trials: int, reuse: bool) -> float:
         tune.Tuner(
             _does_nothing,
             param_space={"lr": tune.loguniform(1e-4, 1e-2), "weight_decay": tune.uniform(0.0, 0.1)},
-            tune_config=tune.TuneConfig(search_alg=search, num_samples=n_trials, reuse_actors=reuse),
+            tune_config=tune.TuneConfig(
+                search_alg=search, num_samples=n_trials, reuse_actors=reuse
+            ),
             run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[ends]),
         ).fit()
     return round((ends.times[-1] - ends.times[0]) / (n_trials - 1), 4)

@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from citrus_ray.data import cache
-from citrus_ray.population import Population
-from citrus_ray.trial import Trial
+from citrus_ray.data.windowing import cache
+from citrus_ray.experiment.trial import Trial
+from citrus_ray.training.members import Population
 from tests.bench.timing import alternate, median, ratio
 from tests.small import SCRATCH
 
 ROOT = Path(__file__).resolve().parents[2]
 METRIC = "val/balanced_accuracy"
-ONE = "import sys; from citrus_ray.trial import Trial; print(Trial.model_validate_json(sys.argv[1]).run())"
+ONE = "import sys; from citrus_ray.experiment.trial import Trial; print(Trial.model_validate_json(sys.argv[1]).run())"
 
 
 def run(full: bool = False) -> dict[str, Any]:
@@ -24,7 +24,9 @@ def run(full: bool = False) -> dict[str, Any]:
     trial = SCRATCH.at({"finetune.steps": 60, "model.dim": 32})
     cache.load(trial.finetune.target)  # both sides find it prepared
     warm = alternate(
-        {"warm": lambda: _population([trial.at({"seed": seed}) for seed in range(8)])}, 3, time.perf_counter
+        {"warm": lambda: _population([trial.at({"seed": seed}) for seed in range(8)])},
+        3,
+        time.perf_counter,
     )
     processes = [_process(trial.at({"seed": seed})) for seed in range(n_processes)]
     per_member = median(warm["warm"]) / 8
@@ -47,15 +49,26 @@ def _population(trials: list[Trial]) -> Population:
 def _process(trial: Trial) -> float:
     started = time.perf_counter()
     command = [sys.executable, "-c", ONE, trial.model_dump_json()]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    subprocess.run(
+        command,
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     return time.perf_counter() - started
 
 
 def _probes(trial: Trial) -> dict[str, Any]:
     """A head on the features of an encoder that stays as it is: 60 steps, and the same question solved."""
-    trials = {mode: [trial.at({"seed": s, "finetune.mode": mode}) for s in range(4)] for mode in ("frozen", "probe")}
+    trials = {
+        mode: [trial.at({"seed": s, "finetune.mode": mode}) for s in range(4)]
+        for mode in ("frozen", "probe")
+    }
     found: dict[str, Population] = {}
-    arms = {mode: (lambda mode=mode: found.update({mode: _population(trials[mode])})) for mode in trials}
+    arms = {
+        mode: (lambda mode=mode: found.update({mode: _population(trials[mode])})) for mode in trials
+    }
     seconds = alternate(arms, 3)
     values = {mode: [slot.metrics[METRIC] for slot in found[mode].slots] for mode in trials}
     return {

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from citrus_ray.train import seeded
+from citrus_ray.training.loop import seeded
 from tests.bench.step import Case, flops_of
 from tests.bench.timing import matmul
 
@@ -17,16 +17,29 @@ def run(full: bool = False) -> dict[str, Any]:
     """Base sizes, 30 s windows with `full`, else 2 s. Members stacked on a GPU are in `population`."""
     if not torch.cuda.is_available():
         return {"device": "no CUDA here, so nothing is measured"}
-    cases = [Case(model, "base", 5, 30.0 if full else 2.0, 0.75) for model in ("conv", "patch", "citrus")]
-    return {"device": torch.cuda.get_device_name(), "cases": [measured(case, "cuda", BATCH) for case in cases]}
+    cases = [
+        Case(model, "base", 5, 30.0 if full else 2.0, 0.75) for model in ("conv", "patch", "citrus")
+    ]
+    return {
+        "device": torch.cuda.get_device_name(),
+        "cases": [measured(case, "cuda", BATCH) for case in cases],
+    }
 
 
 def measured(case: Case, device: str, batch: int, times: int = 20) -> dict[str, Any]:
     product = matmul(torch.bfloat16, 8192 if device == "cuda" else 512, device)
     n = 8192 if device == "cuda" else 512
     peak = 2 * n**3 / _seconds(product, device, times)
-    found: dict[str, Any] = {**vars(case), "batch": batch, "bf16_matmul_tflops": round(peak / 1e12, 2)}
-    for name, bf16, compiled in (("float32", False, False), ("bf16", True, False), ("bf16_compiled", True, True)):
+    found: dict[str, Any] = {
+        **vars(case),
+        "batch": batch,
+        "bf16_matmul_tflops": round(peak / 1e12, 2),
+    }
+    for name, bf16, compiled in (
+        ("float32", False, False),
+        ("bf16", True, False),
+        ("bf16_compiled", True, True),
+    ):
         step = _step(case, device, batch, bf16, compiled)
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray import journal
+from citrus_ray.evidence.summary import summarise
 from citrus_ray.launch.runner import row_of
-from citrus_ray.launch.study import Studies
 from citrus_ray.records import write
-from citrus_ray.slot import Slot
-from citrus_ray.summary import summarise
+from citrus_ray.search import optuna_bridge as journal
+from citrus_ray.search.study import Studies
+from citrus_ray.training.member_state import MemberState
 from tests.bench.engine import CPUS, METRIC, idle_workers, sweep_of, swept
 
 Curve = dict[int, float]
@@ -48,10 +48,21 @@ def _summary(n_records: int, n_members: int = 10) -> float:
     with tempfile.TemporaryDirectory() as folder:
         (study,) = Studies(sweep, Path(folder)).studies
         for i in range(n_records // n_members):
-            params = {"finetune.optim.lr": 1e-4 * (1 + i / n_records), "finetune.optim.weight_decay": 0.01}
+            params = {
+                "finetune.optim.lr": 1e-4 * (1 + i / n_records),
+                "finetune.optim.weight_decay": 0.01,
+            }
             members, digest = study.cell.members(params, "search"), f"{i:016d}"
-            job = {"digest": digest, "phase": "search", "params": params, "asked_s": 0.0, "concurrency": CPUS}
-            slots = [(repeat, Slot(trial, metrics={METRIC: 0.5})) for repeat, trial in members]
+            job = {
+                "digest": digest,
+                "phase": "search",
+                "params": params,
+                "asked_s": 0.0,
+                "concurrency": CPUS,
+            }
+            slots = [
+                (repeat, MemberState(trial, metrics={METRIC: 0.5})) for repeat, trial in members
+            ]
             rows = [row_of(job, study.cell.digest, {}, repeat, slot) for repeat, slot in slots]
             write(study.folder, digest, rows)
         started = time.process_time()

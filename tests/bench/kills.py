@@ -31,7 +31,12 @@ SPEC: dict[str, Any] = {
     "trial": {
         "model": {"kind": "conv", "dim": 16},
         "pretrain": {"source": PEOPLE | {"seed": 1}, "task": None, "epochs": 12},
-        "finetune": {"target": PEOPLE | {"seed": 2}, "labels": {"per_class": 4}, "steps": 60, "rounds": 3},
+        "finetune": {
+            "target": PEOPLE | {"seed": 2},
+            "labels": {"per_class": 4},
+            "steps": 60,
+            "rounds": 3,
+        },
     },
     "compare": {"pretrain.task": [None, {"kind": "masked"}]},
     "repeat": {"seed": [0, 1, 2]},
@@ -80,7 +85,10 @@ def _killed(spec: Path, out: Path, n_kills: int) -> list[str]:
         if victim == "worker":  # the sweep goes on without it; the next kill may hit the same call
             time.sleep(rng.uniform(1.0, 3.0))
         _kill("everything", sweep, rng)
-        print(f"{len(kills)} kills, {len(list((out / 'records').glob('*.jsonl')))} records", file=sys.stderr)
+        print(
+            f"{len(kills)} kills, {len(list((out / 'records').glob('*.jsonl')))} records",
+            file=sys.stderr,
+        )
     return kills
 
 
@@ -126,14 +134,19 @@ def _processes() -> Iterator[tuple[int, str]]:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if f"{MARK}=".encode() in (folder / "environ").read_bytes():
-                yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                yield (
+                    int(folder.name),
+                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"),
+                )
 
 
 def _to_the_end(spec: Path, out: Path) -> float:
     started = time.perf_counter()
     sweep = _start(spec, out)
     if sweep.wait():
-        raise RuntimeError(f"the sweep ended with {sweep.returncode}:\n{(out.parent / 'log').read_text()[-3000:]}")
+        raise RuntimeError(
+            f"the sweep ended with {sweep.returncode}:\n{(out.parent / 'log').read_text()[-3000:]}"
+        )
     return time.perf_counter() - started
 
 
@@ -150,8 +163,20 @@ def _compared(one: Path, other: Path) -> dict[str, Any]:
 
 def _content(folder: Path) -> dict[str, str]:
     """Trials by digest: everything that a result is, and nothing of when and where it was computed."""
-    return {rows[0].trial: json.dumps([_result(row) for row in rows]) for rows in records.read_all(folder)}
+    return {
+        rows[0].trial: json.dumps([_result(row) for row in rows])
+        for rows in records.read_all(folder)
+    }
 
 
 def _result(row: Record) -> list[Any]:
-    return [row.digest, row.phase, row.status, row.params, row.repeat, row.metrics, row.baselines, row.encoder]
+    return [
+        row.digest,
+        row.phase,
+        row.status,
+        row.params,
+        row.repeat,
+        row.metrics,
+        row.baselines,
+        row.encoder,
+    ]

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray import journal, records
+from citrus_ray import records
+from citrus_ray.evidence.summary import summarise
+from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.launch import cluster  # before Ray: it sets what Ray reads when it is imported
 from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import Workplace
 from citrus_ray.launch.slots import Slots
-from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import run_sweep
-from citrus_ray.summary import summarise
-from citrus_ray.sweep import Sweep
+from citrus_ray.search import optuna_bridge as journal
+from citrus_ray.search.study import Studies
 from tests.bench.engine import MEMBERS, figures, idle_workers, sweep_of
 
 
@@ -49,7 +50,9 @@ def _whole(sweep: Sweep, out: Path) -> dict[str, Any]:
         "record_files": len(list((out / "records").glob("*.jsonl"))),
         "tensorboard_runs": len({path.parent for path in (out / "tensorboard").rglob("events*")}),
         "s_per_trial_by_tenth": tenths,
-        "growth_of_cost_over_the_run": round(float(np.polyfit(np.arange(len(tenths)), tenths, 1)[0] * 9), 4),
+        "growth_of_cost_over_the_run": round(
+            float(np.polyfit(np.arange(len(tenths)), tenths, 1)[0] * 9), 4
+        ),
     }
 
 

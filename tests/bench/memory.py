@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray.data import cache
-from citrus_ray.data.files import Files
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.files import Files
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.windowing import cache
 
-SOURCE = Synthetic(n_subjects=100, windows_per_subject=200, n_chans=8, seconds=2.56)  # 164 MB of float32
+SOURCE = Synthetic(
+    n_subjects=100, windows_per_subject=200, n_chans=8, seconds=2.56
+)  # 164 MB of float32
 WORKERS = 4
 RECORDINGS, SHAPE, SFREQ = 50, (8, 250_000), 250.0  # 8 MB each, 400 MB together
 
@@ -53,7 +55,9 @@ def _preparing(folder: Path) -> dict[str, float]:
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(RECORDINGS):
-        np.savez(folder / f"{i:02d}.npz", x=rng.standard_normal(SHAPE, dtype=np.float32), sfreq=SFREQ)
+        np.savez(
+            folder / f"{i:02d}.npz", x=rng.standard_normal(SHAPE, dtype=np.float32), sfreq=SFREQ
+        )
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     process = context.Process(target=_prepare, args=(str(folder), answers))
@@ -94,7 +98,9 @@ def _private_mb(copy: bool) -> float:
     """Mean over workers that all hold the set at the same time."""
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(WORKERS), context.Queue()
-    workers = [context.Process(target=_worker, args=(copy, barrier, answers)) for _ in range(WORKERS)]
+    workers = [
+        context.Process(target=_worker, args=(copy, barrier, answers)) for _ in range(WORKERS)
+    ]
     for worker in workers:
         worker.start()
     found = [answers.get() for _ in workers]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from citrus_ray import records
-from citrus_ray.sweep import Cell, Sweep, load_sweep
-from citrus_ray.trial import Trial
+from citrus_ray.experiment.sweep import Cell, Sweep, load_sweep
+from citrus_ray.experiment.trial import Trial
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "sweeps" / "quickstart.yaml"
@@ -24,7 +24,7 @@ CPUS = 2
 
 def run(full: bool = False) -> dict[str, Any]:
     """The whole of it with `full`, else the runs of a single search trial of each cell, scaled up."""
-    from citrus_ray.data import cache
+    from citrus_ray.data.windowing import cache
 
     sweep = load_sweep(QUICKSTART)
     for cell in sweep.cells:
@@ -50,9 +50,14 @@ def _ours() -> tuple[float, list[Trial]]:
         out = Path(folder) / "results" / "quickstart"
         command = [sys.executable, "sweeps/run.py", str(QUICKSTART), "--out", str(out)]
         started = time.perf_counter()
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         wall = time.perf_counter() - started
-        sweep, rows = load_sweep(QUICKSTART), [row for trial in records.read_all(out / "records") for row in trial]
+        sweep, rows = (
+            load_sweep(QUICKSTART),
+            [row for trial in records.read_all(out / "records") for row in trial],
+        )
         cells = {cell.digest: cell for cell in sweep.cells}
         return wall, [_trial_of(cells[row.cell], row.params | row.repeat) for row in rows]
 
@@ -63,7 +68,9 @@ def _trial_of(cell: Cell, edits: dict[str, Any]) -> Trial:
 
 def _thinned(sweep: Sweep, runs: list[Trial]) -> list[Trial]:
     """Every sixth run, of both arms alike."""
-    arms = [[r for r in runs if (r.pretraining is None) == is_scratch] for is_scratch in (True, False)]
+    arms = [
+        [r for r in runs if (r.pretraining is None) == is_scratch] for is_scratch in (True, False)
+    ]
     return [run for arm in arms for run in arm[::6]]
 
 
@@ -79,7 +86,9 @@ def _plain(runs: list[Trial]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(
             _run,
-            param_space={"trial": tune.grid_search([trial.model_dump_json(by_alias=True) for trial in runs])},
+            param_space={
+                "trial": tune.grid_search([trial.model_dump_json(by_alias=True) for trial in runs])
+            },
             tune_config=tune.TuneConfig(metric="score", mode="max"),
             run_config=tune.RunConfig(storage_path=folder, verbose=0),
         ).fit()
@@ -91,8 +100,8 @@ def _run(config: dict[str, str]) -> None:
     import torch
     from ray import tune
 
-    from citrus_ray.finetune import Member
-    from citrus_ray.pretrain import run as pretrain
+    from citrus_ray.training.finetuning import Member
+    from citrus_ray.training.pretraining import run as pretrain
 
     torch.set_num_threads(1)
     trial = Trial.model_validate_json(config["trial"])

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from citrus_ray.context import SignalContext
-from citrus_ray.data.normalize import Scale
+from citrus_ray.data.windowing.normalize import Scale
 from citrus_ray.data.windows import Signal
-from citrus_ray.models.encoder import hide_samples
-from citrus_ray.models.kinds import Citrus, Conv, TransformerSpec
-from citrus_ray.models.spec import EncoderSpec
+from citrus_ray.models.encoder_spec import EncoderSpec
+from citrus_ray.models.nets.encoder import hide_samples
+from citrus_ray.models.specs import Citrus, Conv, TransformerSpec
 
 
 class Samples(Dataset[torch.Tensor]):
@@ -55,11 +55,17 @@ class PlainConv(nn.Module):
 
     def __init__(self, spec: Conv) -> None:
         super().__init__()
-        widths = [max(spec.dim >> (len(spec.strides) - 1 - i), 8) for i in range(len(spec.strides) - 1)]
+        widths = [
+            max(spec.dim >> (len(spec.strides) - 1 - i), 8) for i in range(len(spec.strides) - 1)
+        ]
         layers: list[nn.Module] = []
-        for n_in, n_out, stride in zip([1, *widths], [*widths, spec.dim], spec.strides, strict=True):
+        for n_in, n_out, stride in zip(
+            [1, *widths], [*widths, spec.dim], spec.strides, strict=True
+        ):
             kernel = max(spec.kernel, stride)
-            layers.append(nn.Conv1d(n_in, n_out, kernel, stride, padding=(kernel - stride + 1) // 2))
+            layers.append(
+                nn.Conv1d(n_in, n_out, kernel, stride, padding=(kernel - stride + 1) // 2)
+            )
             layers += [Residual(n_out, spec.kernel, spec.dropout) for _ in range(spec.depth)]
         self.stages, self.norm = nn.Sequential(*layers), nn.LayerNorm(spec.dim)
 
@@ -84,10 +90,18 @@ class PlainMasked(nn.Module):
             self.mask_token = nn.Parameter(torch.zeros(dim))
             self.positions = nn.Parameter(0.02 * torch.randn(self.n_tokens, dim))
             layer = nn.TransformerEncoderLayer(
-                dim, spec.heads, spec.mlp * dim, spec.dropout, "gelu", batch_first=True, norm_first=True
+                dim,
+                spec.heads,
+                spec.mlp * dim,
+                spec.dropout,
+                "gelu",
+                batch_first=True,
+                norm_first=True,
             )
             norm = nn.LayerNorm(dim)
-            self.transformer = nn.TransformerEncoder(layer, spec.layers, norm, enable_nested_tensor=False)
+            self.transformer = nn.TransformerEncoder(
+                layer, spec.layers, norm, enable_nested_tensor=False
+            )
         self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, self.patch))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -102,6 +116,8 @@ class PlainMasked(nn.Module):
             shown = hide_samples(x, hidden.view(n_batch, n_chans, -1), self.patch)
             tokens = self.conv(shown).reshape(rows, self.n_tokens, -1)
         if self.transformer is not None:
-            tokens = torch.where(hidden[..., None], self.mask_token, self.embed(tokens)) + self.positions
+            tokens = (
+                torch.where(hidden[..., None], self.mask_token, self.embed(tokens)) + self.positions
+            )
             tokens = self.transformer(tokens)
         return F.mse_loss(self.head(tokens)[hidden], target[hidden])

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from citrus_ray.data.splits import Labels
-from citrus_ray.data.synthetic import Synthetic
-from citrus_ray.models.kinds import Conv
-from citrus_ray.optim import Optim
-from citrus_ray.population import Population
-from citrus_ray.trial import Finetune, Trial
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.windowing.splits import Labels
+from citrus_ray.experiment.optim import Optim
+from citrus_ray.experiment.trial import Finetune, Trial
+from citrus_ray.models.specs import Conv
+from citrus_ray.training.members import Population
 
 METRIC = "val/balanced_accuracy"
 TARGET = Synthetic(n_subjects=16)
@@ -22,7 +22,9 @@ def run(full: bool = False) -> dict[str, Any]:
     sizes = (1, 8, 64, 256) if full and device == "cuda" else (1, 8)
     _seconds(2, device, True)  # kernels are loaded at first use
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu: stacking is for GPUs, no figure for it",
+        "device": torch.cuda.get_device_name()
+        if device == "cuda"
+        else "cpu: stacking is for GPUs, no figure for it",
         "members": {str(n): _both(n, device) for n in sizes},
     }
 
@@ -43,7 +45,13 @@ def _seconds(n: int, device: str, stacked: bool) -> tuple[float, float | None]:
     """Wall seconds of `n` members from their making to their last round, and the most memory of the GPU in MB."""
     trial = Trial(
         model=Conv(dim=32),
-        finetune=Finetune(target=TARGET, labels=Labels(per_class=8), optim=Optim(batch_size=32), steps=60, rounds=4),
+        finetune=Finetune(
+            target=TARGET,
+            labels=Labels(per_class=8),
+            optim=Optim(batch_size=32),
+            steps=60,
+            rounds=4,
+        ),
     )
     trials = [trial.at({"seed": seed}) for seed in range(n)]
     if device == "cuda":

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.curves import Curve, labels_saved
-from analysis.levels import Value, units
-from analysis.stats import effect, signed_rank
-from tests.analysis.synthetic import MASKED, MadeUp
+from citrus_ray.evidence.curves import Curve, labels_saved
+from citrus_ray.evidence.intervals import effect, signed_rank
+from citrus_ray.evidence.units import Value, units
+from tests.evidence.synthetic import MASKED, MadeUp
 
 ROOT = Path(__file__).resolve().parents[2]
 # 16 cells of 105 trials x 3 seeds and 21 refits, on 19 targets: 102,144 records
@@ -41,7 +41,11 @@ def run(full: bool = False) -> dict[str, Any]:
         home = Path(folder)
         LARGE.write(home)
         n_records = sum(len(path.read_text().splitlines()) for path in (home / "records").iterdir())
-        return {"records": n_records, "cpus": os.cpu_count()} | _timed(home) | (coverage() if full else {})
+        return (
+            {"records": n_records, "cpus": os.cpu_count()}
+            | _timed(home)
+            | (coverage() if full else {})
+        )
 
 
 def _timed(home: Path) -> dict[str, float]:
@@ -50,9 +54,16 @@ def _timed(home: Path) -> dict[str, float]:
     for name, flags in (("page_s", ["--page-only"]), ("everything_s", [])):
         started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         command = [sys.executable, str(ROOT / "analysis" / "report.py"), str(home), *flags]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        subprocess.run(
+            command,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
         found[name] = round(time.perf_counter() - started, 2)
-        found[f"{name}_cpu"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before, 2)
+        found[f"{name}_cpu"] = round(
+            resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before, 2
+        )
     return found | {"page_mb": round((home / "report.html").stat().st_size / 1e6, 2)}
 
 
@@ -65,8 +76,12 @@ def coverage() -> dict[str, float]:
     for n in (4, 6, 8, 12, 20):
         draws = 0.1 + 0.05 * np.random.default_rng(n).standard_normal((DRAWS, n))
         found[f"covers_gain_{n}_units"] = _share([_holds(values, 0.1) for values in draws])
-        found[f"false_alarm_{n}_units"] = _share([not _holds(values, 0.0) for values in draws - 0.1])
-        found[f"false_alarm_wilcoxon_{n}_units"] = _share([signed_rank(v.tolist()).p <= 0.05 for v in draws - 0.1])
+        found[f"false_alarm_{n}_units"] = _share(
+            [not _holds(values, 0.0) for values in draws - 0.1]
+        )
+        found[f"false_alarm_wilcoxon_{n}_units"] = _share(
+            [signed_rank(v.tolist()).p <= 0.05 for v in draws - 0.1]
+        )
     for shape in ((8, 3, 4), (5, 1, 12), (1, 6, 8)):
         found[f"covers_gain_{shape[0]}x{shape[1]}x{shape[2]}"] = _share(_nested(shape))
     return found | {"covers_labels_saved_12_units": _share(_labels_saved())}
@@ -86,8 +101,17 @@ def _nested(shape: tuple[int, int, int]) -> list[bool]:
     rng, hits = np.random.default_rng(1), []
     for _ in range(DRAWS):
         gains = 0.1 + 0.03 * rng.standard_normal((shape[0], 1, 1)) * (shape[0] > 1)
-        gains = gains + 0.03 * rng.standard_normal((*shape[:2], 1)) * (shape[1] > 1) + 0.02 * rng.standard_normal(shape)
-        hits.append(_holds(units([Value(str(t), str(p), g) for (t, p, _), g in np.ndenumerate(gains)]).values, 0.1))
+        gains = (
+            gains
+            + 0.03 * rng.standard_normal((*shape[:2], 1)) * (shape[1] > 1)
+            + 0.02 * rng.standard_normal(shape)
+        )
+        hits.append(
+            _holds(
+                units([Value(str(t), str(p), g) for (t, p, _), g in np.ndenumerate(gains)]).values,
+                0.1,
+            )
+        )
     return hits
 
 
@@ -100,5 +124,8 @@ def _labels_saved() -> list[bool]:
         arms = {"from scratch": scratch, "masked": masked}
         scores = {arm: mean + 0.03 * rng.standard_normal((12, 4)) for arm, mean in arms.items()}
         saved = labels_saved(Curve("per_class", "", amounts, "seed", scores, "test/accuracy"))
-        hits += [item.low <= truth <= item.high for item, truth in zip(saved[:3], (6, 16, 40), strict=True)]
+        hits += [
+            item.low <= truth <= item.high
+            for item, truth in zip(saved[:3], (6, 16, 40), strict=True)
+        ]
     return hits

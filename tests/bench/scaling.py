@@ -15,7 +15,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from citrus_ray.train import seeded
+from citrus_ray.training.loop import seeded
 from tests.bench.step import Case
 
 STEPS, BATCH, WORKERS = 8, 16, 2
@@ -30,20 +30,27 @@ KINDS: dict[str, dict[str, Any] | None] = {
 def run(full: bool = False) -> dict[str, Any]:
     """Efficiency: windows per second of two workers that share gradients, over those of two that do not."""
     cases = [Case("patch", "base", 5, 2.0, 0.5), Case("conv", "small", 5, 2.0, 0.5)]
-    return {f"{case.model} {case.preset}": _efficiency(case, rounds=9 if full else 5) for case in cases}
+    return {
+        f"{case.model} {case.preset}": _efficiency(case, rounds=9 if full else 5) for case in cases
+    }
 
 
 def _efficiency(case: Case, rounds: int) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     answers, port = context.Queue(), _free_port()
-    workers = [context.Process(target=_worker, args=(case, rank, port, rounds, answers)) for rank in range(WORKERS)]
+    workers = [
+        context.Process(target=_worker, args=(case, rank, port, rounds, answers))
+        for rank in range(WORKERS)
+    ]
     for worker in workers:
         worker.start()
     both = [answers.get(timeout=300) for _ in workers]
     for worker in workers:
         worker.join()
     slowest = {kind: np.max([found[kind] for found in both], axis=0) for kind in KINDS}  # (rounds,)
-    shares = {kind: slowest["alone"] / seconds for kind, seconds in slowest.items() if kind != "alone"}
+    shares = {
+        kind: slowest["alone"] / seconds for kind, seconds in slowest.items() if kind != "alone"
+    }
     return {kind: round(float(np.median(share)), 3) for kind, share in shares.items()}
 
 

@@ -19,7 +19,13 @@ from typing import Any
 from citrus_ray.data.root import cache_root
 
 ROOT = Path(__file__).resolve().parents[2]
-WANTED = {"help": 0.5, "status": 1.5, "dry_run": 1.5, "dry_run_of_new_models": 1.5, "first_trial": 12.0}
+WANTED = {
+    "help": 0.5,
+    "status": 1.5,
+    "dry_run": 1.5,
+    "dry_run_of_new_models": 1.5,
+    "first_trial": 12.0,
+}
 PATIENCE_S = 120.0
 TRIAL = b"ray::ResourceTrainable.train"  # Ray's name for a process that runs our trials
 
@@ -39,16 +45,23 @@ def run(full: bool = False) -> dict[str, Any]:
     return {name: figures | {"wanted_s": WANTED[name]} for name, figures in found.items()}
 
 
-def _called(arguments: list[str], times: int, before_each: Callable[[], object] = lambda: None) -> dict[str, float]:
+def _called(
+    arguments: list[str], times: int, before_each: Callable[[], object] = lambda: None
+) -> dict[str, float]:
     walls, cpus = [], []
     for _ in range(times + 1):  # the first reads the disk
         before_each()
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(_command(arguments), cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=_env())
+        subprocess.run(
+            _command(arguments), cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=_env()
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         walls.append(time.perf_counter() - started)
         cpus.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return {"wall_s": round(sorted(walls[1:])[times // 2], 2), "cpu_s": round(sorted(cpus[1:])[times // 2], 2)}
+    return {
+        "wall_s": round(sorted(walls[1:])[times // 2], 2),
+        "cpu_s": round(sorted(cpus[1:])[times // 2], 2),
+    }
 
 
 def _forget_timings() -> None:

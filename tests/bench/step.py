@@ -17,16 +17,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from citrus_ray.context import SignalContext
-from citrus_ray.data.normalize import Scale
-from citrus_ray.data.view import View
+from citrus_ray.data.windowing.normalize import Scale
+from citrus_ray.data.windowing.view import View
 from citrus_ray.data.windows import Windows
+from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.spec import EncoderSpec
-from citrus_ray.optim import Optim
-from citrus_ray.pretrain import batch
+from citrus_ray.models.encoder_spec import EncoderSpec
 from citrus_ray.spec import Spec, validate
-from citrus_ray.tasks.kinds import Masked
-from citrus_ray.train import Training, seeded, shuffled
+from citrus_ray.tasks.specs import Masked
+from citrus_ray.training.loop import Training, seeded, shuffled
+from citrus_ray.training.pretraining import batch
 from tests.bench.plain import PlainMasked, for_ever
 from tests.bench.timing import alternate, gflops, matmul, median, ratio, spread
 
@@ -60,7 +60,9 @@ class Case:
 
     @property
     def ctx(self) -> SignalContext:
-        return SignalContext(self.n_chans, int(self.seconds * SFREQ), SFREQ, modalities=("eeg",) * self.n_chans)
+        return SignalContext(
+            self.n_chans, int(self.seconds * SFREQ), SFREQ, modalities=("eeg",) * self.n_chans
+        )
 
     @property
     def batch_size(self) -> int:
@@ -68,10 +70,20 @@ class Case:
         return int(np.clip(TOKENS // (n_tokens * self.n_chans), 1, 64))
 
 
-GRID = [Case(m, "base", c, s, 0.5) for m in ("conv", "patch", "citrus") for s in (2.0, 30.0) for c in (1, 5, 16)]
+GRID = [
+    Case(m, "base", c, s, 0.5)
+    for m in ("conv", "patch", "citrus")
+    for s in (2.0, 30.0)
+    for c in (1, 5, 16)
+]
 ACCEPTED = [Case(m, p, 5, s, r) for m in ("patch", "citrus") for p in ("small", "base") for s in (2.0, 30.0)
             for r in (0.5, 0.75)]  # fmt: skip
-FEW = [Case(m, p, 5, 2.0, r) for m in ("patch", "citrus") for p in ("small", "base") for r in (0.5, 0.75)]
+FEW = [
+    Case(m, p, 5, 2.0, r)
+    for m in ("patch", "citrus")
+    for p in ("small", "base")
+    for r in (0.5, 0.75)
+]
 SHORT = [Case(m, "small", 5, s, 0.5) for m in ("conv", "patch", "citrus") for s in (2.0, 30.0)]
 
 
@@ -89,7 +101,10 @@ def run(full: bool = False) -> dict[str, Any]:
 def measured(case: Case, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         windows = memory_mapped(Path(folder), case.ctx)
-        arms: dict[str, Callable[[], Any]] = {"plain": plain(case, windows), "ours": ours(case, windows)}
+        arms: dict[str, Callable[[], Any]] = {
+            "plain": plain(case, windows),
+            "ours": ours(case, windows),
+        }
         arms["bfloat16"] = ours(case, windows, "bfloat16")
         flops = {name: flops_of(step) for name, step in arms.items()}
         seconds = alternate(arms | {"matmul": matmul()}, rounds)
@@ -103,7 +118,9 @@ def measured(case: Case, rounds: int) -> dict[str, Any]:
         "bfloat16_over_plain": ratio(seconds["plain"], seconds["bfloat16"]),
         "gflop_per_step": {name: round(flops[name] / 1e9, 3) for name in arms},
         "matmul_gflops": peak,
-        "utilisation": {name: round(flops[name] / median(seconds[name]) / 1e9 / peak, 3) for name in arms},
+        "utilisation": {
+            name: round(flops[name] / median(seconds[name]) / 1e9 / peak, 3) for name in arms
+        },
     }
 
 
@@ -117,7 +134,7 @@ def memory_mapped(folder: Path, ctx: SignalContext) -> Windows:
 
 
 def ours(case: Case, windows: Windows, precision: str = "float32") -> Callable[[], Any]:
-    """One step of the training loop as `citrus_ray.pretrain` runs it."""
+    """One step of the training loop as `citrus_ray.training.pretraining` runs it."""
     view, optim = View.of(windows, np.arange(N_WINDOWS), False), Optim(batch_size=case.batch_size)
     with seeded(0):
         task = case.task.build(case.ctx, case.spec.build(case.ctx))

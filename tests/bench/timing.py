@@ -10,7 +10,9 @@ import torch
 Arms = Mapping[str, Callable[[], Any]]
 
 
-def alternate(arms: Arms, rounds: int, clock: Callable[[], float] = time.process_time) -> dict[str, list[float]]:
+def alternate(
+    arms: Arms, rounds: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, list[float]]:
     """Seconds of every arm in every round, after one that does not count; every other round goes backwards.
 
     Processor seconds unless told otherwise: on one thread they are the wall time of a machine that nobody shares.
@@ -40,9 +42,14 @@ def spread(slow: list[float], fast: list[float]) -> list[float]:
     return [round(float(low), 2), round(float(high), 2)]
 
 
-def matmul(dtype: torch.dtype = torch.float32, n: int = 1024, device: str = "cpu") -> Callable[[], torch.Tensor]:
+def matmul(
+    dtype: torch.dtype = torch.float32, n: int = 1024, device: str = "cpu"
+) -> Callable[[], torch.Tensor]:
     """One square product of `2 n³` FLOPs: what the machine can do at most, with as many threads as torch has."""
-    a, b = (torch.randn(n, n, generator=torch.Generator().manual_seed(i)).to(device, dtype) for i in (0, 1))
+    a, b = (
+        torch.randn(n, n, generator=torch.Generator().manual_seed(i)).to(device, dtype)
+        for i in (0, 1)
+    )
     return lambda: a @ b
 
 

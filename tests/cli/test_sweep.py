@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from citrus_ray import records
-from citrus_ray.launch import command
-from citrus_ray.sweep import load_sweep
+from citrus_ray.cli import sweep as command
+from citrus_ray.experiment.sweep import load_sweep
 from sweeps.run import SWEEPS, find, main, parser
+from tests.evidence.test_summary import LR, final, search_trial
 from tests.small import SWEEP, sweep_of
-from tests.test_summary import LR, final, search_trial
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -39,7 +39,9 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("flags", [["--out", "s3://bucket/small"], []], ids=["flag", "variable"])
-def test_results_behind_a_uri_are_refused_and_no_folder_of_that_name_is_made(spec, flags, monkeypatch, capsys):
+def test_results_behind_a_uri_are_refused_and_no_folder_of_that_name_is_made(
+    spec, flags, monkeypatch, capsys
+):
     monkeypatch.setenv("CITRUS_RESULTS", "s3://bucket")
     assert main([str(spec), *flags]) == 2
     text = said(capsys)
@@ -65,7 +67,10 @@ def test_help_tells_every_option_and_every_exit_code(capsys):
         "SPEC",
     ):
         assert flag in text
-    assert "0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, 130 interrupted" in text
+    assert (
+        "0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, 130 interrupted"
+        in text
+    )
 
 
 @pytest.mark.parametrize("argv", [[], ["--nonsense", "x"], ["x", "--set"]])
@@ -78,7 +83,10 @@ def test_a_call_that_makes_no_sense_exits_with_2(argv, capsys):
 
 def test_the_script_runs_from_any_folder(tmp_path):
     done = subprocess.run(
-        [sys.executable, ROOT / "sweeps" / "run.py", "no-such-sweep"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, ROOT / "sweeps" / "run.py", "no-such-sweep"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert "no such sweep; give a YAML file, or one of: " in done.stderr
@@ -135,7 +143,12 @@ def test_an_edit_changes_the_plan(spec, capsys):
 
 
 def test_an_edit_is_read_as_yaml(spec, capsys):
-    edits = ["--set", "compare={finetune.labels: [{per_class: 2}, {fraction: 1}]}", "--set", "search={}"]
+    edits = [
+        "--set",
+        "compare={finetune.labels: [{per_class: 2}, {fraction: 1}]}",
+        "--set",
+        "search={}",
+    ]
     assert main([str(spec), "--dry-run", *edits]) == 0
     assert "finetune.labels=per_class=2: " in said(capsys)
     assert main([str(spec), "--dry-run", "--set", "trial.finetune.optim={lr: 1e-3}"]) == 0
@@ -169,7 +182,9 @@ def test_what_is_kept_beside_the_results_is_the_spec_as_it_ran(spec, monkeypatch
     assert yaml.safe_load(kept.read_text())["budget"] == {"trials": 2}
 
 
-def test_the_cells_of_a_spec_are_kept_so_that_an_older_one_can_be_told_apart(spec, monkeypatch, capsys):
+def test_the_cells_of_a_spec_are_kept_so_that_an_older_one_can_be_told_apart(
+    spec, monkeypatch, capsys
+):
     monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: self._write_spec() or False)
     main([str(spec), "--out", "here"])
     kept, sweep = json.loads(Path("here/plan.json").read_text()), load_sweep(spec)
@@ -181,7 +196,11 @@ def test_the_cells_of_a_spec_are_kept_so_that_an_older_one_can_be_told_apart(spe
 
 
 def test_all_errors_are_shown_at_once_each_with_its_line(spec, capsys):
-    text = SWEEP.replace("dim: 8", "dims: 8").replace("trials: 4", "trials: none").replace("seeds: 5", "seeds: 1")
+    text = (
+        SWEEP.replace("dim: 8", "dims: 8")
+        .replace("trials: 4", "trials: none")
+        .replace("seeds: 5", "seeds: 1")
+    )
     spec.write_text(text)
     assert main([str(spec), "--dry-run"]) == 2
     out, err = capsys.readouterr()
@@ -254,12 +273,17 @@ def test_status_says_what_is_recorded_and_starts_nothing(spec, tmp_path, capsys)
 def test_the_best_trials_of_each_cell_are_listed_with_their_parameters(spec, tmp_path, capsys):
     scratch = sweep_of().cells[0]
     for i, value in enumerate((0.5, 0.9, 0.7)):
-        search_trial(tmp_path / "out" / "records", scratch, f"s{i}", [value], params={LR: 0.001 * (i + 1)})
+        search_trial(
+            tmp_path / "out" / "records", scratch, f"s{i}", [value], params={LR: 0.001 * (i + 1)}
+        )
     search_trial(tmp_path / "out" / "records", scratch, "bad", [0.99], status="failed")
     assert main([str(spec), "--top", "2", "--out", "out"]) == 0
     lines = said(capsys).splitlines()
     assert lines[0] == "pretrain.task=scratch: 3 full trials of 4 recorded"
-    assert [line.split()[:3] for line in lines[3:5]] == [["1", "0.9000", "0.002"], ["2", "0.7000", "0.003"]]
+    assert [line.split()[:3] for line in lines[3:5]] == [
+        ["1", "0.9000", "0.002"],
+        ["2", "0.7000", "0.003"],
+    ]
     assert lines[5] == ""
     assert lines[6:8] == ["pretrain.task=masked: 0 full trials of 0 recorded", "  none"]
 
@@ -271,8 +295,12 @@ def test_a_list_of_no_length_is_refused(spec, n, capsys):
     assert left.value.code == 2
 
 
-@pytest.mark.parametrize(("n_failed", "test", "code"), [(0, True, 0), (2, True, 0), (3, True, 1), (0, False, 1)])
-def test_the_exit_code_says_whether_too_much_failed(spec, tmp_path, monkeypatch, capsys, n_failed, test, code):
+@pytest.mark.parametrize(
+    ("n_failed", "test", "code"), [(0, True, 0), (2, True, 0), (3, True, 1), (0, False, 1)]
+)
+def test_the_exit_code_says_whether_too_much_failed(
+    spec, tmp_path, monkeypatch, capsys, n_failed, test, code
+):
     monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: None)
     recorded(tmp_path / "out" / "records", n_failed, test)
     assert main([str(spec), "--out", "out"]) == code
@@ -300,7 +328,9 @@ def test_a_results_folder_that_cannot_be_written_is_one_error(spec, tmp_path, ca
 
 
 @pytest.mark.parametrize("store", ["taken/store", "nonsense://bucket/store"])
-def test_a_store_that_cannot_be_written_is_one_error_and_nothing_is_started(spec, tmp_path, monkeypatch, capsys, store):
+def test_a_store_that_cannot_be_written_is_one_error_and_nothing_is_started(
+    spec, tmp_path, monkeypatch, capsys, store
+):
     (tmp_path / "taken").write_text("a file")
     monkeypatch.setenv("CITRUS_STORE", store)
     assert main([str(spec), "--out", "out"]) == 2
@@ -320,14 +350,20 @@ def test_a_sweep_without_pretraining_needs_no_store(spec, tmp_path, monkeypatch)
 
 def test_encoders_lie_beside_the_results_where_nothing_else_is_said(spec, tmp_path, monkeypatch):
     monkeypatch.delenv("CITRUS_STORE")
-    sweep = command.SweepCommand.from_args(spec, parser().parse_args([str(spec), "--out", "results/mine"]))
+    sweep = command.SweepCommand.from_args(
+        spec, parser().parse_args([str(spec), "--out", "results/mine"])
+    )
     assert sweep._store() == str(tmp_path / "results" / "store")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(spec, tmp_path):
     call = [sys.executable, str(ROOT / "sweeps" / "run.py"), str(spec), "--dry-run"]
-    env = os.environ | {"CITRUS_CACHE": str(tmp_path / "new")}  # its models are new, so their cost takes a second
-    plan = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    env = os.environ | {
+        "CITRUS_CACHE": str(tmp_path / "new")
+    }  # its models are new, so their cost takes a second
+    plan = subprocess.Popen(
+        call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )
     assert plan.stdout
     assert plan.stderr
     assert "2 cells" in plan.stdout.readline()
@@ -342,7 +378,9 @@ def test_ray_train_is_reckoned_with_where_workers_share_an_encoder(spec, workers
     sweep = command.SweepCommand.from_args(spec, parser().parse_args([str(spec), *edit]))
     assert sweep._shares_pretrainings == (workers == 2)
     alone = [*edit, "--set", "compare={pretrain.task: [null]}", "--set", "search={}"]
-    assert not command.SweepCommand.from_args(spec, parser().parse_args([str(spec), *alone]))._shares_pretrainings
+    assert not command.SweepCommand.from_args(
+        spec, parser().parse_args([str(spec), *alone])
+    )._shares_pretrainings
 
 
 def test_what_is_wrong_with_the_data_has_the_line_of_the_spec(spec, capsys):
@@ -363,7 +401,9 @@ def test_what_another_sweep_has_computed_is_taken_over(capsys, tmp_path, monkeyp
     assert main([str(spec), "--reuse", str(other)]) == 0
     assert f"again: 4 trials taken over from {other}" in said(capsys)
     copied = tmp_path / "results" / "again" / "records"
-    assert sorted(p.name for p in copied.iterdir()) == sorted(p.name for p in (other / "records").iterdir())
+    assert sorted(p.name for p in copied.iterdir()) == sorted(
+        p.name for p in (other / "records").iterdir()
+    )
 
 
 def test_a_folder_without_records_cannot_be_taken_over(spec, capsys, tmp_path):

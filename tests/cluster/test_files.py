@@ -67,7 +67,10 @@ def test_every_placeholder_is_explained_in_the_head_and_in_the_readme(path: Path
 @each
 def test_the_head_says_what_starts_what_it_costs_and_how_it_ends(path: Path) -> None:
     head = head_of(path)
-    positions = [head.index(f"# {word}:") for word in ("Starts", "Costs", "Start", "Run", "Look", "Tear down")]
+    positions = [
+        head.index(f"# {word}:")
+        for word in ("Starts", "Costs", "Start", "Run", "Look", "Tear down")
+    ]
     assert positions == sorted(positions)
     assert f"cluster/{path.name}" in head
 
@@ -95,11 +98,21 @@ def test_a_cloud_cluster_has_a_cpu_head_and_spot_workers_with_and_without_gpu(na
     tree = tree_of(CLUSTER / f"{name}.yaml")
     kinds = tree["available_node_types"]
     assert tree["head_node_type"] == "head"
-    assert [kinds[k]["resources"].get("GPU", 0) for k in ("head", "cpu_worker", "gpu_worker")] == [0, 0, 1]
-    assert {k for k, kind in kinds.items() if is_spot(kind["node_config"])} == {"cpu_worker", "gpu_worker"}
+    assert [kinds[k]["resources"].get("GPU", 0) for k in ("head", "cpu_worker", "gpu_worker")] == [
+        0,
+        0,
+        1,
+    ]
+    assert {k for k, kind in kinds.items() if is_spot(kind["node_config"])} == {
+        "cpu_worker",
+        "gpu_worker",
+    }
     assert all(image.startswith(f"rayproject/ray:{RAY}-py311") for image in images(tree))
     assert sum(kinds[k]["max_workers"] for k in ("cpu_worker", "gpu_worker")) == tree["max_workers"]
-    cpus = sum(kinds[k]["resources"]["CPU"] * kinds[k].get("max_workers", 1) for k in ("head", "cpu_worker"))
+    cpus = sum(
+        kinds[k]["resources"]["CPU"] * kinds[k].get("max_workers", 1)
+        for k in ("head", "cpu_worker")
+    )
     (said,) = [line for line in tree["setup_commands"] if "CITRUS_MAX" in line]
     assert f"CITRUS_MAX_CPUS={cpus} CITRUS_MAX_GPUS={kinds['gpu_worker']['max_workers']}'" in said
 
@@ -142,16 +155,28 @@ def test_kuberay_is_a_ray_cluster_with_token_and_autoscaler(kuberay: dict[str, A
     assert spec["headGroupSpec"]["rayStartParams"] == {"dashboard-host": "127.0.0.1"}
 
 
-def test_every_pod_of_kuberay_has_equal_requests_and_limits_and_mounts_what_it_names(kuberay: dict[str, Any]) -> None:
+def test_every_pod_of_kuberay_has_equal_requests_and_limits_and_mounts_what_it_names(
+    kuberay: dict[str, Any],
+) -> None:
     for group in groups(kuberay):
         pod = group["template"]["spec"]
         (container,) = pod["containers"]
-        assert container["resources"]["limits"] == container["resources"]["requests"]  # Ray reads the limits
+        assert (
+            container["resources"]["limits"] == container["resources"]["requests"]
+        )  # Ray reads the limits
         assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
         told = {e["name"]: e["value"] for e in container["env"]}
-        assert told.keys() == {"CITRUS_RESULTS", "CITRUS_DATA", "CITRUS_MAX_CPUS", "CITRUS_MAX_GPUS"}
+        assert told.keys() == {
+            "CITRUS_RESULTS",
+            "CITRUS_DATA",
+            "CITRUS_MAX_CPUS",
+            "CITRUS_MAX_GPUS",
+        }
         head, cpu, gpu = groups(kuberay)
-        cpus = [int(g["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"]) for g in (head, cpu)]
+        cpus = [
+            int(g["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+            for g in (head, cpu)
+        ]
         assert int(told["CITRUS_MAX_CPUS"]) == cpus[0] + cpus[1] * cpu["maxReplicas"]
         assert int(told["CITRUS_MAX_GPUS"]) == gpu["maxReplicas"]
 
@@ -161,7 +186,14 @@ def test_kuberay_has_a_cpu_and_a_gpu_group_that_scale(kuberay: dict[str, Any]) -
     assert [w["groupName"] for w in workers] == ["cpu", "gpu"]
     for w in workers:
         assert w["minReplicas"] <= w["replicas"] <= w["maxReplicas"]
-        assert set(w) == {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+        assert set(w) == {
+            "groupName",
+            "replicas",
+            "minReplicas",
+            "maxReplicas",
+            "rayStartParams",
+            "template",
+        }
     limits = [w["template"]["spec"]["containers"][0]["resources"]["limits"] for w in workers]
     assert [limit.get("nvidia.com/gpu") for limit in limits] == [None, "1"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray.data.bidmc import Bidmc
-from citrus_ray.data.fmri import Fmri
-from citrus_ray.data.uci_har import ACTIVITIES, UciHar
-from citrus_ray.data.uwave import NAME, UWave
+from citrus_ray.data.sources.bidmc import Bidmc
+from citrus_ray.data.sources.fmri import Fmri
+from citrus_ray.data.sources.uci_har import ACTIVITIES, UciHar
+from citrus_ray.data.sources.uwave import NAME, UWave
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -19,7 +19,11 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
 # ---- UCI HAR ----
 
 
-def uci_har(root: Path, subjects: Sequence[tuple[str, int]] = (("train", 1), ("train", 3), ("test", 2)), **edits: Any):
+def uci_har(
+    root: Path,
+    subjects: Sequence[tuple[str, int]] = (("train", 1), ("train", 3), ("test", 2)),
+    **edits: Any,
+):
     """Each person shows every activity once, in order. Channel c of window k is noise around 10 * c + k."""
     for part in ("train", "test"):
         people = [n for where, n in subjects if where == part]
@@ -28,10 +32,14 @@ def uci_har(root: Path, subjects: Sequence[tuple[str, int]] = (("train", 1), ("t
         (folder / "Inertial Signals").mkdir(parents=True)
         _lines(folder / f"subject_{part}.txt", np.repeat(people, len(ACTIVITIES)))
         _lines(folder / f"y_{part}.txt", np.tile(np.arange(1, len(ACTIVITIES) + 1), len(people)))
-        for c, name in enumerate(f"{signal}_{axis}" for signal in ("total_acc", "body_gyro") for axis in "xyz"):
+        for c, name in enumerate(
+            f"{signal}_{axis}" for signal in ("total_acc", "body_gyro") for axis in "xyz"
+        ):
             x = noise(k, 128, seed=c) * 0.1
             x += 10 * c + np.arange(k)[:, None] - x.mean(axis=1, keepdims=True)
-            rows = ["".join(f"{value:16.7e}" for value in row) for row in x]  # as published, less a digit
+            rows = [
+                "".join(f"{value:16.7e}" for value in row) for row in x
+            ]  # as published, less a digit
             (folder / "Inertial Signals" / f"{name}_{part}.txt").write_text("\n".join(rows) + "\n")
     return UciHar(**({"root": str(root), "normalize": "window"} | edits))
 
@@ -76,10 +84,16 @@ def uwave(root: Path, suffix: str = ".ts", **edits: Any) -> UWave:
     for part in ("TRAIN", "TEST"):
         x, y = gestures(part)
         if suffix == ".ts":
-            rows = [":".join([*map(_commas, axes), f"{label:.1f}"]) for axes, label in zip(x, y, strict=True)]
+            rows = [
+                ":".join([*map(_commas, axes), f"{label:.1f}"])
+                for axes, label in zip(x, y, strict=True)
+            ]
             head = TS.format(name=NAME, length=x.shape[2])
         else:
-            rows = ["'" + "\\n".join(map(_commas, axes)) + f"',{label:.1f}" for axes, label in zip(x, y, strict=True)]
+            rows = [
+                "'" + "\\n".join(map(_commas, axes)) + f"',{label:.1f}"
+                for axes, label in zip(x, y, strict=True)
+            ]
             numeric = "\n".join(f"\t@attribute att{i} numeric" for i in range(x.shape[2]))
             head = ARFF.format(name=NAME, numeric=numeric)
         (root / f"{NAME}_{part}{suffix}").write_text(head + "\n".join(rows) + "\n")
@@ -95,13 +109,18 @@ def _commas(values: np.ndarray) -> str:
 COLUMNS = ("RESP", "PLETH", "V", "AVR", "II")
 
 
-def bidmc(root: Path, records: Sequence[int] = (1, 2), seconds: float = 20.0, **edits: Any) -> Bidmc:
+def bidmc(
+    root: Path, records: Sequence[int] = (1, 2), seconds: float = 20.0, **edits: Any
+) -> Bidmc:
     (root / "bidmc_csv").mkdir(exist_ok=True)
     n = round(seconds * 125) + 1
     for record in records:
         lines = ["Time [s]," + ",".join(f" {name}" for name in COLUMNS)]
         x = ppg(n, record)
-        lines += [f"{i / 125:.5g}," + ",".join(f"{value:.5f}" for value in row) for i, row in enumerate(x.T)]
+        lines += [
+            f"{i / 125:.5g}," + ",".join(f"{value:.5f}" for value in row)
+            for i, row in enumerate(x.T)
+        ]
         (root / "bidmc_csv" / f"bidmc_{record:02d}_Signals.csv").write_text("\n".join(lines) + "\n")
     fields: dict[str, Any] = {"root": str(root), "seconds": 4.0}
     return Bidmc(**(fields | edits))
@@ -149,7 +168,12 @@ def attributes(root: Path, n_runs: int = 3, per_label: int = 4, **edits: Any) ->
     write_nifti(root / "bold.nii.gz", volumes(len(lines)))
     write_nifti(root / "mask.nii.gz", mask())
     (root / "attributes.txt").write_text("\n".join(lines) + "\n")
-    fields = {"root": str(root), "pattern": "bold.nii.gz", "mask": "mask.nii.gz", "labels": "attributes.txt"}
+    fields = {
+        "root": str(root),
+        "pattern": "bold.nii.gz",
+        "mask": "mask.nii.gz",
+        "labels": "attributes.txt",
+    }
     return Fmri(**(fields | edits))
 
 
@@ -160,7 +184,11 @@ def haxby(root: Path, **edits: Any) -> Fmri:
     (root / "subj1" / "labels.txt").write_text("labels chunks\n" + lines)
     (root / "subj1" / "attributes.txt").unlink()
     (root / "subj1" / "mask.nii.gz").rename(root / "subj1" / "mask4_vt.nii.gz")
-    names = {"pattern": "subj1/bold.nii.gz", "mask": "subj1/mask4_vt.nii.gz", "labels": "subj1/labels.txt"}
+    names = {
+        "pattern": "subj1/bold.nii.gz",
+        "mask": "subj1/mask4_vt.nii.gz",
+        "labels": "subj1/labels.txt",
+    }
     return whole.at({"root": str(root)} | names | edits)
 
 
@@ -168,7 +196,9 @@ EVENTS = "onset\tduration\ttrial_type\n4.0\t8.0\tface\n14.0\t8.0\thouse\n"
 
 
 def bids(
-    root: Path, runs: Sequence[str] = ("sub-01/func/sub-01_run-1", "sub-02/func/sub-02_run-1"), **edits: Any
+    root: Path,
+    runs: Sequence[str] = ("sub-01/func/sub-01_run-1", "sub-02/func/sub-02_run-1"),
+    **edits: Any,
 ) -> Fmri:
     """BIDS: an image for each run, events beside it."""
     for seed, run in enumerate(runs):

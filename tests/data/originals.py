@@ -7,13 +7,29 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray.data.bonn import N_SAMPLES, Bonn
-from citrus_ray.data.emgdb import EmgDb
-from citrus_ray.data.mitbih import MitBih
-from citrus_ray.data.ptb import Ptb
-from citrus_ray.data.sleep_edf import SleepEdf
+from citrus_ray.data.sources.bonn import N_SAMPLES, Bonn
+from citrus_ray.data.sources.emgdb import EmgDb
+from citrus_ray.data.sources.mitbih import MitBih
+from citrus_ray.data.sources.ptb import Ptb
+from citrus_ray.data.sources.sleep_edf import SleepEdf
 
-LEADS = ("i", "ii", "iii", "avr", "avl", "avf", "v1", "v2", "v3", "v4", "v5", "v6", "vx", "vy", "vz")
+LEADS = (
+    "i",
+    "ii",
+    "iii",
+    "avr",
+    "avl",
+    "avf",
+    "v1",
+    "v2",
+    "v3",
+    "v4",
+    "v5",
+    "v6",
+    "vx",
+    "vy",
+    "vz",
+)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -36,12 +52,19 @@ PERSONS = {
 }
 
 
-def emgdb(root: Path, windows: Sequence[int] = (9, 12, 15), n_times: int = 150, **edits: Any) -> EmgDb:
+def emgdb(
+    root: Path, windows: Sequence[int] = (9, 12, 15), n_times: int = 150, **edits: Any
+) -> EmgDb:
     import wfdb
 
     for seed, ((name, note), n) in enumerate(zip(PERSONS.items(), windows, strict=True)):
         x = stairs(n, n_times, seed)[:, None]
-        about: dict[str, Any] = {"units": ["mV"], "sig_name": ["EMG"], "fmt": ["16"], "comments": [note]}
+        about: dict[str, Any] = {
+            "units": ["mV"],
+            "sig_name": ["EMG"],
+            "fmt": ["16"],
+            "comments": [note],
+        }
         wfdb.wrsamp(f"emg_{name}", fs=4000, p_signal=x, write_dir=str(root), **about)
     fields: dict[str, Any] = {"root": str(root), "seconds": n_times / 4000, "n_blocks": 3}
     return EmgDb(**(fields | edits))
@@ -51,7 +74,11 @@ def emgdb(root: Path, windows: Sequence[int] = (9, 12, 15), n_times: int = 150, 
 
 
 def mitbih_record(
-    root: Path, name: str, marks: Sequence[tuple[int, str]], n: int = 3600, leads: Sequence[str] = ("MLII", "V5")
+    root: Path,
+    name: str,
+    marks: Sequence[tuple[int, str]],
+    n: int = 3600,
+    leads: Sequence[str] = ("MLII", "V5"),
 ) -> None:
     """An impulse at every mark in the first lead, noise in the second."""
     import wfdb
@@ -66,7 +93,9 @@ def mitbih_record(
 
 def mitbih(root: Path, **edits: Any) -> MitBih:
     for name in ("100", "201", "202"):
-        mitbih_record(root, name, [(18, "+"), (500, "N"), (900, "V"), (1300, "L"), (1700, "V"), (2100, "A")])
+        mitbih_record(
+            root, name, [(18, "+"), (500, "N"), (900, "V"), (1300, "L"), (1700, "V"), (2100, "A")]
+        )
     fields: dict[str, Any] = {"root": str(root)}
     return MitBih(**(fields | edits))
 
@@ -74,7 +103,9 @@ def mitbih(root: Path, **edits: Any) -> MitBih:
 # ---- ptb ----
 
 
-def ptb_record(root: Path, patient: str, name: str, reason: str, n: int = 2000, seed: int = 0) -> Path:
+def ptb_record(
+    root: Path, patient: str, name: str, reason: str, n: int = 2000, seed: int = 0
+) -> Path:
     """12 leads in a .dat and 3 in a .xyz, 16 bits each, at 1000 per mV: lead k has mean k mV."""
     folder = root / patient
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +115,14 @@ def ptb_record(root: Path, patient: str, name: str, reason: str, n: int = 2000, 
     lines = [f"{name} 15 1000 {n}"]
     for k, lead in enumerate(LEADS):
         lines.append(f"{name}.{'dat' if k < 12 else 'xyz'} 16 1000 16 0 {x[0, k]} 0 0 {lead}")
-    lines += ["", "# age: 81", "# sex: female", "# Diagnose:", f"# Reason for admission: {reason}", "# Smoker: no"]
+    lines += [
+        "",
+        "# age: 81",
+        "# sex: female",
+        "# Diagnose:",
+        f"# Reason for admission: {reason}",
+        "# Smoker: no",
+    ]
     path = folder / f"{name}.hea"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -110,11 +148,23 @@ RATES = {
     "Temp rectal": 1,
     "Event marker": 1,
 }
-NIGHT = (("W", 6), ("1", 2), ("2", 3), ("3", 2), ("4", 1), ("Movement time", 1), ("R", 3), ("W", 6), ("?", 8))
+NIGHT = (
+    ("W", 6),
+    ("1", 2),
+    ("2", 3),
+    ("3", 2),
+    ("4", 1),
+    ("Movement time", 1),
+    ("R", 3),
+    ("W", 6),
+    ("?", 8),
+)
 TIMES = {"starttime": datetime.time(16, 13), "date": datetime.date(1989, 4, 24)}
 
 
-def hypnogram(path: Path, night: Sequence[tuple[str, int]] = NIGHT, epoch_s: float = 30.0, **times: Any) -> None:
+def hypnogram(
+    path: Path, night: Sequence[tuple[str, int]] = NIGHT, epoch_s: float = 30.0, **times: Any
+) -> None:
     import edfio
 
     marks, start = [], 0.0
@@ -132,17 +182,23 @@ def psg(path: Path, n_epochs: int = 24, rates: dict[str, int] = RATES, seed: int
     import edfio
 
     signals = [
-        edfio.EdfSignal(stairs(n_epochs, 30 * rate, seed + i), rate, label=name, physical_dimension="uV")
+        edfio.EdfSignal(
+            stairs(n_epochs, 30 * rate, seed + i), rate, label=name, physical_dimension="uV"
+        )
         for i, (name, rate) in enumerate(rates.items())
     ]
     about = edfio.Recording(startdate=TIMES["date"])
-    edfio.Edf(signals, data_record_duration=30, starttime=TIMES["starttime"], recording=about).write(path)
+    edfio.Edf(
+        signals, data_record_duration=30, starttime=TIMES["starttime"], recording=about
+    ).write(path)
 
 
 def sleep_edf(root: Path, **edits: Any) -> SleepEdf:
     folder = root / "sleep-cassette"
     folder.mkdir()
-    for seed, (night, scorer) in enumerate({"SC4001E": "C", "SC4002E": "C", "SC4012F": "H"}.items()):
+    for seed, (night, scorer) in enumerate(
+        {"SC4001E": "C", "SC4002E": "C", "SC4012F": "H"}.items()
+    ):
         psg(folder / f"{night}0-PSG.edf", seed=10 * seed)
         hypnogram(folder / f"{night}{scorer}-Hypnogram.edf")
     fields: dict[str, Any] = {"root": str(root), "wake_minutes": 1.0}
@@ -162,6 +218,8 @@ def bonn(root: Path, n: int = 2, **edits: Any) -> Bonn:
     """Files of set N end in .TXT in the original."""
     for k, name in enumerate("ZONFS"):
         for i in range(1, n + 1):
-            bonn_segment(root / name / f"{name}{i:03d}.{'TXT' if name == 'N' else 'txt'}", seed=100 * k + i)
+            bonn_segment(
+                root / name / f"{name}{i:03d}.{'TXT' if name == 'N' else 'txt'}", seed=100 * k + i
+            )
     fields: dict[str, Any] = {"root": str(root)}
     return Bonn(**(fields | edits))

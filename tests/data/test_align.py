@@ -5,14 +5,16 @@ import pytest
 import torch
 from scipy.signal import resample_poly
 
-from citrus_ray.data import cache
-from citrus_ray.data.align import Align, Interpolate, Native, Pad, Resample, Truncate
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.align import Align, Interpolate, Native, Pad, Resample, Truncate
 from citrus_ray.data.windows import Windows
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.trial import Trial
 
-SOURCE = Synthetic(n_subjects=3, windows_per_subject=4, n_chans=2, seconds=2.56)  # 256 samples at 100 Hz
+SOURCE = Synthetic(
+    n_subjects=3, windows_per_subject=4, n_chans=2, seconds=2.56
+)  # 256 samples at 100 Hz
 KINDS: list[Align] = [
     Native(),
     Truncate(n_times=100),
@@ -42,18 +44,24 @@ def test_truncate_keeps_the_first_samples_of_the_first_channel(windows: Windows)
 
 
 def test_interpolation_is_that_of_torch(windows: Windows) -> None:
-    want = torch.nn.functional.interpolate(torch.from_numpy(windows.x), 77, mode="linear", align_corners=False)
+    want = torch.nn.functional.interpolate(
+        torch.from_numpy(windows.x), 77, mode="linear", align_corners=False
+    )
     found = Interpolate(n_times=77).apply(windows)
     assert np.allclose(found.x, want.numpy(), atol=1e-4)  # torch places samples in single precision
     assert found.sfreq == pytest.approx(100 * 77 / 256)
 
 
-def test_resampling_is_that_of_scipy_and_filters_what_the_new_rate_cannot_hold(windows: Windows) -> None:
+def test_resampling_is_that_of_scipy_and_filters_what_the_new_rate_cannot_hold(
+    windows: Windows,
+) -> None:
     found = Resample(sfreq=50.0, n_times=128).apply(windows)
     assert found.x.shape == (12, 2, 128)
     assert np.allclose(found.x, resample_poly(windows.x, 1, 2, axis=-1, padtype="line"), atol=1e-4)
     t = np.arange(256) / 100
-    fast = np.tile(np.sin(2 * np.pi * 40 * t).astype(np.float32), (12, 2, 1))  # 40 Hz would fold to 10 Hz
+    fast = np.tile(
+        np.sin(2 * np.pi * 40 * t).astype(np.float32), (12, 2, 1)
+    )  # 40 Hz would fold to 10 Hz
     from dataclasses import replace
 
     kept = Resample(sfreq=50.0, n_times=128).apply(replace(windows, x=fast)).x[..., 16:-16]
@@ -84,18 +92,25 @@ def test_short_windows_are_padded_on_both_sides(windows: Windows) -> None:
 @pytest.mark.parametrize(
     ("align", "says"),
     [
-        (Truncate(n_times=300), "n_times=300: truncate needs at least as many, but windows have 256; use pad"),
+        (
+            Truncate(n_times=300),
+            "n_times=300: truncate needs at least as many, but windows have 256; use pad",
+        ),
         (Pad(n_times=200), "use truncate"),
         (Native(channels=("Cz",)), "not in this set, which has syn0, syn1"),
     ],
 )
-def test_what_cannot_be_aligned_is_refused_with_the_way_out(align: Align, says: str, windows: Windows) -> None:
+def test_what_cannot_be_aligned_is_refused_with_the_way_out(
+    align: Align, says: str, windows: Windows
+) -> None:
     with pytest.raises(SpecError, match=says):
         align.apply(windows)
 
 
 def test_channels_can_be_averaged_and_picked(windows: Windows) -> None:
-    assert np.allclose(Native(channels="average").apply(windows).x[:, 0], windows.x.mean(axis=1), atol=1e-6)
+    assert np.allclose(
+        Native(channels="average").apply(windows).x[:, 0], windows.x.mean(axis=1), atol=1e-6
+    )
     assert np.array_equal(Native(channels=("syn1",)).apply(windows).x, windows.x[:, 1:])
 
 
@@ -111,9 +126,15 @@ def test_aligned_windows_are_prepared_once(tmp_path, monkeypatch) -> None:
 def test_resampling_to_another_rate_than_pretraining_is_refused() -> None:
     tree = {
         "pretrain": {"source": {"kind": "synthetic"}, "task": {"kind": "masked"}},
-        "finetune": {"target": {"kind": "synthetic"}, "align": {"kind": "resample", "sfreq": 50.0, "n_times": 128}},
+        "finetune": {
+            "target": {"kind": "synthetic"},
+            "align": {"kind": "resample", "sfreq": 50.0, "n_times": 128},
+        },
     }
     trial = validate(Trial, tree)
-    contexts = {"pretrain.source": SOURCE.prepare().context, "finetune.target": SOURCE.prepare().context}
+    contexts = {
+        "pretrain.source": SOURCE.prepare().context,
+        "finetune.target": SOURCE.prepare().context,
+    }
     (problem,) = trial.problems(contexts)
     assert "must be the rate of pretrain.source, which is 100 Hz" in problem.message

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citrus_ray.data.assemble import _blocks, gather
-from citrus_ray.data.cut import Cut, Pieces
-from citrus_ray.data.files import Files
-from citrus_ray.data.formats import Channel
-from citrus_ray.data.labels import Segment
-from citrus_ray.data.tracks import Track
+from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.signals import Channel
+from citrus_ray.data.formats.tracks import Track
+from citrus_ray.data.sources.files import Files
+from citrus_ray.data.windowing.assemble import _blocks, gather
+from citrus_ray.data.windowing.segments import Cut, Pieces
 from citrus_ray.spec import SpecError
 
 SFREQ = 100.0
@@ -82,7 +82,10 @@ def test_every_group_is_cut_and_keeps_its_class(tmp_path):
     assert windows.groups == ("a 1/3", "a 2/3", "a 3/3", "b 1/3", "b 2/3", "b 3/3")
     labels = [np.unique(windows.labels[windows.group == g]).tolist() for g in range(6)]
     assert labels == [[0]] * 3 + [[1]] * 3
-    assert "ill, well: all windows are from one group, so class and group cannot be told apart" in windows.caveats
+    assert (
+        "ill, well: all windows are from one group, so class and group cannot be told apart"
+        in windows.caveats
+    )
 
 
 def test_a_group_of_too_few_windows_is_refused(tmp_path):
@@ -102,7 +105,9 @@ def test_without_blocks_nothing_changes(tmp_path):
 
 def test_what_the_spec_says_of_a_set_comes_first(tmp_path):
     counting(tmp_path / "a.npz", 12)
-    said = files(tmp_path, caveats=("one person",), stride_s=0.5, group_blocks=None).prepare().caveats
+    said = (
+        files(tmp_path, caveats=("one person",), stride_s=0.5, group_blocks=None).prepare().caveats
+    )
     assert said[0] == "one person"
     assert said[1].startswith("overlapping")
 
@@ -127,7 +132,10 @@ def test_no_more_than_one_recording_is_in_memory():
     assert gathered.recording.tolist() == np.repeat(np.arange(5), 19).tolist()
 
 
-@given(st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=30), min_size=1, max_size=3), st.integers(2, 6))
+@given(
+    st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=30), min_size=1, max_size=3),
+    st.integers(2, 6),
+)
 def test_windows_of_two_blocks_are_never_nearer_than_a_window(steps, n_blocks):
     n_times = 20
     first = np.concatenate([np.cumsum(of) for of in steps])

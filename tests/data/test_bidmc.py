@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from citrus_ray.data.bidmc import Bidmc
 from citrus_ray.data.source import zscore
+from citrus_ray.data.sources.bidmc import Bidmc
 from citrus_ray.spec import SpecError, validate
 from tests.data.layouts import COLUMNS, bidmc, ppg
 
-DATA = Path(os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
+DATA = Path(
+    os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
+)
 
 
 def test_windows_are_the_samples_of_the_column_record_by_record(tmp_path):
@@ -65,16 +67,36 @@ def _edit(path: Path, line: int, new: str | None) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
-    "no column": (lambda path: _edit(path, 1, "Time [s], RESP, PLET, V, AVR, II"), "`PLETH` is not there", "`PLET`?"),
-    "no time": (lambda path: _edit(path, 1, "RESP, PLETH, V, AVR, II"), "`Time [s]` is not there", "there are AVR"),
-    "cut off": (lambda path: path.write_text(path.read_text()[:-35]), "is no table of numbers: ", "download it again"),
-    "text": (lambda path: _edit(path, 9, "0.056, a, b, c, d, e"), "is no table of numbers: could not convert", "again"),
+    "no column": (
+        lambda path: _edit(path, 1, "Time [s], RESP, PLET, V, AVR, II"),
+        "`PLETH` is not there",
+        "`PLET`?",
+    ),
+    "no time": (
+        lambda path: _edit(path, 1, "RESP, PLETH, V, AVR, II"),
+        "`Time [s]` is not there",
+        "there are AVR",
+    ),
+    "cut off": (
+        lambda path: path.write_text(path.read_text()[:-35]),
+        "is no table of numbers: ",
+        "download it again",
+    ),
+    "text": (
+        lambda path: _edit(path, 9, "0.056, a, b, c, d, e"),
+        "is no table of numbers: could not convert",
+        "again",
+    ),
     "gap": (
         lambda path: _edit(path, 9, None),
         "csv:9: its time is 0.064 s where 125 Hz lead to 0.056 s",
         "again",
     ),
-    "empty": (lambda path: path.write_text(path.read_text().partition("\n")[0] + "\n"), "holds 0 samples", "again"),
+    "empty": (
+        lambda path: path.write_text(path.read_text().partition("\n")[0] + "\n"),
+        "holds 0 samples",
+        "again",
+    ),
 }
 
 
@@ -95,18 +117,23 @@ def test_bad_input_is_one_clear_error_that_names_the_place_and_the_way_out(tmp_p
 def test_one_patient_under_two_names_is_refused(tmp_path):
     spec, folder = bidmc(tmp_path), tmp_path / "bidmc_csv"
     (folder / "bidmc_02_Signals.csv").write_bytes((folder / "bidmc_01_Signals.csv").read_bytes())
-    with pytest.raises(SpecError, match=r"02_Signals\.csv: holds the same samples as .*01_Signals\.csv.*wrong name"):
+    with pytest.raises(
+        SpecError, match=r"02_Signals\.csv: holds the same samples as .*01_Signals\.csv.*wrong name"
+    ):
         spec.prepare()
 
 
 def test_a_folder_without_such_files_says_what_it_holds(tmp_path):
     (tmp_path / "else.txt").write_text("")
-    with pytest.raises(SpecError, match=r"holds no bidmc_\*_Signals\.csv, but else\.txt; correct `root`"):
+    with pytest.raises(
+        SpecError, match=r"holds no bidmc_\*_Signals\.csv, but else\.txt; correct `root`"
+    ):
         Bidmc(root=str(tmp_path)).check()
 
 
 @pytest.mark.parametrize(
-    ("edits", "message"), [({"seconds": 0.004}, "is 0 samples"), ({"channels": ["II", "II"]}, "once")]
+    ("edits", "message"),
+    [({"seconds": 0.004}, "is 0 samples"), ({"channels": ["II", "II"]}, "once")],
 )
 def test_a_spec_that_would_mean_nothing_is_refused(edits, message):
     with pytest.raises(SpecError, match=message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from citrus_ray.data.bonn import SETS, Bonn
+from citrus_ray.data.sources.bonn import SETS, Bonn
 from citrus_ray.spec import SpecError
 from tests.data.originals import bonn, bonn_segment
 
@@ -41,7 +41,10 @@ def test_a_segment_is_a_group_and_missing_subjects_are_said(tmp_path):
     windows = bonn(tmp_path).prepare()
     assert len(windows.groups) == 10
     assert any("no subjects are published" in caveat for caveat in windows.caveats)
-    assert any("fewer than the 100 published segments: 2 of Z, 2 of O" in caveat for caveat in windows.caveats)
+    assert any(
+        "fewer than the 100 published segments: 2 of Z, 2 of O" in caveat
+        for caveat in windows.caveats
+    )
 
 
 def test_the_folders_may_be_nested_or_flat(tmp_path):
@@ -63,7 +66,10 @@ def test_a_truncated_corrupt_or_misnamed_segment_is_named_with_the_way_out(tmp_p
     spec, path = bonn(tmp_path), tmp_path / "F" / "F001.txt"
     text = path.read_text()
     path.write_text("".join(text.splitlines(keepends=True)[:2000]))
-    assert f"{path}: holds 2000 samples, but a segment has 4097; copy or download it again" in complaint(spec)
+    assert (
+        f"{path}: holds 2000 samples, but a segment has 4097; copy or download it again"
+        in complaint(spec)
+    )
     path.write_text(text.replace("\n", "\n1e,\n", 1))
     assert f"{path}: holds b'1e,' on line 2, which is no number" in complaint(spec)
     path.write_bytes((tmp_path / "S" / "S002.txt").read_bytes())

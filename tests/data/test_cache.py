@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from citrus_ray.data import cache
 from citrus_ray.data.root import cache_root
-from citrus_ray.data.stack import stacked
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.stack import stacked
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import MachineError, SpecError
 from tests.small import SOURCE
@@ -60,7 +60,9 @@ def test_signals_are_memory_mapped_and_cannot_be_written():
 def test_an_unlabelled_set_stays_unlabelled(monkeypatch):
     real = Synthetic.prepare
     monkeypatch.setattr(
-        Synthetic, "prepare", lambda self: replace(real(self), y=None, classes=(), caveats=("no labels",))
+        Synthetic,
+        "prepare",
+        lambda self: replace(real(self), y=None, classes=(), caveats=("no labels",)),
     )
     for _ in range(2):
         found = cache.load(SOURCE)
@@ -74,7 +76,9 @@ def test_a_write_that_fails_leaves_nothing(root, monkeypatch, prepared):
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", full)
-        with pytest.raises(SpecError, match=r"cache folder .* cannot be written: No space left on device"):
+        with pytest.raises(
+            SpecError, match=r"cache folder .* cannot be written: No space left on device"
+        ):
             cache.load(SOURCE)
     assert list((root / cache.FOLDER).iterdir()) == []
     assert len(cache.load(SOURCE)) == 64
@@ -85,11 +89,15 @@ def test_a_write_that_fails_leaves_nothing(root, monkeypatch, prepared):
 @pytest.mark.parametrize("n", [1, 5000], ids=["noticed at the end", "noticed on the way"])
 def test_a_disk_that_is_full_while_windows_are_stacked_is_the_machines_fault(monkeypatch, n):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: open("/dev/full", "w+b"))  # noqa: SIM115
-    with pytest.raises(MachineError, match=r"cannot be written: No space left on device; set \$CITRUS_CACHE"):
+    with pytest.raises(
+        MachineError, match=r"cannot be written: No space left on device; set \$CITRUS_CACHE"
+    ):
         stacked([np.ones((n, 2, 4), np.float32)], (2, 4))
 
 
-def test_where_files_cannot_be_locked_a_process_that_is_overtaken_uses_what_the_other_made(root, monkeypatch):
+def test_where_files_cannot_be_locked_a_process_that_is_overtaken_uses_what_the_other_made(
+    root, monkeypatch
+):
     def no_locks(*args: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -124,7 +132,10 @@ cache.load(SOURCE)
 
 def test_of_several_processes_that_come_at_once_one_prepares(root):
     call = [sys.executable, "-c", ONE_OF_SEVERAL]
-    several = [subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    several = [
+        subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
     with contextlib.ExitStack() as stack:
         for process in several:
             stack.enter_context(process)
@@ -162,7 +173,13 @@ def test_a_preparation_killed_at_any_moment_leaves_nothing_half_done(tmp_path, m
     monkeypatch.setenv("CITRUS_CACHE", str(tmp_path))
     source = Synthetic(seed=41, n_subjects=40, windows_per_subject=100)
     n_killed = 0
-    for wait_s in (0.0, 0.1, 0.2, 0.35, 0.5):  # early first: once it is prepared, there is nothing left to kill
+    for wait_s in (
+        0.0,
+        0.1,
+        0.2,
+        0.35,
+        0.5,
+    ):  # early first: once it is prepared, there is nothing left to kill
         process = subprocess.Popen([sys.executable, "-c", PREPARE], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()

@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from citrus_ray.data import AnySource, cache
-from citrus_ray.data.bidmc import Bidmc
-from citrus_ray.data.bonn import Bonn
-from citrus_ray.data.emgdb import EmgDb
-from citrus_ray.data.files import Files
-from citrus_ray.data.fmri import Fmri
-from citrus_ray.data.mitbih import MitBih
-from citrus_ray.data.pairs import Pairs
-from citrus_ray.data.ptb import Ptb
-from citrus_ray.data.sleep_edf import SleepEdf
+from citrus_ray.data import AnySource
 from citrus_ray.data.source import Source
-from citrus_ray.data.synthetic import Synthetic
-from citrus_ray.data.synthetic_fmri import SyntheticFmri
-from citrus_ray.data.uci_har import UciHar
-from citrus_ray.data.uwave import UWave
+from citrus_ray.data.sources.bidmc import Bidmc
+from citrus_ray.data.sources.bonn import Bonn
+from citrus_ray.data.sources.emgdb import EmgDb
+from citrus_ray.data.sources.files import Files
+from citrus_ray.data.sources.fmri import Fmri
+from citrus_ray.data.sources.mitbih import MitBih
+from citrus_ray.data.sources.pairs import Pairs
+from citrus_ray.data.sources.ptb import Ptb
+from citrus_ray.data.sources.sleep_edf import SleepEdf
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic_fmri import SyntheticFmri
+from citrus_ray.data.sources.uci_har import UciHar
+from citrus_ray.data.sources.uwave import UWave
+from citrus_ray.data.windowing import cache
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import validate
 from tests.data import layouts, originals
@@ -34,14 +35,23 @@ def _files(root: Path) -> Files:
     rows = ["file,start_s,stop_s,label,group"]
     for person in range(3):
         x = rng.normal(size=(2, 1200)).astype(np.float32)
-        np.savez(root / f"p{person}.npz", x=x, sfreq=100.0, ch_names=["a", "b"], modality=["eeg", "eeg"])
+        np.savez(
+            root / f"p{person}.npz", x=x, sfreq=100.0, ch_names=["a", "b"], modality=["eeg", "eeg"]
+        )
         rows += [f"p{person},0,6,rest,p{person}", f"p{person},6,12,move,p{person}"]
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
     return Files(root=str(root), pattern="*.npz", seconds=1.0, sfreq=100.0, labels="labels.csv")
 
 
 def _series(root: Path, **edits: Any) -> SyntheticFmri:
-    sizes: dict[str, Any] = {"n_subjects": 2, "n_runs": 2, "n_blocks": 4, "block": 6, "n_voxels": 5, "volumes": 3}
+    sizes: dict[str, Any] = {
+        "n_subjects": 2,
+        "n_runs": 2,
+        "n_blocks": 4,
+        "block": 6,
+        "n_voxels": 5,
+        "volumes": 3,
+    }
     return SyntheticFmri(**(sizes | {"labelled": False, "group_by": "run"} | edits))
 
 
@@ -70,10 +80,19 @@ def source(request: Any, tmp_path_factory: Any) -> Source:
 
 
 def same(one: Windows, other: Windows) -> bool:
-    arrays = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("x", "y", "group"))
+    arrays = all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("x", "y", "group")
+    )
     names = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats", "digest")
-    places = [None if w.places is None else np.stack(list(vars(w.places).values())).tolist() for w in (one, other)]
-    return arrays and places[0] == places[1] and all(getattr(one, name) == getattr(other, name) for name in names)
+    places = [
+        None if w.places is None else np.stack(list(vars(w.places).values())).tolist()
+        for w in (one, other)
+    ]
+    return (
+        arrays
+        and places[0] == places[1]
+        and all(getattr(one, name) == getattr(other, name) for name in names)
+    )
 
 
 def test_a_spec_survives_its_tree_and_names_itself(source):
@@ -103,8 +122,15 @@ def test_normalised_windows_have_no_mean_and_unit_spread(source):
         pytest.skip("they are as their source made them")
     found = source.prepare()
     x = found.x
-    if isinstance(source, Fmri | SyntheticFmri):  # a window may be one volume, so it is runs that are normalised
-        x = np.stack([x[found.group == run].swapaxes(0, 1).reshape(x.shape[1], -1) for run in np.unique(found.group)])
+    if isinstance(
+        source, Fmri | SyntheticFmri
+    ):  # a window may be one volume, so it is runs that are normalised
+        x = np.stack(
+            [
+                x[found.group == run].swapaxes(0, 1).reshape(x.shape[1], -1)
+                for run in np.unique(found.group)
+            ]
+        )
     else:
         assert source.normalize == "window"
     assert np.abs(x.mean(axis=-1)).max() < 1e-4

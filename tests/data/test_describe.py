@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import normalized_mutual_info_score
 
-from citrus_ray.data import quality as module
-from citrus_ray.data.describe import as_json, main_describe, render, source_of, warnings
-from citrus_ray.data.files import Files
-from citrus_ray.data.mitbih import MitBih
-from citrus_ray.data.quality import Quality, confounding, measure, overlap
 from citrus_ray.data.source import zscore
-from citrus_ray.data.synthetic import Synthetic
-from citrus_ray.data.uwave import UWave
+from citrus_ray.data.sources.files import Files
+from citrus_ray.data.sources.mitbih import MitBih
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.sources.uwave import UWave
+from citrus_ray.data.tools import quality as module
+from citrus_ray.data.tools.describe import as_json, main_describe, render, source_of, warnings
+from citrus_ray.data.tools.quality import Quality, confounding, measure, overlap
 from citrus_ray.data.windows import Stream, Windows
 from citrus_ray.spec import SpecError
 from tests.small import SOURCE, windows_of
@@ -103,7 +103,9 @@ def test_mutual_information_is_that_of_scikit_learn(seed, n_classes, n_groups):
     y, group = rng.integers(0, n_classes, 40), rng.integers(0, n_groups, 40)
     found = confounding(windows_of(y, group, n_classes))
     one_of_each = len(np.unique(y)) == len(np.unique(group)) == 1
-    assert found.nmi == pytest.approx(0 if one_of_each else normalized_mutual_info_score(group, y), abs=1e-9)
+    assert found.nmi == pytest.approx(
+        0 if one_of_each else normalized_mutual_info_score(group, y), abs=1e-9
+    )
 
 
 def test_a_class_is_guessed_from_the_most_frequent_of_its_group():
@@ -125,7 +127,9 @@ def test_overlap_is_found_behind_the_normalisation_of_windows(stride):
 
 
 def test_no_overlap_is_seen_where_there_is_none():
-    ramps = np.linspace(0, 1, 64, dtype=np.float32) + 1e-2 * RNG.normal(size=(2, 1, 64)).astype(np.float32)
+    ramps = np.linspace(0, 1, 64, dtype=np.float32) + 1e-2 * RNG.normal(size=(2, 1, 64)).astype(
+        np.float32
+    )
     assert overlap(*ramps) == 0
     assert overlap(np.zeros((2, 64), np.float32), np.zeros((2, 64), np.float32)) == 0
     assert overlap(X[0, :, :4], X[1, :, :4]) == 0
@@ -135,7 +139,12 @@ def test_no_overlap_is_seen_where_there_is_none():
 
 
 def test_a_class_that_is_its_group_is_said_to_mean_nothing():
-    said = warned(y=np.repeat([0, 1], 60), group=np.repeat([0, 1], 60), groups=("p0", "p1"), classes=("healthy", "ill"))
+    said = warned(
+        y=np.repeat([0, 1], 60),
+        group=np.repeat([0, 1], 60),
+        groups=("p0", "p1"),
+        classes=("healthy", "ill"),
+    )
     assert "class = group" in said
     assert "no split with the defaults" in said
 
@@ -169,7 +178,10 @@ def test_copies_are_counted_where_they_may_cross_a_split():
     found = measured(x=x).repeats
     assert (found.windows, found.across_groups, found.across_classes) == (4, 3, 0)
     assert found.shared_by == ("g0 and g1",)
-    assert "3 windows are copies of a window of another group and may cross a split: g0 and g1" in warned(x=x)
+    assert (
+        "3 windows are copies of a window of another group and may cross a split: g0 and g1"
+        in warned(x=x)
+    )
     y = healthy().labels.copy()
     y[12:15] = 1 - y[12:15]
     assert "3 windows are copies of a window of another class" in warned(x=x, y=y)
@@ -197,8 +209,12 @@ def test_groups_cut_from_one_recording_are_suspected():
     group = np.arange(120) // 4
     found = measured(x=x, group=group, groups=tuple(f"g{i}" for i in range(30)))
     assert found.neighbours.ends_correlate_across_groups == pytest.approx(1, abs=0.1)
-    assert any("the groups may be pieces of one recording" in warning for warning in warnings(found))
-    apart = measured(x=x[RNG.permutation(120)], group=group, groups=tuple(f"g{i}" for i in range(30)))
+    assert any(
+        "the groups may be pieces of one recording" in warning for warning in warnings(found)
+    )
+    apart = measured(
+        x=x[RNG.permutation(120)], group=group, groups=tuple(f"g{i}" for i in range(30))
+    )
     assert not any("pieces of one recording" in warning for warning in warnings(apart))
 
 
@@ -206,7 +222,9 @@ def test_rare_classes_and_dropped_windows_are_said():
     y = np.zeros(120, np.int64)
     y[[5, 17, 29, 41]] = 1
     assert "the rarest class has 4 windows and the most common 116" in warned(y=y)
-    assert "20% of windows were dropped" in warned(caveats=("dropped for missing samples: 30 of 150 windows",))
+    assert "20% of windows were dropped" in warned(
+        caveats=("dropped for missing samples: 30 of 150 windows",)
+    )
     assert measured(caveats=("dropped for missing samples: 1 of 150 windows",)).dropped == 1 / 150
 
 
@@ -214,7 +232,9 @@ def test_rare_classes_and_dropped_windows_are_said():
 
 
 def test_the_report_is_a_screen_with_its_warnings_on_top():
-    lines = render(measured(x=changed((slice(0, 30), 1), 3.0), caveats=("one person",))).splitlines()
+    lines = render(
+        measured(x=changed((slice(0, 30), 1), 3.0), caveats=("one person",))
+    ).splitlines()
     assert lines[0] == "set: 120 windows of 2 s (64 samples at 32 Hz), 2 channels, 0123"
     assert lines[1].startswith("  ! flat windows: b")
     assert lines[2] == "  caveat: one person"
@@ -264,7 +284,9 @@ def test_a_block_of_a_sweep_is_found_by_its_path(sweep):
 
 @pytest.mark.parametrize("path", ["", ":trial", ":trial.finetune.targets"])
 def test_a_path_that_holds_no_source_is_answered_with_those_that_do(sweep, path):
-    with pytest.raises(SpecError, match=r"there are trial\.pretrain\.source, trial\.finetune\.target, compare"):
+    with pytest.raises(
+        SpecError, match=r"there are trial\.pretrain\.source, trial\.finetune\.target, compare"
+    ):
         source_of(f"{sweep}{path}")
 
 
@@ -294,9 +316,15 @@ def test_what_cannot_be_described_is_one_clear_error(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mitbi", "`mitbi` is neither a set that has a name nor a kind of source; did you mean `mitbih`?"),
+        (
+            "mitbi",
+            "`mitbi` is neither a set that has a name nor a kind of source; did you mean `mitbih`?",
+        ),
         ("har_wach", "did you mean `har_watch`?"),
-        ("files", "kind files cannot do without root, pattern, seconds, sfreq; describe '{kind: files, root: …, "),
+        (
+            "files",
+            "kind files cannot do without root, pattern, seconds, sfreq; describe '{kind: files, root: …, ",
+        ),
     ],
 )
 def test_a_name_that_stands_for_nothing_is_one_error_with_what_was_meant(capsys, name, message):

@@ -7,14 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from citrus_ray.data.emgdb import EmgDb
-from citrus_ray.data.splits import Split, split
+from citrus_ray.data.sources.emgdb import EmgDb
+from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.spec import SpecError
 from tests.data.originals import emgdb
 
-DATA = Path(os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
+DATA = Path(
+    os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
+)
 REAL = DATA / "emgdb"
-real = pytest.mark.skipif(not (REAL / "emg_healthy.dat").exists(), reason=f"no original records in {REAL}")
+real = pytest.mark.skipif(
+    not (REAL / "emg_healthy.dat").exists(), reason=f"no original records in {REAL}"
+)
 
 
 def complaint(spec: EmgDb) -> str:
@@ -74,7 +78,10 @@ def test_a_missing_truncated_or_mislabelled_record_is_named_with_the_way_out(tmp
     spec = emgdb(tmp_path)
     data = (tmp_path / "emg_myopathy.dat").read_bytes()
     (tmp_path / "emg_myopathy.dat").write_bytes(data[:-100])
-    assert "emg_myopathy.dat is truncated: 1800 samples promised, 1750 there; copy or download" in complaint(spec)
+    assert (
+        "emg_myopathy.dat is truncated: 1800 samples promised, 1750 there; copy or download"
+        in complaint(spec)
+    )
     (tmp_path / "emg_myopathy.dat").unlink()
     assert "emg_myopathy.dat is missing" in complaint(spec)
     (tmp_path / "emg_myopathy.dat").write_bytes(data)
@@ -127,4 +134,6 @@ def test_the_original_can_be_split():
     windows = EmgDb(root=str(REAL)).prepare()
     assert windows.class_counts() == {"healthy": 26, "myopathy": 66, "neuropathy": 91}
     parts = split(windows, Split(), seed=0)
-    assert all(len(np.unique(windows.labels[part])) == 3 for part in (parts.train, parts.val, parts.test))
+    assert all(
+        len(np.unique(windows.labels[part])) == 3 for part in (parts.train, parts.val, parts.test)
+    )

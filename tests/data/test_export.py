@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from citrus_ray.data import export
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.tools import export
 from citrus_ray.spec import SpecError
 
 SOURCE = Synthetic(n_subjects=2, windows_per_subject=5, n_chans=3, normalize="none")
@@ -50,7 +50,9 @@ def test_wfdb_reads_back_in_wfdb_to_within_one_step(tmp_path):
 
 @pytest.mark.parametrize("sfreq", [100.0, 173.61, 1000 / 3, 0.4])
 @pytest.mark.parametrize("n_times", [997, 1000])
-def test_edf_keeps_length_and_rate_where_its_eight_characters_do_not_hold_the_rate(tmp_path, sfreq, n_times):
+def test_edf_keeps_length_and_rate_where_its_eight_characters_do_not_hold_the_rate(
+    tmp_path, sfreq, n_times
+):
     import edfio
 
     x = np.arange(n_times, dtype=np.float32)[None]

@@ -20,10 +20,19 @@ import numpy as np
 import pytest
 
 from citrus_ray.data.__main__ import main
-from citrus_ray.data.emgdb import EmgDb
-from citrus_ray.data.fetch import FetchError, Line, Original, RemoteFile, Way, fetch, read_sums, unpack
-from citrus_ray.data.originals import originals, source_of
 from citrus_ray.data.source import Source
+from citrus_ray.data.sources.emgdb import EmgDb
+from citrus_ray.data.tools.fetch import (
+    FetchError,
+    Line,
+    Original,
+    RemoteFile,
+    Way,
+    fetch,
+    read_sums,
+    unpack,
+)
+from citrus_ray.data.tools.originals import originals, source_of
 from citrus_ray.spec import SpecError, parse_yaml
 from tests.data import layouts
 from tests.data import originals as published
@@ -89,7 +98,11 @@ def sha256(body: bytes) -> str:
 
 
 def original(server: Server, **fields: Any) -> Original:
-    known: dict[str, Any] = {"name": "toy", "base_url": server.url, "files": (RemoteFile("a.dat", sha256(BODY)),)}
+    known: dict[str, Any] = {
+        "name": "toy",
+        "base_url": server.url,
+        "files": (RemoteFile("a.dat", sha256(BODY)),),
+    }
     return Original(**(known | fields))
 
 
@@ -216,7 +229,12 @@ def sums(files: dict[str, bytes]) -> bytes:
 
 
 def test_a_published_list_of_checksums_says_what_to_fetch_and_checks_it(server, tmp_path):
-    server.files = {"p 1/a.dat": b"a" * 99, "p 1/b.dat": b"b" * 99, "p 1/b.hyp": b"", "RECORDS": b""}
+    server.files = {
+        "p 1/a.dat": b"a" * 99,
+        "p 1/b.dat": b"b" * 99,
+        "p 1/b.hyp": b"",
+        "RECORDS": b"",
+    }
     server.files["SHA256SUMS.txt"] = sums(server.files)
     server.files["p%201/a.dat"], server.files["p%201/b.dat"] = b"a" * 99, b"b" * 98 + b"?"
     spec = original(server, files=(), sums="SHA256SUMS.txt", wanted=r"p 1/\w+\.dat")
@@ -242,8 +260,12 @@ def test_a_part_of_a_set_can_be_asked_for(server, tmp_path):
     server.files = {"SC4001E0-PSG.edf": b"1", "SC4011E0-PSG.edf": b"2"}
     server.files["SHA256SUMS.txt"] = sums(server.files)
     spec = original(server, files=(), sums="SHA256SUMS.txt", wanted=r".+\.edf")
-    assert [path.name for path in fetch(spec, tmp_path, way(only="*SC400*"))] == ["SC4001E0-PSG.edf"]
-    with pytest.raises(SpecError, match=r"only=\*SC402\* fits no file of toy; there are SC4001E0-PSG.edf"):
+    assert [path.name for path in fetch(spec, tmp_path, way(only="*SC400*"))] == [
+        "SC4001E0-PSG.edf"
+    ]
+    with pytest.raises(
+        SpecError, match=r"only=\*SC402\* fits no file of toy; there are SC4001E0-PSG.edf"
+    ):
         fetch(spec, tmp_path, way(only="*SC402*"))
 
 
@@ -280,7 +302,9 @@ def tarred(*members: tuple[str, bytes, dict[str, Any]]) -> bytes:
     return out.getvalue()
 
 
-def test_archives_are_unpacked_with_the_zips_inside_and_a_second_time_nothing_changes(server, tmp_path):
+def test_archives_are_unpacked_with_the_zips_inside_and_a_second_time_nothing_changes(
+    server, tmp_path
+):
     inner = zipped({"data/b.txt": b"b"})
     server.files["a.zip"] = zipped({"folder/": b"", "folder/a.txt": b"a", "folder/in.zip": inner})
     spec = original(server, files=(RemoteFile("a.zip"),), archive="zip")
@@ -300,8 +324,12 @@ def test_archives_are_unpacked_with_the_zips_inside_and_a_second_time_nothing_ch
 
 
 def test_tar_archives_are_unpacked_too(server, tmp_path):
-    server.files["a.tar.gz"] = tarred(("x", b"", {"type": tarfile.DIRTYPE}), ("x/a.txt", b"a" * 10, {}))
-    paths = fetch(original(server, files=(RemoteFile("a.tar.gz"),), archive="tar.gz"), tmp_path, way())
+    server.files["a.tar.gz"] = tarred(
+        ("x", b"", {"type": tarfile.DIRTYPE}), ("x/a.txt", b"a" * 10, {})
+    )
+    paths = fetch(
+        original(server, files=(RemoteFile("a.tar.gz"),), archive="tar.gz"), tmp_path, way()
+    )
     assert [path.read_bytes() for path in paths] == [b"a" * 10]
 
 
@@ -317,8 +345,12 @@ HOSTILE_ZIPS = {
 HOSTILE_TARS = {
     "up": tarred(("good.txt", b"g", {}), ("../evil.txt", b"e", {})),
     "absolute": tarred(("good.txt", b"g", {}), ("/tmp/evil.txt", b"e", {})),
-    "link": tarred(("good.txt", b"g", {}), ("evil", b"", {"type": tarfile.SYMTYPE, "linkname": "/etc"})),
-    "hard link": tarred(("good.txt", b"g", {}), ("evil", b"", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"})),
+    "link": tarred(
+        ("good.txt", b"g", {}), ("evil", b"", {"type": tarfile.SYMTYPE, "linkname": "/etc"})
+    ),
+    "hard link": tarred(
+        ("good.txt", b"g", {}), ("evil", b"", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"})
+    ),
     "device": tarred(("good.txt", b"g", {}), ("evil", b"", {"type": tarfile.CHRTYPE})),
     "pipe": tarred(("good.txt", b"g", {}), ("evil", b"", {"type": tarfile.FIFOTYPE})),
 }
@@ -330,7 +362,8 @@ def test_a_zip_that_would_write_outside_its_folder_is_refused_whole(tmp_path, ki
     archive.parent.mkdir()
     archive.write_bytes(HOSTILE_ZIPS[kind])
     assert re.search(
-        r"its member .*evil.* (would be written outside|is a link)", failure(unpack, archive, archive.parent)
+        r"its member .*evil.* (would be written outside|is a link)",
+        failure(unpack, archive, archive.parent),
     )
     assert left(tmp_path) == ["a.zip"]
 
@@ -341,7 +374,8 @@ def test_a_tar_that_would_write_outside_its_folder_is_refused_whole(tmp_path, ki
     archive.parent.mkdir()
     archive.write_bytes(HOSTILE_TARS[kind])
     assert re.search(
-        r"its member .*evil.* (would be written outside|is a link)", failure(unpack, archive, archive.parent)
+        r"its member .*evil.* (would be written outside|is a link)",
+        failure(unpack, archive, archive.parent),
     )
     assert left(tmp_path) == ["a.tar.gz"]
 
@@ -378,7 +412,10 @@ def test_the_command_fetches_what_the_source_then_reads(server, tmp_path, capsys
     known = originals()["emgdb"]
     server.files = {path.name: path.read_bytes() for path in home.iterdir()}
     files = tuple(RemoteFile(name, sha256(body)) for name, body in sorted(server.files.items()))
-    monkeypatch.setattr("citrus_ray.data.emgdb.ORIGINAL", Original("emgdb", "https://nowhere.invalid/", files))
+    monkeypatch.setattr(
+        "citrus_ray.data.sources.emgdb.ORIGINAL",
+        Original("emgdb", "https://nowhere.invalid/", files),
+    )
     assert [file.path for file in files] == [file.path for file in known.files]
     command = ["fetch", "emgdb", "--root", str(tmp_path / "data"), "--url", server.url]
     assert main(command) == 0
@@ -411,14 +448,22 @@ def packed(name: str, files: dict[str, bytes]) -> dict[str, bytes]:
     """What the home of a set serves, of the files that its source reads."""
     if name == "bonn":
         folders = {path.split("/")[0] for path in files}
-        return {f"{f}.zip": zipped({k: v for k, v in files.items() if k.startswith(f)}) for f in folders}
+        return {
+            f"{f}.zip": zipped({k: v for k, v in files.items() if k.startswith(f)}) for f in folders
+        }
     if name == "uci_har":
         return {originals()[name].files[0].path: zipped({"UCI HAR Dataset.zip": zipped(files)})}
     if name == "uwave":
         return {originals()[name].files[0].path: zipped(files)}
     if name == "haxby":
-        members = [("subj1", b"", {"type": tarfile.DIRTYPE}), *((path, body, {}) for path, body in files.items())]
-        return {"subj1-2010.01.14.tar.gz": tarred(*members), "stimuli-2010.01.14.tar.gz": b"not wanted"}
+        members = [
+            ("subj1", b"", {"type": tarfile.DIRTYPE}),
+            *((path, body, {}) for path, body in files.items()),
+        ]
+        return {
+            "subj1-2010.01.14.tar.gz": tarred(*members),
+            "stimuli-2010.01.14.tar.gz": b"not wanted",
+        }
     return files
 
 
@@ -428,14 +473,19 @@ def test_what_is_fetched_is_what_the_source_reads(server, tmp_path, name):
     home.mkdir()
     made, known = MADE[name](home), originals()[name]
     server.files = packed(
-        name, {p.relative_to(home).as_posix(): p.read_bytes() for p in home.rglob("*") if p.is_file()}
+        name,
+        {p.relative_to(home).as_posix(): p.read_bytes() for p in home.rglob("*") if p.is_file()},
     )
     if known.sums == "MD5SUMS":
-        lines = [f"{hashlib.md5(body).hexdigest()}  {path}\n" for path, body in server.files.items()]
+        lines = [
+            f"{hashlib.md5(body).hexdigest()}  {path}\n" for path, body in server.files.items()
+        ]
         server.files["MD5SUMS"] = "".join(lines).encode()
     elif known.sums:
         server.files[known.sums] = sums(server.files)
-    loose = replace(known, files=tuple(RemoteFile(file.path) for file in known.files))  # made up, so of other checksums
+    loose = replace(
+        known, files=tuple(RemoteFile(file.path) for file in known.files)
+    )  # made up, so of other checksums
     assert fetch(loose, tmp_path, way(bases=(server.url,)))
     folder = str(tmp_path / name)
     reader = source_of(parse_yaml(known.block(folder)).tree)
@@ -454,7 +504,9 @@ def test_a_set_can_be_fetched_by_the_kind_that_reads_it(server, tmp_path, capsys
 
 def test_exit_codes_tell_a_wrong_request_from_a_failed_one(server, tmp_path, capsys):
     assert main(["fetch", "nothing", "--root", str(tmp_path)]) == 2
-    assert re.search("there is no set nothing to fetch; there are .*bonn, emgdb", capsys.readouterr().err)
+    assert re.search(
+        "there is no set nothing to fetch; there are .*bonn, emgdb", capsys.readouterr().err
+    )
     assert main(["fetch", "emgdb", "--root", str(tmp_path), "--url", server.url]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: http://127.0.0.1")
@@ -469,7 +521,8 @@ def test_the_list_shows_every_set_with_its_licence_and_page(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(originals()) >= 5
     assert any(
-        line.startswith("sleep_edf") and "ODC-BY 1.0; https://physionet.org/content/sleep-edfx" in line
+        line.startswith("sleep_edf")
+        and "ODC-BY 1.0; https://physionet.org/content/sleep-edfx" in line
         for line in lines
     )
 
@@ -485,9 +538,9 @@ def test_every_original_says_where_it_is_from_and_what_may_be_done_with_it():
 
 
 def test_describe_is_handed_on(monkeypatch):
-    module = types.ModuleType("citrus_ray.data.describe")
+    module = types.ModuleType("citrus_ray.data.tools.describe")
     monkeypatch.setattr(module, "main_describe", len, raising=False)
-    monkeypatch.setitem(sys.modules, "citrus_ray.data.describe", module)
+    monkeypatch.setitem(sys.modules, "citrus_ray.data.tools.describe", module)
     assert main(["describe", "emgdb", "--all"]) == 2
     assert main(["describe", "a", "b", "c"]) == 3
 

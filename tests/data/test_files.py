@@ -13,18 +13,23 @@ import pytest
 from pydantic import TypeAdapter
 from scipy.signal import resample_poly
 
-from citrus_ray.data import AnySource, cache, export, recordings
-from citrus_ray.data.files import Files
+from citrus_ray.data import AnySource
+from citrus_ray.data.formats import recordings
 from citrus_ray.data.modality import guess_modality
 from citrus_ray.data.source import zscore
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.files import Files
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.tools import export
+from citrus_ray.data.windowing import cache
 from citrus_ray.spec import SpecError, validate
 
 SOURCE = Synthetic(n_subjects=2, windows_per_subject=6, n_chans=3, normalize="none")
 SUFFIX = {"edf": "edf", "wfdb": "hea", "npz": "npz"}
 SFREQ = 100.0
 HEAD = "file,start_s,stop_s,label,group\n"
-DATA = Path(os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
+DATA = Path(
+    os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +44,20 @@ def noise(n_times: int = 1000, n_chans: int = 2, seed: int = 0) -> np.ndarray:
 
 def write_npz(path: Path, x: np.ndarray, sfreq: float = SFREQ, **extra: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = {"ch_names": np.array([f"c{i}" for i in range(len(x))]), "modality": np.array(["eeg"] * len(x))}
+    names = {
+        "ch_names": np.array([f"c{i}" for i in range(len(x))]),
+        "modality": np.array(["eeg"] * len(x)),
+    }
     np.savez(path, x=x, sfreq=np.float64(sfreq), **(names | extra))
 
 
 def files(folder: Path, **edits: Any) -> Files:
-    fields: dict[str, Any] = {"root": str(folder), "pattern": "*.npz", "seconds": 1.0, "sfreq": SFREQ}
+    fields: dict[str, Any] = {
+        "root": str(folder),
+        "pattern": "*.npz",
+        "seconds": 1.0,
+        "sfreq": SFREQ,
+    }
     return Files(**(fields | edits))
 
 
@@ -76,7 +89,11 @@ def test_written_windows_come_back_the_same_to_within_quantisation(tmp_path, fmt
     assert np.abs(back.x - x).max() <= step + 1e-6
     assert back.labels.tolist() == expected.labels.tolist()
     assert back.group.tolist() == expected.group.tolist()
-    assert (back.groups, back.classes, back.ch_names) == (expected.groups, expected.classes, expected.ch_names)
+    assert (back.groups, back.classes, back.ch_names) == (
+        expected.groups,
+        expected.classes,
+        expected.ch_names,
+    )
 
 
 @pytest.mark.parametrize("unit", ["uV", "mV", "V", "mmHg"])
@@ -97,7 +114,9 @@ def test_channels_of_different_rates_in_one_edf_keep_their_own_rate_until_resamp
         edfio.EdfSignal(fast.astype(float), 100, label="Fz"),
     ]
     edfio.Edf(signals).write(tmp_path / "a.edf")
-    windows = files(tmp_path, pattern="*.edf", channels=("Fz", "Temp"), seconds=10.0, normalize="none").prepare()
+    windows = files(
+        tmp_path, pattern="*.edf", channels=("Fz", "Temp"), seconds=10.0, normalize="none"
+    ).prepare()
     expected = resample_poly(slow, 5, 1, padtype="edge")
     assert np.abs(windows.x[0] - np.stack([fast, expected])).max() < 1e-3
     assert windows.modalities == ("eeg", "temperature")
@@ -108,14 +127,18 @@ def test_annotations_are_no_channel_and_equal_names_get_running_numbers(tmp_path
 
     x = noise(1000, 3)
     signals = [
-        edfio.EdfSignal(row.astype(float), 100, label=name) for row, name in zip(x, ["Fz", "E", "E"], strict=True)
+        edfio.EdfSignal(row.astype(float), 100, label=name)
+        for row, name in zip(x, ["Fz", "E", "E"], strict=True)
     ]
-    edfio.Edf(signals, annotations=[edfio.EdfAnnotation(1, None, "blink")]).write(tmp_path / "a.edf")
+    edfio.Edf(signals, annotations=[edfio.EdfAnnotation(1, None, "blink")]).write(
+        tmp_path / "a.edf"
+    )
     windows = files(tmp_path, pattern="*.edf", normalize="none").prepare()
     assert windows.ch_names == ("Fz", "E-0", "E-1")
     assert np.allclose(windows.x[0], x[:, :100], atol=1e-3)
     assert (
-        files(tmp_path, pattern="*.edf", channels=("E-1",), normalize="none").prepare().x[0, 0, 5] == windows.x[0, 2, 5]
+        files(tmp_path, pattern="*.edf", channels=("E-1",), normalize="none").prepare().x[0, 0, 5]
+        == windows.x[0, 2, 5]
     )
 
 
@@ -133,7 +156,9 @@ def test_wfdb_channels_of_several_samples_per_frame_are_not_averaged(tmp_path):
         fmt=["16", "16"],
         write_dir=str(tmp_path),
     )
-    windows = files(tmp_path, pattern="*.hea", sfreq=200.0, seconds=10.0, normalize="none").prepare()
+    windows = files(
+        tmp_path, pattern="*.hea", sfreq=200.0, seconds=10.0, normalize="none"
+    ).prepare()
     assert np.abs(windows.x[0, 0] - fast).max() < 1e-3
     assert np.abs(windows.x[0, 1] - resample_poly(slow, 2, 1, padtype="edge")).max() < 1e-3
     assert windows.modalities == ("ecg", "pressure")
@@ -145,18 +170,32 @@ def test_streams_of_a_multi_rate_npz_are_resampled_cut_to_the_shortest_and_stack
         f"sfreq_{k}": f for k, (_, f) in parts.items()
     }
     kinds = ["motion", "eda", "temperature"]
-    np.savez(tmp_path / "a.npz", streams=list(parts), modality=kinds, scale_EDA=np.float32(2), **fields)
-    spec = files(tmp_path, sfreq=16.0, streams=("TEMP", "ACC", "EDA"), seconds=10.0, normalize="none")
+    np.savez(
+        tmp_path / "a.npz", streams=list(parts), modality=kinds, scale_EDA=np.float32(2), **fields
+    )
+    spec = files(
+        tmp_path, sfreq=16.0, streams=("TEMP", "ACC", "EDA"), seconds=10.0, normalize="none"
+    )
     windows = spec.prepare()
     assert windows.ch_names == ("TEMP", "ACC0", "ACC1", "ACC2", "EDA")
     assert windows.modalities == ("temperature", "motion", "motion", "motion", "eda")
-    assert np.allclose(windows.x[0, 4], 2 * resample_poly(parts["EDA"][0][0], 4, 1, padtype="edge")[:160], atol=1e-5)
-    assert np.allclose(windows.x[0, 1], resample_poly(parts["ACC"][0][0], 1, 2, padtype="edge")[:160], atol=1e-5)
-    assert "name those to use in `streams:`, there are ACC, EDA, TEMP" in problems_of(files(tmp_path))
+    assert np.allclose(
+        windows.x[0, 4],
+        2 * resample_poly(parts["EDA"][0][0], 4, 1, padtype="edge")[:160],
+        atol=1e-5,
+    )
+    assert np.allclose(
+        windows.x[0, 1], resample_poly(parts["ACC"][0][0], 1, 2, padtype="edge")[:160], atol=1e-5
+    )
+    assert "name those to use in `streams:`, there are ACC, EDA, TEMP" in problems_of(
+        files(tmp_path)
+    )
     assert "did you mean `EDA`?" in problems_of(files(tmp_path, streams=("EDAA",)))
 
 
-@pytest.mark.parametrize(("target", "up", "down"), [(50.0, 1, 2), (128.0, 32, 25), (200.0, 2, 1), (64.0, 16, 25)])
+@pytest.mark.parametrize(
+    ("target", "up", "down"), [(50.0, 1, 2), (128.0, 32, 25), (200.0, 2, 1), (64.0, 16, 25)]
+)
 def test_resampling_is_scipys_polyphase_filter_over_the_whole_recording(tmp_path, target, up, down):
     x = noise(2000)
     write_npz(tmp_path / "a.npz", x)
@@ -164,7 +203,9 @@ def test_resampling_is_scipys_polyphase_filter_over_the_whole_recording(tmp_path
     whole = resample_poly(x, up, down, axis=-1)
     n = int(target)
     got = np.concatenate([*windows.x], axis=1)
-    assert np.abs(got - whole[:, : got.shape[1]])[:, n:-n].max() < 1e-5  # the ends are padded otherwise: next test
+    assert (
+        np.abs(got - whole[:, : got.shape[1]])[:, n:-n].max() < 1e-5
+    )  # the ends are padded otherwise: next test
 
 
 def test_an_offset_does_not_ring_at_the_ends_of_a_recording(tmp_path):
@@ -174,9 +215,13 @@ def test_an_offset_does_not_ring_at_the_ends_of_a_recording(tmp_path):
 
 
 @pytest.mark.parametrize(("sfreq", "target"), [(173.61, 128.0), (102.3, 50.0), (1000 / 3, 100.0)])
-def test_a_sine_keeps_its_frequency_at_odd_rates_and_one_above_the_new_half_rate_vanishes(tmp_path, sfreq, target):
+def test_a_sine_keeps_its_frequency_at_odd_rates_and_one_above_the_new_half_rate_vanishes(
+    tmp_path, sfreq, target
+):
     t = np.arange(round(120 * sfreq)) / sfreq
-    x = np.stack([np.sin(2 * np.pi * 10 * t), np.sin(2 * np.pi * 0.45 * sfreq * t)]).astype(np.float32)
+    x = np.stack([np.sin(2 * np.pi * 10 * t), np.sin(2 * np.pi * 0.45 * sfreq * t)]).astype(
+        np.float32
+    )
     write_npz(tmp_path / "a.npz", x, sfreq)
     windows = files(tmp_path, sfreq=target, seconds=100.0, normalize="none").prepare()
     there = np.arange(windows.x.shape[2]) / target
@@ -190,17 +235,23 @@ def test_a_sine_keeps_its_frequency_at_odd_rates_and_one_above_the_new_half_rate
 def test_a_rate_that_the_header_rounds_is_the_rate_that_was_meant(tmp_path):
     x = noise(1736, 1)
     export.write_edf(tmp_path / "a.edf", x, 173.61, ["Fz"])
-    windows = files(tmp_path, pattern="*.edf", sfreq=173.61, seconds=5.0, normalize="none").prepare()
+    windows = files(
+        tmp_path, pattern="*.edf", sfreq=173.61, seconds=5.0, normalize="none"
+    ).prepare()
     assert np.abs(windows.x[0] - x[:, :868]).max() < 1e-3  # not resampled
 
 
 def test_channels_are_picked_in_the_order_asked_for_and_modalities_can_be_overruled(tmp_path):
     x = noise(n_chans=3)
     write_npz(tmp_path / "a.npz", x)
-    windows = files(tmp_path, channels=("c2", "c0"), modality=("ecg", "eog"), normalize="none").prepare()
+    windows = files(
+        tmp_path, channels=("c2", "c0"), modality=("ecg", "eog"), normalize="none"
+    ).prepare()
     assert np.array_equal(windows.x[0], x[[2, 0], :100])
     assert (windows.ch_names, windows.modalities) == (("c2", "c0"), ("ecg", "eog"))
-    assert "modality: names 2 modalities for 3 channels" in problems_of(files(tmp_path, modality=("ecg", "eog")))
+    assert "modality: names 2 modalities for 3 channels" in problems_of(
+        files(tmp_path, modality=("ecg", "eog"))
+    )
 
 
 def test_a_trigger_channel_is_read_only_when_asked_for(tmp_path):
@@ -213,7 +264,9 @@ def test_a_trigger_channel_is_read_only_when_asked_for(tmp_path):
 def test_normalising_per_recording_keeps_the_differences_between_its_windows(tmp_path):
     x = noise() * np.linspace(1, 5, 1000, dtype=np.float32) + 3
     write_npz(tmp_path / "a.npz", x)
-    assert np.allclose(files(tmp_path, normalize="recording").prepare().x[0], zscore(x)[:, :100], atol=1e-5)
+    assert np.allclose(
+        files(tmp_path, normalize="recording").prepare().x[0], zscore(x)[:, :100], atol=1e-5
+    )
     assert np.allclose(files(tmp_path).prepare().x[4], zscore(x[:, 400:500]), atol=1e-5)
 
 
@@ -224,7 +277,9 @@ def test_rows_match_by_stem_name_or_path_and_other_recordings_are_ignored(tmp_pa
     for i, name in enumerate(["s/a.npz", "s/b.npz", "t/c.npz", "t/unlabelled.npz"]):
         write_npz(tmp_path / name, noise(seed=i))
     (tmp_path / "t" / "unlabelled.npz").write_bytes(b"broken, and nobody asked for it")
-    (tmp_path / "l.csv").write_text(HEAD + "a,0,2,rest,p1\nb.npz,1,3,task,p2\nt/c.npz,0,1,rest,p2\n")
+    (tmp_path / "l.csv").write_text(
+        HEAD + "a,0,2,rest,p1\nb.npz,1,3,task,p2\nt/c.npz,0,1,rest,p2\n"
+    )
     windows = files(tmp_path, pattern="**/*.npz", labels="l.csv", normalize="none").prepare()
     assert [windows.classes[y] for y in windows.labels] == ["rest", "rest", "task", "task", "rest"]
     assert [windows.groups[g] for g in windows.group] == ["p1", "p1", "p2", "p2", "p2"]
@@ -234,12 +289,18 @@ def test_rows_match_by_stem_name_or_path_and_other_recordings_are_ignored(tmp_pa
 def test_classes_and_merge_pick_order_and_rename_labels(tmp_path):
     write_npz(tmp_path / "a.npz", noise())
     (tmp_path / "l.csv").write_text(HEAD + "a,0,1,n1,p\na,1,2,n2,q\na,2,3,wake,p\na,3,4,art,p\n")
-    spec = files(tmp_path, labels="l.csv", merge={"n1": "sleep", "n2": "sleep"}, classes=("wake", "sleep"))
+    spec = files(
+        tmp_path, labels="l.csv", merge={"n1": "sleep", "n2": "sleep"}, classes=("wake", "sleep")
+    )
     windows = spec.prepare()
     assert windows.classes == ("wake", "sleep")
     assert windows.labels.tolist() == [1, 1, 0]
-    assert "did you mean `wake`?" in problems_of(files(tmp_path, labels="l.csv", classes=("wakes",)))
-    assert "`n3` is not there" in problems_of(files(tmp_path, labels="l.csv", merge={"n3": "sleep"}))
+    assert "did you mean `wake`?" in problems_of(
+        files(tmp_path, labels="l.csv", classes=("wakes",))
+    )
+    assert "`n3` is not there" in problems_of(
+        files(tmp_path, labels="l.csv", merge={"n3": "sleep"})
+    )
 
 
 def test_without_labels_a_recording_is_its_own_group_or_what_the_pattern_finds(tmp_path):
@@ -257,18 +318,28 @@ def test_files_of_one_name_in_two_folders_are_two_groups(tmp_path):
     for name in ("p1/rest", "p2/rest"):
         write_npz(tmp_path / f"{name}.npz", noise())
     assert files(tmp_path, pattern="*/*.npz").prepare().groups == ("p1/rest", "p2/rest")
-    assert files(tmp_path, pattern="*/*.npz", group_pattern=r"(p\d)/").prepare().groups == ("p1", "p2")
+    assert files(tmp_path, pattern="*/*.npz", group_pattern=r"(p\d)/").prepare().groups == (
+        "p1",
+        "p2",
+    )
 
 
 def test_a_segment_yields_as_many_windows_as_fit_and_a_short_one_none_or_a_padded_one(tmp_path):
     x = noise() + 5
     write_npz(tmp_path / "a.npz", x)
     (tmp_path / "l.csv").write_text(HEAD + "a,0,2.9,k,p\na,3,3.5,k,q\n")
-    dropped, padded = files(tmp_path, labels="l.csv").prepare(), files(tmp_path, labels="l.csv", short="pad").prepare()
+    dropped, padded = (
+        files(tmp_path, labels="l.csv").prepare(),
+        files(tmp_path, labels="l.csv", short="pad").prepare(),
+    )
     assert len(dropped) == 2
-    assert any("1 of 2 segments are shorter than 1 s and gave no window" in c for c in dropped.caveats)
+    assert any(
+        "1 of 2 segments are shorter than 1 s and gave no window" in c for c in dropped.caveats
+    )
     assert len(padded) == 3
-    assert np.array_equal(padded.x[2, :, 25:75], zscore(x[:, 300:350]))  # normalised before the zeros come
+    assert np.array_equal(
+        padded.x[2, :, 25:75], zscore(x[:, 300:350])
+    )  # normalised before the zeros come
     assert not padded.x[2, :, :25].any()
     assert not padded.x[2, :, 75:].any()
     assert any("padded with zeros" in c for c in padded.caveats)
@@ -290,10 +361,14 @@ def test_a_limit_spreads_the_windows_over_the_segment(tmp_path):
 
 def test_times_rounded_to_a_table_do_not_cost_a_sample(tmp_path):
     write_npz(tmp_path / "a.npz", noise(3610), 360.0)
-    starts = [(k + 0.5) / 360 for k in range(0, 3400, 181)]  # between samples: both ends may round inwards
+    starts = [
+        (k + 0.5) / 360 for k in range(0, 3400, 181)
+    ]  # between samples: both ends may round inwards
     rows = "".join(f"a,{start:.4f},{start + 179 / 360:.4f},k,p\n" for start in starts)
     (tmp_path / "l.csv").write_text(HEAD + rows)
-    assert len(files(tmp_path, labels="l.csv", sfreq=360.0, seconds=179 / 360).prepare()) == len(rows.splitlines())
+    assert len(files(tmp_path, labels="l.csv", sfreq=360.0, seconds=179 / 360).prepare()) == len(
+        rows.splitlines()
+    )
 
 
 def test_a_class_that_one_group_alone_has_is_a_caveat(tmp_path):
@@ -315,21 +390,27 @@ def test_windows_with_missing_samples_are_dropped_and_counted(tmp_path):
         assert len(windows) == 9
         assert np.isfinite(windows.x).all()
         assert windows.caveats == ("dropped for missing samples: 1 of 10 windows",)
-    assert len(files(tmp_path, pattern="*.hea", sfreq=50.0).prepare()) == 9  # resampling does not spread a gap
+    assert (
+        len(files(tmp_path, pattern="*.hea", sfreq=50.0).prepare()) == 9
+    )  # resampling does not spread a gap
 
 
 def test_a_channel_without_any_sample_is_an_error(tmp_path):
     x = noise()
     x[1] = np.nan
     write_npz(tmp_path / "a.npz", x)
-    with pytest.raises(SpecError, match=r"a\.npz: c1: every sample is missing; leave the channel out"):
+    with pytest.raises(
+        SpecError, match=r"a\.npz: c1: every sample is missing; leave the channel out"
+    ):
         files(tmp_path).prepare()
 
 
 def test_a_class_of_which_no_window_is_left_is_an_error(tmp_path):
     write_npz(tmp_path / "a.npz", noise())
     (tmp_path / "l.csv").write_text(HEAD + "a,0,1,long,p\na,1,1.5,brief,q\n")
-    with pytest.raises(SpecError, match="brief: no window of 1 s is left of this class; shorten `seconds`"):
+    with pytest.raises(
+        SpecError, match="brief: no window of 1 s is left of this class; shorten `seconds`"
+    ):
         files(tmp_path, labels="l.csv").prepare()
 
 
@@ -370,7 +451,9 @@ def _interrupted_edf(root: Path) -> dict[str, Any]:
 
     signal = edfio.EdfSignal(noise(1000, 1)[0].astype(float), 100, label="Fz")
     edfio.Edf([signal], annotations=[]).write(root / "a.edf")
-    data = (root / "a.edf").read_bytes().replace(b"EDF+C", b"EDF+D").replace(b"+9\x14", b"+99\x14"[:3])
+    data = (
+        (root / "a.edf").read_bytes().replace(b"EDF+C", b"EDF+D").replace(b"+9\x14", b"+99\x14"[:3])
+    )
     (root / "a.edf").write_bytes(data.replace(b"+5\x14\x14", b"+7\x14\x14"))
     return {"pattern": "*.edf"}
 
@@ -460,55 +543,151 @@ def _same_stem(root: Path) -> dict[str, Any]:
 
 
 BAD = {
-    "truncated edf": (_bad_edf, "a.edf: is truncated: its header promises ", "; copy or download it again"),
-    "not an edf": (_no_edf, "a.edf: is not EDF or BDF: it starts with", "convert it, or narrow `pattern`"),
+    "truncated edf": (
+        _bad_edf,
+        "a.edf: is truncated: its header promises ",
+        "; copy or download it again",
+    ),
+    "not an edf": (
+        _no_edf,
+        "a.edf: is not EDF or BDF: it starts with",
+        "convert it, or narrow `pattern`",
+    ),
     "empty edf": (_empty_edf, "a.edf: is not EDF or BDF", "convert it"),
-    "garbled edf": (_garbled_edf, "a.edf: cannot be read as edf: invalid literal", "copy or download it again"),
-    "interrupted edf": (_interrupted_edf, "a.edf: is EDF+D, a recording with interruptions", "export its stretches"),
-    "truncated wfdb": (_bad_wfdb, "a.hea: its data file a.dat is truncated: 1000 samples promised, 600 there", "copy"),
-    "wfdb without data": (_headless_wfdb, "a.hea: its data file a.dat is missing", "put it beside the header"),
-    "wfdb in segments": (_segmented_wfdb, "a.hea: pattern: holds 2 segments", "the segments' own headers"),
+    "garbled edf": (
+        _garbled_edf,
+        "a.edf: cannot be read as edf: invalid literal",
+        "copy or download it again",
+    ),
+    "interrupted edf": (
+        _interrupted_edf,
+        "a.edf: is EDF+D, a recording with interruptions",
+        "export its stretches",
+    ),
+    "truncated wfdb": (
+        _bad_wfdb,
+        "a.hea: its data file a.dat is truncated: 1000 samples promised, 600 there",
+        "copy",
+    ),
+    "wfdb without data": (
+        _headless_wfdb,
+        "a.hea: its data file a.dat is missing",
+        "put it beside the header",
+    ),
+    "wfdb in segments": (
+        _segmented_wfdb,
+        "a.hea: pattern: holds 2 segments",
+        "the segments' own headers",
+    ),
     "truncated npz": (_bad_npz, "a.npz: cannot be read as npz:", "copy or download it again"),
     "npz without rate": (_no_rate, "a.npz: holds no `sfreq`, only x, fs", "write it with them"),
-    "npz of one axis": (_flat_npz, "a.npz: `x` must be numbers (channels, samples), but is float32 (1000,)", "reshape"),
-    "npz of objects": (_pickled_npz, "a.npz: `x` must be numbers (channels, samples), but is object", "reshape"),
-    "npz with too few names": (_nameless_npz, "a.npz: `x` has 2 channels but 1 names", "write one of each"),
+    "npz of one axis": (
+        _flat_npz,
+        "a.npz: `x` must be numbers (channels, samples), but is float32 (1000,)",
+        "reshape",
+    ),
+    "npz of objects": (
+        _pickled_npz,
+        "a.npz: `x` must be numbers (channels, samples), but is object",
+        "reshape",
+    ),
+    "npz with too few names": (
+        _nameless_npz,
+        "a.npz: `x` has 2 channels but 1 names",
+        "write one of each",
+    ),
     "unknown format": (
         _table,
         "a.csv: pattern: `.csv` is no format of recordings",
         "narrow it to .edf, .bdf, .hea, .npz",
     ),
-    "no match": (_spec(pattern="*.edf"), "pattern: pattern=*.edf matches no file", "which holds a.npz"),
-    "no folder": (_spec(root="/nowhere/at/all"), "there is no folder /nowhere/at/all", "correct the path"),
+    "no match": (
+        _spec(pattern="*.edf"),
+        "pattern: pattern=*.edf matches no file",
+        "which holds a.npz",
+    ),
+    "no folder": (
+        _spec(root="/nowhere/at/all"),
+        "there is no folder /nowhere/at/all",
+        "correct the path",
+    ),
     "unset variable": (
         _spec(root="$NO_SUCH_PLACE/x"),
         "the variable NO_SUCH_PLACE is not set",
         "set it or write the path",
     ),
-    "no such channel": (_spec(channels=("c9",)), "a.npz: channels: `c9` is not there", "there are c0, c1"),
-    "near miss": (_spec(channels=("C1",)), "a.npz: channels: `C1` is not there", "did you mean `c1`?"),
-    "streams of a plain file": (_spec(streams=("BVP",)), "a.npz: streams: holds no streams", "drop `streams:`"),
-    "no labels": (_spec(labels="l.csv"), "l.csv: labels: there is no such file", "it is relative to root"),
-    "channels differ": (_unlike, "b.npz: channels: has Fz, but a.npz has c1", "name those to use in `channels:`"),
-    "units differ": (_unlike_units, "b.npz: normalize: has mv, but a.npz has uv", "convert the files"),
+    "no such channel": (
+        _spec(channels=("c9",)),
+        "a.npz: channels: `c9` is not there",
+        "there are c0, c1",
+    ),
+    "near miss": (
+        _spec(channels=("C1",)),
+        "a.npz: channels: `C1` is not there",
+        "did you mean `c1`?",
+    ),
+    "streams of a plain file": (
+        _spec(streams=("BVP",)),
+        "a.npz: streams: holds no streams",
+        "drop `streams:`",
+    ),
+    "no labels": (
+        _spec(labels="l.csv"),
+        "l.csv: labels: there is no such file",
+        "it is relative to root",
+    ),
+    "channels differ": (
+        _unlike,
+        "b.npz: channels: has Fz, but a.npz has c1",
+        "name those to use in `channels:`",
+    ),
+    "units differ": (
+        _unlike_units,
+        "b.npz: normalize: has mv, but a.npz has uv",
+        "convert the files",
+    ),
     "missing column": (
         _csv("file,start,stop_s,label\n"),
         "l.csv:1: labels: has no column start_s, group",
         "must name file,",
     ),
     "empty table": (_csv(HEAD), "l.csv: labels: holds no row", "leave `labels` out"),
-    "not a number": (_csv(HEAD + "a,zero,1,k,p\n"), "l.csv:2: labels: start_s='zero' is no number", "write seconds"),
-    "nan": (_csv(HEAD + "a,0,nan,k,p\n"), "l.csv:2: labels: stop_s='nan' is no number", "write seconds"),
+    "not a number": (
+        _csv(HEAD + "a,zero,1,k,p\n"),
+        "l.csv:2: labels: start_s='zero' is no number",
+        "write seconds",
+    ),
+    "nan": (
+        _csv(HEAD + "a,0,nan,k,p\n"),
+        "l.csv:2: labels: stop_s='nan' is no number",
+        "write seconds",
+    ),
     "short row": (_csv(HEAD + "a,0\n"), "l.csv:2: labels: stop_s='' is no number", "write seconds"),
-    "backwards": (_csv(HEAD + "a,2,1,k,p\n"), "l.csv:2: labels: stop_s=1 must be after start_s=2", "correct one"),
-    "before the start": (_csv(HEAD + "a,-1,1,k,p\n"), "l.csv:2: labels: start_s=-1 is before the recording", "from 0"),
+    "backwards": (
+        _csv(HEAD + "a,2,1,k,p\n"),
+        "l.csv:2: labels: stop_s=1 must be after start_s=2",
+        "correct one",
+    ),
+    "before the start": (
+        _csv(HEAD + "a,-1,1,k,p\n"),
+        "l.csv:2: labels: start_s=-1 is before the recording",
+        "from 0",
+    ),
     "after the end": (
         _csv(HEAD + "a,0,1,k,p\na,9,11,k,p\n"),
         "l.csv:3: labels: stop_s=11 is outside a.npz",
         "10.0000 s long",
     ),
-    "no group": (_csv(HEAD + "a,0,1,k,\n"), "l.csv:2: labels: `group` is empty", "fill it in or remove the row"),
-    "no label": (_csv(HEAD + "a,0,1, ,p\n"), "l.csv:2: labels: `label` is empty", "fill it in or remove the row"),
+    "no group": (
+        _csv(HEAD + "a,0,1,k,\n"),
+        "l.csv:2: labels: `group` is empty",
+        "fill it in or remove the row",
+    ),
+    "no label": (
+        _csv(HEAD + "a,0,1, ,p\n"),
+        "l.csv:2: labels: `label` is empty",
+        "fill it in or remove the row",
+    ),
     "no such file": (
         _csv(HEAD + "a,0,1,k,p\nab,0,1,k,p\n"),
         "l.csv:3: labels: file=ab fits no file",
@@ -519,7 +698,11 @@ BAD = {
         "l.csv:3: labels: overlaps line 2 but has another group",
         "correct",
     ),
-    "ambiguous name": (_same_stem, "l.csv:2: labels: file=a fits p/a.npz, q/a.npz", "write its path relative to root"),
+    "ambiguous name": (
+        _same_stem,
+        "l.csv:2: labels: file=a fits p/a.npz, q/a.npz",
+        "write its path relative to root",
+    ),
 }
 
 
@@ -544,7 +727,14 @@ def test_everything_wrong_is_reported_at_once(tmp_path):
     rows = "a,0,99,k,p\nb,0,1,k,p\nc,0,1,k,p\nnobody,0,1,k,p\na,3,2,k,p\na,0,1,k,\n"
     (tmp_path / "l.csv").write_text(HEAD + rows)
     said = problems_of(files(tmp_path, labels="l.csv", channels=("c0", "c1"))).splitlines()
-    places = ["l.csv:6", "l.csv:7", "l.csv:5", "l.csv:2", "b.npz: cannot be read", "c.npz: channels: `c1`"]
+    places = [
+        "l.csv:6",
+        "l.csv:7",
+        "l.csv:5",
+        "l.csv:2",
+        "b.npz: cannot be read",
+        "c.npz: channels: `c1`",
+    ]
     assert len(said) == len(places)
     assert all(any(place in line for line in said) for place in places), said
 
@@ -612,7 +802,9 @@ def test_the_digest_follows_the_bytes_and_not_the_place(tmp_path, fmt):
         data[-1] ^= 1
         (there / name).write_bytes(data)
         assert files(there, **edits).digest() == first
-    (there / "recordings" / f"subject01.{SUFFIX[fmt]}").rename(there / "recordings" / f"renamed.{SUFFIX[fmt]}")
+    (there / "recordings" / f"subject01.{SUFFIX[fmt]}").rename(
+        there / "recordings" / f"renamed.{SUFFIX[fmt]}"
+    )
     assert files(there, **edits).digest() != first
 
 
@@ -643,7 +835,13 @@ def test_root_may_hold_a_variable_and_stays_out_of_the_identity(tmp_path, monkey
 
 
 def test_the_union_knows_files_by_their_kind(tmp_path):
-    tree = {"kind": "files", "root": str(tmp_path), "pattern": "*.npz", "seconds": 1.0, "sfreq": 100.0}
+    tree = {
+        "kind": "files",
+        "root": str(tmp_path),
+        "pattern": "*.npz",
+        "seconds": 1.0,
+        "sfreq": 100.0,
+    }
     assert isinstance(TypeAdapter(AnySource).validate_python(tree), Files)
 
 
@@ -686,8 +884,16 @@ REAL: dict[str, tuple[dict[str, Any], tuple[int, int, int], int]] = {
     "bonn": ({"seconds": 1.025, "sfreq": 173.61, "pattern": R}, (11_500, 1, 178), 500),
     "emgdb": ({"seconds": 0.375, "sfreq": 4000.0, "pattern": "*.hea"}, (204, 1, 1500), 3),
     "mitbih": ({"seconds": 0.5, "sfreq": 360.0, "pattern": R}, (25_304, 1, 180), 12),
-    "haxby": ({"seconds": 15.0, "sfreq": 0.4, "pattern": R, "normalize": "recording"}, (144, 530, 6), 12),
-    "eegmat": ({"seconds": 4.0, "sfreq": 125.0, "pattern": "recordings/Subject0[0-3]*.npz"}, (0, 21, 500), 4),
+    "haxby": (
+        {"seconds": 15.0, "sfreq": 0.4, "pattern": R, "normalize": "recording"},
+        (144, 530, 6),
+        12,
+    ),
+    "eegmat": (
+        {"seconds": 4.0, "sfreq": 125.0, "pattern": "recordings/Subject0[0-3]*.npz"},
+        (0, 21, 500),
+        4,
+    ),
 }
 
 
@@ -702,7 +908,11 @@ def test_real_recordings_load_with_the_windows_and_groups_they_are_known_for(nam
         lines = labels.read_text().splitlines(keepends=True)
         labels = tmp_path / "labels.csv"
         labels.write_text(
-            "".join(line for line in lines if line.startswith(("file", *[f"Subject0{i}" for i in range(4)])))
+            "".join(
+                line
+                for line in lines
+                if line.startswith(("file", *[f"Subject0{i}" for i in range(4)]))
+            )
         )
     windows = files(root, labels=str(labels), **edits).prepare()
     assert windows.x.shape[1:] == shape[1:]

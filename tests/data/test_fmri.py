@@ -12,13 +12,25 @@ import pytest
 from scipy.signal import detrend
 from scipy.stats import zscore as scipy_zscore
 
-from citrus_ray.data.cleaning import straightened
-from citrus_ray.data.fmri import Fmri
-from citrus_ray.data.splits import Split, split
+from citrus_ray.data.sources.fmri import Fmri
+from citrus_ray.data.windowing.cleaning import straightened
+from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.spec import SpecError, validate
-from tests.data.layouts import INSIDE, SPACE, attributes, bids, haxby, mask, noise, volumes, write_nifti
+from tests.data.layouts import (
+    INSIDE,
+    SPACE,
+    attributes,
+    bids,
+    haxby,
+    mask,
+    noise,
+    volumes,
+    write_nifti,
+)
 
-DATA = Path(os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
+DATA = Path(
+    os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
+)
 CATEGORIES = ("bottle", "cat", "chair", "face", "house", "scissors", "scrambledpix", "shoe")
 
 
@@ -116,7 +128,9 @@ def test_labels_can_be_moved_by_the_delay_of_the_blood(tmp_path):
     plain = bids(tmp_path, normalize_by="none").prepare()
     late = bids(tmp_path, normalize_by="none", delay_s=4.0).prepare()
     x = inside(12)
-    face = [windows.x[(windows.labels == 0) & (windows.group == 0), :, 0].T for windows in (plain, late)]
+    face = [
+        windows.x[(windows.labels == 0) & (windows.group == 0), :, 0].T for windows in (plain, late)
+    ]
     assert np.array_equal(face[0], x[:, 2:6])
     assert np.array_equal(face[1], x[:, 4:8])
     assert (late.labels == 1).sum() == 2 * 3  # the run ends before the last of them
@@ -130,7 +144,11 @@ def test_labels_may_say_where_runs_are_and_nothing_else(tmp_path):
     assert windows.y is None
     assert windows.classes == ()
     assert windows.groups == ("run0", "run1", "run2")
-    assert np.bincount(windows.group).tolist() == [3, 3, 3]  # across what was shown, never across runs
+    assert np.bincount(windows.group).tolist() == [
+        3,
+        3,
+        3,
+    ]  # across what was shown, never across runs
     with pytest.raises(SpecError, match="classes has no effect"):
         attributes(tmp_path).at({"labelled": False, "classes": ["face"]})
 
@@ -145,8 +163,13 @@ def test_runs_are_groups_and_no_split_cuts_one(tmp_path):
     assert windows.caveats == ("groups are runs, so one person may be on both sides of a split",)
 
 
-def test_wanted_classes_are_kept_in_their_order_and_rest_is_used_to_normalise_all_the_same(tmp_path):
-    every, some = attributes(tmp_path).prepare(), attributes(tmp_path, classes=("house", "face")).prepare()
+def test_wanted_classes_are_kept_in_their_order_and_rest_is_used_to_normalise_all_the_same(
+    tmp_path,
+):
+    every, some = (
+        attributes(tmp_path).prepare(),
+        attributes(tmp_path, classes=("house", "face")).prepare(),
+    )
     assert some.classes == ("house", "face")
     assert some.class_counts() == {"house": 12, "face": 12}
     rest = every.labels == every.classes.index("rest")
@@ -164,7 +187,9 @@ def test_bids_events_lie_beside_each_image(tmp_path):
     windows = bids(tmp_path, normalize_by="none").prepare()
     assert windows.groups == ("sub-01_run-1", "sub-02_run-1")
     assert windows.class_counts() == {"face": 8, "house": 8}
-    assert np.array_equal(windows.x[windows.group == 1][:, :, 0].T, inside(12, seed=1)[:, [2, 3, 4, 5, 7, 8, 9, 10]])
+    assert np.array_equal(
+        windows.x[windows.group == 1][:, :, 0].T, inside(12, seed=1)[:, [2, 3, 4, 5, 7, 8, 9, 10]]
+    )
 
 
 def _npz(root: Path, **edits: Any) -> Fmri:
@@ -267,35 +292,95 @@ def _two_images(root: Path) -> dict[str, Any]:
 
 BAD = {
     "cut off": (_cut_off, "bold.nii.gz: cannot be read: ", "copy or download it again"),
-    "not an image": (_not_an_image, "bold.nii.gz: cannot be read as NIfTI: ", "copy or download it again"),
-    "one volume": (_one_volume, "bold.nii.gz: pattern: must hold volumes (X, Y, Z, time)", "narrow `pattern`"),
-    "no TR": (_no_tr, "bold.nii.gz: tr: its header does not say the time between volumes", "give it in `tr:`"),
+    "not an image": (
+        _not_an_image,
+        "bold.nii.gz: cannot be read as NIfTI: ",
+        "copy or download it again",
+    ),
+    "one volume": (
+        _one_volume,
+        "bold.nii.gz: pattern: must hold volumes (X, Y, Z, time)",
+        "narrow `pattern`",
+    ),
+    "no TR": (
+        _no_tr,
+        "bold.nii.gz: tr: its header does not say the time between volumes",
+        "give it in `tr:`",
+    ),
     "no unit of time": (_no_unit, "bold.nii.gz: tr: its header does not say", "give it in `tr:`"),
-    "mask of another space": (_other_space, "mask.nii.gz: mask: is (5, 3, 2) voxels, but bold.nii.gz", "resample it"),
+    "mask of another space": (
+        _other_space,
+        "mask.nii.gz: mask: is (5, 3, 2) voxels, but bold.nii.gz",
+        "resample it",
+    ),
     "empty mask": (_empty_mask, "mask.nii.gz: mask: has no voxel inside", "give another mask"),
     "holes": (_holes, "bold.nii.gz: mask: 1 voxels of the mask have no value", "tighten the mask"),
-    "fractions for regions": (_fractions, "mask.nii.gz: mask: must number the regions", "drop `regions`"),
-    "no mask": (_spec(mask=None), "bold.nii.gz: mask: is an image: say with `mask:`", "which of its voxels"),
+    "fractions for regions": (
+        _fractions,
+        "mask.nii.gz: mask: must number the regions",
+        "drop `regions`",
+    ),
+    "no mask": (
+        _spec(mask=None),
+        "bold.nii.gz: mask: is an image: say with `mask:`",
+        "which of its voxels",
+    ),
     "no such mask": (_spec(mask="m.nii"), "m.nii: mask: there is no such file", "relative to root"),
-    "the series as mask": (_spec(mask="bold.nii.gz", pattern="*.nii.gz"), "must be one volume, but is", "give a mask"),
-    "no such labels": (_spec(labels="a.txt"), "a.txt: labels: there is no such file", "relative to root"),
-    "no such class": (_spec(classes=("faces",)), "classes: `faces` is not there", "did you mean `face`?"),
-    "long windows": (_spec(volumes=5), "volumes=5: no window is left of face, house, rest", "take fewer volumes"),
-    "no match": (_spec(pattern="*.nii"), "pattern=*.nii matches no file under", "which holds attributes.txt"),
-    "no folder": (_spec(root="/nowhere"), "root=/nowhere: there is no folder /nowhere", "correct the path"),
+    "the series as mask": (
+        _spec(mask="bold.nii.gz", pattern="*.nii.gz"),
+        "must be one volume, but is",
+        "give a mask",
+    ),
+    "no such labels": (
+        _spec(labels="a.txt"),
+        "a.txt: labels: there is no such file",
+        "relative to root",
+    ),
+    "no such class": (
+        _spec(classes=("faces",)),
+        "classes: `faces` is not there",
+        "did you mean `face`?",
+    ),
+    "long windows": (
+        _spec(volumes=5),
+        "volumes=5: no window is left of face, house, rest",
+        "take fewer volumes",
+    ),
+    "no match": (
+        _spec(pattern="*.nii"),
+        "pattern=*.nii matches no file under",
+        "which holds attributes.txt",
+    ),
+    "no folder": (
+        _spec(root="/nowhere"),
+        "root=/nowhere: there is no folder /nowhere",
+        "correct the path",
+    ),
     "too few lines": (
         _attributes("rest 0\n", ""),
         "attributes.txt: labels: has 47 lines, but bold.nii.gz 48 volumes",
         "one line for each",
     ),
-    "one word": (_attributes("face 0", "face"), "txt:5: labels: must be `label run`, but is 'face'", "correct it"),
-    "a run in pieces": (_attributes("face 1", "face 0"), "txt:21: labels: run 0 comes back", "must follow one another"),
+    "one word": (
+        _attributes("face 0", "face"),
+        "txt:5: labels: must be `label run`, but is 'face'",
+        "correct it",
+    ),
+    "a run in pieces": (
+        _attributes("face 1", "face 0"),
+        "txt:21: labels: run 0 comes back",
+        "must follow one another",
+    ),
     "an image for labels": (
         _labels_that_are_an_image,
         "attributes.txt: labels: is no text",
         "copy or download it again",
     ),
-    "attributes of two images": (_two_images, "labels=attributes.txt is of one image, but pattern=*.nii.gz", "narrow"),
+    "attributes of two images": (
+        _two_images,
+        "labels=attributes.txt is of one image, but pattern=*.nii.gz",
+        "narrow",
+    ),
 }
 
 
@@ -312,10 +397,30 @@ def test_bad_input_is_one_clear_error_that_names_the_place_and_the_way_out(tmp_p
 
 
 BAD_EVENTS = {
-    "no column": ("trial_type", "type", "events.tsv:1: labels: has no column trial_type", "separated by tabs"),
-    "no number": ("\n4.0\t", "\nn/a\t", "events.tsv:2: labels: onset=n/a duration=8.0 trial_type=face", "correct or"),
-    "no duration": ("\t8.0\tface", "\t0\tface", "duration=0 trial_type=face: must be seconds from 0", "correct or"),
-    "beyond the end": ("14.0", "34.0", "events.tsv:3: labels: stop_s=42 is outside sub-01_run-1", "24 s long"),
+    "no column": (
+        "trial_type",
+        "type",
+        "events.tsv:1: labels: has no column trial_type",
+        "separated by tabs",
+    ),
+    "no number": (
+        "\n4.0\t",
+        "\nn/a\t",
+        "events.tsv:2: labels: onset=n/a duration=8.0 trial_type=face",
+        "correct or",
+    ),
+    "no duration": (
+        "\t8.0\tface",
+        "\t0\tface",
+        "duration=0 trial_type=face: must be seconds from 0",
+        "correct or",
+    ),
+    "beyond the end": (
+        "14.0",
+        "34.0",
+        "events.tsv:3: labels: stop_s=42 is outside sub-01_run-1",
+        "24 s long",
+    ),
 }
 
 
@@ -336,10 +441,14 @@ def test_bad_events_are_one_clear_error(tmp_path, case):
 def test_images_of_different_tr_and_missing_events_are_refused(tmp_path):
     spec = bids(tmp_path)
     write_nifti(tmp_path / "sub-02" / "func" / "sub-02_run-1_bold.nii.gz", volumes(12), 2.5)
-    with pytest.raises(SpecError, match=r"sub-02_run-1_bold.*tr: has a volume every 2\.5 s, but .* every 2 s"):
+    with pytest.raises(
+        SpecError, match=r"sub-02_run-1_bold.*tr: has a volume every 2\.5 s, but .* every 2 s"
+    ):
         spec.check()
     (tmp_path / "sub-02" / "func" / "sub-02_run-1_events.tsv").unlink()
-    with pytest.raises(SpecError, match=r"sub-02_run-1_events\.tsv: labels: there is no such file beside"):
+    with pytest.raises(
+        SpecError, match=r"sub-02_run-1_events\.tsv: labels: there is no such file beside"
+    ):
         spec.check()
 
 
@@ -382,7 +491,9 @@ def test_the_digest_follows_every_file_that_is_read(tmp_path):
     seen = {spec.digest()}
     write_nifti(tmp_path / "mask.nii.gz", mask(2))
     seen.add(spec.digest())
-    (tmp_path / "attributes.txt").write_text((tmp_path / "attributes.txt").read_text().replace("house", "place"))
+    (tmp_path / "attributes.txt").write_text(
+        (tmp_path / "attributes.txt").read_text().replace("house", "place")
+    )
     seen.add(spec.digest())
     write_nifti(tmp_path / "bold.nii.gz", volumes(48, seed=1))
     seen.add(spec.digest())
@@ -403,17 +514,25 @@ def test_the_real_slice_reads_the_same_as_image_and_as_npz_and_its_categories_ca
     root = DATA / "haxby"
     if not root.is_dir():
         pytest.skip(f"haxby is not under {DATA}; set CITRUS_DATA to the folder that holds it")
-    image: dict[str, Any] = {"pattern": "bold.nii.gz", "mask": "mask.nii.gz", "labels": "attributes_literal.txt"}
+    image: dict[str, Any] = {
+        "pattern": "bold.nii.gz",
+        "mask": "mask.nii.gz",
+        "labels": "attributes_literal.txt",
+    }
     windows = Fmri(root=str(root), classes=CATEGORIES, **image).prepare()
     assert windows.x.shape == (864, 530, 1)
     assert windows.sfreq == pytest.approx(0.4)
     assert set(windows.class_counts().values()) == {108}
     assert len(windows.groups) == 12
-    copy = Fmri(root=str(root), classes=CATEGORIES, pattern="recordings/*.npz", labels="labels.csv").prepare()
+    copy = Fmri(
+        root=str(root), classes=CATEGORIES, pattern="recordings/*.npz", labels="labels.csv"
+    ).prepare()
     assert np.array_equal(windows.x, copy.x)
     assert np.array_equal(windows.labels, copy.labels)
     from sklearn.linear_model import RidgeClassifier
 
     held_out = windows.group < 3
     model = RidgeClassifier(1000.0).fit(windows.x[~held_out, :, 0], windows.labels[~held_out])
-    assert model.score(windows.x[held_out, :, 0], windows.labels[held_out]) > 0.45  # chance is 0.125
+    assert (
+        model.score(windows.x[held_out, :, 0], windows.labels[held_out]) > 0.45
+    )  # chance is 0.125

@@ -9,8 +9,8 @@ import pytest
 from scipy.signal import detrend
 from scipy.stats import zscore as scipy_zscore
 
-from citrus_ray.data.fmri import Fmri
-from citrus_ray.data.pairs import Pairs
+from citrus_ray.data.sources.fmri import Fmri
+from citrus_ray.data.sources.pairs import Pairs
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import SpecError
 from tests.data.layouts import SPACE, bids, mask, volumes, write_nifti
@@ -72,7 +72,9 @@ def test_a_scan_is_all_runs_of_a_person(tmp_path):
 
 def test_people_with_fewer_voxels_are_padded_with_zeros(tmp_path):
     masks(tmp_path, (6, 4, 5))
-    windows = people(tmp_path, mask=OWN_MASK, labels=None, voxels="pad", normalize_by="none").prepare()
+    windows = people(
+        tmp_path, mask=OWN_MASK, labels=None, voxels="pad", normalize_by="none"
+    ).prepare()
     assert windows.ch_names == tuple(f"v{i}" for i in range(6))
     for person, n in enumerate((6, 4, 5)):
         expected = np.concatenate([series(person, 0, n), series(person, 1, n)], axis=1)
@@ -84,7 +86,9 @@ def test_people_with_fewer_voxels_are_padded_with_zeros(tmp_path):
 def test_people_may_have_columns_of_their_own(tmp_path):
     """What a linear input layer then learns is a projection for each."""
     masks(tmp_path, (3, 2, 4))
-    windows = people(tmp_path, mask=OWN_MASK, labels=None, voxels="own", normalize_by="none").prepare()
+    windows = people(
+        tmp_path, mask=OWN_MASK, labels=None, voxels="own", normalize_by="none"
+    ).prepare()
     assert len(windows.ch_names) == 9
     assert windows.ch_names[3].startswith("sub-02:")
     used = [np.flatnonzero(of_person(windows, person).any(axis=1)).tolist() for person in range(3)]
@@ -94,7 +98,9 @@ def test_people_may_have_columns_of_their_own(tmp_path):
 
 def test_regions_make_people_alike(tmp_path):
     masks(tmp_path, (6, 4, 5), value=7)
-    windows = people(tmp_path, mask=OWN_MASK, labels=None, regions=True, normalize_by="none").prepare()
+    windows = people(
+        tmp_path, mask=OWN_MASK, labels=None, regions=True, normalize_by="none"
+    ).prepare()
     assert windows.ch_names == ("region7",)
     assert of_person(windows, 1)[0, :12] == pytest.approx(series(1, 0, 4).mean(axis=0), rel=1e-6)
 
@@ -102,7 +108,8 @@ def test_regions_make_people_alike(tmp_path):
 def test_other_voxels_are_refused_with_every_way_out(tmp_path):
     masks(tmp_path, (6, 4, 6))
     with pytest.raises(
-        SpecError, match=r"has 4 channels, but .* has 6; mask regions that all have, or set `voxels: pad`"
+        SpecError,
+        match=r"has 4 channels, but .* has 6; mask regions that all have, or set `voxels: pad`",
     ):
         people(tmp_path, mask=OWN_MASK).check()
 

@@ -8,14 +8,26 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from citrus_ray.data.mitbih import MitBih
+from citrus_ray.data.sources.mitbih import MitBih
 from citrus_ray.spec import SpecError
 from tests.data.originals import mitbih, mitbih_record
 
-DATA = Path(os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
+DATA = Path(
+    os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
+)
 REAL = DATA / "mitbih"
 real = pytest.mark.skipif(not (REAL / "100.atr").exists(), reason=f"no original record in {REAL}")
-BEATS = [(18, "+"), (60, "N"), (500, "N"), (700, "~"), (900, "V"), (1300, "A"), (1700, "/"), (2100, "F"), (3599, "N")]
+BEATS = [
+    (18, "+"),
+    (60, "N"),
+    (500, "N"),
+    (700, "~"),
+    (900, "V"),
+    (1300, "A"),
+    (1700, "/"),
+    (2100, "F"),
+    (3599, "N"),
+]
 
 
 def complaint(spec: MitBih) -> str:
@@ -29,13 +41,21 @@ def test_every_beat_stands_in_the_middle_of_its_window(tmp_path):
     windows = MitBih(root=str(tmp_path), normalize="none").prepare()
     assert windows.x.shape == (5, 1, 180)
     assert windows.x[:, 0].argmax(axis=-1).tolist() == [90] * 5
-    assert [windows.classes[y] for y in windows.labels] == ["other", "pvc", "other", "other", "other"]
+    assert [windows.classes[y] for y in windows.labels] == [
+        "other",
+        "pvc",
+        "other",
+        "other",
+        "other",
+    ]
     assert windows.modalities == ("ecg",)
 
 
 def test_marks_of_rhythm_and_noise_and_beats_too_near_an_end_give_no_window(tmp_path):
     mitbih_record(tmp_path, "100", BEATS)
-    assert len(MitBih(root=str(tmp_path), seconds=0.2).prepare()) == 6  # the beat at 60 now fits, that at 3599 never
+    assert (
+        len(MitBih(root=str(tmp_path), seconds=0.2).prepare()) == 6
+    )  # the beat at 60 now fits, that at 3599 never
 
 
 def test_the_five_classes_of_aami_come_in_their_order(tmp_path):
@@ -65,7 +85,9 @@ def test_records_without_the_lead_are_left_out_and_named(tmp_path):
     assert windows.groups == ("100",)
     assert "left out, for they have no MLII: records 104" in windows.caveats
     assert MitBih(root=str(tmp_path), channels=("V5",)).prepare().groups == ("100", "104")
-    assert "no record has them; there are MLII, V2, V5" in complaint(MitBih(root=str(tmp_path), channels=("II",)))
+    assert "no record has them; there are MLII, V2, V5" in complaint(
+        MitBih(root=str(tmp_path), channels=("II",))
+    )
 
 
 def test_records_can_be_named_and_paced_ones_left_out(tmp_path):
@@ -102,7 +124,9 @@ def test_truncated_foreign_and_corrupt_annotations_are_named_with_the_way_out(tm
 def test_a_header_under_the_name_of_another_record_is_refused(tmp_path):
     spec = mitbih(tmp_path)
     header = (tmp_path / "100.hea").read_text()
-    (tmp_path / "201.hea").write_text(header)  # its samples would be those of 100, under the beats of 201
+    (tmp_path / "201.hea").write_text(
+        header
+    )  # its samples would be those of 100, under the beats of 201
     assert f"{tmp_path / '201.hea'}: is the header of record 100, not of 201" in complaint(spec)
 
 

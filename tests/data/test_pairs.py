@@ -5,16 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from citrus_ray.data import cache
-from citrus_ray.data.pairs import Pairs
-from citrus_ray.data.splits import Split, split
-from citrus_ray.data.synthetic import Synthetic
-from citrus_ray.data.synthetic_fmri import SyntheticFmri
+from citrus_ray.data.sources.pairs import Pairs
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic_fmri import SyntheticFmri
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.data.windows import Places, Windows
 from citrus_ray.spec import SpecError, validate
 
 T = 4
-SERIES = SyntheticFmri(n_subjects=6, n_runs=3, n_blocks=6, block=8, n_voxels=3, timbres=3, volumes=T, labelled=False)
+SERIES = SyntheticFmri(
+    n_subjects=6, n_runs=3, n_blocks=6, block=8, n_voxels=3, timbres=3, volumes=T, labelled=False
+)
 OVERLAPPING = SERIES.at({"stride": 2})
 SHOWN = SERIES.at({"labelled": True})
 
@@ -47,9 +49,17 @@ def test_half_of_the_pairs_follow_and_b_is_what_was_recorded_then():
     assert windows.classes == ("other", "next")
     assert np.bincount(windows.labels).tolist() == [len(windows) // 2] * 2
     assert set(gaps(windows, 1).tolist()) == {T}
-    where = {key: i for i, key in enumerate(zip(places(inner).run.tolist(), places(inner).first.tolist(), strict=True))}
+    where = {
+        key: i
+        for i, key in enumerate(
+            zip(places(inner).run.tolist(), places(inner).first.tolist(), strict=True)
+        )
+    }
     for i in range(0, len(windows), 17):
-        a, b = (inner.x[where[tuple(at)]] for at in zip(places(windows).run[i], places(windows).first[i], strict=True))
+        a, b = (
+            inner.x[where[tuple(at)]]
+            for at in zip(places(windows).run[i], places(windows).first[i], strict=True)
+        )
         assert np.array_equal(windows.x[i], np.concatenate([a, b], axis=1))
     assert windows.are_pairs
     assert windows.context.n_parts == 2
@@ -69,7 +79,11 @@ def test_what_does_not_follow_keeps_clear_of_both_windows(buffer, gap):
 def test_negatives_are_from_where_the_spec_says():
     any_run, same_run = next_of(), next_of(negatives="same_run")
     others = next_of(negatives="other_subject", groups_of=2)
-    for windows, same_subject, share in ((any_run, True, 0.3), (same_run, True, 1.0), (others, False, 0.0)):
+    for windows, same_subject, share in (
+        (any_run, True, 0.3),
+        (same_run, True, 1.0),
+        (others, False, 0.0),
+    ):
         mine, found = windows.labels == 0, places(windows)
         assert ((found.subject[mine, 0] == found.subject[mine, 1]) == same_subject).all()
         assert (found.run[mine, 0] == found.run[mine, 1]).mean() == pytest.approx(share, abs=0.15)
@@ -77,7 +91,9 @@ def test_negatives_are_from_where_the_spec_says():
 
 def test_runs_that_give_the_answer_away_are_a_caveat():
     assert any("of one run gives the label" in caveat for caveat in next_of().caveats)
-    assert not any("of one run gives the label" in caveat for caveat in next_of(negatives="same_run").caveats)
+    assert not any(
+        "of one run gives the label" in caveat for caveat in next_of(negatives="same_run").caveats
+    )
 
 
 # ---- of one class ----
@@ -89,7 +105,11 @@ def test_pairs_of_one_class_are_of_one_person_and_share_no_volume():
     assert (found.subject[:, 0] == found.subject[:, 1]).all()
     assert not (gaps(windows, 1) == 0).any()
     kind = dict(
-        zip(zip(places(inner).run.tolist(), places(inner).first.tolist(), strict=True), inner.labels, strict=True)
+        zip(
+            zip(places(inner).run.tolist(), places(inner).first.tolist(), strict=True),
+            inner.labels,
+            strict=True,
+        )
     )
     alike = [
         len({kind[at] for at in zip(run, first, strict=True)}) == 1
@@ -100,7 +120,9 @@ def test_pairs_of_one_class_are_of_one_person_and_share_no_volume():
 
 def test_windows_that_overlap_are_no_pair_of_one_class():
     windows = same_class(SHOWN.at({"stride": 1}))
-    assert (np.diff(np.sort(np.unique(places(windows).first))) < T).any(), "windows of the source do overlap"
+    assert (np.diff(np.sort(np.unique(places(windows).first))) < T).any(), (
+        "windows of the source do overlap"
+    )
     assert (np.abs(gaps(windows, 1)) >= T).all()
 
 
@@ -111,9 +133,17 @@ def test_partners_can_be_kept_to_other_runs():
 
 def test_partners_of_another_condition_are_of_one_class_all_the_same():
     of = SHOWN.at({"imagined": True})
-    inner, across, within = cache.load(of), same_class(of, partners="across_conditions"), same_class(of)
+    inner, across, within = (
+        cache.load(of),
+        same_class(of, partners="across_conditions"),
+        same_class(of),
+    )
     kind = dict(
-        zip(zip(places(inner).run.tolist(), places(inner).first.tolist(), strict=True), inner.labels, strict=True)
+        zip(
+            zip(places(inner).run.tolist(), places(inner).first.tolist(), strict=True),
+            inner.labels,
+            strict=True,
+        )
     )
     for windows, same_condition in ((across, False), (within, True)):
         found = places(windows)
@@ -140,7 +170,9 @@ def test_one_class_per_run_makes_class_and_run_the_same_question():
         Pairs(of=SERIES.at({"group_by": "run"}), groups_of=3),
         Pairs(of=SERIES, negatives="other_subject", groups_of=2),
         Pairs(of=SHOWN, ask="same_class", partners="across_runs"),
-        Pairs(of=SHOWN.at({"group_by": "run"}), ask="same_class", partners="across_runs", groups_of=3),
+        Pairs(
+            of=SHOWN.at({"group_by": "run"}), ask="same_class", partners="across_runs", groups_of=3
+        ),
     ],
 )
 def test_no_window_stands_on_both_sides_of_a_split(spec):
@@ -148,7 +180,13 @@ def test_no_window_stands_on_both_sides_of_a_split(spec):
     for seed in range(5):
         parts = split(windows, Split(val=0.2, test=0.34), seed)
         seen = [
-            set(zip(places(windows).run[part].ravel(), places(windows).first[part].ravel(), strict=True))
+            set(
+                zip(
+                    places(windows).run[part].ravel(),
+                    places(windows).first[part].ravel(),
+                    strict=True,
+                )
+            )
             for part in (parts.train, parts.val, parts.test)
         ]
         assert len(seen[0] | seen[1] | seen[2]) == sum(map(len, seen))
@@ -178,7 +216,10 @@ def test_a_seed_draws_other_pairs():
 
 def test_pairs_read_the_recordings_of_their_source():
     spec = Pairs(of=SERIES)
-    assert spec.recordings() == Pairs(of=SHOWN.at({"normalize_by": "scan"}), ask="same_class").recordings()
+    assert (
+        spec.recordings()
+        == Pairs(of=SHOWN.at({"normalize_by": "scan"}), ask="same_class").recordings()
+    )
     assert spec.digest() != Pairs(of=SERIES.at({"normalize_by": "scan"})).digest()
 
 
@@ -187,7 +228,10 @@ def test_pairs_read_the_recordings_of_their_source():
     [
         ({"of": {"kind": "pairs", "of": SERIES.tree()}}, "not of pairs"),
         ({"of": SERIES.tree(), "partners": "across_runs"}, "partners: of no effect with ask=next"),
-        ({"of": SHOWN.tree(), "ask": "same_class", "buffer": 2}, "buffer: of no effect with ask=same_class"),
+        (
+            {"of": SHOWN.tree(), "ask": "same_class", "buffer": 2},
+            "buffer: of no effect with ask=same_class",
+        ),
         ({"of": {"kind": "synthetic_fmri", "stryde": 2}}, "`stryde` is not a key here"),
     ],
 )

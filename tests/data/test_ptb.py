@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from citrus_ray.data.ptb import Ptb
+from citrus_ray.data.sources.ptb import Ptb
 from citrus_ray.spec import SpecError
 from tests.data.originals import LEADS, ptb, ptb_record
 
-DATA = Path(os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
+DATA = Path(
+    os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
+)
 REAL = DATA / "wfdb_sample"
-real = pytest.mark.skipif(not (REAL / "s0010_re.dat").exists(), reason=f"no original record in {REAL}")
+real = pytest.mark.skipif(
+    not (REAL / "s0010_re.dat").exists(), reason=f"no original record in {REAL}"
+)
 
 
 def complaint(spec: Ptb) -> str:
@@ -41,8 +45,13 @@ def test_classes_are_chosen_by_name_and_a_typo_is_noticed(tmp_path):
     spec = ptb(tmp_path, classes=None)
     ptb_record(tmp_path, "patient002", "s0015lre", "Myocarditis")
     assert spec.prepare().classes == ("Healthy control", "Myocardial infarction", "Myocarditis")
-    assert spec.at({"classes": ["Myocarditis", "Healthy control"]}).prepare().classes[0] == "Myocarditis"
-    assert "did you mean `Myocarditis`?" in complaint(spec.at({"classes": ["Myocarditis ", "Healthy control"]}))
+    assert (
+        spec.at({"classes": ["Myocarditis", "Healthy control"]}).prepare().classes[0]
+        == "Myocarditis"
+    )
+    assert "did you mean `Myocarditis`?" in complaint(
+        spec.at({"classes": ["Myocarditis ", "Healthy control"]})
+    )
 
 
 def test_leads_can_be_named(tmp_path):
@@ -71,7 +80,9 @@ def test_a_missing_truncated_or_mislabelled_record_is_named_with_the_way_out(tmp
 
 def test_a_folder_without_patients_says_what_it_holds(tmp_path):
     (tmp_path / "s0010_re.hea").write_text("")
-    assert "holds no patients' records (patient*/*.hea), but s0010_re.hea" in complaint(Ptb(root=str(tmp_path)))
+    assert "holds no patients' records (patient*/*.hea), but s0010_re.hea" in complaint(
+        Ptb(root=str(tmp_path))
+    )
 
 
 @real

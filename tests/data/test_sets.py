@@ -13,14 +13,14 @@ import pytest
 from pydantic import TypeAdapter
 
 from citrus_ray.data import AnySource, sets
-from citrus_ray.data.files import Files
 from citrus_ray.data.root import data_root
-from citrus_ray.data.splits import Split, split
-from citrus_ray.data.synthetic import Synthetic
-from citrus_ray.pretrain import held_out
+from citrus_ray.data.sources.files import Files
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.windowing.splits import Split, split
+from citrus_ray.experiment.sweep import parse_sweep
+from citrus_ray.experiment.trial import Finetune, Pretrain
 from citrus_ray.spec import SpecError, parse_yaml, validate
-from citrus_ray.sweep import parse_sweep
-from citrus_ray.trial import Finetune, Pretrain
+from citrus_ray.training.pretraining import held_out
 from tests.data import originals as published
 from tests.small import PEOPLE, SCRATCH, STRANGERS, SWEEP
 
@@ -82,11 +82,13 @@ def test_a_name_is_the_whole_block_that_it_stands_for():
 
 
 def test_a_set_can_be_edited_where_it_is_named():
-    source = source_of({"set": "bonn_seizure", "seconds": 2.0, "classes": ["seizure", "other"], "merge": None})
-    assert (source.seconds, source.classes, source.merge) == (2.0, ("seizure", "other"), None)
-    assert source.at({"seconds": 1.0253, "classes": None, "merge": sets.block("bonn_seizure")["merge"]}) == source_of(
-        "bonn_seizure"
+    source = source_of(
+        {"set": "bonn_seizure", "seconds": 2.0, "classes": ["seizure", "other"], "merge": None}
     )
+    assert (source.seconds, source.classes, source.merge) == (2.0, ("seizure", "other"), None)
+    assert source.at(
+        {"seconds": 1.0253, "classes": None, "merge": sets.block("bonn_seizure")["merge"]}
+    ) == source_of("bonn_seizure")
 
 
 def test_an_edit_may_reach_into_a_set_that_is_named_by_another_edit():
@@ -95,7 +97,14 @@ def test_an_edit_may_reach_into_a_set_that_is_named_by_another_edit():
 
 
 def test_lists_and_tables_of_a_written_out_block_are_read_as_ever():
-    tree = {"kind": "files", "root": "/r", "pattern": "*", "seconds": 1.0, "sfreq": 9, "channels": ["a", "b"]}
+    tree = {
+        "kind": "files",
+        "root": "/r",
+        "pattern": "*",
+        "seconds": 1.0,
+        "sfreq": 9,
+        "channels": ["a", "b"],
+    }
     assert source_of(tree).channels == ("a", "b")
     assert "must be a valid number" in problem_of(tree | {"sfreq": "9"})
 
@@ -103,13 +112,19 @@ def test_lists_and_tables_of_a_written_out_block_are_read_as_ever():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("bonn6", "`bonn6` is no set that has a name; did you mean `bonn5`? there are bidmc, bonn5, bonn_seizure"),
+        (
+            "bonn6",
+            "`bonn6` is no set that has a name; did you mean `bonn5`? there are bidmc, bonn5, bonn_seizure",
+        ),
         ({"set": "uwav"}, "did you mean `uwave`?"),
         ({"set": 3}, "`set` goes with the name of a set"),
         ({"set": "bonn5", "kind": "files"}, "`kind` comes from there; write {set: bidmc, …}"),
         ({"set": "bonn5", "secondz": 2.0}, "`secondz` is not a key here; did you mean `seconds`?"),
         ({"set": "bonn5", "seconds": -2.0}, "seconds=-2.0: must be greater than 0"),
-        ({"set": "bonn5", "labels": None, "classes": ["a"]}, "classes has no effect without labels"),
+        (
+            {"set": "bonn5", "labels": None, "classes": ["a"]},
+            "classes has no effect without labels",
+        ),
         ({"kind": "synthetic", "n_subject": 3}, "did you mean `n_subjects`?"),
         ({"kind": "filez"}, 'kind="filez": must be one of'),
         ({"seconds": 2.0}, "`kind` is required here and missing"),
@@ -124,13 +139,21 @@ def test_a_wrong_name_or_edit_is_one_problem_with_a_way_out(value, message):
     ("old", "new", "place"),
     [
         (f"target: {PEOPLE}", "target: bonn6", "small.yaml:10: trial.finetune.target: "),
-        (f"target: {PEOPLE}", "target: {set: bonn5, secondz: 2.0}", "small.yaml:10: trial.finetune.target.secondz: "),
+        (
+            f"target: {PEOPLE}",
+            "target: {set: bonn5, secondz: 2.0}",
+            "small.yaml:10: trial.finetune.target.secondz: ",
+        ),
         (
             f"source: {STRANGERS}",
             "source:\n      set: uwave\n      sfreq: fast",
             "small.yaml:8: trial.pretrain.source.sfreq: ",
         ),
-        ("repeat:\n", "repeat:\n  finetune.target: [uwave, bonn6]\n", "small.yaml:17: repeat.finetune.target: bonn6: "),
+        (
+            "repeat:\n",
+            "repeat:\n  finetune.target: [uwave, bonn6]\n",
+            "small.yaml:17: repeat.finetune.target: bonn6: ",
+        ),
     ],
 )
 def test_the_problem_is_on_the_line_of_the_file(old, new, place):
@@ -145,7 +168,10 @@ def test_an_axis_may_go_over_sets():
     axes = "compare:\n  finetune.target: [bonn5, {set: uwave, seconds: 3.0}]\n"
     cells = parse_sweep(parse_yaml(SWEEP.replace("compare:\n", axes))).cells
     assert len(cells) == 4
-    assert {c.trial.finetune.target.tree()["root"] for c in cells} == {"$CITRUS_DATA/bonn", "$CITRUS_DATA/uwave"}
+    assert {c.trial.finetune.target.tree()["root"] for c in cells} == {
+        "$CITRUS_DATA/bonn",
+        "$CITRUS_DATA/uwave",
+    }
     assert any(cell.label.startswith("finetune.target=bonn5") for cell in cells)
     over = "repeat:\n  finetune.target: [bonn5, uwave]\n"
     (cell, *_) = parse_sweep(parse_yaml(SWEEP.replace("repeat:\n", over))).cells
@@ -211,7 +237,13 @@ def said_by(step: Callable[[], Any]) -> str:
 def _gestures(folder: Path) -> None:
     (folder / "recordings").mkdir(parents=True)
     x = np.random.default_rng(0).normal(size=(3, 4 * 315)).astype(np.float32)
-    np.savez(folder / "recordings" / "all.npz", x=x, sfreq=100.0, ch_names=list("xyz"), modality=["motion"] * 3)
+    np.savez(
+        folder / "recordings" / "all.npz",
+        x=x,
+        sfreq=100.0,
+        ch_names=list("xyz"),
+        modality=["motion"] * 3,
+    )
     rows = [f"all,{i * 3.15:.2f},{(i + 1) * 3.15:.2f},{i % 2},g{i}" for i in range(4)]
     (folder / "labels.csv").write_text("\n".join(["file,start_s,stop_s,label,group", *rows]) + "\n")
 
@@ -235,7 +267,9 @@ def test_rows_of_recordings_that_the_pattern_leaves_out_are_left_out(tmp_path):
     with pytest.raises(SpecError, match=r"l\.csv:4: labels: file=a_sv fits no file"):
         files("*_sw.npz").check()
     (tmp_path / "l.csv").write_text(head + "a_sp,2,5,walk,p\n")
-    with pytest.raises(SpecError, match=r"l\.csv: labels: all its rows are of recordings that `pattern` leaves out"):
+    with pytest.raises(
+        SpecError, match=r"l\.csv: labels: all its rows are of recordings that `pattern` leaves out"
+    ):
         files("*_sw.npz").check()
 
 
@@ -269,12 +303,16 @@ def test_no_set_goes_untried_and_no_folder_of_the_data_is_without_a_name():
     assert sorted(REAL) == NAMES
     about = DATA / "README.md"
     if not about.is_file():
-        pytest.skip(f"no {about}, the table of the sets; set CITRUS_DATA to the folder that holds them")
+        pytest.skip(
+            f"no {about}, the table of the sets; set CITRUS_DATA to the folder that holds them"
+        )
     cells = re.findall(r"^\| ([a-z][\w, ]*) \|", about.read_text(encoding="utf-8"), re.MULTILINE)
     folders = [name for cell in cells for name in cell.split(", ") if name != "folder"]
     assert len(folders) >= 13
     assert all((DATA / name).is_dir() for name in folders)
-    assert {str(sets.block(name)["root"]).removeprefix("$CITRUS_DATA/") for name in NAMES} == set(folders)
+    assert {str(sets.block(name)["root"]).removeprefix("$CITRUS_DATA/") for name in NAMES} == set(
+        folders
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.signal import resample_poly
 
-from citrus_ray.data.sleep_edf import SleepEdf, read_stages
+from citrus_ray.data.sources.sleep_edf import SleepEdf, read_stages
 from citrus_ray.spec import SpecError
 from tests.data.originals import RATES, hypnogram, psg, sleep_edf, stairs
 
@@ -35,12 +35,36 @@ def test_epochs_carry_their_stage_and_movement_and_far_wake_are_dropped(tmp_path
     place = windows.x[:, 0].mean(axis=-1).round().astype(int).tolist()
     assert place == [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19]
     stages = [windows.classes[y] for y in windows.labels]
-    assert stages == ["W", "W", "N1", "N1", "N2", "N2", "N2", "N3", "N3", "N3", "REM", "REM", "REM", "W", "W"]
+    assert stages == [
+        "W",
+        "W",
+        "N1",
+        "N1",
+        "N2",
+        "N2",
+        "N2",
+        "N3",
+        "N3",
+        "N3",
+        "REM",
+        "REM",
+        "REM",
+        "W",
+        "W",
+    ]
     assert windows.classes == CLASSES
 
 
 def test_all_wake_is_kept_when_asked_but_not_what_was_not_scored(tmp_path):
-    place = one_night(tmp_path, wake_minutes=None).prepare().x[:, 0].mean(axis=-1).round().astype(int).tolist()
+    place = (
+        one_night(tmp_path, wake_minutes=None)
+        .prepare()
+        .x[:, 0]
+        .mean(axis=-1)
+        .round()
+        .astype(int)
+        .tolist()
+    )
     assert place == [k for k in range(24) if k != 14]
 
 
@@ -55,7 +79,13 @@ def test_short_windows_are_cut_within_epochs(tmp_path):
 
 def test_slow_channels_are_resampled_and_the_caveats_say_what_that_means(tmp_path):
     windows = one_night(tmp_path).prepare()
-    assert windows.ch_names == ("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal", "EMG submental", "Resp oro-nasal")
+    assert windows.ch_names == (
+        "EEG Fpz-Cz",
+        "EEG Pz-Oz",
+        "EOG horizontal",
+        "EMG submental",
+        "Resp oro-nasal",
+    )
     assert windows.modalities == ("eeg", "eeg", "eog", "emg", "resp")
     slow = stairs(24, 30, list(RATES).index("EMG submental"))
     expected = resample_poly(slow, 100, 1, padtype="edge").reshape(24, 3000)
@@ -108,7 +138,9 @@ def test_a_hypnogram_that_does_not_fit_is_named_with_the_way_out(tmp_path, night
 def test_a_hypnogram_of_another_night_or_other_epochs_is_refused(tmp_path):
     spec, path = one_night(tmp_path), tmp_path / "SC4001EC-Hypnogram.edf"
     hypnogram(path, date=datetime.date(1989, 4, 25))
-    assert "starts at 25.04.89 16.13.00, but SC4001E0-PSG.edf at 24.04.89 16.13.00" in complaint(spec)
+    assert "starts at 25.04.89 16.13.00, but SC4001E0-PSG.edf at 24.04.89 16.13.00" in complaint(
+        spec
+    )
     hypnogram(path, (("W", 1), ("2", 1)), epoch_s=20.0)
     assert "scores 20 s as Sleep stage W at 0 s; epochs are 30 s" in complaint(spec)
 
@@ -129,7 +161,9 @@ def test_truncated_corrupt_and_missing_files_are_named(tmp_path):
     assert str(scored) in said
     assert "copy or download it again" in said
     scored.unlink()
-    assert "SC4001E0-PSG.edf: each needs exactly one hypnogram, SC4001…-Hypnogram.edf" in complaint(spec)
+    assert "SC4001E0-PSG.edf: each needs exactly one hypnogram, SC4001…-Hypnogram.edf" in complaint(
+        spec
+    )
     night.unlink()
     assert "holds no cassette recordings" in complaint(spec)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from citrus_ray.data.splits import Labels, Parts, Split, label_subset, split
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.windowing.splits import Labels, Parts, Split, label_subset, split
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import SpecError
 from tests.small import windows_of
@@ -117,7 +117,8 @@ def test_the_order_of_labels_within_test_groups_changes_no_other_part(windows, s
     labels = Labels(fraction=0.5)
     assume(len(before.train) >= 2 * len(windows.classes))
     assert np.array_equal(
-        label_subset(windows, before.train, labels, seed), label_subset(changed, after.train, labels, seed)
+        label_subset(windows, before.train, labels, seed),
+        label_subset(changed, after.train, labels, seed),
     )
 
 
@@ -135,7 +136,9 @@ def test_any_labels_of_test_windows_that_keep_every_class_change_no_other_part(w
 
 def test_two_groups_are_too_few_and_the_error_says_so():
     windows = windows_of(np.tile([0, 1], 4), np.repeat([0, 1], 4), 2)
-    with pytest.raises(SpecError, match=r"2 groups cannot be split into train, val .* without cutting one"):
+    with pytest.raises(
+        SpecError, match=r"2 groups cannot be split into train, val .* without cutting one"
+    ):
         split(windows, Split(), 0)
 
 
@@ -193,7 +196,9 @@ def test_a_subset_is_sorted_inside_its_pool_and_holds_every_class_of_it(how, win
 @given(windows=balanced(), seed=seeds, n=st.integers(1, 3))
 def test_sizes_are_exact(windows, seed, n):
     pool = np.arange(len(windows))
-    assert len(subset(windows, pool, seed, count=len(windows.classes) + n)) == len(windows.classes) + n
+    assert (
+        len(subset(windows, pool, seed, count=len(windows.classes) + n)) == len(windows.classes) + n
+    )
     assert len(subset(windows, pool, seed, fraction=0.5)) == -(-len(pool) // 2)
     assert len(subset(windows, pool, seed, fraction=1.0)) == len(pool)
     counts = np.bincount(windows.labels[subset(windows, pool, seed, per_class=n)])
@@ -219,7 +224,9 @@ def test_few_labels_come_from_many_groups():
 
 def test_seeds_give_other_labels_and_one_seed_the_same():
     windows = windows_of(np.tile([0, 1], 40), np.repeat(np.arange(10), 8), 2)
-    found = [label_subset(windows, np.arange(80), Labels(per_class=4), seed) for seed in (0, 0, 1, 2, 3)]
+    found = [
+        label_subset(windows, np.arange(80), Labels(per_class=4), seed) for seed in (0, 0, 1, 2, 3)
+    ]
     assert np.array_equal(found[0], found[1])
     assert len({tuple(index) for index in found}) == 4
 
@@ -243,7 +250,9 @@ def test_labels_that_are_not_there_are_refused_with_what_is(labels, says):
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("given_", [{}, {"per_class": 2, "count": 4}, {"count": 2, "fraction": 0.5}])
+@pytest.mark.parametrize(
+    "given_", [{}, {"per_class": 2, "count": 4}, {"count": 2, "fraction": 0.5}]
+)
 def test_labels_are_counted_in_exactly_one_way(given_):
     with pytest.raises(ValueError, match="exactly one of per_class, count, fraction"):
         Labels(**given_)

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from citrus_ray.data import cache
-from citrus_ray.data.align import Native, Truncate
-from citrus_ray.data.files import Files
+from citrus_ray.data.sources.files import Files
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.align import Native, Truncate
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import SpecError, validate
 
-DATA = Path(os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
+DATA = Path(
+    os.environ.get("CITRUS_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
+)
 RATES = {"BVP": 64.0, "EDA": 4.0, "ACC": 32.0}
 CHANS = {"BVP": 1, "EDA": 1, "ACC": 3}
 HEAD = "file,start_s,stop_s,label,group\n"
@@ -28,11 +30,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def signals(seconds: float = 60.0) -> dict[str, np.ndarray]:
     """Noise well below 1: a marker is what is above it."""
     rng = np.random.default_rng(0)
-    return {k: rng.uniform(-0.1, 0.1, (CHANS[k], round(seconds * RATES[k]))).astype(np.float32) for k in RATES}
+    return {
+        k: rng.uniform(-0.1, 0.1, (CHANS[k], round(seconds * RATES[k]))).astype(np.float32)
+        for k in RATES
+    }
 
 
 def write(path: Path, x: dict[str, np.ndarray], **rates: float) -> None:
-    fields: dict[str, Any] = {f"x_{k}": x[k] for k in x} | {f"sfreq_{k}": (RATES | rates)[k] for k in x}
+    fields: dict[str, Any] = {f"x_{k}": x[k] for k in x} | {
+        f"sfreq_{k}": (RATES | rates)[k] for k in x
+    }
     np.savez(path, streams=list(x), modality=["ppg", "eda", "motion"], **fields)
 
 
@@ -40,7 +47,12 @@ def files(root: Path, rows: str | None = None, **edits: Any) -> Files:
     if rows is not None:
         (root / "l.csv").write_text(HEAD + rows)
         edits |= {"labels": "l.csv"}
-    fields: dict[str, Any] = {"root": str(root), "pattern": "*.npz", "seconds": 10.0, "sfreq": "native"}
+    fields: dict[str, Any] = {
+        "root": str(root),
+        "pattern": "*.npz",
+        "seconds": 10.0,
+        "sfreq": "native",
+    }
     return Files(**(fields | {"streams": ("BVP", "EDA", "ACC"), "normalize": "none"} | edits))
 
 
@@ -63,7 +75,9 @@ def test_each_stream_keeps_its_rate_and_the_first_is_x(tmp_path):
     ]
     assert windows.x is windows.streams[0].x
     assert (windows.sfreq, windows.ch_names) == (64.0, ("BVP",))
-    assert np.array_equal(windows.streams[2].x[1], signals()["ACC"][:, 320:640])  # not a sample was touched
+    assert np.array_equal(
+        windows.streams[2].x[1], signals()["ACC"][:, 320:640]
+    )  # not a sample was touched
 
 
 @pytest.mark.parametrize("start", [0.0, 3.0, 7.13])
@@ -139,7 +153,9 @@ def test_a_file_without_streams_is_kept_by_rate(tmp_path):
     import edfio
 
     fast, slow = signals()["BVP"][0].astype(float), signals()["EDA"][0].astype(float)
-    edfio.Edf([edfio.EdfSignal(fast, 64, label="Fz"), edfio.EdfSignal(slow, 4, label="Temp")]).write(tmp_path / "a.edf")
+    edfio.Edf(
+        [edfio.EdfSignal(fast, 64, label="Fz"), edfio.EdfSignal(slow, 4, label="Temp")]
+    ).write(tmp_path / "a.edf")
     windows = files(tmp_path, pattern="*.edf", streams=None).prepare()
     assert [(s.name, s.ch_names, s.x.shape) for s in windows.streams] == [
         ("64 Hz", ("Fz",), (6, 1, 640)),
@@ -150,10 +166,22 @@ def test_a_file_without_streams_is_kept_by_rate(tmp_path):
 @pytest.mark.parametrize(
     ("edits", "says"),
     [
-        ({"seconds": 10.1}, "seconds=10.1 is 646.4 samples of BVP at 64 Hz, 40.4 samples of EDA at 4 Hz"),
-        ({"seconds": 10.1}, "must be a whole number of at least 1 in every stream; take 10 or 10.25 s"),
-        ({"stride_s": 0.125}, "stride_s=0.125 is 0.5 samples of EDA at 4 Hz, but must be a whole number"),
-        ({"seconds": 0.25, "normalize": "window"}, "is 1 samples of EDA at 4 Hz, but must be a whole number of"),
+        (
+            {"seconds": 10.1},
+            "seconds=10.1 is 646.4 samples of BVP at 64 Hz, 40.4 samples of EDA at 4 Hz",
+        ),
+        (
+            {"seconds": 10.1},
+            "must be a whole number of at least 1 in every stream; take 10 or 10.25 s",
+        ),
+        (
+            {"stride_s": 0.125},
+            "stride_s=0.125 is 0.5 samples of EDA at 4 Hz, but must be a whole number",
+        ),
+        (
+            {"seconds": 0.25, "normalize": "window"},
+            "is 1 samples of EDA at 4 Hz, but must be a whole number of",
+        ),
     ],
 )
 def test_a_window_of_part_of_a_sample_is_refused(tmp_path, edits, says):
@@ -173,7 +201,13 @@ def test_recordings_of_unequal_rates_are_refused(tmp_path):
 
 
 def test_a_rate_is_a_number_or_native():
-    tree = {"kind": "files", "root": "/nowhere", "pattern": "*.npz", "seconds": 1.0, "sfreq": "natve"}
+    tree = {
+        "kind": "files",
+        "root": "/nowhere",
+        "pattern": "*.npz",
+        "seconds": 1.0,
+        "sfreq": "natve",
+    }
     with pytest.raises(SpecError, match='sfreq="natve": must be a valid number or `native`'):
         validate(Files, tree)
     with pytest.raises(SpecError, match="must be greater than 0") as caught:
@@ -194,10 +228,18 @@ def test_aligning_one_stream_and_not_the_others_is_refused(tmp_path):
 def test_the_real_wrist_band_keeps_its_rates():
     root = DATA / "stress_predict"
     if not root.is_dir():
-        pytest.skip(f"stress_predict is not under {DATA}; set CITRUS_DATA to the folder that holds it")
+        pytest.skip(
+            f"stress_predict is not under {DATA}; set CITRUS_DATA to the folder that holds it"
+        )
     edits: dict[str, Any] = {"pattern": "recordings/*.npz", "labels": "labels.csv", "seconds": 60.0}
     windows = files(root, normalize="recording", **edits).prepare()
-    assert [s.x.shape for s in windows.streams] == [(1762, 1, 3840), (1762, 1, 240), (1762, 3, 1920)]
+    assert [s.x.shape for s in windows.streams] == [
+        (1762, 1, 3840),
+        (1762, 1, 240),
+        (1762, 3, 1920),
+    ]
     assert len(windows.groups) == 34
-    alone = files(root, normalize="recording", streams=("EDA",), **(edits | {"sfreq": 4.0})).prepare()
+    alone = files(
+        root, normalize="recording", streams=("EDA",), **(edits | {"sfreq": 4.0})
+    ).prepare()
     assert np.array_equal(windows.streams[1].x[:20], alone.x[:20])

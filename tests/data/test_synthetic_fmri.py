@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
-from citrus_ray.data.synthetic_fmri import SyntheticFmri, haemodynamic
+from citrus_ray.data.sources.synthetic_fmri import SyntheticFmri, haemodynamic
 from citrus_ray.spec import SpecError, validate
 
-SMALL = SyntheticFmri(n_subjects=3, n_runs=3, n_blocks=6, block=8, n_voxels=12, timbres=3, volumes=4)
+SMALL = SyntheticFmri(
+    n_subjects=3, n_runs=3, n_blocks=6, block=8, n_voxels=12, timbres=3, volumes=4
+)
 QUIET = SMALL.model_copy(update={"gain": 20.0, "offset": 0.0, "drift": 0.0})
 
 
@@ -22,7 +24,10 @@ def test_windows_of_one_timbre_look_alike_across_runs_and_people():
     windows = QUIET.model_copy(update={"own": 0.0}).prepare()
     means = windows.x[..., -2:].mean(axis=2)
     patterns = np.array(
-        [[means[(windows.labels == k) & (windows.group == g)].mean(axis=0) for k in range(3)] for g in range(3)]
+        [
+            [means[(windows.labels == k) & (windows.group == g)].mean(axis=0) for k in range(3)]
+            for g in range(3)
+        ]
     )
     same = [pearsonr(patterns[0, k], patterns[1, k])[0] for k in range(3)]
     different = [pearsonr(patterns[0, k], patterns[1, (k + 1) % 3])[0] for k in range(3)]
@@ -41,7 +46,13 @@ def test_people_of_another_seed_share_what_everyone_has():
 @pytest.mark.parametrize(("normalize_by", "told"), [("run", False), ("scan", True), ("none", True)])
 def test_runs_keep_a_level_of_their_own_unless_each_is_normalised(normalize_by, told):
     spec = SMALL.model_copy(
-        update={"offset": 5.0, "normalize_by": normalize_by, "labelled": False, "n_subjects": 1, "volumes": 8}
+        update={
+            "offset": 5.0,
+            "normalize_by": normalize_by,
+            "labelled": False,
+            "n_subjects": 1,
+            "volumes": 8,
+        }
     )
     windows = spec.prepare()
     assert windows.places is not None
@@ -65,7 +76,9 @@ def test_a_run_may_hold_one_timbre_only():
 
 def test_labels_name_the_condition_where_there_are_two():
     windows = SMALL.model_copy(update={"imagined": True}).prepare()
-    assert windows.classes == tuple(f"timbre{k}/{how}" for k in range(3) for how in ("heard", "imagined"))
+    assert windows.classes == tuple(
+        f"timbre{k}/{how}" for k in range(3) for how in ("heard", "imagined")
+    )
 
 
 def test_groups_are_people_or_runs():
@@ -76,7 +89,10 @@ def test_groups_are_people_or_runs():
 
 
 def test_the_same_people_are_known_however_they_are_cut():
-    assert SMALL.recordings() == SMALL.at({"volumes": 2, "labelled": False, "normalize_by": "scan"}).recordings()
+    assert (
+        SMALL.recordings()
+        == SMALL.at({"volumes": 2, "labelled": False, "normalize_by": "scan"}).recordings()
+    )
     assert SMALL.recordings() != SMALL.at({"seed": 1}).recordings()
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from citrus_ray.data.synthetic_sensors import SyntheticSensors
-from citrus_ray.probe import fit
+from citrus_ray.data.sources.synthetic_sensors import SyntheticSensors
+from citrus_ray.training.closed_form import fit
 
 Look = Callable[[np.ndarray], np.ndarray]
 
@@ -20,13 +20,20 @@ def edges(x: np.ndarray) -> np.ndarray:
     beside = sliding_window_view(x, 4, axis=1).mean(axis=2)
     jump, before, after = np.diff(x, axis=1)[:, 3:-3], beside[:, :-4], beside[:, 4:]
     kinds = [(1, after), (1, -before), (-1, -after), (-1, before)]
-    return np.stack([(np.maximum(sign * jump, 0) * np.maximum(level, 0)).max(axis=1) for sign, level in kinds], axis=1)
+    return np.stack(
+        [(np.maximum(sign * jump, 0) * np.maximum(level, 0)).max(axis=1) for sign, level in kinds],
+        axis=1,
+    )
 
 
 def seen(spec: SyntheticSensors, look: Look) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """What `look` finds in every sensor, class and person."""
     windows = spec.prepare()
-    return [np.log(look(stream.x[:, 0]) + 1e-2) for stream in windows.streams], windows.labels, windows.group
+    return (
+        [np.log(look(stream.x[:, 0]) + 1e-2) for stream in windows.streams],
+        windows.labels,
+        windows.group,
+    )
 
 
 def powers(x: np.ndarray) -> np.ndarray:
@@ -45,7 +52,9 @@ def score(features: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
 def test_sensors_tell_together_what_none_can_tell_alone():
     found, y, group = seen(SPEC, edges)
     alone = [score(x, y, group) for x in found]
-    assert max(alone) < 0.65  # two letters in four, and no sign of which: a half at best, a little more by luck
+    assert (
+        max(alone) < 0.65
+    )  # two letters in four, and no sign of which: a half at best, a little more by luck
     assert score(np.concatenate(found, axis=1), y, group) > max(alone) + 0.1
 
 
@@ -58,9 +67,13 @@ def test_without_letters_of_their_own_one_sensor_is_enough_but_not_its_spectrum(
 
 
 def test_all_letters_have_one_magnitude_spectrum():
-    windows = SyntheticSensors(own=0.0, rhythm=0.0, noise=0.0, n_subjects=1, windows_per_subject=400).prepare()
+    windows = SyntheticSensors(
+        own=0.0, rhythm=0.0, noise=0.0, n_subjects=1, windows_per_subject=400
+    ).prepare()
     for stream in windows.streams:
-        spectra = np.abs(np.fft.rfft(stream.x[:, 0]))[:, 1:]  # of the mean, normalising leaves nothing
+        spectra = np.abs(np.fft.rfft(stream.x[:, 0]))[
+            :, 1:
+        ]  # of the mean, normalising leaves nothing
         of_each = np.stack([spectra[windows.labels == k].mean(axis=0) for k in range(4)])
         np.testing.assert_allclose(of_each / of_each.mean(axis=0), 1.0, atol=0.1)
 
@@ -77,7 +90,9 @@ def test_every_sensor_has_its_own_rate_and_length():
 
 def test_classes_are_balanced_within_every_person():
     windows = SPEC.prepare()
-    assert all(np.bincount(windows.labels[windows.group == g]).tolist() == [5] * 4 for g in range(24))
+    assert all(
+        np.bincount(windows.labels[windows.group == g]).tolist() == [5] * 4 for g in range(24)
+    )
 
 
 def test_a_share_of_people_lacks_one_sensor_altogether():

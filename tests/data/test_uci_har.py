@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from citrus_ray.data.source import zscore
-from citrus_ray.data.splits import Split, split
-from citrus_ray.data.uci_har import ACTIVITIES, UciHar
+from citrus_ray.data.sources.uci_har import ACTIVITIES, UciHar
+from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.spec import SpecError, validate
 from tests.data.layouts import uci_har
 
@@ -19,9 +19,15 @@ def test_both_folders_are_one_set_with_a_group_for_each_person(tmp_path):
     assert windows.sfreq == 50
     assert windows.groups == ("subject01", "subject02", "subject03")
     assert windows.classes == ACTIVITIES
-    assert [windows.groups[g] for g in windows.group[::6]] == ["subject01", "subject03", "subject02"]
+    assert [windows.groups[g] for g in windows.group[::6]] == [
+        "subject01",
+        "subject03",
+        "subject02",
+    ]
     assert windows.labels.tolist() == [0, 1, 2, 3, 4, 5] * 3
-    assert windows.ch_names == tuple(f"{s}_{axis}" for s in ("total_acc", "body_gyro") for axis in "xyz")
+    assert windows.ch_names == tuple(
+        f"{s}_{axis}" for s in ("total_acc", "body_gyro") for axis in "xyz"
+    )
     assert set(windows.modalities) == {"motion"}
 
 
@@ -33,7 +39,9 @@ def test_every_sample_is_in_the_channel_and_window_of_its_line(tmp_path):
     path = tmp_path / "UCI HAR Dataset" / "test" / "Inertial Signals" / "body_gyro_y_test.txt"
     line = [float(value) for value in path.read_text().splitlines()[2].split()]
     assert np.allclose(windows.x[14, 4], line, rtol=1e-6)
-    assert np.array_equal(uci_har_again(tmp_path, normalize="window").prepare().x, zscore(windows.x))
+    assert np.array_equal(
+        uci_har_again(tmp_path, normalize="window").prepare().x, zscore(windows.x)
+    )
 
 
 def uci_har_again(root: Path, **edits) -> UciHar:
@@ -110,7 +118,9 @@ def _nan(folder: Path) -> None:
 
 def _axis_under_another_name(folder: Path) -> None:
     signals = folder / "Inertial Signals"
-    (signals / "total_acc_y_train.txt").write_bytes((signals / "total_acc_x_train.txt").read_bytes())
+    (signals / "total_acc_y_train.txt").write_bytes(
+        (signals / "total_acc_x_train.txt").read_bytes()
+    )
 
 
 def _label(folder: Path) -> None:
@@ -133,16 +143,48 @@ def _no_labels(folder: Path) -> None:
 
 
 BAD = {
-    "missing file": (_gone, "total_acc_y_train.txt: root: there is no such file", "unpack the whole of the archive"),
-    "cut off": (_cut_off, "total_acc_y_train.txt: is no table of numbers: the number of columns changed", "again"),
-    "lines gone": (_whole_lines_gone, "total_acc_y_train.txt: holds 10 windows, but subject_train.txt 12", "again"),
-    "not numbers": (_text, "total_acc_y_train.txt: is no table of numbers: could not convert", "again"),
-    "other length": (_other_length, "total_acc_y_train.txt: holds windows of 100 samples, but 128", "again"),
+    "missing file": (
+        _gone,
+        "total_acc_y_train.txt: root: there is no such file",
+        "unpack the whole of the archive",
+    ),
+    "cut off": (
+        _cut_off,
+        "total_acc_y_train.txt: is no table of numbers: the number of columns changed",
+        "again",
+    ),
+    "lines gone": (
+        _whole_lines_gone,
+        "total_acc_y_train.txt: holds 10 windows, but subject_train.txt 12",
+        "again",
+    ),
+    "not numbers": (
+        _text,
+        "total_acc_y_train.txt: is no table of numbers: could not convert",
+        "again",
+    ),
+    "other length": (
+        _other_length,
+        "total_acc_y_train.txt: holds windows of 100 samples, but 128",
+        "again",
+    ),
     "nan": (_nan, "total_acc_y_train.txt:4: holds a sample that is no number", "again"),
-    "another axis": (_axis_under_another_name, "total_acc_y_train.txt: holds the same samples as", "wrong name"),
+    "another axis": (
+        _axis_under_another_name,
+        "total_acc_y_train.txt: holds the same samples as",
+        "wrong name",
+    ),
     "unknown activity": (_label, "y_train.txt:4: '7' must be a number from 1 to 6", "again"),
-    "unknown person": (_person, "subject_train.txt:1: 'one' must be a number from 1 to 30", "again"),
-    "too few labels": (_too_few_labels, "y_train.txt: holds 11 lines, but subject_train.txt 12", "again"),
+    "unknown person": (
+        _person,
+        "subject_train.txt:1: 'one' must be a number from 1 to 30",
+        "again",
+    ),
+    "too few labels": (
+        _too_few_labels,
+        "y_train.txt: holds 11 lines, but subject_train.txt 12",
+        "again",
+    ),
     "no labels": (_no_labels, "y_train.txt: is empty", "again"),
 }
 

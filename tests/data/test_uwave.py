@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from citrus_ray.data.uwave import NAME, UWave
+from citrus_ray.data.sources.uwave import NAME, UWave
 from citrus_ray.spec import SpecError
 from tests.data.layouts import gestures, uwave
 
@@ -15,7 +15,9 @@ SUFFIXES = (".ts", ".arff")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_train_and_test_are_pooled_sample_by_sample(tmp_path, suffix):
     windows = uwave(tmp_path, suffix, normalize="none").prepare()
-    x, y = (np.concatenate(parts) for parts in zip(gestures("TRAIN"), gestures("TEST"), strict=True))
+    x, y = (
+        np.concatenate(parts) for parts in zip(gestures("TRAIN"), gestures("TEST"), strict=True)
+    )
     assert np.array_equal(windows.x, x.astype(np.float32))
     assert [windows.classes[k] for k in windows.labels] == [str(label) for label in y]
     assert (windows.sfreq, windows.ch_names) == (100.0, ("x", "y", "z"))
@@ -46,7 +48,10 @@ def test_ts_is_read_where_both_are_there_and_one_half_alone_is_refused(tmp_path)
     (tmp_path / f"{NAME}_TRAIN.ts").unlink()
     assert spec.digest() != before  # the .arff pair
     (tmp_path / f"{NAME}_TEST.arff").unlink()
-    with pytest.raises(SpecError, match=r"holds no UWaveGestureLibrary_\{TRAIN,TEST\}\.ts or .*copy both files there"):
+    with pytest.raises(
+        SpecError,
+        match=r"holds no UWaveGestureLibrary_\{TRAIN,TEST\}\.ts or .*copy both files there",
+    ):
         spec.check()
 
 
@@ -94,13 +99,33 @@ BAD = {
     "cut off": (_cut_off, f"{NAME}_TEST.ts:26: its label is ", "is the line cut off?"),
     "no ts": (_no_data, f"{NAME}_TEST.ts: has no line `@data`, so it is no .ts file", "again"),
     "empty": (_empty, f"{NAME}_TEST.ts: holds no gesture after `@data`", "again"),
-    "no label": (lambda path: _edit_line(path, 2, ":2.0", ""), f"{NAME}_TEST.ts:12: its label is", "again"),
-    "other label": (lambda path: _edit_line(path, 2, ":2.0", ":9.0"), "TEST.ts:12: its label is '9.0', but", "1 to 8"),
-    "missing sample": (lambda path: _edit_line(path, 1, ",", ",?,"), "TEST.ts:11: could not convert string", "again"),
-    "infinite": (lambda path: _edit_line(path, 1, ",", "e999,"), "TEST.ts:11: holds a sample that is missing", "again"),
+    "no label": (
+        lambda path: _edit_line(path, 2, ":2.0", ""),
+        f"{NAME}_TEST.ts:12: its label is",
+        "again",
+    ),
+    "other label": (
+        lambda path: _edit_line(path, 2, ":2.0", ":9.0"),
+        "TEST.ts:12: its label is '9.0', but",
+        "1 to 8",
+    ),
+    "missing sample": (
+        lambda path: _edit_line(path, 1, ",", ",?,"),
+        "TEST.ts:11: could not convert string",
+        "again",
+    ),
+    "infinite": (
+        lambda path: _edit_line(path, 1, ",", "e999,"),
+        "TEST.ts:11: holds a sample that is missing",
+        "again",
+    ),
     "two axes": (_two_axes, "TEST.ts:26: must hold 3 axes of numbers, but holds 2", "again"),
     "short axis": (_short_axis, "TEST.ts:26: its axes differ in length", "again"),
-    "short gesture": (_short_gesture, "TEST.ts:26: is 39 samples long, but the first gesture 40", "again"),
+    "short gesture": (
+        _short_gesture,
+        "TEST.ts:26: is 39 samples long, but the first gesture 40",
+        "again",
+    ),
 }
 
 
@@ -120,14 +145,18 @@ def test_train_and_test_of_other_lengths_are_refused(tmp_path):
     spec = uwave(tmp_path)
     for line in range(1, 17):
         _shorten(tmp_path / f"{NAME}_TEST.ts", line)
-    with pytest.raises(SpecError, match=r"_TEST\.ts: holds gestures of 39 samples, but .*_TRAIN\.ts of 40"):
+    with pytest.raises(
+        SpecError, match=r"_TEST\.ts: holds gestures of 39 samples, but .*_TRAIN\.ts of 40"
+    ):
         spec.prepare()
 
 
 def test_train_under_the_name_of_test_is_refused(tmp_path):
     spec = uwave(tmp_path)
     (tmp_path / f"{NAME}_TEST.ts").write_bytes((tmp_path / f"{NAME}_TRAIN.ts").read_bytes())
-    with pytest.raises(SpecError, match=r"_TEST\.ts: holds the same samples as .*_TRAIN\.ts, so one has"):
+    with pytest.raises(
+        SpecError, match=r"_TEST\.ts: holds the same samples as .*_TRAIN\.ts, so one has"
+    ):
         spec.prepare()
 
 

@@ -41,11 +41,15 @@ class MadeUp:
     n_final_seeds: int = 12
     seed: int = 0
     name: str = "made-up"
-    versions: dict[str, str] = field(default_factory=lambda: {"python": "3.11.7", "torch": "2.13.0"})
+    versions: dict[str, str] = field(
+        default_factory=lambda: {"python": "3.11.7", "torch": "2.13.0"}
+    )
 
     def cells(self) -> list[dict[str, Any]]:
         paths = {"pretrain.task": self.tasks, "finetune.labels": self.labels}
-        return [dict(zip(paths, values, strict=True)) for values in itertools.product(*paths.values())]
+        return [
+            dict(zip(paths, values, strict=True)) for values in itertools.product(*paths.values())
+        ]
 
     def write(self, folder: Path) -> Path:
         """Records, spec.yaml; no summary.json, as while a sweep runs."""
@@ -63,31 +67,58 @@ class MadeUp:
 
     def write_cell(self, folder: Path, axes: dict[str, Any], has_final: bool = True) -> None:
         for i in range(self.n_trials):
-            self.write_trial(folder, axes, "search", 10.0 ** -(2 + i * 0.37 % 2), range(self.n_search_seeds), i)
+            self.write_trial(
+                folder, axes, "search", 10.0 ** -(2 + i * 0.37 % 2), range(self.n_search_seeds), i
+            )
         if has_final:
             self.write_trial(folder, axes, "final", 1e-2, range(1000, 1000 + self.n_final_seeds))
 
     def write_trial(
-        self, folder: Path, axes: dict[str, Any], phase: Phase, lr: float, seeds: Iterable[int], number: int = 0
+        self,
+        folder: Path,
+        axes: dict[str, Any],
+        phase: Phase,
+        lr: float,
+        seeds: Iterable[int],
+        number: int = 0,
     ) -> None:
         places = itertools.product(self.targets, range(self.n_parts), seeds)
-        rows = [self.row(axes, phase, lr, target, seed, part, number) for target, part, seed in places]
+        rows = [
+            self.row(axes, phase, lr, target, seed, part, number) for target, part, seed in places
+        ]
         trial = digest_of([phase, *(row.digest for row in rows)])
         rows = [Record(**{**vars(row), "trial": trial}) for row in rows]
         (folder / "records").mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(vars(row), sort_keys=True) for row in rows]  # no fsync: thousands of these are written
+        lines = [
+            json.dumps(vars(row), sort_keys=True) for row in rows
+        ]  # no fsync: thousands of these are written
         (folder / "records" / f"{trial}.jsonl").write_text("\n".join(lines) + "\n")
 
     def row(
-        self, axes: dict[str, Any], phase: Phase, lr: float, target: str, seed: int, part: int = 0, number: int = 0
+        self,
+        axes: dict[str, Any],
+        phase: Phase,
+        lr: float,
+        target: str,
+        seed: int,
+        part: int = 0,
+        number: int = 0,
     ) -> Record:
         task = axes["pretrain.task"]
         params = {"finetune.optim.lr": lr} | (self._searched(number) if task else {})
-        repeat = {"seed": seed} | ({"finetune.target": {"kind": target}} if len(self.targets) > 1 else {})
+        repeat = {"seed": seed} | (
+            {"finetune.target": {"kind": target}} if len(self.targets) > 1 else {}
+        )
         repeat |= {"finetune.split.seed": part} if self.n_parts > 1 else {}
         trial = {"model": {"kind": "conv"}, "seed": seed, "pretrain": {"task": task, "seed": 0}}
-        trial["finetune"] = {"target": {"kind": target}, "labels": axes["finetune.labels"], "split": {"seed": part}}
-        config = flatten(trial) | params | {f"model.setting_{i}": i / 7 for i in range(self.n_settings)}
+        trial["finetune"] = {
+            "target": {"kind": target},
+            "labels": axes["finetune.labels"],
+            "split": {"seed": part},
+        }
+        config = (
+            flatten(trial) | params | {f"model.setting_{i}": i / 7 for i in range(self.n_settings)}
+        )
         digest = digest_of([config, phase, self.seed])
         metrics = self._metrics(digest, axes, phase, params, (target, part))
         return Record(
@@ -101,7 +132,11 @@ class MadeUp:
             repeat=repeat,
             config=config,
             metrics=metrics,
-            baselines={name: {f"test/{METRIC}": 0.6} for name in self.baselines if phase == "final" and not task},
+            baselines={
+                name: {f"test/{METRIC}": 0.6}
+                for name in self.baselines
+                if phase == "final" and not task
+            },
             seed=seed,
             data_digest=digest_of(target),
             encoder=digest_of(task) if task else None,
@@ -115,16 +150,28 @@ class MadeUp:
         if not self.bands:
             return {"pretrain.task.ratio": 0.5}
         ratio = round(0.2 + 0.1 * (number * 5 % 7), 1)
-        return {"pretrain.task.ratio": ratio, "pretrain.task.band": self.bands[number % len(self.bands)]}
+        return {
+            "pretrain.task.ratio": ratio,
+            "pretrain.task.band": self.bands[number % len(self.bands)],
+        }
 
     def _metrics(
-        self, digest: str, axes: dict[str, Any], phase: Phase, params: dict[str, Any], place: tuple[str, int]
+        self,
+        digest: str,
+        axes: dict[str, Any],
+        phase: Phase,
+        params: dict[str, Any],
+        place: tuple[str, int],
     ) -> dict[str, float]:
         rng = np.random.default_rng([int(digest, 16), self.seed])
         score = 0.7 + self.noise * rng.standard_normal()
         score += self.label_slope * np.log(axes["finetune.labels"].get("per_class", 1))
         if axes["pretrain.task"]:
-            score += self.gain + self.target_spread * self._chance(place[:1]) + self.part_spread * self._chance(place)
+            score += (
+                self.gain
+                + self.target_spread * self._chance(place[:1])
+                + self.part_spread * self._chance(place)
+            )
             if phase == "search" and self.bands:
                 good = params["pretrain.task.band"] == self.bands[0]
                 score += 0.1 * good - (params["pretrain.task.ratio"] - 0.5) ** 2
@@ -133,7 +180,9 @@ class MadeUp:
 
     def _chance(self, place: tuple[Any, ...]) -> float:
         """A normal value that hangs on the place alone."""
-        return float(np.random.default_rng([int(digest_of([*place]), 16), self.seed]).standard_normal())
+        return float(
+            np.random.default_rng([int(digest_of([*place]), 16), self.seed]).standard_normal()
+        )
 
 
 def spoil(folder: Path, trial: int, status: Status, reason: str | None = None) -> None:
@@ -142,7 +191,8 @@ def spoil(folder: Path, trial: int, status: Status, reason: str | None = None) -
     rows = records.read_trial(folder / "records", path.stem)
     metrics: dict[str, float] = {}
     changed = [
-        {**vars(row), "status": status, "reason": reason} | ({"metrics": metrics} if status == "failed" else {})
+        {**vars(row), "status": status, "reason": reason}
+        | ({"metrics": metrics} if status == "failed" else {})
         for row in rows
     ]
     path.write_text("\n".join(json.dumps(row) for row in changed) + "\n")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.compare import Row, compare, differences, main, side
+from citrus_ray.evidence.comparison import Row, compare, differences, main, side
 from citrus_ray.records import Record
-from tests.analysis.chromium import CHROMIUM, browse
-from tests.analysis.synthetic import METRIC, MadeUp, change
+from tests.evidence.synthetic import METRIC, MadeUp, change
+from tests.report.chromium import CHROMIUM, browse
 
 
 def shifted(folder: Path, by: float, arm: str = "both") -> Path:
@@ -19,7 +19,10 @@ def shifted(folder: Path, by: float, arm: str = "both") -> Path:
         if row.phase == "search" or (arm == "masked" and row.encoder is None):
             return row
         wobble = (int(row.digest, 16) % 1000 - 500) / 1e5
-        return replace(row, metrics=row.metrics | {f"test/{METRIC}": row.metrics[f"test/{METRIC}"] + by + wobble})
+        return replace(
+            row,
+            metrics=row.metrics | {f"test/{METRIC}": row.metrics[f"test/{METRIC}"] + by + wobble},
+        )
 
     change(folder, edit)
     return folder
@@ -54,7 +57,9 @@ def test_a_better_pretraining_is_a_better_gain(tmp_path: Path):
 def test_fresh_noise_is_rarely_called_a_change(tmp_path: Path):
     wrong = 0
     for seed in range(20):
-        a, b = (MadeUp(seed=2 * seed + i, n_trials=1).write(tmp_path / f"{seed}{i}") for i in (0, 1))
+        a, b = (
+            MadeUp(seed=2 * seed + i, n_trials=1).write(tmp_path / f"{seed}{i}") for i in (0, 1)
+        )
         wrong += any(row.change in ("better", "worse") for row in compared(a, b).values())
     assert wrong <= 4  # of 20 families held at 5 in 100, 5 would be a chance of 3 in 1,000
 
@@ -64,10 +69,14 @@ def test_what_differs_is_told(tmp_path: Path):
 
     def edit(row: Record) -> Record:
         config = row.config | {"finetune.steps": 200, "finetune.target.root": "~/elsewhere"}
-        return replace(row, config=config, commit="b" * 40, versions=row.versions | {"torch": "2.14.0"})
+        return replace(
+            row, config=config, commit="b" * 40, versions=row.versions | {"torch": "2.14.0"}
+        )
 
     change(b, edit)
-    change(a, lambda row: replace(row, config=row.config | {"finetune.steps": 100}, commit="a" * 40))
+    change(
+        a, lambda row: replace(row, config=row.config | {"finetune.steps": 100}, commit="a" * 40)
+    )
     assert list(differences(side(str(a)), side(str(b)))) == [
         f"commits: A {'a' * 40}; B {'b' * 40}",
         "versions: A torch 2.13.0; B torch 2.14.0",
@@ -78,8 +87,9 @@ def test_what_differs_is_told(tmp_path: Path):
 def test_cells_of_one_side_alone_are_named(tmp_path: Path):
     a = MadeUp().write(tmp_path / "a")
     b = MadeUp(labels=({"per_class": 8}, {"per_class": 20})).write(tmp_path / "b")
-    assert "only in B: from scratch, labels 20 per class, masked, labels 20 per class" in differences(
-        side(str(a)), side(str(b))
+    assert (
+        "only in B: from scratch, labels 20 per class, masked, labels 20 per class"
+        in differences(side(str(a)), side(str(b)))
     )
 
 

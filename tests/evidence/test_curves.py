@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.curves import FEWEST, Curve, curves, labels_saved, needed
-from analysis.findings import read_findings
-from tests.analysis.synthetic import MASKED, MadeUp
+from citrus_ray.evidence.curves import FEWEST, Curve, curves, labels_saved, needed
+from citrus_ray.report.findings import read_findings
+from tests.evidence.synthetic import MASKED, MadeUp
 
 AMOUNTS = (3.0, 8.0, 20.0, 60.0)
 LOGS = np.log(AMOUNTS)
@@ -31,26 +31,44 @@ def test_outside_the_measured_range_its_end_is_given(score: float, end: float):
 
 def test_an_end_of_the_range_is_told_as_one():
     flat = np.tile(SCRATCH, (12, 1))
-    curve = Curve("per_class", "", AMOUNTS, "seed", {"from scratch": flat, "masked": flat + 0.2}, "test/accuracy")
+    curve = Curve(
+        "per_class",
+        "",
+        AMOUNTS,
+        "seed",
+        {"from scratch": flat, "masked": flat + 0.2},
+        "test/accuracy",
+    )
     assert labels_saved(curve)[2].bounded(labels_saved(curve)[2].needed) == "60 or more"
 
 
 def test_the_interval_of_labels_saved_covers_the_truth():
     """Around 95 in 100 where the truth lies inside the measured range; the bench draws more."""
-    rng, masked, hits, n = np.random.default_rng(0), np.interp(LOGS + np.log(2), LOGS, SCRATCH), np.zeros(3), 60
+    rng, masked, hits, n = (
+        np.random.default_rng(0),
+        np.interp(LOGS + np.log(2), LOGS, SCRATCH),
+        np.zeros(3),
+        60,
+    )
     for _ in range(n):
         scores = {
             "from scratch": SCRATCH + 0.03 * rng.standard_normal((12, 4)),
             "masked": masked + 0.03 * rng.standard_normal((12, 4)),
         }
         saved = labels_saved(Curve("per_class", "", AMOUNTS, "seed", scores, "test/accuracy"))
-        hits += [item.low <= truth <= item.high for item, truth in zip(saved[:3], (6, 16, 40), strict=True)]
+        hits += [
+            item.low <= truth <= item.high
+            for item, truth in zip(saved[:3], (6, 16, 40), strict=True)
+        ]
     assert all(0.86 <= share <= 1 for share in hits / n)
 
 
 def test_too_few_units_give_no_interval():
     rng = np.random.default_rng(0)
-    arms = {arm: SCRATCH + 0.03 * rng.standard_normal((FEWEST - 1, 4)) for arm in ("from scratch", "masked")}
+    arms = {
+        arm: SCRATCH + 0.03 * rng.standard_normal((FEWEST - 1, 4))
+        for arm in ("from scratch", "masked")
+    }
     saved = labels_saved(Curve("per_class", "", AMOUNTS, "seed", arms, "test/accuracy"))
     assert not any(item.has_interval for item in saved)
 

@@ -6,9 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.findings import read_findings
-from analysis.settings import FEWEST, Explored, dependences, explored, importances, surface
-from tests.analysis.synthetic import MadeUp
+from citrus_ray.evidence.explored import (
+    FEWEST,
+    Explored,
+    dependences,
+    explored,
+    importances,
+    surface,
+)
+from citrus_ray.report.findings import read_findings
+from tests.evidence.synthetic import MadeUp
 
 
 def made(effect, n: int = 200, noise: float = 0.02) -> Explored:
@@ -41,7 +48,9 @@ def test_the_setting_that_decides_is_found_important():
 
 def test_importances_are_those_of_variances_of_an_additive_function():
     """Effects of 0.1 and 0.05 between two bands and over a ratio's two halves: variances stand as 4 to 1."""
-    found = importances(made(lambda r: by_band(r) + 0.05 * (r["pretrain.task.ratio"] > 0.5), noise=0.002))
+    found = importances(
+        made(lambda r: by_band(r) + 0.05 * (r["pretrain.task.ratio"] > 0.5), noise=0.002)
+    )
     assert found["pretrain.task.band"] / found["pretrain.task.ratio"] == pytest.approx(4, rel=0.25)
 
 
@@ -87,7 +96,9 @@ def test_gains_of_trials_are_over_the_scratch_trial_that_validation_chose(tmp_pa
     scratch = next(cell.best for cell in findings.cells if cell.is_scratch)
     masked = next(cell.searched for cell in findings.cells if not cell.is_scratch)
     assert scratch is not None
-    assert found.gains.tolist() == pytest.approx([(t.value or 0) - (scratch.value or 0) for t in masked])
+    assert found.gains.tolist() == pytest.approx(
+        [(t.value or 0) - (scratch.value or 0) for t in masked]
+    )
     assert dependences(found)[0].name == "band"
 
 

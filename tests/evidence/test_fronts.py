@@ -2,13 +2,13 @@
 
 import pytest
 
-from analysis.findings import read_findings
-from analysis.fronts import fronts
 from citrus_ray import records
+from citrus_ray.evidence.fronts import fronts
 from citrus_ray.records import write_text
+from citrus_ray.report.findings import read_findings
+from tests.evidence.test_objectives import EACH, FEW, LABELS
+from tests.evidence.test_summary import LR, VAL
 from tests.small import record_of, sweep_of
-from tests.test_objectives import EACH, FEW, LABELS
-from tests.test_summary import LR, VAL
 
 
 @pytest.fixture
@@ -20,7 +20,13 @@ def folder(tmp_path):
         params = {LR: 0.1 * (i + 1)}
         fields = {"trial": str(i), "phase": "search", "params": params}
         rows = [
-            record_of(cell, repeat, {VAL: few if repeat[LABELS] == FEW else many}, digest=member.digest(), **fields)
+            record_of(
+                cell,
+                repeat,
+                {VAL: few if repeat[LABELS] == FEW else many},
+                digest=member.digest(),
+                **fields,
+            )
             for repeat, member in cell.members(params, "search")
         ]
         records.write(tmp_path / "records", str(i), rows)
@@ -31,7 +37,10 @@ def folder(tmp_path):
 def test_the_page_shows_the_trials_that_none_beats(folder):
     found = read_findings([folder])
     (front,) = fronts(found.cells)
-    assert [trial.scores for trial in front.best] == [pytest.approx((0.6, 0.8)), pytest.approx((0.5, 0.9))]
+    assert [trial.scores for trial in front.best] == [
+        pytest.approx((0.6, 0.8)),
+        pytest.approx((0.5, 0.9)),
+    ]
     assert len(front.trials) == 3
     (exhibit,) = [one for one in found.exhibits if one.name == "front"]
     assert len(exhibit.rows) == 2

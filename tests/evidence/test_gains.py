@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from analysis.cells import Cell, cells_of
-from analysis.collect import collect
-from analysis.plans import read_plan
-from analysis.transfer_gain import Gain, gains, lines, main, pair_key
-from analysis.words import gain_caveats
 from citrus_ray import records
+from citrus_ray.evidence.design import read_plan
+from citrus_ray.evidence.gains import Gain, gains, lines, main, pair_key
+from citrus_ray.evidence.outcomes import Cell, cells_of
+from citrus_ray.evidence.reading import collect
 from citrus_ray.records import Record
-from tests.analysis.synthetic import MASKED, MadeUp, change
+from citrus_ray.report.captions import gain_caveats
+from tests.evidence.synthetic import MASKED, MadeUp, change
 
 SPECTRAL = {"kind": "spectral"}
 
@@ -42,7 +42,10 @@ def test_a_loss_is_negative_and_noise_is_undecided(tmp_path: Path):
 
 def test_verdicts_without_an_effect_are_mostly_undecided(tmp_path: Path):
     """The interval may err 5 times in 100; 9 of 60 would be a chance of one in a thousand."""
-    verdicts = [gains_in(MadeUp(gain=0.0, seed=s, n_trials=1).write(tmp_path / str(s)))[0].verdict for s in range(60)]
+    verdicts = [
+        gains_in(MadeUp(gain=0.0, seed=s, n_trials=1).write(tmp_path / str(s)))[0].verdict
+        for s in range(60)
+    ]
     assert sum(verdict != "undecided" for verdict in verdicts) < 9
 
 
@@ -62,7 +65,9 @@ def test_what_each_arm_searched_does_not_keep_pairs_apart():
     )
 
 
-@pytest.mark.parametrize("path", ["model.kind", "finetune.labels.per_class", "finetune.split.seed", "seed"])
+@pytest.mark.parametrize(
+    "path", ["model.kind", "finetune.labels.per_class", "finetune.split.seed", "seed"]
+)
 def test_arms_that_differ_elsewhere_are_not_paired(path: str):
     made = MadeUp()
     row = made.row(made.cells()[0], "final", 1e-2, "emgdb", 1000)
@@ -81,7 +86,9 @@ def test_every_regime_has_its_own_gain_against_its_own_scratch(tmp_path: Path):
     labels = ({"per_class": 3}, {"per_class": 20})
     found = gains_in(MadeUp(tasks=(None, MASKED, SPECTRAL), labels=labels).write(tmp_path))
     assert len(found) == 4
-    assert all(gain.cell.axes["finetune.labels"] == gain.against.axes["finetune.labels"] for gain in found)
+    assert all(
+        gain.cell.axes["finetune.labels"] == gain.against.axes["finetune.labels"] for gain in found
+    )
 
 
 def test_p_is_corrected_over_all_comparisons_of_the_page(tmp_path: Path):
@@ -106,7 +113,12 @@ def replace_rows(folder: Path, made: MadeUp) -> int:
         rows = records.read_trial(folder / "records", path.stem)
         if rows[0].phase == "final" and rows[0].encoder:
             more = [
-                replace(r, digest=f"x{r.digest[1:]}", config=r.config | {"pretrain.seed": 1}, encoder="another")
+                replace(
+                    r,
+                    digest=f"x{r.digest[1:]}",
+                    config=r.config | {"pretrain.seed": 1},
+                    encoder="another",
+                )
                 for r in rows
             ]
             records.write(folder / "records", path.stem, [*rows, *more])

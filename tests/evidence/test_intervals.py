@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from analysis.stats import (
+from citrus_ray.evidence.intervals import (
     EXACT_UP_TO,
     FEWEST,
     Effect,
@@ -43,9 +43,13 @@ def test_the_bootstrap_is_that_of_scipy_on_t_values():
     error = values.std(ddof=1) / math.sqrt(len(values))
 
     def t(x, axis=-1):
-        return (x.mean(axis=axis) - values.mean()) / (x.std(axis=axis, ddof=1) / math.sqrt(x.shape[axis]))
+        return (x.mean(axis=axis) - values.mean()) / (
+            x.std(axis=axis, ddof=1) / math.sqrt(x.shape[axis])
+        )
 
-    drawn = scipy.stats.bootstrap((values,), t, n_resamples=20_000, rng=np.random.default_rng(1)).bootstrap_distribution
+    drawn = scipy.stats.bootstrap(
+        (values,), t, n_resamples=20_000, rng=np.random.default_rng(1)
+    ).bootstrap_distribution
     low, high = values.mean() - np.quantile(drawn, [0.975, 0.025]) * error
     found = effect(values.tolist())
     assert found is not None
@@ -124,7 +128,12 @@ def test_nearly_equal_values_are_not_bootstrapped_out_of_all_bounds():
 def test_targets_held_fixed_are_covered_with_unequal_spread():
     rng, truth = np.random.default_rng(3), (0.0, 0.1, 0.3)
     found = [
-        stratified([rng.normal(m, s, n).tolist() for m, s, n in zip(truth, (0.05, 0.1, 0.2), (5, 8, 12), strict=True)])
+        stratified(
+            [
+                rng.normal(m, s, n).tolist()
+                for m, s, n in zip(truth, (0.05, 0.1, 0.2), (5, 8, 12), strict=True)
+            ]
+        )
         for _ in range(2000)
     ]
     assert covered(found, sum(truth) / 3) == pytest.approx(0.95, abs=0.015)
@@ -142,10 +151,14 @@ def test_two_fixed_targets_are_welchs_test_of_scipy():
 @pytest.mark.parametrize("n", [2, 5, 12, 25])
 def test_signed_rank_is_the_exact_test_of_scipy(n: int):
     d = np.random.default_rng(n).normal(0.3, 1, n)
-    assert signed_rank(d.tolist()).p == pytest.approx(scipy.stats.wilcoxon(d, method="exact").pvalue)
+    assert signed_rank(d.tolist()).p == pytest.approx(
+        scipy.stats.wilcoxon(d, method="exact").pvalue
+    )
 
 
-@pytest.mark.parametrize("d", [[1, 1, -1, 2, 3], [0, 0, 1, 2, -2, 4], [0.5, -0.5, 0.5, 0.5, 0, 1, 1]])
+@pytest.mark.parametrize(
+    "d", [[1, 1, -1, 2, 3], [0, 0, 1, 2, -2, 4], [0.5, -0.5, 0.5, 0.5, 0, 1, 1]]
+)
 def test_ties_and_zeros_agree_with_every_sign_pattern_counted(d: list[float]):
     sizes = np.abs(np.asarray(d, dtype=float))
     ranks = scipy.stats.rankdata(sizes)[sizes > 0]
@@ -161,7 +174,10 @@ def test_ties_and_zeros_agree_with_every_sign_pattern_counted(d: list[float]):
 def test_signed_rank_agrees_with_the_printed_table():
     """Critical value 8 for ten pairs at 0.05 two-sided: rank sum 8 is significant, 9 is not (Wilcoxon 1945)."""
     below, at = [1, 7], [2, 7]
-    ps = [signed_rank([-r if r in negative else r for r in range(1, 11)]).p for negative in (below, at)]
+    ps = [
+        signed_rank([-r if r in negative else r for r in range(1, 11)]).p
+        for negative in (below, at)
+    ]
     assert ps[0] <= 0.05 < ps[1]
 
 
@@ -173,7 +189,11 @@ def test_rounding_errors_of_equal_scores_break_no_tie():
 
 @pytest.mark.parametrize("n", [1, 5, 12])
 def test_no_pairs_of_one_sign_go_below_the_floor(n: int):
-    assert signed_rank([0.1 * i for i in range(1, n + 1)]).p == pytest.approx(p_floor(n)) == pytest.approx(2 / 2**n)
+    assert (
+        signed_rank([0.1 * i for i in range(1, n + 1)]).p
+        == pytest.approx(p_floor(n))
+        == pytest.approx(2 / 2**n)
+    )
 
 
 def test_all_differences_zero_is_no_evidence():
@@ -191,7 +211,9 @@ def test_the_normal_approximation_of_large_samples_meets_the_exact_test():
 
 def test_false_alarms_stay_below_5_in_100_when_nothing_is_gained():
     rng = np.random.default_rng(5)
-    coarse = np.round(rng.normal(0, 0.05, (2000, 12)), 2)  # as scores of a small test set: ties and zeros
+    coarse = np.round(
+        rng.normal(0, 0.05, (2000, 12)), 2
+    )  # as scores of a small test set: ties and zeros
     assert np.mean([signed_rank(d.tolist()).p <= 0.05 for d in coarse]) <= 0.06
 
 
@@ -201,7 +223,9 @@ def test_holm_is_the_worked_example():
 
 def test_holm_keeps_false_alarms_of_a_family_at_5_in_100():
     families = np.random.default_rng(7).uniform(size=(4000, 6))
-    assert np.mean([min(holm(ps.tolist())) <= 0.05 for ps in families]) == pytest.approx(0.05, abs=0.01)
+    assert np.mean([min(holm(ps.tolist())) <= 0.05 for ps in families]) == pytest.approx(
+        0.05, abs=0.01
+    )
 
 
 def test_midranks_are_those_of_scipy():

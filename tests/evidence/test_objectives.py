@@ -12,14 +12,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from citrus_ray import records
-from citrus_ray.journal import export
-from citrus_ray.launch.study import Study
-from citrus_ray.results import Result, front, n_stale
+from citrus_ray.evidence.summary import summarise, table
+from citrus_ray.evidence.top import top
+from citrus_ray.evidence.trials import Result, front, n_stale
+from citrus_ray.search.optuna_bridge import export
+from citrus_ray.search.study import Study
 from citrus_ray.spec import SpecError
-from citrus_ray.summary import summarise, table
-from citrus_ray.top import top
+from tests.evidence.test_summary import LR, VAL
 from tests.small import record_of, sweep_of
-from tests.test_summary import LR, VAL
 
 LABELS = "finetune.labels"
 FEW, MANY = {"per_class": 1}, {"per_class": 4}
@@ -42,12 +42,18 @@ def test_the_front_holds_what_no_other_trial_beats():
     found = {r.digest for r in front(trials)}
     for one in trials:
         gaps = [np.subtract(other.scores, one.scores) for other in trials]
-        assert (one.digest in found) == (not any((gap >= 0).all() and (gap > 0).any() for gap in gaps))
+        assert (one.digest in found) == (
+            not any((gap >= 0).all() and (gap > 0).any() for gap in gaps)
+        )
     assert 3 < len(found) < 30
 
 
 def test_failed_and_stopped_trials_are_on_no_front():
-    trials = [result("a", 0.5, 0.5), result("b", 0.9, 0.9, status="pruned"), Result("c", {}, "failed", None, 0.0)]
+    trials = [
+        result("a", 0.5, 0.5),
+        result("b", 0.9, 0.9, status="pruned"),
+        Result("c", {}, "failed", None, 0.0),
+    ]
     assert [r.digest for r in front(trials)] == ["a"]
 
 
@@ -59,7 +65,12 @@ def test_a_trial_that_is_new_on_the_front_is_progress():
 def scored(job: Any, study: Study, repeat: dict[str, Any]) -> Any:
     """Few labels want a low rate, many a high one."""
     wanted = 0.3 if repeat[LABELS] == FEW else 0.7
-    fields = {"trial": job.digest, "phase": job.phase, "params": job.params, "finished": records.now()}
+    fields = {
+        "trial": job.digest,
+        "phase": job.phase,
+        "params": job.params,
+        "finished": records.now(),
+    }
     return record_of(study.cell, repeat, {VAL: 1 - (job.params[LR] - wanted) ** 2}, **fields)
 
 
@@ -82,7 +93,9 @@ def test_a_sweep_goes_on_and_its_front_lies_between_what_the_objectives_want(sam
     inside = {r.params[LR] for r in study.results.values() if 0.3 <= r.params[LR] <= 0.7}
     assert inside <= {point["params"][LR] for point in found["front"]}
     best = min(study.results.values(), key=lambda r: abs(r.params[LR] - 0.5))
-    assert found["best"] == best.params == (study.best and study.best.params), "the refit is of the best mean"
+    assert found["best"] == best.params == (study.best and study.best.params), (
+        "the refit is of the best mean"
+    )
 
 
 def test_the_front_is_in_the_journal_the_screen_and_the_best_trials(tmp_path):
@@ -94,7 +107,9 @@ def test_the_front_is_in_the_journal_the_screen_and_the_best_trials(tmp_path):
     assert names == [f"{VAL} at per_class=1", f"{VAL} at per_class=4"]
     assert "no trial beats these" in table(found)
     assert all(name in "\n".join(top(sweep, folder, 3)) for name in names)
-    storage = JournalStorage(JournalFileBackend(str(export(sweep, folder, tmp_path / "optuna.log"))))
+    storage = JournalStorage(
+        JournalFileBackend(str(export(sweep, folder, tmp_path / "optuna.log")))
+    )
     study = optuna.load_study(storage=storage, study_name="all")
     assert study.metric_names == names
     theirs = {json.dumps(trial.params) for trial in study.best_trials}
@@ -104,7 +119,10 @@ def test_the_front_is_in_the_journal_the_screen_and_the_best_trials(tmp_path):
 @pytest.mark.parametrize(
     ("edits", "says"),
     [
-        ({"repeat": {"seed": [0, 1]}}, "must be repeated with two values or more, `repeat` has seed"),
+        (
+            {"repeat": {"seed": [0, 1]}},
+            "must be repeated with two values or more, `repeat` has seed",
+        ),
         ({"repeat": {LABELS: [FEW], "seed": [0, 1]}}, "must be repeated with two values or more"),
         ({"asha": {}}, "asha ranks trials by one number"),
         ({"race": {}}, "race ranks trials by one number"),

@@ -6,10 +6,10 @@ from statistics import fmean
 
 import pytest
 
-from analysis.facts import LabelAmount, labels_of, modality_of, target_of
-from analysis.findings import read_findings
-from analysis.pools import ALL, Pool, by_target_and_regime, pools
-from tests.analysis.synthetic import MASKED, MadeUp
+from citrus_ray.evidence.facts import LabelAmount, labels_of, modality_of, target_of
+from citrus_ray.evidence.pooled import ALL, Pool, by_target_and_regime, pools
+from citrus_ray.report.findings import read_findings
+from tests.evidence.synthetic import MASKED, MadeUp
 
 LABELS = ({"per_class": 3}, {"per_class": 20})
 TARGETS = ("emgdb", "bonn", "sleep_edf")
@@ -40,7 +40,9 @@ def test_a_pool_is_the_mean_over_its_targets(tmp_path: Path):
 
 
 def test_p_is_corrected_within_each_way_of_pooling(tmp_path: Path):
-    found = pools_in(MadeUp(gain=0.02, labels=LABELS, tasks=(None, MASKED, {"kind": "spectral"})).write(tmp_path))
+    found = pools_in(
+        MadeUp(gain=0.02, labels=LABELS, tasks=(None, MASKED, {"kind": "spectral"})).write(tmp_path)
+    )
     assert {pool.n_comparisons for (by, _, _), pool in found.items() if by == ALL} == {2}
     assert {pool.n_comparisons for (by, _, _), pool in found.items() if by == "labels"} == {4}
     assert all(pool.p_holm >= pool.test.p for pool in found.values())
@@ -52,7 +54,10 @@ def test_what_does_not_vary_is_no_cut(tmp_path: Path):
 
 def test_targets_that_are_compared_pool_like_targets_that_are_repeated(tmp_path: Path):
     """One target per folder, as a sweep with the target under `compare` has one per cell."""
-    folders = [MadeUp(targets=(target,), n_final_seeds=4, name=target).write(tmp_path / target) for target in TARGETS]
+    folders = [
+        MadeUp(targets=(target,), n_final_seeds=4, name=target).write(tmp_path / target)
+        for target in TARGETS
+    ]
     (overall,) = [pool for pool in pools(read_findings(folders).gains) if pool.by == ALL]
     assert overall.units.said == "3 targets"
     assert overall.these is not None
@@ -68,8 +73,12 @@ def test_fixed_targets_and_new_targets_share_their_mean(tmp_path: Path):
 
 
 def test_the_map_has_a_field_per_target_and_regime(tmp_path: Path):
-    found = by_target_and_regime(read_findings([MadeUp(labels=LABELS, targets=TARGETS).write(tmp_path)]).gains)
-    assert set(found["masked"]) == {(t, regime) for t in TARGETS for regime in ("3 per class", "20 per class")}
+    found = by_target_and_regime(
+        read_findings([MadeUp(labels=LABELS, targets=TARGETS).write(tmp_path)]).gains
+    )
+    assert set(found["masked"]) == {
+        (t, regime) for t in TARGETS for regime in ("3 per class", "20 per class")
+    }
     assert all(pool.units.said == "12 seeds" for pool in found["masked"].values())
 
 
@@ -80,27 +89,46 @@ def test_the_map_has_a_field_per_target_and_regime(tmp_path: Path):
     ("config", "name", "modality"),
     [
         ({"finetune.target.kind": "mitbih"}, "mitbih", "ecg"),
-        ({"finetune.target.kind": "files", "finetune.target.root": "$CITRUS_DATA/bonn"}, "bonn", "eeg"),
+        (
+            {"finetune.target.kind": "files", "finetune.target.root": "$CITRUS_DATA/bonn"},
+            "bonn",
+            "eeg",
+        ),
         ({"finetune.target.kind": "files", "finetune.target.root": "~/study"}, "study", "unknown"),
         (
-            {"finetune.target.kind": "files", "finetune.target.root": "~/x/", "finetune.target.modality": "eeg"},
+            {
+                "finetune.target.kind": "files",
+                "finetune.target.root": "~/x/",
+                "finetune.target.modality": "eeg",
+            },
             *("x", "eeg"),
         ),
-        ({"finetune.target.kind": "files", "finetune.target.modality": ["ppg", "eda", "ppg"]}, "files", "eda and ppg"),
+        (
+            {"finetune.target.kind": "files", "finetune.target.modality": ["ppg", "eda", "ppg"]},
+            "files",
+            "eda and ppg",
+        ),
     ],
 )
-def test_target_and_signal_are_read_off_the_settings(config: dict[str, object], name: str, modality: str):
+def test_target_and_signal_are_read_off_the_settings(
+    config: dict[str, object], name: str, modality: str
+):
     made = MadeUp()
     row = replace(made.row(made.cells()[0], "final", 1e-2, "emgdb", 0), config=config)
     assert (target_of(row), modality_of(row)) == (name, modality)
-    assert modality_of(replace(row, modalities=["eog", "ppg"])) == "eog and ppg", "what the windows said comes first"
+    assert modality_of(replace(row, modalities=["eog", "ppg"])) == "eog and ppg", (
+        "what the windows said comes first"
+    )
 
 
 def test_a_target_is_called_as_the_sweep_calls_it():
     made = MadeUp()
     row = made.row(made.cells()[0], "final", 1e-2, "emgdb", 0)
     assert target_of(replace(row, axes={"finetune.target": "bonn_seizure"})) == "bonn_seizure"
-    assert target_of(replace(row, repeat={"finetune.target": {"set": "bonn5", "seconds": 2.0}})) == "bonn5"
+    assert (
+        target_of(replace(row, repeat={"finetune.target": {"set": "bonn5", "seconds": 2.0}}))
+        == "bonn5"
+    )
 
 
 @pytest.mark.parametrize("labels", [{"per_class": 8}, {"count": 40}, {"fraction": 0.5}])

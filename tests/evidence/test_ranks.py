@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from analysis.findings import read_findings
-from analysis.ranks import critical_difference, ranked, ranking
-from tests.analysis.synthetic import MASKED, MadeUp
+from citrus_ray.evidence.ranks import critical_difference, ranked, ranking
+from citrus_ray.report.findings import read_findings
+from tests.evidence.synthetic import MASKED, MadeUp
 
 
 @pytest.mark.parametrize(("k", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
@@ -43,14 +43,17 @@ def test_methods_within_the_critical_difference_are_joined_and_others_are_not():
 def test_equal_methods_are_told_apart_5_times_in_100():
     rng = np.random.default_rng(1)
     wrong = [
-        ranked("abcd", [str(i) for i in range(14)], rng.standard_normal((14, 4))).cliques != [(0, 3)]
+        ranked("abcd", [str(i) for i in range(14)], rng.standard_normal((14, 4))).cliques
+        != [(0, 3)]
         for _ in range(400)
     ]
     assert np.mean(wrong) <= 0.08
 
 
 def test_arms_and_baselines_are_ranked_on_the_targets_that_all_have(tmp_path: Path):
-    made = MadeUp(targets=("emgdb", "bonn", "mitbih"), baselines=("majority",), noise=0.01, n_final_seeds=4)
+    made = MadeUp(
+        targets=("emgdb", "bonn", "mitbih"), baselines=("majority",), noise=0.01, n_final_seeds=4
+    )
     found = ranking(read_findings([made.write(tmp_path)]).cells)
     assert found is not None
     assert found.methods == ("masked", "from scratch", "baseline: majority")

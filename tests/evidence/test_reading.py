@@ -6,9 +6,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.collect import collect, table
 from citrus_ray import records
-from tests.analysis.synthetic import MadeUp, spoil
+from citrus_ray.evidence.reading import collect, table
+from tests.evidence.synthetic import MadeUp, spoil
 
 
 def test_the_same_records_from_two_machines_count_once(tmp_path: Path):
@@ -24,7 +24,11 @@ def test_a_computation_with_two_results_is_a_conflict(tmp_path: Path):
     here, there = (MadeUp().write(tmp_path / name) for name in ("here", "there"))
     path = next((there / "records").glob("*.jsonl"))
     rows = records.read_trial(there / "records", path.stem)
-    records.write(there / "records", path.stem, [replace(rows[0], metrics={"val/balanced_accuracy": 0.1}), *rows[1:]])
+    records.write(
+        there / "records",
+        path.stem,
+        [replace(rows[0], metrics={"val/balanced_accuracy": 0.1}), *rows[1:]],
+    )
     conflicts = collect([here, there]).conflicts
     assert [conflict.digest for conflict in conflicts] == [rows[0].digest]
     assert conflicts[0].values[0] == 0.1
@@ -34,7 +38,10 @@ def test_machines_that_round_differently_do_not_conflict(tmp_path: Path):
     here, there = (MadeUp().write(tmp_path / name) for name in ("here", "there"))
     for path in (there / "records").glob("*.jsonl"):
         rows = records.read_trial(there / "records", path.stem)
-        off = [replace(row, metrics={name: value + 1e-9 for name, value in row.metrics.items()}) for row in rows]
+        off = [
+            replace(row, metrics={name: value + 1e-9 for name, value in row.metrics.items()})
+            for row in rows
+        ]
         records.write(there / "records", path.stem, off)
     assert not collect([here, there]).conflicts
 
@@ -73,7 +80,12 @@ def test_a_folder_without_records_is_empty(tmp_path: Path):
 
 def test_the_table_has_a_column_for_every_axis_setting_and_metric(tmp_path: Path):
     columns, rows = table(collect([MadeUp().write(tmp_path)]).rows)
-    for name in ("axes.pretrain.task", "params.finetune.optim.lr", "repeat.seed", "test/balanced_accuracy"):
+    for name in (
+        "axes.pretrain.task",
+        "params.finetune.optim.lr",
+        "repeat.seed",
+        "test/balanced_accuracy",
+    ):
         assert name in columns
     assert json.loads(rows[-1]["axes.finetune.labels"]) == {"per_class": 8}
 
@@ -81,7 +93,9 @@ def test_the_table_has_a_column_for_every_axis_setting_and_metric(tmp_path: Path
 def test_twenty_thousand_records_of_real_size_take_seconds(tmp_path: Path):
     (tmp_path / "records").mkdir()
     row = MadeUp().row(MadeUp().cells()[1], "search", 1e-2, "emgdb", 0)
-    line = json.dumps(vars(replace(row, config={f"a.setting.number_{i}": i / 7 for i in range(60)})))
+    line = json.dumps(
+        vars(replace(row, config={f"a.setting.number_{i}": i / 7 for i in range(60)}))
+    )
     for trial in range(1000):
         lines = [line.replace(row.digest, f"{trial:08x}{i:08x}") for i in range(20)]
         (tmp_path / "records" / f"{trial:016x}.jsonl").write_text("\n".join(lines))

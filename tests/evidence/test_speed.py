@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from citrus_ray import records
-from citrus_ray.claims import Claim
-from citrus_ray.population import Population
+from citrus_ray.evidence.summary import summarise, table
+from citrus_ray.evidence.verdicts import cost_to
+from citrus_ray.experiment.hypotheses import Hypothesis
+from citrus_ray.experiment.sweep import Cell
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.summary import summarise, table
-from citrus_ray.sweep import Cell
-from citrus_ray.verdicts import cost_to
+from citrus_ray.training.members import Population
 from tests.small import PRETRAINED, SCRATCH, record_of, sweep_of
 
 TEST = "test/balanced_accuracy"
@@ -27,7 +27,9 @@ CLAIM = {
 @pytest.mark.parametrize(
     ("level", "rounds", "seconds"), [(0.4, 1, 2.0), (0.7, 2, 4.0), (0.71, 4, 8.0), (0.95, 5, 10.0)]
 )
-def test_the_cost_of_a_level_is_the_first_round_that_has_it_or_one_more_than_there_were(level, rounds, seconds):
+def test_the_cost_of_a_level_is_the_first_round_that_has_it_or_one_more_than_there_were(
+    level, rounds, seconds
+):
     assert cost_to(CURVE, "rounds", level) == rounds
     assert cost_to(CURVE, "seconds", level) == pytest.approx(seconds)
 
@@ -38,9 +40,13 @@ def recorded(folder: Path, cell: Cell, rounds: list[int]) -> None:
     for seed, reached in enumerate(rounds):
         curve = [(0.8 if n >= reached else 0.5, 10.0 * n) for n in range(1, 7)]
         fields: dict[str, Any] = {"trial": f"final{cell.index}", "params": {}, "curve": curve}
-        rows.append(record_of(cell, {"seed": 1000 + seed}, {TEST: 0.8}, **fields | {"seed": 1000 + seed}))
+        rows.append(
+            record_of(cell, {"seed": 1000 + seed}, {TEST: 0.8}, **fields | {"seed": 1000 + seed})
+        )
     records.write(folder, f"final{cell.index}", rows)
-    search = record_of(cell, {"seed": 0}, {"val/balanced_accuracy": 0.8}, phase="search", trial=f"s{cell.index}")
+    search = record_of(
+        cell, {"seed": 0}, {"val/balanced_accuracy": 0.8}, phase="search", trial=f"s{cell.index}"
+    )
     records.write(folder, f"s{cell.index}", [search])
 
 
@@ -61,15 +67,19 @@ def test_a_claim_of_speed_is_judged_by_what_is_saved(tmp_path, measure, unit):
 @pytest.mark.parametrize("claim", [CLAIM, CLAIM | {"measure": "rounds", "level": None}])
 def test_a_level_goes_with_speed_and_speed_with_a_level(claim):
     with pytest.raises(SpecError, match="rounds and seconds need a level"):
-        validate(Claim, claim)
+        validate(Hypothesis, claim)
 
 
 def test_every_member_keeps_its_own_curve():
-    population = Population([SCRATCH, PRETRAINED.at({"seed": 1})], [None, None], "val/balanced_accuracy")
+    population = Population(
+        [SCRATCH, PRETRAINED.at({"seed": 1})], [None, None], "val/balanced_accuracy"
+    )
     while population.advance() is not None:
         pass
     for slot in population.slots:
-        assert [value for value, _ in slot.curve] == [row["val/balanced_accuracy"] for row in slot.history]
+        assert [value for value, _ in slot.curve] == [
+            row["val/balanced_accuracy"] for row in slot.history
+        ]
         seconds = [at for _, at in slot.curve]
         assert seconds == sorted(seconds)
         assert 0 < seconds[-1] <= slot.seconds + 0.01

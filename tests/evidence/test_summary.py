@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from citrus_ray import checkpoint, records
-from citrus_ray.summary import interval, spread, summarise, table
-from citrus_ray.sweep import Cell, Sweep
+from citrus_ray import records
+from citrus_ray.evidence.summary import interval, spread, summarise, table
+from citrus_ray.experiment.sweep import Cell, Sweep
+from citrus_ray.store import checkpoint
 from tests.small import record_of, sweep_of
 
 VAL, TEST = "val/balanced_accuracy", "test/balanced_accuracy"
@@ -28,18 +29,32 @@ def search_trial(folder: Path, cell: Cell, name: str, values: list[float], **fie
 
 def failed_trial(folder: Path, cell: Cell, name: str) -> None:
     good = record_of(cell, {"seed": 0}, {VAL: 0.99}, phase="search", trial=name)
-    bad = record_of(cell, {"seed": 1}, {}, phase="search", trial=name, status="failed", reason="NonFiniteLossError: x")
+    bad = record_of(
+        cell,
+        {"seed": 1},
+        {},
+        phase="search",
+        trial=name,
+        status="failed",
+        reason="NonFiniteLossError: x",
+    )
     records.write(folder, name, [good, bad])
 
 
-def final(folder: Path, cell: Cell, scores: dict[int, float | None], name: str = "", **fields: Any) -> None:
+def final(
+    folder: Path, cell: Cell, scores: dict[int, float | None], name: str = "", **fields: Any
+) -> None:
     """The winner's refit: a test score per fresh seed, None where it failed."""
     name = name or f"final{cell.index}"
     rows = []
     for seed, score in scores.items():
-        ok: dict[str, Any] = {} if score is not None else {"status": "failed", "reason": "OSError: disk"}
+        ok: dict[str, Any] = (
+            {} if score is not None else {"status": "failed", "reason": "OSError: disk"}
+        )
         how = {"trial": name, "params": {LR: 0.002}} | fields
-        rows.append(record_of(cell, {"seed": seed}, {} if score is None else {TEST: score}, **how, **ok))
+        rows.append(
+            record_of(cell, {"seed": seed}, {} if score is None else {TEST: score}, **how, **ok)
+        )
     records.write(folder, name, rows)
 
 
@@ -119,11 +134,15 @@ def test_the_gain_is_paired_by_fresh_seed(sweep, tmp_path):
     for cell in (scratch, masked):
         search_trial(tmp_path, cell, f"s{cell.index}", [0.5])
     final(tmp_path, scratch, {1000 + i: b for i, b in enumerate(base)})
-    final(tmp_path, masked, {1004 - i: base[4 - i] + gains[4 - i] for i in range(5)})  # in another order
+    final(
+        tmp_path, masked, {1004 - i: base[4 - i] + gains[4 - i] for i in range(5)}
+    )  # in another order
     one, two = cells(sweep, tmp_path)
     low, high = stats.t.interval(0.95, 4, np.mean(gains), stats.sem(gains))
     assert one["gain"] is None
-    assert (two["gain"]["mean"], two["gain"]["low"], two["gain"]["high"]) == pytest.approx((0.05, low, high))
+    assert (two["gain"]["mean"], two["gain"]["low"], two["gain"]["high"]) == pytest.approx(
+        (0.05, low, high)
+    )
     assert two["gain"]["low"] > 0
     assert two["gain"]["against"] == scratch.axes
     assert two["gain"]["n"] == 5
@@ -154,12 +173,17 @@ def test_arms_without_a_seed_in_common_have_no_gain(sweep, tmp_path):
 
 def test_gains_over_several_targets_are_paired_within_each(tmp_path):
     target = sweep_of().trial.finetune.target.tree()
-    sweep = sweep_of(repeat={"finetune.target": [target | {"seed": 5}, target | {"seed": 6}], "seed": [0]})
+    sweep = sweep_of(
+        repeat={"finetune.target": [target | {"seed": 5}, target | {"seed": 6}], "seed": [0]}
+    )
     for cell, shift in zip(sweep.cells, (0.0, 0.1), strict=True):
         search_trial(tmp_path, cell, f"s{cell.index}", [0.5])
         rows = [
             record_of(
-                cell, repeat, {TEST: 0.2 + shift + 0.5 * (repeat["finetune.target"]["seed"] == 6)}, params={LR: 0.002}
+                cell,
+                repeat,
+                {TEST: 0.2 + shift + 0.5 * (repeat["finetune.target"]["seed"] == 6)},
+                params={LR: 0.002},
             )
             for repeat, _ in cell.members({}, "final")
         ]
@@ -173,8 +197,22 @@ def test_the_test_score_is_that_of_the_reported_winner(sweep, tmp_path):
     scratch = sweep.cells[0]
     search_trial(tmp_path, scratch, "a", [0.6], params={LR: 0.001})
     search_trial(tmp_path, scratch, "b", [0.8], params={LR: 0.002})
-    final(tmp_path, scratch, {1000: 0.1, 1001: 0.1}, "dethroned", params={LR: 0.001}, finished="2030-01-01")
-    final(tmp_path, scratch, {1000: 0.7, 1001: 0.7}, "winner", params={LR: 0.002}, finished="2026-01-01")
+    final(
+        tmp_path,
+        scratch,
+        {1000: 0.1, 1001: 0.1},
+        "dethroned",
+        params={LR: 0.001},
+        finished="2030-01-01",
+    )
+    final(
+        tmp_path,
+        scratch,
+        {1000: 0.7, 1001: 0.7},
+        "winner",
+        params={LR: 0.002},
+        finished="2026-01-01",
+    )
     found = cells(sweep, tmp_path)[0]
     assert found["best"] == {LR: 0.002}
     assert found["test"]["mean"] == pytest.approx(0.7)
@@ -199,7 +237,9 @@ def test_what_the_number_rests_on_is_said_beside_it(sweep, tmp_path):
     assert one["caveats"] == []
     assert any("one pre-trained encoder serves all" in caveat for caveat in two["caveats"])
     fresh = sweep_of(final={"seeds": 3, "pretrain": True})
-    assert not any("one pre-trained encoder" in caveat for caveat in cells(fresh, tmp_path)[1]["caveats"])
+    assert not any(
+        "one pre-trained encoder" in caveat for caveat in cells(fresh, tmp_path)[1]["caveats"]
+    )
 
 
 def test_the_table_shows_every_cell(sweep, tmp_path):
@@ -217,7 +257,9 @@ def test_the_table_shows_every_cell(sweep, tmp_path):
     assert "+0.100 [+0.100, +0.100] n=3" in lines[3]
 
 
-def test_the_cost_of_an_encoder_counts_in_every_cell_that_rests_on_it_and_once_in_total(sweep, tmp_path):
+def test_the_cost_of_an_encoder_counts_in_every_cell_that_rests_on_it_and_once_in_total(
+    sweep, tmp_path
+):
     masked = sweep.cells[1]
     folder, store = tmp_path / "mine" / "records", tmp_path / "store"
     checkpoint.save(store, "e", {}, {"seconds": 10.0, "workers": 2})
@@ -230,7 +272,12 @@ def test_the_cost_of_an_encoder_counts_in_every_cell_that_rests_on_it_and_once_i
     kinds = ("search", "final", "pretrain", "gpu")
     nothing = {f"{kind}_seconds": 0.0 for kind in kinds} | {"n_pretrainings": 0}
     assert scratch == nothing | {"search_seconds": 3.0}
-    spent = {"search_seconds": 8.0, "final_seconds": 4.0, "pretrain_seconds": 20.0, "n_pretrainings": 1}
+    spent = {
+        "search_seconds": 8.0,
+        "final_seconds": 4.0,
+        "pretrain_seconds": 20.0,
+        "n_pretrainings": 1,
+    }
     assert pretrained == nothing | spent
     assert found["cost"]["pretrain_seconds"] == 20.0
     assert found["compute_seconds"] == 3 + 8 + 4 + 20
@@ -257,10 +304,23 @@ def test_controls_of_pairs_stand_under_the_table_once_for_arms_that_share_them(s
     scratch, masked = sweep.cells
     for cell in (scratch, masked):
         search_trial(tmp_path, cell, f"s{cell.index}", [0.8, 0.8, 0.8])
-        found = {"baselines": {name: {TEST: value} for name, value in scores.items()}} if cell is scratch else {}
+        found = (
+            {"baselines": {name: {TEST: value} for name, value in scores.items()}}
+            if cell is scratch
+            else {}
+        )
         final(tmp_path, cell, {1000: 0.8, 1001: 0.82}, **found)  # type: ignore[arg-type]
     shown = table(summarise(sweep, tmp_path, 1.0))
-    assert "run_identity 0.800" in shown  # the best of what a network could know; same_run is told it
+    assert (
+        "run_identity 0.800" in shown
+    )  # the best of what a network could know; same_run is told it
     under = shown.split("controls of pairs")[1].splitlines()
-    assert under[0].split() == ["test", "halves", "distance", "difference", "same_run", "run_identity"]
+    assert under[0].split() == [
+        "test",
+        "halves",
+        "distance",
+        "difference",
+        "same_run",
+        "run_identity",
+    ]
     assert len([line for line in under if "0.990" in line]) == 1

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.findings import read_findings
-from analysis.levels import Value, of_these_targets, units
-from analysis.stats import effect
-from tests.analysis.synthetic import MadeUp
+from citrus_ray.evidence.intervals import effect
+from citrus_ray.evidence.units import Value, of_these_targets, units
+from citrus_ray.report.findings import read_findings
+from tests.evidence.synthetic import MadeUp
 
 
 def test_seeds_on_the_same_people_are_counted_one_by_one():
@@ -17,7 +17,9 @@ def test_seeds_on_the_same_people_are_counted_one_by_one():
 
 
 def test_several_test_parts_are_counted_and_their_seeds_are_not():
-    found = units([Value("bonn", part, value) for part, value in (("a", 0.0), ("a", 0.2), ("b", 0.4))])
+    found = units(
+        [Value("bonn", part, value) for part, value in (("a", 0.0), ("a", 0.2), ("b", 0.4))]
+    )
     assert (found.level, found.said) == ("test part", "2 test parts")
     assert found.values == pytest.approx((0.1, 0.4))
 
@@ -32,7 +34,9 @@ def test_every_target_weighs_the_same_and_every_part_within_it():
 def test_targets_held_fixed_are_a_narrower_question_than_new_targets():
     rng = np.random.default_rng(0)
     found = [
-        Value(str(t), "a", gain + 0.02 * rng.standard_normal()) for t, gain in enumerate((0, 0.2)) for _ in "12345"
+        Value(str(t), "a", gain + 0.02 * rng.standard_normal())
+        for t, gain in enumerate((0, 0.2))
+        for _ in "12345"
     ]
     these, new = of_these_targets(found), effect(units(found).values)
     assert these is not None
@@ -41,8 +45,12 @@ def test_targets_held_fixed_are_a_narrower_question_than_new_targets():
     assert these.high - these.low < (new.high - new.low) / 5
 
 
-@pytest.mark.parametrize(("shape", "level"), [((8, 3, 4), "target"), ((6, 1, 8), "target"), ((1, 8, 4), "test part")])
-def test_a_known_gain_is_covered_95_times_in_100_at_every_level(shape: tuple[int, int, int], level: str):
+@pytest.mark.parametrize(
+    ("shape", "level"), [((8, 3, 4), "target"), ((6, 1, 8), "target"), ((1, 8, 4), "test part")]
+)
+def test_a_known_gain_is_covered_95_times_in_100_at_every_level(
+    shape: tuple[int, int, int], level: str
+):
     """Whole targets and whole parts go up and down together; counting seeds would cover half as often."""
     rng = np.random.default_rng(1)
     n_targets, n_parts, _ = shape
@@ -67,7 +75,9 @@ def test_a_known_gain_is_covered_95_times_in_100_at_every_level(shape: tuple[int
     (MadeUp(n_parts=3), "test part", 3),
     (MadeUp(targets=("emgdb", "bonn"), n_parts=3), "target", 2),
 ])  # fmt: skip
-def test_a_gain_counts_the_highest_level_of_its_records(tmp_path: Path, made: MadeUp, level: str, n: int):
+def test_a_gain_counts_the_highest_level_of_its_records(
+    tmp_path: Path, made: MadeUp, level: str, n: int
+):
     (gain,) = read_findings([made.write(tmp_path)]).gains
     assert (gain.units.level, len(gain.units.values)) == (level, n)
     assert gain.effect.n == gain.test.n == n

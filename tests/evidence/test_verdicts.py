@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from citrus_ray.claims import matches
+from citrus_ray.evidence.verdicts import Effect, _combined, judge, lines
+from citrus_ray.experiment.hypotheses import matches
+from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.records import Record
 from citrus_ray.spec import SpecError
-from citrus_ray.sweep import Cell, Sweep
-from citrus_ray.verdicts import Effect, _combined, judge, lines
 from tests.small import record_of, sweep_of
 
 TARGETS = [{"per_class": 2}, {"per_class": 4}]  # stands for anything that a claim does not speak of
@@ -26,17 +26,27 @@ def sweep_with(*claims: dict[str, Any]) -> Sweep:
     return sweep_of(compare=COMPARE, claims=list(claims))
 
 
-def score_of(cell: Cell, seed: int, wide: float = 0.0, masked: float = 0.0, both: float = 0.0) -> float:
+def score_of(
+    cell: Cell, seed: int, wide: float = 0.0, masked: float = 0.0, both: float = 0.0
+) -> float:
     """A score with known effects, and a spread over seeds that both sides share."""
     is_wide, is_masked = cell.axes["model.dim"] == 16, cell.axes["pretrain.task"] is not None
-    return 0.5 + 0.05 * seed + float(is_wide * wide + is_masked * masked + (is_wide and is_masked) * both)
+    return (
+        0.5
+        + 0.05 * seed
+        + float(is_wide * wide + is_masked * masked + (is_wide and is_masked) * both)
+    )
 
 
 def finals(sweep: Sweep, noise: float = 0.01, **effects: float) -> dict[str, list[Record]]:
     rng = np.random.default_rng(0)
     return {
         cell.digest: [
-            record_of(cell, {"seed": 1000 + s}, {METRIC: score_of(cell, s, **effects) + noise * rng.normal()})
+            record_of(
+                cell,
+                {"seed": 1000 + s},
+                {METRIC: score_of(cell, s, **effects) + noise * rng.normal()},
+            )
             for s in range(5)
         ]
         for cell in sweep.cells
@@ -85,7 +95,9 @@ def test_somewhere_asks_for_one_place_and_pays_for_looking_at_many():
     sweep = sweep_with(WIDE | {"holds": "somewhere"})
     rows = finals(sweep)
     lucky = next(c for c in sweep.cells if c.axes["model.dim"] == 16)
-    rows[lucky.digest] = [record_of(lucky, r.repeat, {METRIC: r.metrics[METRIC] + 0.1}) for r in rows[lucky.digest]]
+    rows[lucky.digest] = [
+        record_of(lucky, r.repeat, {METRIC: r.metrics[METRIC] + 0.1}) for r in rows[lucky.digest]
+    ]
     (found,) = judge(sweep, rows, METRIC)
     assert found["verdict"] == "supported"
     assert found["effect"] == pytest.approx(0.1, abs=0.02)
@@ -117,7 +129,9 @@ def test_the_interval_of_a_mean_over_places_holds_the_truth_as_often_as_it_says(
     rng = np.random.default_rng(0)
     truth, hits, n = np.array([0.3, -0.1, 0.0]), 0, 1500
     for _ in range(n):
-        found = _combined([t + s * rng.normal(size=4) for t, s in zip(truth, (0.1, 0.4, 0.2), strict=True)], 0.95)
+        found = _combined(
+            [t + s * rng.normal(size=4) for t, s in zip(truth, (0.1, 0.4, 0.2), strict=True)], 0.95
+        )
         assert found.low is not None
         assert found.high is not None
         hits += found.low <= truth.mean() <= found.high
@@ -146,8 +160,14 @@ def test_the_last_screen_says_claim_effect_interval_and_verdict():
 @pytest.mark.parametrize(
     ("claim", "rule"),
     [
-        (WIDE | {"worse": {"model.dim": 32}}, 'claims[0].worse: {"model.dim": 32}: no compared cell is so'),
-        (WIDE | {"better": {"model.depth": 2}}, "`compare` has finetune.labels, model.dim, pretrain.task"),
+        (
+            WIDE | {"worse": {"model.dim": 32}},
+            'claims[0].worse: {"model.dim": 32}: no compared cell is so',
+        ),
+        (
+            WIDE | {"better": {"model.depth": 2}},
+            "`compare` has finetune.labels, model.dim, pretrain.task",
+        ),
         (WIDE | {"worse": {"model.dim": 16}}, "name two sides that differ"),
         (WIDE | {"where": {"finetune.labels": [{"per_class": 9}]}}, "no compared cell is so"),
     ],
@@ -164,7 +184,11 @@ def test_claims_change_no_digest():
 
 def test_from_scratch_one_cell_stands_for_all_values_of_the_pretraining():
     compare = {"pretrain.task": [None, {"kind": "masked"}], "pretrain.epochs": [1, 2]}
-    more = {"says": "longer is better", "better": {"pretrain.epochs": 2}, "worse": {"pretrain.epochs": 1}}
+    more = {
+        "says": "longer is better",
+        "better": {"pretrain.epochs": 2},
+        "worse": {"pretrain.epochs": 1},
+    }
     task = ({"pretrain.task": {"kind": "masked"}}, {"pretrain.task": None})
     any_ = {"says": "masked is better", "better": task[0], "worse": task[1]}
     sweep = sweep_of(compare=compare, claims=[more, any_])
@@ -177,7 +201,10 @@ def test_from_scratch_one_cell_stands_for_all_values_of_the_pretraining():
     def score(cell: Cell, seed: int) -> float:
         return 0.5 + 0.1 * int(cell.axes.get("pretrain.epochs", 0)) + 0.01 * seed * cell.index
 
-    rows = {c.digest: [record_of(c, {"seed": s}, {METRIC: score(c, s)}) for s in range(3)] for c in sweep.cells}
+    rows = {
+        c.digest: [record_of(c, {"seed": s}, {METRIC: score(c, s)}) for s in range(3)]
+        for c in sweep.cells
+    }
     longer, masked = judge(sweep, rows, METRIC)
     assert longer["effect"] == pytest.approx(0.11)
     assert longer["n"] == 3

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from citrus_ray.data import splits
-from citrus_ray.plan import Plan, check_data
+from citrus_ray.data.windowing import splits
+from citrus_ray.experiment.dry_run import DryRun, check_data
+from citrus_ray.experiment.sweep import load_sweep
 from citrus_ray.spec import SpecError
-from citrus_ray.sweep import load_sweep
 from tests.small import SWEEP, sweep_of
 
-QUICKSTART = Path(__file__).resolve().parents[1] / "sweeps" / "quickstart.yaml"
+QUICKSTART = Path(__file__).resolve().parents[2] / "sweeps" / "quickstart.yaml"
 
 
 def test_the_plan_of_the_quickstart_counts_what_it_will_do():
@@ -19,7 +19,7 @@ def test_the_plan_of_the_quickstart_counts_what_it_will_do():
     check_data(sweep)
     n_cells, n_seeds, n_final = len(sweep.cells), len(sweep.repeat["seed"]), sweep.final.seeds
     n_trials = sum(cell.n_trials for cell in sweep.cells)
-    first, *rest = Plan(sweep).lines()
+    first, *rest = DryRun(sweep).lines()
     counts = [int(number) for number in re.findall(r"\d+", first)]
     assert counts == [n_cells, n_trials, n_trials * n_seeds + n_cells * n_final, 2]
     assert "cells" in first
@@ -35,7 +35,7 @@ def test_the_plan_of_the_quickstart_counts_what_it_will_do():
 
 def test_pretrainings_are_counted_by_what_tells_encoders_apart():
     def count(**edits: object) -> int:
-        return Plan(sweep_of(SWEEP, **edits)).n_pretrainings
+        return DryRun(sweep_of(SWEEP, **edits)).n_pretrainings
 
     assert count() == 2  # two ratios
     assert count(search={"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}) == 1
@@ -44,7 +44,10 @@ def test_pretrainings_are_counted_by_what_tells_encoders_apart():
     assert count(final={"seeds": 5, "pretrain": True}) == 2 + 5
     two_tasks = {"pretrain.task": [{"kind": "masked"}, {"kind": "masked", "span": 3}]}
     assert count(compare=two_tasks) == 4
-    shared = {"pretrain.task": [None, {"kind": "masked"}], "finetune.labels": [{"per_class": 4}, {"per_class": 8}]}
+    shared = {
+        "pretrain.task": [None, {"kind": "masked"}],
+        "finetune.labels": [{"per_class": 4}, {"per_class": 8}],
+    }
     assert count(compare=shared) == 2  # both regimes search among the same two encoders
 
 
@@ -54,14 +57,18 @@ def test_good_data_is_no_problem():
 
 def test_everything_wrong_with_labels_and_sizes_is_said_at_once():
     labels = [{"per_class": 4}, {"per_class": 500}, {"count": 1}]
-    sweep = sweep_of(compare={"finetune.labels": labels, "model.strides": [[2, 2], [8, 8]]}, search={})
+    sweep = sweep_of(
+        compare={"finetune.labels": labels, "model.strides": [[2, 2], [8, 8]]}, search={}
+    )
     with pytest.raises(SpecError) as caught:
         check_data(sweep)
     text = str(caught.value)
     assert "labels.per_class=500: class '5 Hz' has only" in text
     assert "labels: 1 of the" in text
     assert "patch=64: a window of 64 samples must hold at least 2 patches" in text
-    assert text.count("per_class=500") == 1, "the same complaint of several seeds and cells is said once"
+    assert text.count("per_class=500") == 1, (
+        "the same complaint of several seeds and cells is said once"
+    )
     assert all(problem.path.startswith("trial.") for problem in caught.value.problems)
 
 
@@ -81,6 +88,6 @@ def test_labels_missing_for_a_fresh_seed_only_are_found_too(monkeypatch):
         seen.add(seed)
         return splits.split(windows, spec, seed)
 
-    monkeypatch.setattr("citrus_ray.plan.split", noted)
+    monkeypatch.setattr("citrus_ray.experiment.dry_run.split", noted)
     check_data(sweep)
     assert fresh <= seen

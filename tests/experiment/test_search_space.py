@@ -7,8 +7,8 @@ import numpy as np
 import optuna
 import pytest
 
-from citrus_ray.axes import Axis, design, grid, misfits, n_points, sobol
-from citrus_ray.journal import distribution
+from citrus_ray.experiment.search_space import Axis, design, grid, misfits, n_points, sobol
+from citrus_ray.search.optuna_bridge import distribution
 from citrus_ray.spec import validate
 
 LR, DIM, RATIO, BAND = "lr", "dim", "ratio", "band"
@@ -19,7 +19,9 @@ def axes(**trees: Any) -> dict[str, Axis]:
 
 
 FINITE = axes(
-    ratio={"uniform": [0.2, 0.8], "step": 0.2}, dim={"int": [8, 16], "step": 4}, band={"choice": [[1, 4], "all"]}
+    ratio={"uniform": [0.2, 0.8], "step": 0.2},
+    dim={"int": [8, 16], "step": 4},
+    band={"choice": [[1, 4], "all"]},
 )
 MIXED = FINITE | axes(lr={"loguniform": [1e-4, 1e-1]}, drop={"uniform": [0.0, 0.5]})
 
@@ -29,7 +31,8 @@ def test_a_grid_is_every_combination_once():
     assert len(points) == n_points(FINITE) == 4 * 3 * 2
     assert points[0] == {RATIO: 0.2, DIM: 8, BAND: [1, 4]}
     assert {tuple(map(str, point.values())) for point in points} == {
-        tuple(map(str, values)) for values in itertools.product(_ratios(), [8, 12, 16], [[1, 4], "all"])
+        tuple(map(str, values))
+        for values in itertools.product(_ratios(), [8, 12, 16], [[1, 4], "all"])
     }
 
 
@@ -37,7 +40,9 @@ def _ratios() -> list[float]:
     return [FINITE[RATIO].point(i) for i in range(4)]
 
 
-@pytest.mark.parametrize("tree", [{"uniform": [0.2, 0.8], "step": 0.1}, {"uniform": [0.05, 0.95], "step": 0.3}])
+@pytest.mark.parametrize(
+    "tree", [{"uniform": [0.2, 0.8], "step": 0.1}, {"uniform": [0.05, 0.95], "step": 0.3}]
+)
 def test_a_stepped_axis_has_the_very_values_that_optuna_draws(tree):
     """A value that differs in its last digit would be another trial."""
     axis = axes(x=tree)["x"]

@@ -5,15 +5,15 @@ import time
 
 import pytest
 
-from citrus_ray import timing
 from citrus_ray.context import SignalContext
 from citrus_ray.data.root import cache_root
-from citrus_ray.data.synthetic import Synthetic
-from citrus_ray.models.kinds import Conv, Patch
-from citrus_ray.plan import Plan
-from citrus_ray.tasks.kinds import Masked
-from citrus_ray.timing import KEPT_S, StepTimes
-from citrus_ray.trial import Pretrain
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.experiment import step_times as timing
+from citrus_ray.experiment.dry_run import DryRun
+from citrus_ray.experiment.step_times import KEPT_S, StepTimes
+from citrus_ray.experiment.trial import Pretrain
+from citrus_ray.models.specs import Conv, Patch
+from citrus_ray.tasks.specs import Masked
 from tests.small import sweep_of
 
 CTX = SignalContext(n_chans=2, n_times=64, sfreq=32.0, n_classes=2, modalities=("eeg", "eeg"))
@@ -101,9 +101,9 @@ def test_a_cache_that_cannot_be_written_to_is_no_reason_to_have_no_plan(measured
 
 def test_a_plan_says_how_old_its_timings_are():
     sweep = sweep_of()
-    assert "(timed on 3 steps of each)" in "\n".join(Plan(sweep).lines())
+    assert "(timed on 3 steps of each)" in "\n".join(DryRun(sweep).lines())
     ages(5 * 3600)
-    assert "(timed on 3 steps of each, 5 h ago)" in "\n".join(Plan(sweep).lines())
+    assert "(timed on 3 steps of each, 5 h ago)" in "\n".join(DryRun(sweep).lines())
 
 
 def test_the_oldest_timing_is_what_counts():

@@ -4,10 +4,18 @@ from typing import Any
 
 import pytest
 
-from citrus_ray.axes import Axis
-from citrus_ray.data.splits import Labels
+from citrus_ray.data.windowing.splits import Labels
+from citrus_ray.experiment.search_space import Axis
+from citrus_ray.experiment.sweep import (
+    FRESH_SEED,
+    MAX_CORNERS,
+    Sweep,
+    has_path,
+    load_sweep,
+    short,
+    trial_digest,
+)
 from citrus_ray.spec import SpecError
-from citrus_ray.sweep import FRESH_SEED, MAX_CORNERS, Sweep, has_path, load_sweep, short, trial_digest
 from tests.small import PRETRAINED, SCRATCH, SWEEP, sweep_of
 
 
@@ -15,7 +23,9 @@ def problems_of(**edits: Any) -> list[tuple[int | None, str]]:
     with pytest.raises(SpecError) as caught:
         sweep_of(SWEEP, **edits)
     assert all(problem.file == "small.yaml" for problem in caught.value.problems)
-    return [(problem.line, f"{problem.path}: {problem.message}") for problem in caught.value.problems]
+    return [
+        (problem.line, f"{problem.path}: {problem.message}") for problem in caught.value.problems
+    ]
 
 
 # ---- cells ----
@@ -23,7 +33,9 @@ def problems_of(**edits: Any) -> list[tuple[int | None, str]]:
 
 def test_cells_are_the_product_of_what_is_compared():
     labels = [{"per_class": 2}, {"per_class": 4}, {"fraction": 1.0}]
-    sweep = sweep_of(compare={"pretrain.task": [None, {"kind": "masked"}], "finetune.labels": labels})
+    sweep = sweep_of(
+        compare={"pretrain.task": [None, {"kind": "masked"}], "finetune.labels": labels}
+    )
     assert len(sweep.cells) == 6
     assert [cell.index for cell in sweep.cells] == list(range(6))
     assert len({cell.digest for cell in sweep.cells}) == 6
@@ -64,7 +76,8 @@ def test_null_is_from_scratch_and_nothing_of_the_pretraining_exists_there():
 
 def test_an_axis_may_reach_into_a_compared_block():
     sweep = sweep_of(
-        search={"finetune.labels.per_class": {"int": [1, 3]}}, compare={"finetune.labels": [{"per_class": 2}]}
+        search={"finetune.labels.per_class": {"int": [1, 3]}},
+        compare={"finetune.labels": [{"per_class": 2}]},
     )
     ((_, trial), *_) = sweep.cells[0].members({"finetune.labels.per_class": 3}, "search")
     assert trial.finetune.labels.per_class == 3
@@ -72,7 +85,9 @@ def test_an_axis_may_reach_into_a_compared_block():
 
 def test_an_axis_may_reach_into_a_repeated_block():
     search, labels = {"finetune.labels.per_class": {"int": [1, 3]}}, [{"per_class": 2}]
-    cell = sweep_of(search=search, repeat={"finetune.labels": labels}, compare={"finetune.labels": labels}).cells[0]
+    cell = sweep_of(
+        search=search, repeat={"finetune.labels": labels}, compare={"finetune.labels": labels}
+    ).cells[0]
     ((_, trial),) = cell.members({"finetune.labels.per_class": 3}, "search")
     assert trial.finetune.labels.per_class == 3
 
@@ -81,13 +96,18 @@ def test_records_of_another_budget_belong_to_a_cell_and_of_another_space_do_not(
     cell = sweep_of().cells[1]
     assert sweep_of(budget={"trials": 40}).cells[1].digest == cell.digest
     assert sweep_of(final={"seeds": 9}).cells[1].digest == cell.digest
-    assert sweep_of(search={"pretrain.task.ratio": {"choice": [0.4]}}).cells[1].digest != cell.digest
+    assert (
+        sweep_of(search={"pretrain.task.ratio": {"choice": [0.4]}}).cells[1].digest != cell.digest
+    )
     assert sweep_of(repeat={"seed": [0, 1]}).cells[1].digest != cell.digest
     assert sweep_of(objective={"metric": "val/accuracy"}).cells[1].digest != cell.digest
 
 
 def test_a_small_space_needs_no_more_trials_than_it_has_points():
-    space = {"pretrain.task.ratio": {"choice": [0.4, 0.6]}, "pretrain.task.span": {"int": [1, 3], "step": 2}}
+    space = {
+        "pretrain.task.ratio": {"choice": [0.4, 0.6]},
+        "pretrain.task.span": {"int": [1, 3], "step": 2},
+    }
     scratch, masked = sweep_of(search=space, budget={"trials": 10}).cells
     assert (scratch.n_trials, masked.n_trials) == (1, 4)
 
@@ -112,7 +132,12 @@ def test_repeating_over_targets_crosses_them_with_the_seeds():
     targets = [target | {"seed": 5}, target | {"seed": 6}]
     cell = sweep_of(repeat={"finetune.target": targets, "seed": [0, 1]}).cells[0]
     members = cell.members({}, "search")
-    assert [(t.finetune.target.tree()["seed"], t.seed) for _, t in members] == [(5, 0), (5, 1), (6, 0), (6, 1)]
+    assert [(t.finetune.target.tree()["seed"], t.seed) for _, t in members] == [
+        (5, 0),
+        (5, 1),
+        (6, 0),
+        (6, 1),
+    ]
     final = cell.members({}, "final")
     assert len(final) == 2 * 5
     assert {t.finetune.target.tree()["seed"] for _, t in final} == {5, 6}
@@ -169,7 +194,9 @@ def test_without_a_scratch_arm_there_is_no_twin():
 
 
 def test_an_axis_in_no_arm_is_refused_with_its_line():
-    text = SWEEP.replace("finetune.optim.lr: {log", "finetune.optin.lr: {log").replace("  seed: [0", "  sede: [0")
+    text = SWEEP.replace("finetune.optim.lr: {log", "finetune.optin.lr: {log").replace(
+        "  seed: [0", "  sede: [0"
+    )
     with pytest.raises(SpecError) as caught:
         sweep_of(text)
     found = {(problem.path, problem.line) for problem in caught.value.problems}
@@ -177,9 +204,14 @@ def test_an_axis_in_no_arm_is_refused_with_its_line():
 
 
 def test_a_path_that_no_arm_has_comes_with_the_one_that_was_meant():
-    found = dict(problems_of(search={"finetune.optin.lr": {"uniform": [0.1, 0.2]}}, repeat={"sede": [0, 1]}))
+    found = dict(
+        problems_of(search={"finetune.optin.lr": {"uniform": [0.1, 0.2]}}, repeat={"sede": [0, 1]})
+    )
     text = "\n".join(found.values())
-    assert "search.finetune.optin.lr: no compared arm has this path; did you mean `finetune.optim.lr`?" in text
+    assert (
+        "search.finetune.optin.lr: no compared arm has this path; did you mean `finetune.optim.lr`?"
+        in text
+    )
     assert "repeat.sede: no compared arm has this path; did you mean `seed`?" in text
 
 
@@ -191,7 +223,9 @@ def test_a_path_that_no_arm_has_comes_with_the_one_that_was_meant():
     ],
 )
 def test_a_compared_path_that_is_wrong_is_said_once_however_many_values_it_has(path, says):
-    ((_, message),) = problems_of(compare={path: [None, {"kind": "masked"}, {"kind": "masked", "span": 3}]}, search={})
+    ((_, message),) = problems_of(
+        compare={path: [None, {"kind": "masked"}, {"kind": "masked", "span": 3}]}, search={}
+    )
     assert message.startswith(f"compare.{path}: ")
     assert says in message
 
@@ -205,7 +239,10 @@ def test_a_sampler_that_cannot_search_the_space_is_refused_with_its_line():
 
 def test_every_corner_of_every_axis_is_validated_before_anything_starts():
     found = problems_of(
-        search={"finetune.optim.lr": {"uniform": [0.0, 1.0]}, "pretrain.task.ratio": {"choice": [0.5, 1.5]}},
+        search={
+            "finetune.optim.lr": {"uniform": [0.0, 1.0]},
+            "pretrain.task.ratio": {"choice": [0.5, 1.5]},
+        },
         repeat={"seed": [0, -1]},
         compare={"pretrain.task": [None, {"kind": "masked"}], "finetune.steps": [8, 0]},
     )
@@ -220,7 +257,10 @@ def test_every_corner_of_every_axis_is_validated_before_anything_starts():
 def test_a_compared_path_that_does_not_exist_is_refused_with_its_line():
     with pytest.raises(SpecError) as caught:
         sweep_of(SWEEP.replace("pretrain.task: [null", "pretrain.tusk: [null"))
-    assert all((problem.path, problem.line) == ("compare.pretrain.tusk", 15) for problem in caught.value.problems[:1])
+    assert all(
+        (problem.path, problem.line) == ("compare.pretrain.tusk", 15)
+        for problem in caught.value.problems[:1]
+    )
     assert "did you mean `task`" in str(caught.value)
 
 
@@ -230,7 +270,12 @@ def test_a_rule_between_two_fields_is_checked_at_the_corners_too():
 
 
 def test_many_axes_are_still_checked_at_both_ends():
-    paths = ["finetune.optim.lr", "finetune.optim.weight_decay", "finetune.split.val", "pretrain.optim.lr"]
+    paths = [
+        "finetune.optim.lr",
+        "finetune.optim.weight_decay",
+        "finetune.split.val",
+        "pretrain.optim.lr",
+    ]
     paths += ["pretrain.optim.weight_decay", "pretrain.val", "model.dropout"]
     axes: dict[str, Any] = {path: {"uniform": [0.1, 0.2]} for path in paths}
     assert 2 ** len(axes) > MAX_CORNERS
@@ -330,7 +375,9 @@ def test_edits_are_checked_like_the_file_they_edit(tmp_path):
 
 def test_averaging_the_search_over_folds_is_refused():
     split = {"folds": 4, "fold": 0}
-    found = problems_of(**{"repeat": {"finetune.split.fold": [0, 1]}, "trial.finetune.split": split})
+    found = problems_of(
+        **{"repeat": {"finetune.split.fold": [0, 1]}, "trial.finetune.split": split}
+    )
     assert any("put it under `compare`" in text for _, text in found)
 
 

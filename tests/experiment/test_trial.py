@@ -2,11 +2,10 @@
 
 import pytest
 
-from citrus_ray import checkpoint
 from citrus_ray.context import SignalContext
-from citrus_ray.pretrain import ensure_encoder, held_out, run
 from citrus_ray.spec import SpecError
-from citrus_ray.store import default_store
+from citrus_ray.store import checkpoint, default_store
+from citrus_ray.training.pretraining import ensure_encoder, held_out, run
 from tests.small import MODEL, OTHERS, PRETRAIN, PRETRAINED, SCRATCH, SOURCE, windows_of
 
 CTX = SignalContext(n_chans=2, n_times=64, sfreq=50.0, n_classes=2)
@@ -43,7 +42,13 @@ def test_more_rounds_than_steps_are_refused():
 
 def test_a_trial_runs_alone_and_gives_validation_metrics_only():
     found = SCRATCH.run()
-    assert {"round", "train/loss", "val/accuracy", "val/balanced_accuracy", "val/macro_f1"} <= found.keys()
+    assert {
+        "round",
+        "train/loss",
+        "val/accuracy",
+        "val/balanced_accuracy",
+        "val/macro_f1",
+    } <= found.keys()
     assert not any(name.startswith("test/") for name in found)
     assert found == SCRATCH.run()
 
@@ -51,7 +56,9 @@ def test_a_trial_runs_alone_and_gives_validation_metrics_only():
 def test_a_pretraining_is_computed_once_and_read_back(monkeypatch):
     assert not checkpoint.exists(default_store(), PRETRAINED.encoder_digest() or "")
     one = PRETRAINED.run()
-    monkeypatch.setattr("citrus_ray.pretrain.run", lambda *_, **__: pytest.fail("computed twice"))
+    monkeypatch.setattr(
+        "citrus_ray.training.pretraining.run", lambda *_, **__: pytest.fail("computed twice")
+    )
     assert PRETRAINED.run() == one
     assert PRETRAINED.at({"seed": 1}).run()
     assert ensure_encoder(SCRATCH) is None
@@ -75,7 +82,9 @@ def test_pretraining_hangs_on_its_seed_alone():
 
 
 def test_pretraining_lowers_its_loss_on_people_it_has_not_seen():
-    spec = PRETRAIN.at({"epochs": 25, "optim.lr": 5e-3, "source.n_subjects": 12, "source.rhythm_gain": 2.0})
+    spec = PRETRAIN.at(
+        {"epochs": 25, "optim.lr": 5e-3, "source.n_subjects": 12, "source.rhythm_gain": 2.0}
+    )
     history = run(spec, MODEL.at({"dim": 16})).history
     assert history[-1]["val/loss"] < 0.9 * history[0]["val/loss"]
 

@@ -68,7 +68,9 @@ class Lab:
     def addresses(self) -> list[str]:
         """Of the nodes that are alive, as the head sees it."""
         said = self.head.run(f'python -c "{NODES}" 2>/dev/null', check=False).stdout
-        lines = [line.removeprefix("NODES") for line in said.splitlines() if line.startswith("NODES")]
+        lines = [
+            line.removeprefix("NODES") for line in said.splitlines() if line.startswith("NODES")
+        ]
         return sorted(json.loads(lines[0])) if lines else []
 
     def wait_for_nodes(self, n: int) -> None:
@@ -79,7 +81,9 @@ class Lab:
     def start(self, tree: dict[str, Any], flags: str = "") -> subprocess.Popen[str]:
         """The sweep command on the laptop, not waited for."""
         spec = self.laptop.home / f"{tree['name']}.yaml"
-        spec.write_text("# Does it last? A sweep of the lab.\n" + yaml.safe_dump(tree, sort_keys=False))
+        spec.write_text(
+            "# Does it last? A sweep of the lab.\n" + yaml.safe_dump(tree, sort_keys=False)
+        )
         return self.laptop.start(f"{RUN} {spec.name} --cluster cluster.yaml {flags}")
 
     def records(self, name: str) -> list[Path]:
@@ -119,7 +123,11 @@ def ended(process: subprocess.Popen[str], seconds: float = SWEEP_S) -> tuple[int
 
 def members(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """Every member's line by phase and digest."""
-    rows = [json.loads(line) for path in sorted((folder / "records").glob("*.jsonl")) for line in path.open()]
+    rows = [
+        json.loads(line)
+        for path in sorted((folder / "records").glob("*.jsonl"))
+        for line in path.open()
+    ]
     return {(row["phase"], row["digest"]): row for row in rows}
 
 
@@ -127,12 +135,20 @@ def assert_same(found: Path, expected: Path) -> None:
     """The same members, by digest, with the same metrics, to 1e-6: two workers may add gradients in another order."""
     here, there = members(found), members(expected)
     assert here.keys() == there.keys()
-    assert all(row["status"] == "ok" for row in here.values()), [row["reason"] for row in here.values()]
+    assert all(row["status"] == "ok" for row in here.values()), [
+        row["reason"] for row in here.values()
+    ]
     for key, row in here.items():
         assert row["metrics"] == pytest.approx(there[key]["metrics"], abs=TOLERANCE), key
-    apart = max(abs(row["metrics"][m] - there[key]["metrics"][m]) for key, row in here.items() for m in row["metrics"])
+    apart = max(
+        abs(row["metrics"][m] - there[key]["metrics"][m])
+        for key, row in here.items()
+        for m in row["metrics"]
+    )
     hosts = Counter(row["host"] for row in here.values())
-    say(f"{found.name}: {len(here)} members equal those of one machine (largest difference {apart:.1g}); {dict(hosts)}")
+    say(
+        f"{found.name}: {len(here)} members equal those of one machine (largest difference {apart:.1g}); {dict(hosts)}"
+    )
 
 
 @pytest.fixture(scope="session")

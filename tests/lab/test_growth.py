@@ -12,7 +12,12 @@ from tests.lab.conftest import NODES, RUN, SWEEP_S, Lab, assert_same, say, tree_
 pytestmark = pytest.mark.lab
 HEAD = "f" * 51 + "00000"
 ONE_CPU = {"resources": {"CPU": 1}, "node_config": {}}
-LISTS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
+LISTS = (
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+)
 COMMANDS = ("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files")
 GROWS = {
     "cluster_name": "grows",
@@ -41,13 +46,19 @@ START = (
 )
 
 
-def test_a_sweep_makes_a_cluster_grow_as_far_as_it_can_use_and_what_idles_goes_back(machines: Lab, alone: Path) -> None:
+def test_a_sweep_makes_a_cluster_grow_as_far_as_it_can_use_and_what_idles_goes_back(
+    machines: Lab, alone: Path
+) -> None:
     host = machines.laptop
     (host.home / "grows.json").write_text(json.dumps(GROWS))
-    (host.home / "grown.yaml").write_text("# Does it grow?\n" + yaml.safe_dump(tree_of("grown"), sort_keys=False))
+    (host.home / "grown.yaml").write_text(
+        "# Does it grow?\n" + yaml.safe_dump(tree_of("grown"), sort_keys=False)
+    )
 
     def n_nodes() -> int:
-        said = host.run(f"RAY_AUTH_MODE=token python -c {shlex.quote(NODES)} 2>/dev/null", check=False).stdout
+        said = host.run(
+            f"RAY_AUTH_MODE=token python -c {shlex.quote(NODES)} 2>/dev/null", check=False
+        ).stdout
         return len(json.loads(said.partition("NODES")[2].splitlines()[0])) if "NODES" in said else 0
 
     try:

@@ -24,7 +24,9 @@ def fetched(made: Lab, name: str) -> Path:
 
 def test_a_sweep_uses_every_host(cluster: Lab) -> None:
     tree = tree_of("wide")
-    tree["compare"]["pretrain.task"] = [None]  # a pre-training of two workers would leave one host for trials
+    tree["compare"]["pretrain.task"] = [
+        None
+    ]  # a pre-training of two workers would leave one host for trials
     code, said = ended(cluster.start(tree))
     assert code == 0, said
     hosts = [row["host"] for row in members(fetched(cluster, "wide")).values()]
@@ -32,7 +34,9 @@ def test_a_sweep_uses_every_host(cluster: Lab) -> None:
     say(f"wide: {len(hosts)} members on {', '.join(sorted(set(hosts)))}")
 
 
-def test_a_sweep_from_the_laptop_outlives_the_laptop_and_equals_one_machine(cluster: Lab, alone: Path) -> None:
+def test_a_sweep_from_the_laptop_outlives_the_laptop_and_equals_one_machine(
+    cluster: Lab, alone: Path
+) -> None:
     closed = cluster.start(tree_of("whole"))
     cluster.wait_for_records("whole", 1)
     os.killpg(closed.pid, 9)
@@ -67,7 +71,9 @@ def test_another_spec_of_the_same_name_does_not_look_in(cluster: Lab) -> None:
     assert "JobStatus.STOPPED" in said or "STOPPED" in said
 
 
-def test_a_worker_lost_in_a_fine_tune_costs_its_trial_only_and_joins_again(cluster: Lab, alone: Path) -> None:
+def test_a_worker_lost_in_a_fine_tune_costs_its_trial_only_and_joins_again(
+    cluster: Lab, alone: Path
+) -> None:
     running = cluster.start(tree_of("fine"))
     cluster.wait_for_records("fine", 1)
     name = cluster.worker_with(TRIAL).name
@@ -97,7 +103,9 @@ def test_a_worker_lost_in_a_pretraining_leaves_the_same_records(cluster: Lab, al
     assert_same(fetched(cluster, "pre"), alone)
 
 
-def test_the_head_lost_in_a_sweep_is_continued_by_the_same_command(cluster: Lab, alone: Path) -> None:
+def test_the_head_lost_in_a_sweep_is_continued_by_the_same_command(
+    cluster: Lab, alone: Path
+) -> None:
     running = cluster.start(tree_of("head"))
     cluster.wait_for_records("head", 3)
     before = {path: path.stat().st_mtime_ns for path in cluster.records("head")}
@@ -120,7 +128,11 @@ def test_the_head_lost_in_a_sweep_is_continued_by_the_same_command(cluster: Lab,
     ids=["its cable is out", "its processes are stopped"],
 )
 def test_a_node_that_is_away_for_a_minute_holds_nothing_up(
-    cluster: Lab, alone: Path, name: str, take: Callable[[Host], None], give_back: Callable[[Host], None]
+    cluster: Lab,
+    alone: Path,
+    name: str,
+    take: Callable[[Host], None],
+    give_back: Callable[[Host], None],
 ) -> None:
     running = cluster.start(tree_of(name))
     cluster.wait_for_records(name, 1)

@@ -15,7 +15,9 @@ def test_ray_up_forms_three_nodes(cluster: Lab) -> None:
     assert cluster.addresses() == sorted(host.address for host in cluster.nodes)
 
 
-def test_the_token_is_carried_to_every_node_and_a_client_without_it_is_refused(cluster: Lab) -> None:
+def test_the_token_is_carried_to_every_node_and_a_client_without_it_is_refused(
+    cluster: Lab,
+) -> None:
     secret = (cluster.laptop.home / ".ray" / "auth_token").read_text()
     for host in cluster.nodes:
         carried = host.home / ".ray" / "auth_token"
@@ -23,7 +25,9 @@ def test_the_token_is_carried_to_every_node_and_a_client_without_it_is_refused(c
         assert stat.S_IMODE(carried.stat().st_mode) == 0o600
     ask = f'python -c "{NODES}"'
     assert "NODES" in cluster.worker1.run(ask).stdout
-    refused = cluster.worker1.run(f"mv ~/.ray/auth_token aside; {ask}; mv aside ~/.ray/auth_token", check=False)
+    refused = cluster.worker1.run(
+        f"mv ~/.ray/auth_token aside; {ask}; mv aside ~/.ray/auth_token", check=False
+    )
     assert "NODES" not in refused.stdout
     assert secret not in refused.stdout
 
@@ -41,4 +45,8 @@ def test_ray_down_leaves_nothing(cluster: Lab) -> None:
 
 def left(hosts: list[Host]) -> dict[str, list[str]]:
     """What is left of Ray on each host; a worker's raylet notices after 60 s that its head is gone."""
-    return {host.name: found for host in hosts if (found := [p for p in host.processes("ray") if "ray" in p])}
+    return {
+        host.name: found
+        for host in hosts
+        if (found := [p for p in host.processes("ray") if "ray" in p])
+    }

@@ -14,7 +14,11 @@ TINY: dict[str, Any] = {
     "name": "tiny",
     "trial": {
         "model": {"kind": "conv", "dim": 16},
-        "pretrain": {"source": {"kind": "synthetic", "seed": 1, "n_subjects": 6}, "task": None, "epochs": 2},
+        "pretrain": {
+            "source": {"kind": "synthetic", "seed": 1, "n_subjects": 6},
+            "task": None,
+            "epochs": 2,
+        },
         "finetune": {
             "target": {"kind": "synthetic", "seed": 2, "n_subjects": 8},
             "labels": {"per_class": 4},
@@ -24,7 +28,10 @@ TINY: dict[str, Any] = {
     },
     "compare": {"pretrain.task": [None, {"kind": "masked"}]},
     "repeat": {"seed": [0, 1]},
-    "search": {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}, "pretrain.task.ratio": {"choice": [0.5]}},
+    "search": {
+        "finetune.optim.lr": {"loguniform": [1e-3, 1e-2]},
+        "pretrain.task.ratio": {"choice": [0.5]},
+    },
     "budget": {"trials": 3},
     "final": {"seeds": 2},
 }
@@ -76,4 +83,8 @@ def run(tmp_path: Path, results: Path) -> Callable[..., tuple[int, Path]]:
 
 def lines(out: Path) -> list[dict[str, Any]]:
     """Every member's line in the records."""
-    return [json.loads(line) for path in sorted((out / "records").glob("*.jsonl")) for line in path.open()]
+    return [
+        json.loads(line)
+        for path in sorted((out / "records").glob("*.jsonl"))
+        for line in path.open()
+    ]

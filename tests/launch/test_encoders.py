@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from citrus_ray import checkpoint
 from citrus_ray.launch import encoders as module
 from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.runner import Workplace
-from citrus_ray.store import open_files
+from citrus_ray.store import checkpoint, open_files
 from tests.small import PRETRAINED
 
 DIGEST = PRETRAINED.encoder_digest() or ""
@@ -92,7 +91,9 @@ def test_what_a_dead_sweep_held_is_computed_here(encoders: Encoders) -> None:
     assert started(encoders) == 1
 
 
-def test_a_sweep_that_was_a_moment_slower_waits(encoders: Encoders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_that_was_a_moment_slower_waits(
+    encoders: Encoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoders.want(DIGEST, PRETRAINED)
     encoders.poll(0)
     claimed(encoders)
@@ -115,7 +116,9 @@ def test_an_encoder_stored_where_this_machine_cannot_see_it_is_a_failure_that_sa
     assert "must be one folder on all nodes; set $CITRUS_STORE" in encoders.failed[DIGEST].reason
 
 
-def test_a_far_store_is_not_looked_at_all_the_time(encoders: Encoders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_far_store_is_not_looked_at_all_the_time(
+    encoders: Encoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
     claimed(encoders)
     monkeypatch.setattr(module, "LOOK_EVERY_S", 3600.0)
     looks: list[object] = []

@@ -21,8 +21,8 @@ from citrus_ray.launch.cluster import Capacity
 from citrus_ray.launch.failures import Crash, NodeError, crash_of, is_lost, node_error, stack_file
 from citrus_ray.launch.runner import TrialRunner, Workplace
 from citrus_ray.launch.slots import Slots
-from citrus_ray.launch.study import Studies
 from citrus_ray.launch.tune import CellSearch
+from citrus_ray.search.study import Studies
 from citrus_ray.spec import MachineError
 from tests.launch.conftest import TINY, lines
 from tests.small import PRETRAINED, sweep_of
@@ -38,7 +38,10 @@ class Waiting:
         self.workplace = Workplace(folder, str(folder / "store"), folder / "tensorboard")
         self.nodes = TwoNodes()
         self.wanted: list[Any] = []
-        self.busy, self.failed = 0, {} if not failed else Everything(Crash("pre-training failed: x"))
+        self.busy, self.failed = (
+            0,
+            {} if not failed else Everything(Crash("pre-training failed: x")),
+        )
         self.there = not failed
 
     def poll(self, n_live: int) -> None: ...
@@ -71,9 +74,14 @@ class Everything(dict):  # type: ignore[type-arg]
         return self.value
 
 
-def search_of(folder: Path, encoders: Any = None, capacity: Capacity = TWO_CPUS, **edits: Any) -> CellSearch:
+def search_of(
+    folder: Path, encoders: Any = None, capacity: Capacity = TWO_CPUS, **edits: Any
+) -> CellSearch:
     quiet = SimpleNamespace(update=lambda *a: None, finished=lambda *a: None, n_total=30, n_done=0)
-    usual: dict[str, Any] = {"budget": {"trials": 30}, "search": {"finetune.optim.lr": {"uniform": [0.1, 0.9]}}}
+    usual: dict[str, Any] = {
+        "budget": {"trials": 30},
+        "search": {"finetune.optim.lr": {"uniform": [0.1, 0.9]}},
+    }
     studies = Studies(sweep_of(**usual | edits), folder)
     slots = Slots(studies.sweep, capacity)
     return CellSearch(studies, encoders or Waiting(folder), slots, quiet)  # type: ignore[arg-type]
@@ -90,7 +98,9 @@ def test_a_trial_that_was_lost_with_its_worker_is_tried_again_once_and_is_then_a
     assert search.suggest("b") == first
     search.finish("b", {}, LOST)
     (rows,) = records.read_all(tmp_path)
-    assert {(row.status, row.crashed, row.reason) for row in rows} == {("failed", True, "its worker died")}
+    assert {(row.status, row.crashed, row.reason) for row in rows} == {
+        ("failed", True, "its worker died")
+    }
     assert search.suggest("c") != first
 
 
@@ -130,7 +140,10 @@ def test_many_failures_in_a_row_end_the_sweep_and_one_success_starts_the_count_a
 
 
 def test_one_broken_pretraining_is_one_failure_however_many_trials_wait_for_it(tmp_path):
-    edits: dict[str, Any] = {"compare": {"pretrain.task": [{"kind": "masked"}]}, "failures": {"in_a_row": 2}}
+    edits: dict[str, Any] = {
+        "compare": {"pretrain.task": [{"kind": "masked"}]},
+        "failures": {"in_a_row": 2},
+    }
     search = search_of(tmp_path, Waiting(tmp_path, failed=True), **edits)
     for name in "abcdef":
         search.suggest(name)
@@ -138,7 +151,9 @@ def test_one_broken_pretraining_is_one_failure_however_many_trials_wait_for_it(t
     assert search.studies.gave_up is None
 
 
-def test_a_trial_of_a_node_that_can_run_none_goes_to_another_and_is_a_row_where_there_is_no_other(tmp_path):
+def test_a_trial_of_a_node_that_can_run_none_goes_to_another_and_is_a_row_where_there_is_no_other(
+    tmp_path,
+):
     search = search_of(tmp_path, failures={"retries": 0})
     full = NodeError("10.0.0.1", "worker1", "No space left on device")
     search.suggest("a")
@@ -168,7 +183,9 @@ def test_trials_that_wait_for_a_gpu_are_work_that_more_nodes_could_do(tmp_path):
 def test_what_is_wrong_with_a_node_is_told_from_what_is_wrong_with_a_trial(tmp_path):
     def met(cause: Exception) -> Any:
         """As Ray hands it over: a class of its own, pickled."""
-        return cloudpickle.loads(cloudpickle.dumps(exceptions.RayTaskError("step", "", cause).as_instanceof_cause()))
+        return cloudpickle.loads(
+            cloudpickle.dumps(exceptions.RayTaskError("step", "", cause).as_instanceof_cause())
+        )
 
     found = node_error(met(NodeError("10.0.0.1", "worker1", "disk full")))
     assert found is not None
@@ -241,11 +258,17 @@ def test_two_tries_of_a_trial_at_once_do_not_fail_over_their_stack_file(tmp_path
 def test_a_node_without_the_results_folder_or_with_other_data_cannot_run_trials(tmp_path):
     runner = object.__new__(TrialRunner)
     runner.workplace = Workplace(tmp_path / "gone" / "records", "", tmp_path)
-    with pytest.raises(NodeError, match=r"on node .*: there is no results folder .*gone; give a folder that all nodes"):
+    with pytest.raises(
+        NodeError,
+        match=r"on node .*: there is no results folder .*gone; give a folder that all nodes",
+    ):
         runner.step()
     assert not (tmp_path / "gone").exists()
     runner.members, runner.job = [({}, PRETRAINED)], {"digest": "of the head", "phase": "search"}
-    with pytest.raises(MachineError, match=r"the data are not those of the head \(trial .*, not of the head\); bring"):
+    with pytest.raises(
+        MachineError,
+        match=r"the data are not those of the head \(trial .*, not of the head\); bring",
+    ):
         runner._same_data()
 
 
@@ -280,7 +303,10 @@ def test_a_trial_that_hangs_is_a_failed_row_that_says_where(run: Run) -> None:
     code, out = run(tree)
     assert code == 1
     reasons = {row["reason"] for row in lines(out)}
-    assert all("hung: no result after 0.05 minutes (failures.minutes); it was in " in reason for reason in reasons)
+    assert all(
+        "hung: no result after 0.05 minutes (failures.minutes); it was in " in reason
+        for reason in reasons
+    )
     assert not any(row["crashed"] for row in lines(out))
     assert {path.suffix for path in (out / "records").iterdir()} == {".jsonl"}
 

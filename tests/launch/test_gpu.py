@@ -4,16 +4,17 @@ from typing import Any
 
 import pytest
 
-from citrus_ray import checkpoint, records
-from citrus_ray.cost import GpuMeter
+from citrus_ray import records
+from citrus_ray.evidence.cost import GpuMeter
+from citrus_ray.evidence.summary import summarise
 from citrus_ray.launch.cluster import Capacity
 from citrus_ray.launch.pretrain import share_of
 from citrus_ray.launch.slots import PRETRAIN_SHARE, Slots
-from citrus_ray.launch.study import Studies
+from citrus_ray.search.study import Studies
 from citrus_ray.spec import SpecError
-from citrus_ray.summary import summarise
+from citrus_ray.store import checkpoint
+from tests.evidence.test_summary import VAL
 from tests.small import PRETRAINED, record_of, sweep_of
-from tests.test_summary import VAL
 
 LR = {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}
 MIXED: dict[str, Any] = {"compare": {"finetune.gpu": [0.0, 0.25]}, "search": LR}
@@ -32,7 +33,9 @@ def test_trials_of_a_sweep_with_gpus_ask_for_their_share_and_those_of_one_withou
     slots = Slots(sweep_of(**MIXED), Capacity(16, 1))
     assert [slots.request(cell) for cell in (0, 1)] == [{"CPU": 0.9}, {"CPU": 0.9, "GPU": 0.25}]
     crowded = Slots(sweep_of(concurrency=8), Capacity(2, 0))
-    assert crowded.n * crowded.request(0)["CPU"] <= 2 * (1 - PRETRAIN_SHARE), "what is left is for pre-trainings"
+    assert crowded.n * crowded.request(0)["CPU"] <= 2 * (1 - PRETRAIN_SHARE), (
+        "what is left is for pre-trainings"
+    )
 
 
 def test_trials_that_need_no_gpu_go_on_where_all_gpus_are_taken():
@@ -56,7 +59,9 @@ def test_the_next_trial_is_of_a_cell_that_has_room(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("edits", "asked"), [({}, {"CPU": 0.2}), ({"pretrain.gpu": True}, {"CPU": 0.2, "GPU": 1})], ids=["cpu", "gpu"]
+    ("edits", "asked"),
+    [({}, {"CPU": 0.2}), ({"pretrain.gpu": True}, {"CPU": 0.2, "GPU": 1})],
+    ids=["cpu", "gpu"],
 )
 def test_workers_of_a_pretraining_ask_for_a_gpu_each_only_where_the_spec_says_so(edits, asked):
     spec = PRETRAINED.at({"pretrain.threads_per_worker": 2} | edits).pretraining
@@ -65,21 +70,27 @@ def test_workers_of_a_pretraining_ask_for_a_gpu_each_only_where_the_spec_says_so
 
 
 def test_a_cluster_without_a_gpu_is_refused_before_anything_starts():
-    with pytest.raises(ValueError, match=r"0.25 of a GPU each .*, but the cluster has 0; set finetune.gpu"):
+    with pytest.raises(
+        ValueError, match=r"0.25 of a GPU each .*, but the cluster has 0; set finetune.gpu"
+    ):
         Slots(sweep_of(**SHARED), Capacity(16, 0))
 
 
 def test_a_share_that_leaves_a_rest_is_refused():
     with pytest.raises(SpecError, match=r"gpu=0.3: must be 1, 1/2, 1/3"):
         PRETRAINED.at({"finetune.gpu": 0.3})
-    assert PRETRAINED.at({"finetune.gpu": 1 / 3}).digest() == PRETRAINED.digest(), "where it ran changes no result"
+    assert PRETRAINED.at({"finetune.gpu": 1 / 3}).digest() == PRETRAINED.digest(), (
+        "where it ran changes no result"
+    )
 
 
 def test_gpu_seconds_count_each_encoder_once_and_trials_by_their_share(tmp_path):
     (cell,) = sweep_of(compare={"pretrain.task": [{"kind": "masked"}]}).cells
     checkpoint.save(str(tmp_path), "e", {}, {"seconds": 100.0, "workers": 2})
     fields = {"encoder": "e", "seconds": 8.0, "gpu": 0.25}
-    rows = [record_of(cell, {"seed": i}, {}, config={"pretrain.gpu": True}, **fields) for i in range(3)]
+    rows = [
+        record_of(cell, {"seed": i}, {}, config={"pretrain.gpu": True}, **fields) for i in range(3)
+    ]
     meter = GpuMeter(tmp_path)
     meter.add(rows)
     assert meter.seconds == 3 * 2 + 200
@@ -96,8 +107,16 @@ def test_gpu_hours_end_the_search_and_winners_are_refitted(tmp_path):
         job = study.next_job()
         assert job is not None
         assert job.phase == "search"
-        fields = {"trial": job.digest, "phase": "search", "params": job.params, "seconds": 20.0, "gpu": 0.5}
-        rows = [record_of(study.cell, repeat, {VAL: 0.5}, **fields) for repeat, _ in job.members]  # 30 s of a GPU
+        fields = {
+            "trial": job.digest,
+            "phase": "search",
+            "params": job.params,
+            "seconds": 20.0,
+            "gpu": 0.5,
+        }
+        rows = [
+            record_of(study.cell, repeat, {VAL: 0.5}, **fields) for repeat, _ in job.members
+        ]  # 30 s of a GPU
         records.write(folder, job.digest, rows)
         study.finish(job, rows)
     last = study.next_job()

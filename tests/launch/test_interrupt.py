@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from citrus_ray.store import open_files
-from citrus_ray.store.claims import Claims
+from citrus_ray.store.leases import Leases
 from tests.launch.conftest import TINY, lines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,11 +50,19 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Pa
 
 
 @pytest.mark.ray
-def test_ctrl_c_is_heard_while_only_a_pretraining_runs_and_nothing_holds_it_afterwards(tmp_path: Path) -> None:
+def test_ctrl_c_is_heard_while_only_a_pretraining_runs_and_nothing_holds_it_afterwards(
+    tmp_path: Path,
+) -> None:
     tree = copy.deepcopy(TINY) | {"compare": {}, "budget": {"trials": 1}}
     tree["trial"]["pretrain"] |= {"task": {"kind": "masked"}, "epochs": 1_000_000, "seed": 5}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(tree))
-    command = [sys.executable, "sweeps/run.py", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "sweeps/run.py",
+        str(tmp_path / "spec.yaml"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     store = open_files(tmp_path / "store")
     env = os.environ | {"CITRUS_STORE": store.name}
     sweep = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
@@ -64,7 +72,7 @@ def test_ctrl_c_is_heard_while_only_a_pretraining_runs_and_nothing_holds_it_afte
     sweep.send_signal(signal.SIGINT)
     _, err = sweep.communicate(timeout=60)
     assert sweep.returncode == 130, err
-    _wait_for(lambda: Claims(store).holder(digest) is None)
+    _wait_for(lambda: Leases(store).holder(digest) is None)
 
 
 def _dashboard(pid: int) -> str:
@@ -92,7 +100,13 @@ def test_ctrl_c_is_heard_at_once_and_waits_for_no_trial(tmp_path: Path) -> None:
     tree["search"] = {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}
     tree["trial"]["finetune"] |= {"steps": 10_000_000}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(tree))
-    command = [sys.executable, "sweeps/run.py", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "sweeps/run.py",
+        str(tmp_path / "spec.yaml"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     sweep = subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True)
     assert sweep.stderr is not None
     _read_to(sweep.stderr, " running", not_in="0 running")

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from citrus_ray import checkpoint, pretrain, resume
-from citrus_ray.pretrain import lineage
-from citrus_ray.resume import State
-from citrus_ray.store import open_files
-from citrus_ray.store.claims import Claims
-from citrus_ray.trial import Trial
+from citrus_ray.experiment.trial import Trial
+from citrus_ray.store import checkpoint, open_files, resume
+from citrus_ray.store.leases import Leases
+from citrus_ray.store.resume import State
+from citrus_ray.training import pretraining as pretrain
+from citrus_ray.training.pretraining import lineage
 from tests.small import MODEL, PRETRAINED
-from tests.test_resume import CrashError, crash_after
+from tests.store.test_resume import CrashError, crash_after
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 TRIAL = PRETRAINED.at({"pretrain.epochs": 4})
@@ -27,7 +27,9 @@ def compute(trial: Trial, folder: Path, store: str) -> bool:
 
     from citrus_ray.launch.pretrain import pretrain as remote
 
-    return bool(ray.get(remote.remote(trial.model_dump_json(), store, str(folder / "tensorboard"), 0.1)))
+    return bool(
+        ray.get(remote.remote(trial.model_dump_json(), store, str(folder / "tensorboard"), 0.1))
+    )
 
 
 @pytest.mark.parametrize("uri", [False, True])
@@ -53,7 +55,7 @@ def test_an_interrupted_run_goes_on_in_ray_where_it_stopped(tmp_path, monkeypatc
 
 
 def test_what_another_holds_is_left_to_it(tmp_path):
-    claim = Claims(open_files(tmp_path)).take(TRIAL.encoder_digest() or "")
+    claim = Leases(open_files(tmp_path)).take(TRIAL.encoder_digest() or "")
     assert claim is not None
     with claim:
         assert not compute(TRIAL, tmp_path, str(tmp_path))
@@ -92,5 +94,7 @@ def _that_train(workers: int) -> list[int]:
 
     here = ray.get_runtime_context().gcs_address  # another Ray on this machine is none of ours
     name = "Alone" if workers == 1 else "TrainWorker"
-    alive = [a for a in list_actors(here, detail=True) if name in a.class_name and a.state == "ALIVE"]
+    alive = [
+        a for a in list_actors(here, detail=True) if name in a.class_name and a.state == "ALIVE"
+    ]
     return [a.pid for a in alive if a.pid]

@@ -28,14 +28,18 @@ def progress_of(*studies: Any, out: Any = None, **edits: Any) -> Progress:
 
 def test_before_anything_is_done_there_is_no_guess_at_the_end():
     shown = progress_of(study(), study()).line()
-    assert shown.startswith("small: 0/10 trials, 0 running, 0 failed, ")  # 2 cells x (4 trials + the winner's refit)
+    assert shown.startswith(
+        "small: 0/10 trials, 0 running, 0 failed, "
+    )  # 2 cells x (4 trials + the winner's refit)
     assert "left" not in shown
     assert "best" not in shown
 
 
 def test_what_was_recorded_before_counts_as_done_but_not_for_the_rate():
     found = progress_of(study([0.5], ["ok", "failed"], final=True), study())
-    assert found.line().startswith("small: 3/10 trials, 0 running, 1 failed, best val/balanced_accuracy 0.500")
+    assert found.line().startswith(
+        "small: 3/10 trials, 0 running, 1 failed, best val/balanced_accuracy 0.500"
+    )
     assert found.eta() is None
 
 
@@ -77,7 +81,8 @@ def test_a_terminal_gets_one_line_that_is_painted_over():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (42.4, "42s"), (190, "3m10s"), (7500, "2h05m"), (3600, "1h00m"), (59.7, "1m00s")]
+    ("seconds", "text"),
+    [(0, "0s"), (42.4, "42s"), (190, "3m10s"), (7500, "2h05m"), (3600, "1h00m"), (59.7, "1m00s")],
 )
 def test_a_clock_reads_as_people_say_it(seconds, text):
     assert clock(seconds) == text

@@ -26,7 +26,9 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", ["onprem", "aws", "gcp"])
-def test_a_cluster_file_that_is_not_filled_in_is_one_error_with_every_placeholder(name: str) -> None:
+def test_a_cluster_file_that_is_not_filled_in_is_one_error_with_every_placeholder(
+    name: str,
+) -> None:
     file = CLUSTER / f"{name}.yaml"
     with pytest.raises(SpecError) as wrong:
         remote.check(file)
@@ -48,17 +50,27 @@ def test_a_cluster_file_that_is_filled_in_passes(tmp_path: Path) -> None:
     [
         (["--cluster", "nowhere.yaml"], "there is no such file"),
         (["--cluster", str(CLUSTER / "onprem.yaml")], "still to be replaced"),
-        (["--cluster", str(CLUSTER / "onprem.yaml"), "--data", "."], "--data: names a folder of this machine"),
-        (["--cluster", str(CLUSTER / "onprem.yaml"), "--reuse", "."], "--reuse: names a folder of this machine"),
+        (
+            ["--cluster", str(CLUSTER / "onprem.yaml"), "--data", "."],
+            "--data: names a folder of this machine",
+        ),
+        (
+            ["--cluster", str(CLUSTER / "onprem.yaml"), "--reuse", "."],
+            "--reuse: names a folder of this machine",
+        ),
     ],
 )
-def test_what_is_wrong_on_the_laptop_starts_nothing(spec: Path, flags: list[str], says: str, capsys) -> None:
+def test_what_is_wrong_on_the_laptop_starts_nothing(
+    spec: Path, flags: list[str], says: str, capsys
+) -> None:
     assert main([str(spec), *flags]) == 2
     assert says in capsys.readouterr().err
     assert os.listdir(spec.parent) == ["small.yaml"]
 
 
-def test_a_cluster_and_an_address_are_two_places(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cluster_and_an_address_are_two_places(
+    spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as left:
         main([str(spec), "--cluster", "c.yaml", "--address", "auto"])
     assert left.value.code == 2
@@ -66,22 +78,35 @@ def test_a_cluster_and_an_address_are_two_places(spec: Path, capsys: pytest.Capt
 
 def test_what_is_carried_runs_without_the_checkout(tmp_path: Path) -> None:
     with remote.bundle(SWEEP) as code:
-        call = [sys.executable, "sweeps/run.py", "spec.yaml", "--status", "--out", str(tmp_path / "out")]
+        call = [
+            sys.executable,
+            "sweeps/run.py",
+            "spec.yaml",
+            "--status",
+            "--out",
+            str(tmp_path / "out"),
+        ]
         clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(code), "CITRUS_COMMIT": "abc+"}
         done = subprocess.run(call, cwd=code, env=clean, capture_output=True, text=True)
-        where = "import citrus_ray, analysis.report; print(citrus_ray.__file__)"
-        asked = subprocess.run([sys.executable, "-c", where], cwd=code, env=clean, capture_output=True, text=True)
+        where = "import citrus_ray.report.report; print(citrus_ray.__file__)"
+        asked = subprocess.run(
+            [sys.executable, "-c", where], cwd=code, env=clean, capture_output=True, text=True
+        )
         assert asked.stdout.strip() == str(code / "citrus_ray" / "__init__.py")
     assert done.stdout.startswith("small: 0 of 8 search trials recorded"), done.stderr
     assert not code.exists()
 
 
-def test_carried_code_knows_the_commit_that_it_was_taken_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_carried_code_knows_the_commit_that_it_was_taken_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("CITRUS_COMMIT", "abc+")
     assert records.commit.__wrapped__() == "abc+"
 
 
-def test_results_lie_where_the_cluster_says(spec: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_results_lie_where_the_cluster_says(
+    spec: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
     monkeypatch.setenv("CITRUS_RESULTS", str(tmp_path / "shared"))
     assert job.results("small") == tmp_path / "shared" / "small"
     assert main([str(spec), "--dry-run"]) == 0

@@ -30,10 +30,18 @@ def test_what_a_sweep_could_use_beyond_what_is_up_is_asked_for_as_far_as_the_clu
     assert slots.lacking(2, [], NONE) == []
     assert slots.lacking(5, [], NONE) == [{"CPU": 1}] * 3
     assert slots.lacking(500, [], NONE) == [{"CPU": 1}] * 8
-    assert slots.lacking(1, [PRETRAINED.pretraining] * 3, NONE) == [{"CPU": 1}] * 2, "a pre-training wants a CPU too"
-    assert slots.lacking(5, [], Capacity(1.8, 0)) == [{"CPU": 1}] * 4, "what is free would take one of them in"
-    assert Slots(sweep_of(concurrency=3), Capacity(2, 0), Capacity(10, 0)).lacking(500, [], NONE) == [{"CPU": 1}]
-    assert Slots(sweep_of(), Capacity(2, 0)).lacking(500, [], NONE) == [], "a cluster that does not grow"
+    assert slots.lacking(1, [PRETRAINED.pretraining] * 3, NONE) == [{"CPU": 1}] * 2, (
+        "a pre-training wants a CPU too"
+    )
+    assert slots.lacking(5, [], Capacity(1.8, 0)) == [{"CPU": 1}] * 4, (
+        "what is free would take one of them in"
+    )
+    assert Slots(sweep_of(concurrency=3), Capacity(2, 0), Capacity(10, 0)).lacking(
+        500, [], NONE
+    ) == [{"CPU": 1}]
+    assert Slots(sweep_of(), Capacity(2, 0)).lacking(500, [], NONE) == [], (
+        "a cluster that does not grow"
+    )
 
 
 def test_a_sweep_with_gpus_asks_for_gpus():
@@ -59,7 +67,9 @@ def test_a_node_that_sits_out_is_named_once_and_its_cpus_are_held(monkeypatch):
     cpus = {"10.0.0.1": 2.0, "10.0.0.2": 1.0}
     held: list[dict[str, float]] = []
     said: list[str] = []
-    monkeypatch.setattr(module, "capacity", lambda without: Capacity(sum(cpus[n] for n in cpus.keys() - without), 0))
+    monkeypatch.setattr(
+        module, "capacity", lambda without: Capacity(sum(cpus[n] for n in cpus.keys() - without), 0)
+    )
     monkeypatch.setattr(module, "placement_group", lambda bundles: held.extend(bundles))
     nodes = Nodes(Slots(sweep_of(), Capacity(3, 0)), said.append)
     assert nodes.do_without("10.0.0.1", "on node one: its disk is full")
@@ -67,5 +77,7 @@ def test_a_node_that_sits_out_is_named_once_and_its_cpus_are_held(monkeypatch):
     assert said == ["on node one: its disk is full; it sits out, its work goes to other nodes"]
     assert sum(bundle["CPU"] for bundle in held) == pytest.approx(2)
     assert all("node:10.0.0.1" in bundle for bundle in held)
-    assert not nodes.do_without("10.0.0.2", "on node two: its disk is full"), "there is no other left"
+    assert not nodes.do_without("10.0.0.2", "on node two: its disk is full"), (
+        "there is no other left"
+    )
     assert len(said) == 1

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from citrus_ray.data.export import write_recordings
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.tools.export import write_recordings
 from tests.launch.conftest import TINY, lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
@@ -25,7 +25,9 @@ def tiny(**changes: Any) -> dict[str, Any]:
     return copy.deepcopy(TINY) | changes
 
 
-def test_a_sweep_ends_with_records_a_summary_and_a_gain_and_runs_once_only(run: Run, capsys: Any) -> None:
+def test_a_sweep_ends_with_records_a_summary_and_a_gain_and_runs_once_only(
+    run: Run, capsys: Any
+) -> None:
     code, out = run(TINY)
     assert code == 0
     found = json.loads((out / "summary.json").read_text())
@@ -36,15 +38,28 @@ def test_a_sweep_ends_with_records_a_summary_and_a_gain_and_runs_once_only(run: 
     assert scratch["gain"] is None
     rows = lines(out)
     assert len(rows) == 2 * (3 * 2 + 2)  # cells x (trials x seeds + fresh seeds)
-    assert {row["encoder"] is None for row in rows if row["axes"]["pretrain.task"] is None} == {True}
-    assert all(row["versions"]["ray"] and row["data_digest"] and row["concurrency"] == 2 for row in rows)
-    assert not any(name.startswith("test/") for row in rows if row["phase"] == "search" for name in row["metrics"])
+    assert {row["encoder"] is None for row in rows if row["axes"]["pretrain.task"] is None} == {
+        True
+    }
+    assert all(
+        row["versions"]["ray"] and row["data_digest"] and row["concurrency"] == 2 for row in rows
+    )
+    assert not any(
+        name.startswith("test/")
+        for row in rows
+        if row["phase"] == "search"
+        for name in row["metrics"]
+    )
     assert "tensorboard --logdir" in capsys.readouterr().out
 
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent.name == "records"}
+    before = {
+        path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent.name == "records"
+    }
     again, _ = run(TINY)
     assert again == 0
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent.name == "records"} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent.name == "records"
+    } == before
     assert "nothing to compute" in capsys.readouterr().err
 
 
@@ -63,7 +78,9 @@ def test_a_trial_that_diverges_is_a_failed_row_and_the_sweep_goes_on(run: Run) -
     code, out = run(tree)
     found = json.loads((out / "summary.json").read_text())
     assert [cell["n_failed"] for cell in found["cells"]] == [1, 1]
-    assert all(cell["best"] == {"finetune.optim.lr": 1e-3} and cell["test"] for cell in found["cells"])
+    assert all(
+        cell["best"] == {"finetune.optim.lr": 1e-3} and cell["test"] for cell in found["cells"]
+    )
     failed = [row for row in lines(out) if row["status"] == "failed"]
     assert failed
     assert all("step" in row["reason"] and "lr=" in row["reason"] for row in failed)
@@ -76,7 +93,9 @@ def test_a_pretraining_that_fails_fails_its_trials_and_not_the_scratch_arm(run: 
     code, out = run(tree)
     scratch, masked = json.loads((out / "summary.json").read_text())["cells"]
     assert (scratch["n_failed"], masked["n_failed"]) == (0, 1)
-    assert any("pre-training failed" in reason and "step" in reason for reason in masked["failures"])
+    assert any(
+        "pre-training failed" in reason and "step" in reason for reason in masked["failures"]
+    )
     assert masked["test"] is None
     assert code == 1
 
@@ -106,8 +125,15 @@ def test_asha_stops_trials_early_and_says_so(run: Run) -> None:
     assert cell["n_trials"] == 8
 
 
-def test_a_race_stops_clearly_worse_trials_after_some_members_and_says_what_it_saved(run: Run, capsys: Any) -> None:
-    tree = tiny(race={"after": 2, "alpha": 0.3}, budget={"trials": 6}, compare={}, repeat={"seed": [0, 1, 2, 3, 4]})
+def test_a_race_stops_clearly_worse_trials_after_some_members_and_says_what_it_saved(
+    run: Run, capsys: Any
+) -> None:
+    tree = tiny(
+        race={"after": 2, "alpha": 0.3},
+        budget={"trials": 6},
+        compare={},
+        repeat={"seed": [0, 1, 2, 3, 4]},
+    )
     tree["search"] = {"finetune.optim.lr": {"choice": [3e-3, 1e-6, 2e-6, 3e-6, 4e-6, 5e-6]}}
     tree |= {"sampler": "grid", "concurrency": 1}
     tree["trial"]["finetune"] |= {"steps": 60, "labels": {"fraction": 1.0}}
@@ -126,14 +152,27 @@ def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> N
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(out / "tensorboard"), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        str(out / "tensorboard"),
+        "--port",
+        str(port),
+    ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         base = f"http://127.0.0.1:{port}/data"
         runs = _get(f"{base}/runs")
         trials = [name for name in runs if not name.startswith("pretrain/")]
         assert len(trials) == 8  # 2 cells x (3 searched + 1 final)
-        query = {"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS"], "sliceSize": 100, "colParams": []}
+        query = {
+            "experimentName": "",
+            "allowedStatuses": ["STATUS_SUCCESS"],
+            "sliceSize": 100,
+            "colParams": [],
+        }
         body = json.dumps(query).encode()
         groups = _get(f"{base}/plugin/hparams/session_groups", body)["sessionGroups"]
         hparams = [group["hparams"] for group in groups]
@@ -146,7 +185,9 @@ def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> N
         server.wait()
 
 
-def test_three_edf_files_and_a_csv_become_a_finished_sweep_with_no_code(run: Run, tmp_path: Path) -> None:
+def test_three_edf_files_and_a_csv_become_a_finished_sweep_with_no_code(
+    run: Run, tmp_path: Path
+) -> None:
     source = Synthetic(seed=3, n_subjects=3, windows_per_subject=24, normalize="none")
     write_recordings(source, tmp_path / "study", "edf")
     edf = {
@@ -173,7 +214,9 @@ def _get(url: str, body: bytes | None = None, patience_s: float = 60) -> Any:
     until = time.monotonic() + patience_s
     while time.monotonic() < until:
         try:
-            request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
+            request = urllib.request.Request(
+                url, body, {"Content-Type": "application/json"} if body else {}
+            )
             with urllib.request.urlopen(request, timeout=10) as answer:
                 found = json.load(answer)
             if found and (not isinstance(found, dict) or found.get("sessionGroups", True)):

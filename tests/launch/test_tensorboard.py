@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from citrus_ray.tensorboard import plain, slug, write_run
+from citrus_ray.launch.tensorboard import plain, slug, write_run
 
 HPARAMS = {
     "pretrain.task.band": [0.5, 4],
@@ -31,7 +31,9 @@ def read(folder: Path) -> Any:
 def hparams_of(events: Any) -> dict[str, Any]:
     content = events.PluginTagToContent("hparams")[metadata.SESSION_START_INFO_TAG]
     info = metadata.parse_session_start_info_plugin_data(content)
-    return {name: getattr(value, str(value.WhichOneof("kind"))) for name, value in info.hparams.items()}
+    return {
+        name: getattr(value, str(value.WhichOneof("kind"))) for name, value in info.hparams.items()
+    }
 
 
 @pytest.fixture

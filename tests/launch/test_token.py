@@ -14,7 +14,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_token_is_made_where_ray_looks_for_it_and_never_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_is_made_where_ray_looks_for_it_and_never_shown(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert token.main() == 0
     path = home / ".ray" / "auth_token"
     secret = path.read_text()
@@ -39,7 +41,9 @@ def test_two_tokens_differ(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_text() != (tmp_path / "two").read_text()
 
 
-def test_a_home_that_cannot_hold_it_is_one_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_home_that_cannot_hold_it_is_one_error(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (home / ".ray").write_text("a file")
     assert token.main() == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -8,12 +8,12 @@ from torch import nn
 
 from citrus_ray.context import MODALITIES, MODALITY_SLOTS, SignalContext, modality_slot
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.blocks import Block, turned, turns_of
-from citrus_ray.models.dropout import dropped
-from citrus_ray.models.kinds import Citrus, Patch
-from citrus_ray.models.spec import EncoderSpec
+from citrus_ray.models.encoder_spec import EncoderSpec
+from citrus_ray.models.nets.blocks import Block, apply_rope, rope_turns
+from citrus_ray.models.nets.dropout import dropped
+from citrus_ray.models.specs import Citrus, Patch
 from citrus_ray.spec import Spec, SpecError, validate
-from citrus_ray.train import seeded
+from citrus_ray.training.loop import seeded
 from tests.small import registered
 
 CTX = SignalContext(n_chans=2, n_times=160, sfreq=100.0, modalities=("eeg", "ecg"))
@@ -34,7 +34,9 @@ def signals(*shape: int, seed: int = 0) -> torch.Tensor:
 def copied_to_pytorch(blocks: list[Block]) -> nn.TransformerEncoder:
     """PyTorch's pre-norm encoder with the weights of ours."""
     dim, hidden = blocks[0].out.in_features, len(blocks[0].mlp[0].weight)  # type: ignore[arg-type]
-    layer = nn.TransformerEncoderLayer(dim, blocks[0].heads, hidden, 0.0, "gelu", batch_first=True, norm_first=True)
+    layer = nn.TransformerEncoderLayer(
+        dim, blocks[0].heads, hidden, 0.0, "gelu", batch_first=True, norm_first=True
+    )
     theirs = nn.TransformerEncoder(layer, len(blocks), enable_nested_tensor=False)
     for block, other in zip(blocks, theirs.layers, strict=True):
         pairs = {
@@ -67,18 +69,20 @@ def test_blocks_without_positions_are_pytorchs_transformer_encoder():
 
 def test_rotary_products_hang_on_distance_alone():
     q, k = signals(1, 1, 1, 8), signals(1, 1, 1, 8, seed=1)
-    turns = turns_of(torch.arange(30), 8)[:, 0]
+    turns = rope_turns(torch.arange(30), 8)[:, 0]
 
     def product(i: int, j: int) -> torch.Tensor:
-        return (turned(q, turns[i]) * turned(k, turns[j])).sum()
+        return (apply_rope(q, turns[i]) * apply_rope(k, turns[j])).sum()
 
     torch.testing.assert_close(product(3, 7), product(20, 24), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(product(3, 7), product(3, 9), atol=1e-3)
 
 
-@pytest.mark.parametrize("places", [torch.arange(5), torch.tensor([[4, 0, 7, 2, 1], [3, 8, 5, 9, 6]])])
+@pytest.mark.parametrize(
+    "places", [torch.arange(5), torch.tensor([[4, 0, 7, 2, 1], [3, 8, 5, 9, 6]])]
+)
 def test_stored_weights_have_the_two_features_of_a_pair_half_a_head_apart(places):
-    """However they lie while they are turned: an encoder that was stored before must mean what it meant."""
+    """However they lie while they are apply_rope: an encoder that was stored before must mean what it meant."""
     block, x = Block(24, 3, 8, dropout=0.0).eval(), signals(2, 5, 24)
     q, k, v = block.qkv(x).view(2, 5, 3, 3, 8).permute(2, 0, 3, 1, 4)  # 3 x (R, H, N, D/H)
     speeds = 10_000 ** (-torch.arange(4) / 4)
@@ -86,11 +90,15 @@ def test_stored_weights_have_the_two_features_of_a_pair_half_a_head_apart(places
 
     def as_published(one: torch.Tensor) -> torch.Tensor:
         a, b = one[..., :4], one[..., 4:]
-        return torch.cat([a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()], dim=-1)
+        return torch.cat(
+            [a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()], dim=-1
+        )
 
     weights = (as_published(q) @ as_published(k).transpose(2, 3) / 8**0.5).softmax(dim=-1)
     expected = block.out((weights @ v).transpose(1, 2).reshape(2, 5, 24))
-    torch.testing.assert_close(block._attend(x, turns_of(places, 8), None), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        block._attend(x, rope_turns(places, 8), None), expected, rtol=1e-4, atol=1e-5
+    )
     assert not torch.allclose(block._attend(x, None, None), expected, atol=1e-2)
 
 
@@ -130,13 +138,17 @@ def test_positions_tell_the_order_of_patches_and_their_lack_does_not(kind, posit
     with seeded(0):
         spec = kind(positions=positions, layers=1)
         spec = (
-            spec.at({"conv.kernel": 3, "conv.strides": [16], "conv.depth": 1, "steps": 1}) if kind is Citrus else spec
+            spec.at({"conv.kernel": 3, "conv.strides": [16], "conv.depth": 1, "steps": 1})
+            if kind is Citrus
+            else spec
         )
         encoder = spec.build(CTX).eval()
     x = signals(1, 1, 10, spec.patch)
     order = torch.tensor([3, 0, 9, 1, 8, 2, 7, 4, 6, 5])
     if kind is Citrus:
-        pytest.skip("its convolutions see neighbours, whatever the positions") if positions == "none" else None
+        pytest.skip(
+            "its convolutions see neighbours, whatever the positions"
+        ) if positions == "none" else None
     one = encoder(x.flatten(2))
     other = encoder(x[:, :, order].flatten(2))
     same = torch.allclose(one[:, :, order], other, atol=1e-5)
@@ -180,7 +192,8 @@ def test_there_is_room_for_modalities_to_come():
 def test_a_word_is_the_small_preset_and_base_is_larger(kind):
     word = kind.model_fields["kind"].default
     small, named, base = (
-        model_of(v) for v in (word, {"kind": word, "preset": "small"}, {"kind": word, "preset": "base"})
+        model_of(v)
+        for v in (word, {"kind": word, "preset": "small"}, {"kind": word, "preset": "base"})
     )
     assert small == named == kind()
     sizes = [sum(p.numel() for p in spec.build(CTX).parameters()) for spec in (small, base)]
@@ -189,7 +202,9 @@ def test_a_word_is_the_small_preset_and_base_is_larger(kind):
 
 
 def test_keys_go_over_those_of_a_preset_block_by_block():
-    spec = model_of({"kind": "citrus", "preset": "base", "layers": 3, "conv": {"kind": "conv", "dim": 48}})
+    spec = model_of(
+        {"kind": "citrus", "preset": "base", "layers": 3, "conv": {"kind": "conv", "dim": 48}}
+    )
     assert isinstance(spec, Citrus)
     assert (spec.layers, spec.dim, spec.conv.dim, spec.conv.depth) == (3, 128, 48, 2)
 
@@ -199,7 +214,10 @@ def test_keys_go_over_those_of_a_preset_block_by_block():
     [
         ({"kind": "patch", "preset": "huge"}, "preset='huge': must be one of small, base"),
         ({"kind": "patch", "dim": 30, "heads": 4}, "heads=4: must divide dim=30"),
-        ({"kind": "patch", "dim": 12, "heads": 4}, "dim / heads = 3: must be even for rotary positions"),
+        (
+            {"kind": "patch", "dim": 12, "heads": 4},
+            "dim / heads = 3: must be even for rotary positions",
+        ),
         ("patchy", "kind=\"patchy\": must be one of 'citrus', 'conv', 'patch'"),
     ],
 )

@@ -8,10 +8,10 @@ from torch import nn
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.encoder import Encoder
-from citrus_ray.models.spec import EncoderSpec
+from citrus_ray.models.encoder_spec import EncoderSpec
+from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.spec import validate
-from citrus_ray.train import seeded
+from citrus_ray.training.loop import seeded
 from tests.small import registered
 
 CTX = SignalContext(n_chans=3, n_times=256, sfreq=100.0, n_classes=4, modalities=("eeg",) * 3)
@@ -48,7 +48,9 @@ def test_a_spec_survives_its_tree_and_names_itself(kind):
 def test_any_channels_and_any_length_become_whole_patches_of_tokens(kind, n_chans, n_patches, rest):
     encoder = build(kind, n_chans=n_chans)
     tokens = encoder(signals(2, n_chans, n_patches * encoder.patch + rest))
-    n_rows = 1 if encoder.mixes_channels else n_chans  # one row of tokens for all channels, or one for each
+    n_rows = (
+        1 if encoder.mixes_channels else n_chans
+    )  # one row of tokens for all channels, or one for each
     n_patches += rest if encoder.patch == 1 else 0
     rest = 0 if encoder.patch == 1 else rest
     assert tokens.shape == (2, n_rows, n_patches, encoder.dim)
@@ -92,13 +94,17 @@ def test_samples_of_hidden_patches_never_reach_the_output(kind):
     noise = 100 * signals(*x.shape, seed=1) * hidden.repeat_interleave(encoder.patch, dim=-1)
     before = encoder(x, hidden)
     assert torch.equal(before, encoder(x + noise, hidden))
-    assert not torch.allclose(encoder(x), encoder(x + noise)), "without a mask the same samples must matter"
+    assert not torch.allclose(encoder(x), encoder(x + noise)), (
+        "without a mask the same samples must matter"
+    )
 
 
 def shown_at(encoder: Encoder, x: torch.Tensor, count: int) -> torch.Tensor:
     """Random places, (B, C, count), in order."""
     if encoder.mixes_channels:
-        pytest.skip("a token of all channels is hidden in all of them, and tasks that read visible ones refuse it")
+        pytest.skip(
+            "a token of all channels is hidden in all of them, and tasks that read visible ones refuse it"
+        )
     shape = (*x.shape[:2], encoder.n_tokens(x.shape[2]))
     order = torch.rand(shape, generator=torch.Generator().manual_seed(0)).argsort(dim=-1)
     return order[..., :count].sort(dim=-1).values
@@ -109,17 +115,23 @@ def test_visible_tokens_know_no_sample_of_another_patch(kind):
     x = signals(3, 2, 9 * encoder.patch + 1)
     shown = shown_at(encoder, x, 4)
     hidden = torch.ones(3, 2, 9, dtype=torch.bool).scatter(-1, shown, False)
-    behind = torch.nn.functional.pad(hidden.repeat_interleave(encoder.patch, dim=-1), (0, 1), value=True)
+    behind = torch.nn.functional.pad(
+        hidden.repeat_interleave(encoder.patch, dim=-1), (0, 1), value=True
+    )
     tokens = encoder.visible(x, shown)
     assert tokens.shape == (3, 2, 4, encoder.dim)
     assert torch.equal(tokens, encoder.visible(x + 100 * signals(*x.shape, seed=1) * behind, shown))
-    assert not torch.allclose(tokens, encoder.visible(x + signals(*x.shape, seed=1) * ~behind, shown))
+    assert not torch.allclose(
+        tokens, encoder.visible(x + signals(*x.shape, seed=1) * ~behind, shown)
+    )
 
 
 def test_where_all_is_visible_tokens_are_the_same(kind):
     encoder = build(kind)
     x = signals(3, 2, 9 * encoder.patch)
-    torch.testing.assert_close(encoder.visible(x, shown_at(encoder, x, 9)), encoder(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        encoder.visible(x, shown_at(encoder, x, 9)), encoder(x), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_visible_tokens_know_where_they_stand(kind):
@@ -148,14 +160,20 @@ def test_samples_of_visible_patches_do_reach_the_output(kind):
     x = signals(2, 2, 9 * encoder.patch)
     hidden = hidden_at(encoder, x)
     seen = (~hidden).repeat_interleave(encoder.patch, dim=-1)
-    assert not torch.allclose(encoder(x, hidden), encoder(x + seen * signals(*x.shape, seed=1), hidden))
+    assert not torch.allclose(
+        encoder(x, hidden), encoder(x + seen * signals(*x.shape, seed=1), hidden)
+    )
 
 
 def test_gradients_reach_every_parameter(kind):
     encoder = build(kind)
     x = signals(4, 2, 8 * encoder.patch)
     (encoder(x, hidden_at(encoder, x)) * signals(encoder.dim, seed=2)).sum().backward()  # type: ignore[no-untyped-call]
-    dead = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    dead = [
+        name
+        for name, p in encoder.named_parameters()
+        if p.grad is None or not p.grad.abs().sum() > 0
+    ]
     assert not dead
 
 
@@ -173,7 +191,11 @@ def test_a_window_alone_is_encoded_as_it_is_among_others(kind):
 def test_training_keeps_no_statistics_of_its_batches(kind):
     encoder = build(kind).train()
     norms = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
-    assert not [m for m in encoder.modules() if isinstance(m, norms) and getattr(m, "track_running_stats", False)]
+    assert not [
+        m
+        for m in encoder.modules()
+        if isinstance(m, norms) and getattr(m, "track_running_stats", False)
+    ]
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     encoder(signals(4, 2, 8 * encoder.patch) * 50)
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
@@ -191,7 +213,9 @@ def test_a_seed_decides_the_first_weights(kind):
     one, again, other = build(kind, seed=3), build(kind, seed=3), build(kind, seed=4)
     same = [torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True)]
     assert all(same)
-    assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert not all(
+        torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)
+    )
 
 
 def test_a_window_of_fewer_than_two_patches_is_refused(kind):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.encoder import patches
-from citrus_ray.models.kinds import Conv
+from citrus_ray.models.nets.encoder import patches
+from citrus_ray.models.specs import Conv
 
 CTX = SignalContext(n_chans=1, n_times=64, sfreq=1.0)
 

@@ -7,19 +7,24 @@ import pytest
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.crossmodal import CrossmodalEncoder
-from citrus_ray.models.heads import LateFusion
-from citrus_ray.models.kinds import Conv, Crossmodal
+from citrus_ray.models.nets.classifier import Classifier
+from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
+from citrus_ray.models.nets.heads import LateFusion
 from citrus_ray.models.sensors import sensors
+from citrus_ray.models.specs import Conv, Crossmodal
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.tasks.supervised import Classifier
-from citrus_ray.train import seeded
+from citrus_ray.training.loop import seeded
 
 SMALL = Conv(dim=8, strides=(2, 2))
 ONE_RATE = SignalContext(4, 48, 50.0, 3, ("emg", "eeg", "emg", "ecg"))
 WRIST = SignalContext(1, 64, 64.0, 3, ("ppg",))
 RATES = replace(
-    WRIST, streams=(WRIST, SignalContext(3, 32, 32.0, 0, ("motion",) * 3), SignalContext(1, 8, 4.0, 0, ("eda",)))
+    WRIST,
+    streams=(
+        WRIST,
+        SignalContext(3, 32, 32.0, 0, ("motion",) * 3),
+        SignalContext(1, 8, 4.0, 0, ("eda",)),
+    ),
 )
 NAN = float("nan")
 
@@ -41,14 +46,22 @@ def of_rates(n: int = 3) -> torch.Tensor:
 
 
 def test_a_sensor_is_a_modality_or_a_channel():
-    assert [(s.name, s.rows) for s in sensors(ONE_RATE, "modality")] == [("ecg", (3,)), ("eeg", (1,)), ("emg", (0, 2))]
+    assert [(s.name, s.rows) for s in sensors(ONE_RATE, "modality")] == [
+        ("ecg", (3,)),
+        ("eeg", (1,)),
+        ("emg", (0, 2)),
+    ]
     by_channel = [(s.name, s.rows) for s in sensors(ONE_RATE, "channel")]
     assert by_channel == [("ecg", (3,)), ("eeg", (1,)), ("emg#1", (0,)), ("emg#2", (2,))]
 
 
 def test_streams_are_sensors_of_their_own_rate_and_length():
     found = [(s.name, s.rows, s.ctx.n_times, s.ctx.sfreq) for s in sensors(RATES, "modality")]
-    assert found == [("eda", (4,), 8, 4.0), ("motion", (1, 2, 3), 32, 32.0), ("ppg", (0,), 64, 64.0)]
+    assert found == [
+        ("eda", (4,), 8, 4.0),
+        ("motion", (1, 2, 3), 32, 32.0),
+        ("ppg", (0,), 64, 64.0),
+    ]
     twice = replace(WRIST, streams=(WRIST, replace(WRIST, n_times=8, sfreq=8.0)))
     assert [s.name for s in sensors(twice, "modality")] == ["ppg#1", "ppg#2"]
 
@@ -77,7 +90,9 @@ def test_what_an_absent_sensor_would_have_shown_changes_nothing_and_its_row_is_z
     assert rows[[0, 2]].all()
     assert summary.isfinite().all()
     assert torch.allclose(summary[[0, 2]], encoder.summary(x[[0, 2]]), atol=1e-5)
-    assert not torch.allclose(summary[1], encoder.summary(x.nan_to_num())[1]), "zeros are a signal, absence is none"
+    assert not torch.allclose(summary[1], encoder.summary(x.nan_to_num())[1]), (
+        "zeros are a signal, absence is none"
+    )
 
 
 def test_a_sensor_that_lacks_some_channels_is_read_from_the_others():
@@ -111,7 +126,10 @@ def test_channels_in_another_order_have_the_same_embedding():
 
 def test_a_model_of_named_sensors_serves_a_set_that_has_some_of_them():
     names = ("ecg", "eeg", "emg", "resp")
-    whole, part = built(sensors=names), built(SignalContext(1, 48, 50.0, 3, ("eeg",)), seed=1, sensors=names)
+    whole, part = (
+        built(sensors=names),
+        built(SignalContext(1, 48, 50.0, 3, ("eeg",)), seed=1, sensors=names),
+    )
     part.load_state_dict(whole.state_dict())
     x = signals(2, 4, 48)
     lacking = x.clone()
@@ -146,7 +164,9 @@ def test_late_fusion_averages_the_probabilities_of_the_sensors_that_are_there():
     rows = classifier.encoder.rows(x)
     assert isinstance(classifier.head, LateFusion)
     weight, bias = classifier.head.linear.weight.chunk(3), classifier.head.linear.bias.chunk(3)
-    each = torch.stack([(classifier.head.norm(rows[:, r]) @ weight[r].T + bias[r]).softmax(-1) for r in range(3)])
+    each = torch.stack(
+        [(classifier.head.norm(rows[:, r]) @ weight[r].T + bias[r]).softmax(-1) for r in range(3)]
+    )
     torch.testing.assert_close(classifier(x).exp()[1:], each.mean(dim=0)[1:])
     torch.testing.assert_close(classifier(x).exp()[0], each[1:, 0].mean(dim=0))
 

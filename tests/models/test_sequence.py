@@ -7,10 +7,10 @@ import torch
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.kinds import Sequence
-from citrus_ray.models.sequence import SequenceEncoder
+from citrus_ray.models.nets.sequence import SequenceEncoder
+from citrus_ray.models.specs import Sequence
 from citrus_ray.spec import Spec, SpecError, validate
-from citrus_ray.train import seeded
+from citrus_ray.training.loop import seeded
 
 WINDOW = SignalContext(n_chans=6, n_times=5, sfreq=0.5, modalities=("fmri",) * 6)
 PAIR = replace(WINDOW, n_times=10, n_parts=2)
@@ -50,19 +50,28 @@ def test_a_token_without_a_volume_is_what_it_was_given():
     assert encoder.segments is not None
     volumes = encoder.embed(x.transpose(1, 2))
     cls, sep = ((p + encoder.segments[0]).expand(3, 1, 16) for p in (encoder.cls, encoder.sep))
-    expected = [cls, volumes[:, :5] + encoder.segments[0], sep, volumes[:, 5:] + encoder.segments[1]]
+    expected = [
+        cls,
+        volumes[:, :5] + encoder.segments[0],
+        sep,
+        volumes[:, 5:] + encoder.segments[1],
+    ]
     torch.testing.assert_close(seen[0], torch.cat(expected, dim=1))
 
 
 def test_the_order_of_a_and_b_matters():
     encoder, x = built(PAIR), x_of(PAIR)
-    assert not torch.allclose(encoder.summary(x), encoder.summary(torch.cat([x[..., 5:], x[..., :5]], dim=2)))
+    assert not torch.allclose(
+        encoder.summary(x), encoder.summary(torch.cat([x[..., 5:], x[..., :5]], dim=2))
+    )
 
 
 def test_every_voxel_reaches_every_token():
     encoder, x = built(PAIR), x_of(PAIR, 1).requires_grad_()
     for token in range(10):
-        (slope,) = torch.autograd.grad(encoder(x)[0, 0, token].sum() + encoder(x)[0, 0, token, 0], x)
+        (slope,) = torch.autograd.grad(
+            encoder(x)[0, 0, token].sum() + encoder(x)[0, 0, token, 0], x
+        )
         assert (slope[0].abs().sum(dim=1) > 0).all()
 
 

@@ -77,7 +77,11 @@ class Page:
     def open(self, file: Path, width: int, dark: bool = False) -> None:
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 600,
         )
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.events.clear()
@@ -86,7 +90,9 @@ class Page:
             self._note(self._read())
 
     def value(self, expression: str) -> Any:
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)[
+            "result"
+        ].get("value")
 
     def picture(self, path: Path) -> None:
         """The whole page, not only what a screen shows of it."""
@@ -103,7 +109,10 @@ def browse(profile: Path) -> Iterator[Page]:
     place = [sys.executable, "-c", PLACE, str(their_in), str(their_out)]
     command = [*place, str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     process = subprocess.Popen(
-        command, pass_fds=(their_in, their_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        pass_fds=(their_in, their_out),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     os.close(their_in)
     os.close(their_out)
@@ -112,7 +121,9 @@ def browse(profile: Path) -> Iterator[Page]:
         try:
             targets = page.call("Target.getTargets")["targetInfos"]
             tab = next(target["targetId"] for target in targets if target["type"] == "page")
-            page.session = page.call("Target.attachToTarget", targetId=tab, flatten=True)["sessionId"]
+            page.session = page.call("Target.attachToTarget", targetId=tab, flatten=True)[
+                "sessionId"
+            ]
             for domain in ("Page", "Runtime", "Log", "Network"):
                 page.call(f"{domain}.enable")
             yield page

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import ink
-from analysis.encoder_pictures import (
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windows import Index, Signal
+from citrus_ray.models.nets.encoder import Encoder, hide_samples, patches
+from citrus_ray.report.encoder_pictures import (
     RATIO,
     _agreement,
     _read_out,
@@ -21,13 +23,11 @@ from analysis.encoder_pictures import (
     restore,
     restored_picture,
 )
-from analysis.pictured import FOLDER, Pictured
-from analysis.report import write_report
-from citrus_ray.data import cache
-from citrus_ray.data.windows import Index, Signal
-from citrus_ray.finetune import Member
-from citrus_ray.models.encoder import Encoder, hide_samples, patches
-from tests.analysis.synthetic import MadeUp
+from citrus_ray.report.figures import ink
+from citrus_ray.report.pictured import FOLDER, Pictured
+from citrus_ray.report.report import write_report
+from citrus_ray.training.finetuning import Member
+from tests.evidence.synthetic import MadeUp
 from tests.small import PRETRAINED
 
 MODEL, TARGET = PRETRAINED.model, PRETRAINED.finetune.target
@@ -54,7 +54,9 @@ class Neighbours(Encoder):
 
 def test_a_read_out_restores_what_the_tokens_hold_and_no_more():
     rng = np.random.default_rng(0)
-    held = np.repeat(rng.standard_normal((300, 1, 1)), 40, axis=2)  # any visible patch tells of all others
+    held = np.repeat(
+        rng.standard_normal((300, 1, 1)), 40, axis=2
+    )  # any visible patch tells of all others
     noise = rng.standard_normal((300, 1, 40))
     for signal, least, most in ((held, 0.3, 0.95), (noise, -0.1, 0.1)):
         fit, shown = torch.tensor(signal[:200]).float(), torch.tensor(signal[200:]).float()
@@ -102,7 +104,9 @@ def test_the_page_shows_pictures_of_encoders_that_it_still_has(tmp_path: Path):
     with ink.sheet(3, 2) as (figure, (ax,)):
         ax.plot([0, 1])
     ink.Picture("hidden", lambda: figure).publish(folder / FOLDER)
-    said = Pictured("hidden", "What it restores", "It restores much.", "Blue.", ("a", "b"), (("1", "2"),))
+    said = Pictured(
+        "hidden", "What it restores", "It restores much.", "Blue.", ("a", "b"), (("1", "2"),)
+    )
     path = folder / FOLDER / "hidden.json"
     path.write_text(json.dumps(asdict(said) | {"encoder": encoder}))
     page = write_report([folder], publish=False).read_text()
@@ -112,6 +116,8 @@ def test_the_page_shows_pictures_of_encoders_that_it_still_has(tmp_path: Path):
     assert "It restores much." not in write_report([folder], publish=False).read_text()
 
 
-def test_a_sweep_without_a_refitted_encoder_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_sweep_without_a_refitted_encoder_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     assert main([str(MadeUp(tasks=(None,)).write(tmp_path))]) == 2
     assert "no pre-trained cell has been refitted yet" in capsys.readouterr().err

@@ -13,14 +13,14 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from analysis import ink, plots
-from analysis.figures import scale_of
-from analysis.findings import read_findings
-from analysis.report import main, write_report
+from citrus_ray.experiment.sweep import load_sweep
+from citrus_ray.report.figures import ink, plots
+from citrus_ray.report.findings import read_findings
+from citrus_ray.report.handmade import scale_of
+from citrus_ray.report.report import main, write_report
 from citrus_ray.spec import SpecError, digest_of
-from citrus_ray.sweep import load_sweep
-from tests.analysis.chromium import CHROMIUM, Page, browse
-from tests.analysis.synthetic import MASKED, MadeUp, change, spoil
+from tests.evidence.synthetic import MASKED, MadeUp, change, spoil
+from tests.report.chromium import CHROMIUM, Page, browse
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ["figure-gain", "figure-scores", "figure-cost", "figure-search"]
@@ -65,7 +65,9 @@ def test_text_from_records_is_shown_as_text(tmp_path: Path):
 def test_failures_are_counted_with_their_reasons(tmp_path: Path):
     folder = MadeUp(n_trials=6).write(tmp_path)
     searches = [
-        i for i, path in enumerate(sorted((folder / "records").glob("*.jsonl"))) if '"search"' in path.read_text()
+        i
+        for i, path in enumerate(sorted((folder / "records").glob("*.jsonl")))
+        if '"search"' in path.read_text()
     ]
     spoil(folder, searches[0], "failed", "out of memory")
     spoil(folder, searches[1], "pruned")
@@ -84,7 +86,10 @@ def test_an_unfinished_sweep_says_what_is_missing(tmp_path: Path):
             path.unlink()
     page = page_of(folder)
     assert "1 compared cell without any record: next, labels 8 per class" in page
-    assert "1 cell not yet scored on test data: spectral, labels 8 per class (4 of at most 4 trials searched)" in page
+    assert (
+        "1 cell not yet scored on test data: spectral, labels 8 per class (4 of at most 4 trials searched)"
+        in page
+    )
     assert "▲ supported" in page
 
 
@@ -118,7 +123,9 @@ def test_source_caveats_come_from_the_summary(tmp_path: Path):
     made = MadeUp()
     folder = made.write(tmp_path)
     cells = [{"axes": axes, "caveats": ["three people, split by time"]} for axes in made.cells()]
-    (folder / "summary.json").write_text(json.dumps({"cells": cells, "spec_digest": "b376117ac9b40013"}))
+    (folder / "summary.json").write_text(
+        json.dumps({"cells": cells, "spec_digest": "b376117ac9b40013"})
+    )
     page = page_of(folder)
     assert "Three people, split by time." in page
     assert "b376117ac9b40013" in page
@@ -142,7 +149,9 @@ def test_records_of_an_older_spec_of_the_same_name_are_left_out(tmp_path: Path):
         old.write_cell(folder, axes)
     assert "5 per class" in page_of(folder)  # without plan.json it cannot tell
     cells = [{"digest": digest_of([axes, made.targets]), "axes": axes} for axes in made.cells()]
-    (folder / "plan.json").write_text(json.dumps({"spec_digest": "b376117ac9b40013", "cells": cells}))
+    (folder / "plan.json").write_text(
+        json.dumps({"spec_digest": "b376117ac9b40013", "cells": cells})
+    )
     page = page_of(folder)
     assert "5 per class" not in page
     assert "48 records of another spec of the same name lie in the folder and are left out" in page
@@ -157,8 +166,12 @@ def test_the_page_says_how_test_people_were_varied(tmp_path: Path):
     assert "not for new people" not in varied
 
 
-@pytest.mark.parametrize(("root", "flag"), [("$CITRUS_DATA/bonn", True), (None, True), ("~/study", False)])
-def test_the_command_to_make_it_again_asks_for_data_where_it_needs_them(tmp_path: Path, root: str | None, flag: bool):
+@pytest.mark.parametrize(
+    ("root", "flag"), [("$CITRUS_DATA/bonn", True), (None, True), ("~/study", False)]
+)
+def test_the_command_to_make_it_again_asks_for_data_where_it_needs_them(
+    tmp_path: Path, root: str | None, flag: bool
+):
     folder = MadeUp().write(tmp_path)
     change(folder, lambda row: replace(row, config=row.config | {"finetune.target.root": root}))
     assert ("--out again/made-up --data DATA" in page_of(folder)) == flag
@@ -174,7 +187,9 @@ def test_one_row_can_be_made_again_alone(tmp_path: Path):
 def test_a_row_made_again_alone_computes_the_very_same_members():
     """The digests of its refits, by the sweep's own code, whatever the sweep claims."""
     path = ROOT / "sweeps" / "quickstart.yaml"
-    claims = [{"says": "it helps", "better": {"pretrain.task": MASKED}, "worse": {"pretrain.task": None}}]
+    claims = [
+        {"says": "it helps", "better": {"pretrain.task": MASKED}, "worse": {"pretrain.task": None}}
+    ]
     cell = load_sweep(path, {"claims": claims}).cells[1]
     params = {"finetune.optim.lr": 0.002, "pretrain.task.ratio": 0.6}
     edits = {"compare": {p: [value] for p, value in {**cell.axes, **params}.items()}, "search": {}}
@@ -210,7 +225,9 @@ def test_every_table_and_figure_is_written_for_others_to_use(tmp_path: Path):
     with (folder / "members.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert found.num_rows == len(rows)
-    assert found.column("test/balanced_accuracy").null_count == sum(not row["test/balanced_accuracy"] for row in rows)
+    assert found.column("test/balanced_accuracy").null_count == sum(
+        not row["test/balanced_accuracy"] for row in rows
+    )
     assert found.column("seed").to_pylist() == [int(row["seed"]) for row in rows]
 
 
@@ -218,17 +235,24 @@ def test_figures_are_the_same_for_the_same_records(tmp_path: Path):
     findings = read_findings([MadeUp().write(tmp_path / "made-up")])
     for name in ("one", "other"):
         ink.Picture("gain", lambda: plots.gain_forest(findings.gains)).publish(tmp_path / name)
-    one, other = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "other"))
+    one, other = (
+        {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "other")
+    )
     assert one == other
     assert len(one) == 3
 
 
-def test_without_its_libraries_the_page_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_without_its_libraries_the_page_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
     folder = MadeUp().write(tmp_path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setattr(ink, "is_there", lambda: False)
     page = write_report([folder]).read_text()
-    assert "matplotlib is not installed, so most figures are missing; pip install -e &#x27;.[analysis]&#x27;" in page
+    assert (
+        "matplotlib is not installed, so most figures are missing; pip install -e &#x27;.[analysis]&#x27;"
+        in page
+    )
     assert "pyarrow is not installed: members.parquet is not written" in capsys.readouterr().err
     assert not (folder / "members.parquet").exists()
 
@@ -281,11 +305,15 @@ def test_the_command_runs_from_anywhere_without_torch_or_ray(tmp_path: Path):
         "except SystemExit as done: assert done.code == 0\n"
         "assert not {'torch', 'ray'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, script, str(folder)], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", code, script, str(folder)], cwd=tmp_path, check=True, timeout=60
+    )
     assert (folder / "report.html").exists()
 
 
-@pytest.mark.parametrize("values", [[0.5], [0.0, 0.0], [0.1, 0.9], [-3.0, 2000.0], [float("inf"), 0.3], []])
+@pytest.mark.parametrize(
+    "values", [[0.5], [0.0, 0.0], [0.1, 0.9], [-3.0, 2000.0], [float("inf"), 0.3], []]
+)
 def test_a_scale_holds_its_values_between_its_ends(values: list[float]):
     scale = scale_of(values)
     assert all(0 <= scale.at(value) <= 100 for value in values if value != float("inf"))
@@ -308,7 +336,9 @@ def wide_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1200, 400])
-def test_a_browser_shows_all_figures_at_any_width_without_complaint(wide_page: Path, tab: Page, width: int, dark: bool):
+def test_a_browser_shows_all_figures_at_any_width_without_complaint(
+    wide_page: Path, tab: Page, width: int, dark: bool
+):
     tab.complaints.clear()
     tab.requests.clear()
     tab.open(wide_page, width, dark)
@@ -320,21 +350,32 @@ def test_a_browser_shows_all_figures_at_any_width_without_complaint(wide_page: P
     assert len(shown) == len(set(shown))
     drawn = "[...document.querySelectorAll('figure > div svg[role]')].every(s => s.getBoundingClientRect().width > 200)"
     assert tab.value(drawn)
-    assert tab.value("document.documentElement.scrollWidth") <= width  # tables scroll, the page does not
-    assert tab.value("[...document.querySelectorAll('.scroll')].some(t => t.scrollWidth > t.clientWidth)")
-    ink, paper = (tab.value(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
+    assert (
+        tab.value("document.documentElement.scrollWidth") <= width
+    )  # tables scroll, the page does not
+    assert tab.value(
+        "[...document.querySelectorAll('.scroll')].some(t => t.scrollWidth > t.clientWidth)"
+    )
+    ink, paper = (
+        tab.value(f"getComputedStyle(document.body).{name}")
+        for name in ("color", "backgroundColor")
+    )
     assert contrast(ink, paper) > 7
 
 
 def test_the_browser_would_hear_a_complaint(tmp_path: Path, tab: Page):
-    (tmp_path / "bad.html").write_text("<script>console.error('wrong')</script><script>absent()</script>")
+    (tmp_path / "bad.html").write_text(
+        "<script>console.error('wrong')</script><script>absent()</script>"
+    )
     tab.open(tmp_path / "bad.html", 400)
     assert len(tab.complaints) >= 2
 
 
 def contrast(one: str, other: str) -> float:
     """WCAG's ratio of two `rgb(…)` colours."""
-    lights = sorted(_light([int(part) for part in re.findall(r"\d+", colour)]) for colour in (one, other))
+    lights = sorted(
+        _light([int(part) for part in re.findall(r"\d+", colour)]) for colour in (one, other)
+    )
     return (lights[1] + 0.05) / (lights[0] + 0.05)
 
 
@@ -347,7 +388,10 @@ def test_what_is_missing_at_test_has_a_table_where_it_was_scored(tmp_path: Path)
     folder = MadeUp().write(tmp_path)
     assert 'id="missing"' not in page_of(folder)
     scored = {"missing:ecg/balanced_accuracy": 0.123}
-    change(folder, lambda row: replace(row, metrics=row.metrics | (scored if row.phase == "final" else {})))
+    change(
+        folder,
+        lambda row: replace(row, metrics=row.metrics | (scored if row.phase == "final" else {})),
+    )
     page = page_of(folder)
     assert 'id="missing"' in page
     assert '<th scope="col">ecg</th>' in page

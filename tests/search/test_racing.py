@@ -4,18 +4,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from citrus_ray.race import order, p_worse
+from citrus_ray.evidence.summary import summarise
+from citrus_ray.search.racing import order, p_worse
 from citrus_ray.spec import SpecError
-from citrus_ray.summary import summarise
+from tests.evidence.test_summary import search_trial
 from tests.small import sweep_of
-from tests.test_summary import search_trial
 
 
 @pytest.mark.parametrize("n", [2, 3, 8, 30])
 def test_the_test_is_the_paired_one_sided_t_test(n):
     rng = np.random.default_rng(n)
     best, mine = rng.normal(0.7, 0.1, n), rng.normal(0.65, 0.1, n)
-    assert p_worse(list(mine), list(best)) == pytest.approx(stats.ttest_rel(best, mine, alternative="greater").pvalue)
+    assert p_worse(list(mine), list(best)) == pytest.approx(
+        stats.ttest_rel(best, mine, alternative="greater").pvalue
+    )
 
 
 def test_equal_scores_are_no_reason_to_stop_and_the_same_gap_everywhere_is():
@@ -47,7 +49,10 @@ def test_members_are_raced_in_one_order_for_all_trials_and_not_target_by_target(
 
 @pytest.mark.parametrize(
     ("edits", "says"),
-    [({"race": {"after": 3}}, "a trial has 3 members"), ({"race": {}, "asha": {}}, "take one of the two")],
+    [
+        ({"race": {"after": 3}}, "a trial has 3 members"),
+        ({"race": {}, "asha": {}}, "take one of the two"),
+    ],
 )
 def test_a_race_that_can_stop_nothing_is_refused(edits, says):
     with pytest.raises(SpecError, match=says):

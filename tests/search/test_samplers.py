@@ -8,21 +8,29 @@ import numpy as np
 import pytest
 
 from citrus_ray import records
-from citrus_ray.axes import Sampler
-from citrus_ray.launch.study import Study
-from citrus_ray.sweep import Cell
+from citrus_ray.experiment.search_space import Sampler
+from citrus_ray.experiment.sweep import Cell
+from citrus_ray.search.study import Study
+from tests.evidence.test_summary import VAL
 from tests.small import record_of, sweep_of
-from tests.test_summary import VAL
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 SAMPLERS = list(typing.get_args(Sampler))
 LR, WD = "finetune.optim.lr", "finetune.optim.weight_decay"
-PLANE = {LR: {"uniform": [0.1, 0.9], "step": 0.1}, WD: {"uniform": [0.1, 0.8], "step": 0.1}}  # 72 points
+PLANE = {
+    LR: {"uniform": [0.1, 0.9], "step": 0.1},
+    WD: {"uniform": [0.1, 0.8], "step": 0.1},
+}  # 72 points
 LINES = {LR: {"uniform": [0.1, 0.9]}, WD: {"uniform": [0.1, 0.9]}}
 
 
 def cell_of(sampler: str, search: dict[str, Any], trials: int) -> Cell:
-    edits: dict[str, Any] = {"search": search, "sampler": sampler, "budget": {"trials": trials}, "compare": {}}
+    edits: dict[str, Any] = {
+        "search": search,
+        "sampler": sampler,
+        "budget": {"trials": trials},
+        "compare": {},
+    }
     return sweep_of(repeat={"seed": [0]}, **edits).cells[0]
 
 
@@ -38,7 +46,12 @@ def drive(study: Study, folder: Path, n: int) -> list[dict[str, Any]]:
         job = study.next_job() if study.searching else None
         if job is None:
             break
-        fields = {"trial": job.digest, "phase": "search", "params": job.params, "finished": records.now()}
+        fields = {
+            "trial": job.digest,
+            "phase": "search",
+            "params": job.params,
+            "finished": records.now(),
+        }
         rows = [record_of(study.cell, {"seed": 0}, {VAL: score(job.params)}, **fields)]
         records.write(folder, job.digest, rows)
         study.finish(job, rows)

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from citrus_ray import records
-from citrus_ray.launch.study import Clock, Job, Studies, Study
-from citrus_ray.summary import summarise
-from citrus_ray.sweep import Cell
+from citrus_ray.evidence.summary import summarise
+from citrus_ray.experiment.sweep import Cell
+from citrus_ray.search.study import Clock, Job, Studies, Study
+from tests.evidence.test_summary import LR, TEST, VAL, final, search_trial
 from tests.small import record_of, sweep_of
-from tests.test_summary import LR, TEST, VAL, final, search_trial
 
 ORDERS = [["a", "b", "c", "d"], ["d", "c", "b", "a"], ["b", "d", "a", "c"]]
 
@@ -31,7 +31,9 @@ def test_of_equal_trials_the_same_one_wins_whichever_came_first(tmp_path, order)
     sweep = sweep_of()
     cell = sweep.cells[0]
     for i, name in enumerate("abcd"):
-        search_trial(tmp_path, cell, name, [0.5 if name == "a" else 0.8], params={LR: 0.001 * (i + 1)})
+        search_trial(
+            tmp_path, cell, name, [0.5 if name == "a" else 0.8], params={LR: 0.001 * (i + 1)}
+        )
     best = study_of(cell, tmp_path, order).best
     assert best is not None
     assert best.params == summarise(sweep, tmp_path, 0.0)["cells"][0]["best"]
@@ -57,7 +59,10 @@ def record(study: Study, job: Job, value: float, n_ago: int = 0) -> None:
     fields = {"trial": job.digest, "phase": job.phase, "params": job.params, "asked_s": job.asked_s}
     metrics = {VAL if job.phase == "search" else TEST: value}
     finished = f"2026-01-01T00:00:{50 - n_ago:02d}"
-    rows = [record_of(study.cell, repeat, metrics, finished=finished, **fields) for repeat, _ in job.members]
+    rows = [
+        record_of(study.cell, repeat, metrics, finished=finished, **fields)
+        for repeat, _ in job.members
+    ]
     records.write(study.folder, job.digest, rows)
     study.finish(job, rows)
 
@@ -103,9 +108,13 @@ def test_the_hours_of_earlier_calls_count_and_winners_are_refitted(tmp_path):
     assert last is not None
     assert last.phase == "final"
     record(study, last, 0.5)
-    assert Studies(sweep, tmp_path).studies[0].over, "a sweep whose hours are up has nothing left to do"
+    assert Studies(sweep, tmp_path).studies[0].over, (
+        "a sweep whose hours are up has nothing left to do"
+    )
     found, _ = summarise(sweep, tmp_path, 0.0)["cells"]
     assert (found["stopped"], found["n_trials"]) == ("hours", 1)
-    assert any("budget.hours ended searches before all 40 trials" in caveat for caveat in found["caveats"])
+    assert any(
+        "budget.hours ended searches before all 40 trials" in caveat for caveat in found["caveats"]
+    )
     more = Studies(sweep_of(budget={"trials": 40, "hours": 1}), tmp_path)
     assert more.studies[0].searching

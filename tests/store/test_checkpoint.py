@@ -5,11 +5,10 @@ import json
 import pytest
 import torch
 
-from citrus_ray import checkpoint
-from citrus_ray.checkpoint import CheckpointError
 from citrus_ray.context import SignalContext
-from citrus_ray.loading import load_encoder
-from citrus_ray.store import Files, entries
+from citrus_ray.store import Files, checkpoint, entries
+from citrus_ray.store.checkpoint import CheckpointError
+from citrus_ray.training.loading import load_encoder
 from tests.small import MODEL
 
 CTX = SignalContext(2, 64, 50.0)
@@ -17,7 +16,11 @@ CTX = SignalContext(2, 64, 50.0)
 
 def weights(seed: int = 0) -> checkpoint.Weights:
     generator = torch.Generator().manual_seed(seed)
-    return {"a.weight": torch.randn(3, 4, generator=generator), "b": torch.arange(3), "scalar": torch.tensor(2.0)}
+    return {
+        "a.weight": torch.randn(3, 4, generator=generator),
+        "b": torch.arange(3),
+        "scalar": torch.tensor(2.0),
+    }
 
 
 def same(one: checkpoint.Weights, other: checkpoint.Weights) -> bool:

@@ -58,7 +58,10 @@ def weights_name(store: Files) -> str:
         (lambda store: store.delete(weights_name(store)), "its weights are gone"),
         (lambda store: store.write("d/meta.json", b"{"), "its meta.json cannot be read"),
         (lambda store: store.write("d/meta.json", b"[]"), "its meta.json cannot be read"),
-        (lambda store: store.write("d/meta.json", b"{}"), "its weights are gone|its meta.json cannot be read"),
+        (
+            lambda store: store.write("d/meta.json", b"{}"),
+            "its weights are gone|its meta.json cannot be read",
+        ),
     ],
 )
 def test_whatever_is_wrong_with_an_entry_is_found_and_named(store, harm, says):

@@ -24,7 +24,11 @@ def test_what_is_written_is_read_and_listed(store):
     assert paths(store) == ["a/one.json", "a/two.bin", "top"]
     assert paths(store, "a") == ["a/one.json", "a/two.bin"]
     assert [file.size for file in store.list()] == [1, 2, 0]
-    assert [(file.folder, file.name) for file in store.list()] == [("a", "one.json"), ("a", "two.bin"), ("", "top")]
+    assert [(file.folder, file.name) for file in store.list()] == [
+        ("a", "one.json"),
+        ("a", "two.bin"),
+        ("", "top"),
+    ]
     assert all(abs(file.modified - time.time()) < 60 for file in store.list())
 
 
@@ -78,13 +82,17 @@ def test_a_write_that_breaks_off_shows_nothing(tmp_path, monkeypatch):
 
 def test_a_store_that_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(SpecError, match=r"taken/store: cannot be written: .*set \$CITRUS_STORE to one that can"):
+    with pytest.raises(
+        SpecError, match=r"taken/store: cannot be written: .*set \$CITRUS_STORE to one that can"
+    ):
         open_files(tmp_path / "taken" / "store").check_writable()
 
 
 @pytest.mark.parametrize("uri", ["nonsense://bucket/x", "file://relative/x"])
 def test_a_uri_that_nothing_opens_is_one_clear_error(uri):
-    with pytest.raises(SpecError, match=r"cannot be opened: .*; set \$CITRUS_STORE to a folder or to a URI"):
+    with pytest.raises(
+        SpecError, match=r"cannot be opened: .*; set \$CITRUS_STORE to a folder or to a URI"
+    ):
         open_files(uri)
 
 

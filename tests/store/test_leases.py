@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from citrus_ray.store import Files, claims, open_files
-from citrus_ray.store.claims import Claims
+from citrus_ray.store import Files, open_files
+from citrus_ray.store import leases as claims
+from citrus_ray.store.leases import Leases
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,26 +20,28 @@ ROOT = Path(__file__).resolve().parents[2]
 def stranger(store: Files, n_beats: int = 1) -> str:
     """A claim from a machine whose processes cannot be looked at."""
     path = "d/claim-00ff.json"
-    store.write(path, json.dumps({"host": "far away", "pid": 1, "since": "noon", "beat": n_beats}).encode())
+    store.write(
+        path, json.dumps({"host": "far away", "pid": 1, "since": "noon", "beat": n_beats}).encode()
+    )
     return path
 
 
 def test_a_claim_is_held_by_one_and_free_afterwards(store):
-    claim = Claims(store).take("d")
+    claim = Leases(store).take("d")
     assert claim is not None
     with claim:
-        other = Claims(store)
+        other = Leases(store)
         assert other.take("d") is None
         assert f"process {os.getpid()} on " in str(other.holder("d"))
         free = other.take("another")
         assert free is not None
         free.withdraw()
-    assert Claims(store).holder("d") is None
+    assert Leases(store).holder("d") is None
     assert store.list() == []
 
 
 def test_a_claim_is_given_up_when_the_work_fails(store):
-    claim = Claims(store).take("d")
+    claim = Leases(store).take("d")
     assert claim is not None
     with pytest.raises(ZeroDivisionError), claim:
         raise ZeroDivisionError
@@ -47,18 +50,18 @@ def test_a_claim_is_given_up_when_the_work_fails(store):
 
 def test_of_two_that_come_at_the_same_moment_never_both_go_on(store):
     """Both have written before either looks."""
-    one, two = (claims.Claim(store, "d", 10.0) for _ in range(2))
+    one, two = (claims.Lease(store, "d", 10.0) for _ in range(2))
     one.beat()
     two.beat()
-    assert Claims(store)._other("d", one.path)
-    assert Claims(store)._other("d", two.path)
+    assert Leases(store)._other("d", one.path)
+    assert Leases(store)._other("d", two.path)
 
 
 def test_many_threads_get_it_one_after_another(store):
     inside, most, done = [0], [0], []
 
     def work(i: int) -> None:
-        claim = Claims(store, beat_s=0.02).take_unless("d", lambda: False)
+        claim = Leases(store, beat_s=0.02).take_unless("d", lambda: False)
         assert claim is not None
         with claim:
             inside[0] += 1
@@ -79,11 +82,11 @@ def test_many_threads_get_it_one_after_another(store):
 def test_waiting_ends_when_another_has_done_it(store):
     looks = iter([False, False, True])
     stranger(store)
-    assert Claims(store, beat_s=0.01).take_unless("d", lambda: next(looks)) is None
+    assert Leases(store, beat_s=0.01).take_unless("d", lambda: next(looks)) is None
 
 
 def test_the_claim_of_a_far_process_expires_when_it_stops_beating(store):
-    watch = Claims(store, expire_s=0.1)
+    watch = Leases(store, expire_s=0.1)
     stranger(store)
     assert watch.holder("d") == "process 1 on far since noon"
     time.sleep(0.15)
@@ -95,9 +98,9 @@ def test_the_claim_of_a_far_process_expires_when_it_stops_beating(store):
 
 
 def test_a_claim_that_beats_never_expires(store):
-    claim = Claims(store, beat_s=0.02).take("d")
+    claim = Leases(store, beat_s=0.02).take("d")
     assert claim is not None
-    watch = Claims(store, expire_s=1.5)  # far above the beat: a busy machine may let a thread wait
+    watch = Leases(store, expire_s=1.5)  # far above the beat: a busy machine may let a thread wait
     with claim:
         for _ in range(5):
             assert watch.holder("d")
@@ -107,21 +110,21 @@ def test_a_claim_that_beats_never_expires(store):
 def test_the_claim_of_a_process_that_died_here_is_gone_at_once(tmp_path):
     code = f"""
 from citrus_ray.store import open_files
-from citrus_ray.store.claims import Claims
+from citrus_ray.store.claims import Leases
 import os
-Claims(open_files({str(tmp_path)!r})).take("d")
+Leases(open_files({str(tmp_path)!r})).take("d")
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT)
     store = open_files(tmp_path)
     assert len(store.list()) == 1
-    claim = Claims(store).take("d")
+    claim = Leases(store).take("d")
     assert claim is not None
     assert len(store.list()) == 1
 
 
 def test_storage_that_is_away_for_a_beat_costs_no_claim(store, monkeypatch):
-    claim = Claims(store, beat_s=0.01).take("d")
+    claim = Leases(store, beat_s=0.01).take("d")
     assert claim is not None
     real, failed = store.write, threading.Event()
 

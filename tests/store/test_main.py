@@ -11,15 +11,21 @@ import pytest
 import safetensors.torch
 import torch
 
-from citrus_ray import checkpoint
-from citrus_ray.store import entries, open_files
+from citrus_ray.store import checkpoint, entries, open_files
 from citrus_ray.store.__main__ import main
-from citrus_ray.store.claims import Claim
+from citrus_ray.store.leases import Lease
 
 META = {
-    "pretrain": {"task": {"kind": "masked"}, "source": {"kind": "files", "root": "$CITRUS_DATA/bonn5"}, "seed": 0},
+    "pretrain": {
+        "task": {"kind": "masked"},
+        "source": {"kind": "files", "root": "$CITRUS_DATA/bonn5"},
+        "seed": 0,
+    },
     "model": {"kind": "conv", "dim": 8},
-    "history": [{"epoch": 1.0, "train/loss": 0.9, "val/loss": 0.75}, {"epoch": 2.0, "val/loss": 0.5}],
+    "history": [
+        {"epoch": 1.0, "train/loss": 0.9, "val/loss": 0.75},
+        {"epoch": 2.0, "val/loss": 0.5},
+    ],
     "commit": "c0ffee",
     "data_digest": "feed",
     "resumed": [{"epoch": 1, "commit": "c0ffee"}],
@@ -63,7 +69,17 @@ def test_a_list_has_a_row_for_every_encoder(capsys, tmp_path):
     code, out, err = call(capsys, "list")
     header, *rows = out.splitlines()
     assert (code, err) == (0, "")
-    assert header.split() == ["digest", "task", "model", "source", "val", "loss", "size", "age", "records"]
+    assert header.split() == [
+        "digest",
+        "task",
+        "model",
+        "source",
+        "val",
+        "loss",
+        "size",
+        "age",
+        "records",
+    ]
     assert [row.split()[:6] for row in rows] == [
         [d, "masked", "conv", "files", "bonn5", "0.5"] for d in ("abc1", "abd2")
     ]
@@ -95,7 +111,13 @@ def test_a_list_without_readable_records_says_so_and_shows_the_rest(capsys, tmp_
 def test_show_tells_lineage_and_every_epoch(capsys):
     code, out, _ = call(capsys, "show", "abc")
     assert code == 0
-    for text in ("digest       abc1", "commit       c0ffee", "data_digest  feed", "records      2", "kind: masked"):
+    for text in (
+        "digest       abc1",
+        "commit       c0ffee",
+        "data_digest  feed",
+        "records      2",
+        "kind: masked",
+    ):
         assert text in out
     assert "root: $CITRUS_DATA/bonn5" in out
     assert "resumed:" in out
@@ -159,7 +181,7 @@ def test_prune_deletes_what_no_record_refers_to(capsys, tmp_path):
 def test_prune_leaves_the_young_and_the_held(capsys, tmp_path):
     assert "0 deleted" in call(capsys, "prune", "--yes")[1]
     make_old(tmp_path)
-    Claim(open_files(tmp_path / "store"), "abd2", 10.0).beat()
+    Lease(open_files(tmp_path / "store"), "abd2", 10.0).beat()
     assert "0 deleted" in call(capsys, "prune", "--yes", "--min-age", "0")[1]
     assert stored(tmp_path) == {"abc1", "abd2"}
 
@@ -167,7 +189,10 @@ def test_prune_leaves_the_young_and_the_held(capsys, tmp_path):
 @pytest.mark.usefixtures("place")
 def test_prune_refuses_where_it_would_only_seem_that_nothing_is_used(capsys, tmp_path):
     make_old(tmp_path)
-    for flags in (["--results", "elsewhere"], ["--results", "results", "--results", str(tmp_path / "store")]):
+    for flags in (
+        ["--results", "elsewhere"],
+        ["--results", "results", "--results", str(tmp_path / "store")],
+    ):
         code, _, err = call(capsys, "prune", "--yes", "--min-age", "0", *flags)
         assert code == 2
         assert "must hold the records that say which encoders are used" in err
@@ -183,7 +208,10 @@ def test_an_exported_encoder_is_a_copy_that_safetensors_opens(capsys, tmp_path):
     assert "abd2 in " in out
     found = safetensors.torch.load_file(tmp_path / "deep" / "copy" / "encoder.safetensors")
     assert all(torch.equal(found[name], WEIGHTS[name]) for name in WEIGHTS)
-    assert json.loads((tmp_path / "deep" / "copy" / "meta.json").read_text())["history"] == META["history"]
+    assert (
+        json.loads((tmp_path / "deep" / "copy" / "meta.json").read_text())["history"]
+        == META["history"]
+    )
     assert os.listdir(tmp_path / "deep") == ["copy"]
 
 
@@ -191,7 +219,9 @@ def test_an_exported_encoder_is_a_copy_that_safetensors_opens(capsys, tmp_path):
 def test_an_export_that_fails_leaves_nothing(capsys, tmp_path, monkeypatch):
     spoil(tmp_path, "abd2")
     assert call(capsys, "export", "abd", "copy")[0] == 1
-    monkeypatch.setattr(entries, "read_weights", lambda *args: b"x" if os.listdir(tmp_path) else b"")
+    monkeypatch.setattr(
+        entries, "read_weights", lambda *args: b"x" if os.listdir(tmp_path) else b""
+    )
     monkeypatch.setattr(os, "rename", lambda *args: (_ for _ in ()).throw(OSError("disk full")))
     code, _, err = call(capsys, "export", "abc", "copy")
     assert code == 1
@@ -227,7 +257,18 @@ def test_what_makes_no_sense_is_one_clear_line_and_exit_2(capsys, words, says):
 
 
 def test_help_tells_every_command_and_exit_code():
-    done = subprocess.run([sys.executable, "-m", "citrus_ray.store", "--help"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "citrus_ray.store", "--help"], capture_output=True, text=True
+    )
     assert done.returncode == 0
-    for word in ("list", "show", "verify", "prune", "export", "0 done", "1 an encoder", "2 what was asked"):
+    for word in (
+        "list",
+        "show",
+        "verify",
+        "prune",
+        "export",
+        "0 done",
+        "1 an encoder",
+        "2 what was asked",
+    ):
         assert word in done.stdout

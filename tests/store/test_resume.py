@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from citrus_ray import checkpoint, pretrain, resume
 from citrus_ray.context import SignalContext
-from citrus_ray.pretrain import Pretrained, ensure_encoder
-from citrus_ray.resume import State, made_by
-from citrus_ray.store import default_store, entries, open_files
-from citrus_ray.store.claims import Claims
-from citrus_ray.tasks.masked import MaskedTask
+from citrus_ray.store import checkpoint, default_store, entries, open_files, resume
+from citrus_ray.store.leases import Leases
+from citrus_ray.store.resume import State, made_by
+from citrus_ray.tasks.losses.masked import MaskedTask
+from citrus_ray.training import pretraining as pretrain
+from citrus_ray.training.pretraining import Pretrained, ensure_encoder
 from tests.small import MODEL, PRETRAIN, PRETRAINED
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 N_EPOCHS = 4
 SPEC = PRETRAIN.at({"epochs": N_EPOCHS})
 TRIAL = PRETRAINED.at({"pretrain.epochs": N_EPOCHS})
@@ -67,7 +67,9 @@ def assert_equal(one: Pretrained, other: Pretrained) -> None:
 def test_a_run_taken_up_after_a_crash_equals_an_undisturbed_one(tmp_path, n_epochs):
     whole = pretrain.run(SPEC, MODEL)
     state, seen = interrupted(tmp_path, n_epochs), []
-    taken_up = pretrain.run(SPEC, MODEL, report=lambda metrics: seen.append(metrics["epoch"]), state=state)
+    taken_up = pretrain.run(
+        SPEC, MODEL, report=lambda metrics: seen.append(metrics["epoch"]), state=state
+    )
     assert seen == list(range(n_epochs + 1, N_EPOCHS + 1))
     assert [attempt["epoch"] for attempt in taken_up.resumed] == [n_epochs]
     assert whole.resumed == []
@@ -119,7 +121,10 @@ def test_what_is_stored_says_that_it_was_taken_up_and_nothing_is_left(monkeypatc
     assert [attempt["epoch"] for attempt in meta["resumed"]] == [2]
     assert meta["history"] == whole.history
     files = open_files(default_store()).list(DIGEST)
-    assert {file.path for file in files} == {f"{DIGEST}/meta.json", entries.weights_path(meta, DIGEST)}
+    assert {file.path for file in files} == {
+        f"{DIGEST}/meta.json",
+        entries.weights_path(meta, DIGEST),
+    }
 
 
 @pytest.mark.usefixtures("_every_epoch")
@@ -153,11 +158,15 @@ def harm(state: State, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_every_epoch")
 @pytest.mark.parametrize("how", ["cut", "one bit", "empty", "other version"])
-def test_a_state_that_does_not_fit_is_set_aside_with_a_warning_and_the_run_starts_over(tmp_path, monkeypatch, how):
+def test_a_state_that_does_not_fit_is_set_aside_with_a_warning_and_the_run_starts_over(
+    tmp_path, monkeypatch, how
+):
     state = interrupted(tmp_path, 2)
     harm(state, how, monkeypatch)
     harmed = state.files.read(state.path)
-    with pytest.warns(UserWarning, match=r"d/state.bin: cannot be gone on from: .*the run starts over"):
+    with pytest.warns(
+        UserWarning, match=r"d/state.bin: cannot be gone on from: .*the run starts over"
+    ):
         over = pretrain.run(SPEC, MODEL, state=state)
     assert over.resumed == []
     assert_equal(over, pretrain.run(SPEC, MODEL))
@@ -232,7 +241,9 @@ print(sorted((name, float(t.double().sum())) for name, t in weights.items()))
 
 def process(log: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", SCRIPT, str(log)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_two_processes_on_one_store_compute_an_encoder_once(tmp_path):
@@ -261,15 +272,15 @@ def test_a_killed_process_is_taken_over_where_it_was(tmp_path):
     whole = pretrain.run(SPEC, MODEL).weights
     assert all(torch.equal(weights[name], whole[name]) for name in whole)
     assert len(checkpoint.read_meta(default_store(), DIGEST)["resumed"]) == 1
-    assert Claims(store).holder(DIGEST) is None
+    assert Leases(store).holder(DIGEST) is None
 
 
 TWO_RANKS = """
 import os, sys, torch
 from torch.nn.parallel import DistributedDataParallel
 from citrus_ray import pretrain, resume
-from citrus_ray.pretrain import Place
-from citrus_ray.resume import State
+from citrus_ray.training.pretraining import Place
+from citrus_ray.store.resume import State
 from tests.test_resume import SPEC, MODEL, CrashError, crash_after
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)  # two processes with a thread per core each would fight over the cores
@@ -296,7 +307,9 @@ def test_data_parallel_workers_go_on_together_each_with_its_own_masks(tmp_path):
     command = [sys.executable, "-c", TWO_RANKS]
     pipe = subprocess.PIPE
     ranks = [
-        subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path)], cwd=ROOT, stdout=pipe, stderr=pipe, text=True
+        )
         for rank in range(2)
     ]
     said = [rank.communicate(timeout=280) for rank in ranks]

@@ -8,7 +8,7 @@ import pytest
 
 from citrus_ray.spec import SpecError
 from citrus_ray.store import Files, entries
-from citrus_ray.store.claims import Claim
+from citrus_ray.store.leases import Lease
 from citrus_ray.store.usage import HOUR, count_uses, delete, prunable
 
 LATER = 2 * HOUR
@@ -40,7 +40,9 @@ def test_records_are_counted_at_any_depth_once(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\xff"])
-def test_records_that_cannot_be_read_are_an_error_because_they_may_refer_to_anything(tmp_path, text):
+def test_records_that_cannot_be_read_are_an_error_because_they_may_refer_to_anything(
+    tmp_path, text
+):
     recorded(tmp_path / "records", "a")
     (tmp_path / "records" / "bad.jsonl").write_bytes(text.encode("latin-1"))
     with pytest.raises(SpecError, match=r"bad.jsonl: must be readable records"):
@@ -62,8 +64,8 @@ def test_a_young_entry_stays_because_its_trials_may_not_be_recorded_yet(store):
 
 def test_what_a_running_pretraining_holds_stays_however_old_the_rest_of_it_is(tmp_path):
     store = entries_of(tmp_path, "a")
-    Claim(store, "a", 10.0).beat()
-    Claim(store, "b", 10.0).beat()
+    Lease(store, "a", 10.0).beat()
+    Lease(store, "b", 10.0).beat()
     store.write("b/state.bin", b"half")
     assert doomed(store, after=60, min_age=0) == {}
     assert set(doomed(store, min_age=0)) == {"a", "b"}
@@ -114,7 +116,7 @@ def test_folders_that_are_not_of_a_stores_making_are_never_touched(store):
 def test_an_entry_that_changed_since_it_was_judged_is_kept(store):
     entries.write(store, "a", b"weights", {})
     (item,) = prunable(store, Counter(), 0.0, now_of(store))
-    Claim(store, "a", 10.0).beat()
+    Lease(store, "a", 10.0).beat()
     assert not delete(store, item)
     entries.verify(store, "a")
 

@@ -5,21 +5,23 @@ import pytest
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.kinds import Conv
-from citrus_ray.models.kinds import Crossmodal as CrossmodalModel
-from citrus_ray.models.spec import EncoderSpec
-from citrus_ray.optim import Optim
+from citrus_ray.experiment.optim import Optim
+from citrus_ray.models.encoder_spec import EncoderSpec
+from citrus_ray.models.specs import Conv
+from citrus_ray.models.specs import Crossmodal as CrossmodalModel
 from citrus_ray.spec import validate
 from citrus_ray.tasks import AnyTask
-from citrus_ray.tasks.kinds import Crossmodal
-from citrus_ray.tasks.spec import TaskSpec
-from citrus_ray.tasks.task import Loss, Task
-from citrus_ray.train import seeded, shuffled, train
+from citrus_ray.tasks.losses.task import Loss, Task
+from citrus_ray.tasks.specs import Crossmodal
+from citrus_ray.tasks.task_spec import TaskSpec
+from citrus_ray.training.loop import seeded, shuffled, train
 from tests.small import registered
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg",) * 2)
 CONV = Conv(dim=16, strides=(2, 2))
-OF_SENSORS: dict[type[TaskSpec], EncoderSpec] = {Crossmodal: CrossmodalModel(sensors="channel", encoder=CONV)}
+OF_SENSORS: dict[type[TaskSpec], EncoderSpec] = {
+    Crossmodal: CrossmodalModel(sensors="channel", encoder=CONV)
+}
 pytestmark = pytest.mark.parametrize("kind", registered(AnyTask), ids=lambda kind: kind.__name__)
 
 
@@ -56,7 +58,9 @@ def run(task: Task, x: torch.Tensor, masks: torch.Generator) -> Loss:
 @pytest.mark.parametrize(("n", "n_times"), [(1, 96), (5, 96), (4, 97), (3, 8)])
 def test_a_batch_becomes_a_finite_scalar_and_named_scalars(kind, n, n_times):
     loss, metrics = run(
-        build(kind), rhythms(n)[..., :1].repeat(1, 1, n_times) + torch.randn(n, 2, n_times), generator()
+        build(kind),
+        rhythms(n)[..., :1].repeat(1, 1, n_times) + torch.randn(n, 2, n_times),
+        generator(),
     )
     assert loss.shape == ()
     assert loss.dtype == torch.float32
@@ -76,7 +80,9 @@ def test_the_task_trains_the_encoder_it_was_given(kind):
 def test_gradients_reach_every_parameter(kind):
     task = build(kind)
     run(task, rhythms(8), generator())[0].backward()  # type: ignore[no-untyped-call]
-    dead = [name for name, p in task.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    dead = [
+        name for name, p in task.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ]
     assert not dead
 
 
@@ -100,5 +106,7 @@ def test_a_seed_decides_the_first_weights(kind):
 def test_the_loss_falls_on_a_signal_that_can_be_learnt(kind):
     task, x, masks = build(kind), rhythms(), generator()
     batches = shuffled(len(x), 16, np.random.default_rng(0))
-    losses = list(train(task, lambda index: run(task, x[index], masks)[0], batches, Optim(lr=5e-3), 80, 8))
+    losses = list(
+        train(task, lambda index: run(task, x[index], masks)[0], batches, Optim(lr=5e-3), 80, 8)
+    )
     assert losses[-1] < 0.7 * losses[0]

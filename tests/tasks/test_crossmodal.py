@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.kinds import Conv, Patch
-from citrus_ray.models.kinds import Crossmodal as Model
-from citrus_ray.optim import Optim
+from citrus_ray.experiment.optim import Optim
+from citrus_ray.models.specs import Conv, Patch
+from citrus_ray.models.specs import Crossmodal as Model
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.tasks.agreement import agreement
-from citrus_ray.tasks.crossmodal import CrossmodalTask, relative_spread
-from citrus_ray.tasks.kinds import Barlow, Crossmodal, InfoNce, Masked, Vicreg
-from citrus_ray.tasks.masking import two_views
-from citrus_ray.tasks.reconstruction import EachSensor
-from citrus_ray.train import seeded, shuffled, train
+from citrus_ray.tasks.losses.agreement import agreement
+from citrus_ray.tasks.losses.crossmodal import CrossmodalTask, relative_spread
+from citrus_ray.tasks.losses.masking import two_views
+from citrus_ray.tasks.losses.reconstruction import EachSensor
+from citrus_ray.tasks.specs import Barlow, Crossmodal, InfoNce, Masked, Vicreg
+from citrus_ray.training.loop import seeded, shuffled, train
 
 CTX = SignalContext(3, 48, 50.0, modalities=("ecg", "eeg", "emg"))
 CONV = Conv(dim=8, strides=(2, 2))
@@ -85,7 +85,9 @@ def latent(n: int = 6, n_tokens: int = 5) -> torch.Tensor:
 
 
 def test_spatial_hides_whole_sensors():
-    for seen, which in task_of(mask="spatial").views(latent(), torch.ones(6, 3, dtype=torch.bool), generator()):
+    for seen, which in task_of(mask="spatial").views(
+        latent(), torch.ones(6, 3, dtype=torch.bool), generator()
+    ):
         assert torch.equal(seen.all(dim=2), which)
         assert torch.equal(seen.any(dim=2), which)
         torch.testing.assert_close(seen[which], latent().mean(dim=2)[which])
@@ -105,7 +107,9 @@ def test_random_hides_elements_and_temporal_steps():
 def test_a_sensor_that_is_absent_is_in_no_view():
     present = torch.tensor([[True, True, False]] * 6)
     for mask in ("spatial", "random", "temporal"):
-        for seen, which in task_of(mask=mask).views(latent() * present[..., None, None], present, generator()):
+        for seen, which in task_of(mask=mask).views(
+            latent() * present[..., None, None], present, generator()
+        ):
             assert not which[:, 2].any()
             assert not seen[:, 2].any()
 
@@ -136,9 +140,16 @@ def numpy_vicreg(a: np.ndarray, b: np.ndarray, weights: tuple[float, float, floa
     n, dim = a.shape
     total = weights[0] * float(np.mean([(a[i] - b[i]) @ (a[i] - b[i]) / dim for i in range(n)]))
     for z in (a, b):
-        total += weights[1] * sum(max(0.0, 1 - np.sqrt(np.var(z[:, d]) + 1e-4)) for d in range(dim)) / dim / 2
+        total += (
+            weights[1]
+            * sum(max(0.0, 1 - np.sqrt(np.var(z[:, d]) + 1e-4)) for d in range(dim))
+            / dim
+            / 2
+        )
         c = np.cov(z.T)
-        total += weights[2] * sum(c[i, j] ** 2 for i in range(dim) for j in range(dim) if i != j) / dim
+        total += (
+            weights[2] * sum(c[i, j] ** 2 for i in range(dim) for j in range(dim) if i != j) / dim
+        )
     return total / sum(weights)
 
 
@@ -146,7 +157,9 @@ def numpy_vicreg(a: np.ndarray, b: np.ndarray, weights: tuple[float, float, floa
 def test_vicreg_is_what_the_formulas_say(weights):
     a, b = (0.7 * torch.randn(16, 6, generator=generator(seed)) for seed in (0, 1))
     spec = Vicreg(invariance=weights[0], variance=weights[1], covariance=weights[2])
-    assert float(agreement(spec, a, b)[0]) == pytest.approx(numpy_vicreg(a.numpy(), b.numpy(), weights), rel=1e-5)
+    assert float(agreement(spec, a, b)[0]) == pytest.approx(
+        numpy_vicreg(a.numpy(), b.numpy(), weights), rel=1e-5
+    )
 
 
 def test_barlow_wants_the_identity_and_infonce_finds_the_other_view():
@@ -188,7 +201,14 @@ def loss_of(task, masks, x, index):
 
 def spread_after(task: CrossmodalTask, optim: Optim) -> float:
     x, masks = shared_rhythm(), generator()
-    for _ in train(task, partial(loss_of, task, masks, x), shuffled(128, 32, np.random.default_rng(0)), optim, 60, 4):
+    for _ in train(
+        task,
+        partial(loss_of, task, masks, x),
+        shuffled(128, 32, np.random.default_rng(0)),
+        optim,
+        60,
+        4,
+    ):
         pass
     return float(task.eval()(x, generator())[1]["embedding_std"])
 
@@ -224,6 +244,10 @@ def test_reconstruction_on_a_crossmodal_encoder_is_of_each_sensor_alone():
     loss.backward()
     assert loss.isfinite()
     assert set(metrics) == {"hidden_mse"}
-    learns = {name for name, p in encoder.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
+    learns = {
+        name
+        for name, p in encoder.named_parameters()
+        if p.grad is not None and bool(p.grad.abs().sum() > 0)
+    }
     assert {name.split(".")[1] for name in learns} == {"ecg", "eeg"}
     assert not [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None]

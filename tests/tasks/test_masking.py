@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.encoder import Encoder, hide_samples
-from citrus_ray.models.kinds import Conv
-from citrus_ray.tasks.kinds import Masked
-from citrus_ray.tasks.masking import n_hidden, places, span_mask
+from citrus_ray.models.nets.encoder import Encoder, hide_samples
+from citrus_ray.models.specs import Conv
+from citrus_ray.tasks.losses.masking import n_hidden, places, span_mask
+from citrus_ray.tasks.specs import Masked
 
 ratios = st.floats(0.01, 0.99)
 
@@ -35,10 +35,17 @@ def test_the_count_is_the_ratio_as_near_as_it_can_be(n_tokens, ratio):
     assert abs(count - ratio * n_tokens) <= 0.5 or count in (1, n_tokens - 1)
 
 
-@given(n_tokens=st.integers(4, 40), span=st.integers(2, 6), ratio=st.floats(0.2, 0.8), seed=st.integers(0, 100))
+@given(
+    n_tokens=st.integers(4, 40),
+    span=st.integers(2, 6),
+    ratio=st.floats(0.2, 0.8),
+    seed=st.integers(0, 100),
+)
 def test_hidden_tokens_come_in_whole_runs(n_tokens, span, ratio, seed):
     """All runs start on one grid per row; all blocks of it are hidden or seen as a whole, but for one that is cut."""
-    for row in span_mask((4, 1, n_tokens), ratio, span, generator(seed)).reshape(4, n_tokens).numpy():
+    for row in (
+        span_mask((4, 1, n_tokens), ratio, span, generator(seed)).reshape(4, n_tokens).numpy()
+    ):
         cut = min(_n_cut_blocks(row, span, offset) for offset in range(span))
         assert cut <= 1
 
@@ -49,7 +56,9 @@ def _n_cut_blocks(row: np.ndarray, span: int, offset: int) -> int:
 
 
 def test_runs_are_longer_than_chance_would_make_them():
-    single, long = (span_mask((200, 1, 40), 0.5, span, generator()).reshape(200, 40) for span in (1, 5))
+    single, long = (
+        span_mask((200, 1, 40), 0.5, span, generator()).reshape(200, 40) for span in (1, 5)
+    )
     edges = [int((row[:, 1:] != row[:, :-1]).sum()) for row in (single, long)]
     assert edges[1] < edges[0] / 2
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.kinds import Conv
-from citrus_ray.optim import Optim
-from citrus_ray.tasks.kinds import Masked
-from citrus_ray.tasks.masking import hide_modalities
-from citrus_ray.tasks.reconstruction import Decoder
-from citrus_ray.train import seeded, shuffled, train
+from citrus_ray.experiment.optim import Optim
+from citrus_ray.models.specs import Conv
+from citrus_ray.tasks.losses.masking import hide_modalities
+from citrus_ray.tasks.losses.reconstruction import Decoder
+from citrus_ray.tasks.specs import Masked
+from citrus_ray.training.loop import seeded, shuffled, train
 
 CTX = SignalContext(n_chans=3, n_times=96, sfreq=50.0, modalities=("ecg", "eeg", "ecg"))
 
@@ -67,11 +67,15 @@ def test_what_is_hidden_in_one_modality_is_found_in_another_where_the_decoder_mi
             spec = Masked(ratio=0.25, span=1, mix=mix, drop_modality=0.9 if mix else 0.0)
             task = spec.build(ctx, Conv(dim=16, strides=(2, 2)).build(ctx))
         batches, masks = shuffled(len(x), 32, np.random.default_rng(0)), generator(1)
-        *_, final[mix] = train(task, partial(loss_of, task, masks, x), batches, Optim(lr=5e-3), 300, 10)
+        *_, final[mix] = train(
+            task, partial(loss_of, task, masks, x), batches, Optim(lr=5e-3), 300, 10
+        )
     assert final[1] < 0.75 * final[0]
 
 
 def test_dropping_needs_two_modalities():
     spec = Masked(mix=1, drop_modality=0.3)
     assert spec.check(CTX) is None
-    assert "needs signals of 2 modalities" in str(spec.check(SignalContext(2, 96, 50.0, modalities=("eeg", "eeg"))))
+    assert "needs signals of 2 modalities" in str(
+        spec.check(SignalContext(2, 96, 50.0, modalities=("eeg", "eeg")))
+    )

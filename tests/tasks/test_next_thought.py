@@ -5,12 +5,12 @@ import torch
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.kinds import Sequence
+from citrus_ray.experiment.trial import Pretrain, Trial
+from citrus_ray.models.specs import Sequence
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.tasks.kinds import NextThought
-from citrus_ray.tasks.next_thought import NextThoughtTask
-from citrus_ray.train import seeded
-from citrus_ray.trial import Pretrain, Trial
+from citrus_ray.tasks.losses.next_thought import NextThoughtTask
+from citrus_ray.tasks.specs import NextThought
+from citrus_ray.training.loop import seeded
 
 CTX = SignalContext(n_chans=4, n_times=10, sfreq=0.5, modalities=("fmri",) * 4, n_parts=2)
 X = torch.randn(12, 4, 10, generator=torch.Generator().manual_seed(0))
@@ -69,7 +69,9 @@ def test_hidden_volumes_are_hidden_in_every_voxel_and_are_what_is_scored():
     assert (hidden[:, 0].sum(dim=1) == 2).all()  # 0.15 of 10
 
 
-@pytest.mark.parametrize("weights", [{}, {"next": 1.0, "masked": 1.0}, {"next": 0.0, "masked": 1.0}])
+@pytest.mark.parametrize(
+    "weights", [{}, {"next": 1.0, "masked": 1.0}, {"next": 0.0, "masked": 1.0}]
+)
 def test_every_parameter_that_asks_for_a_gradient_has_one(weights):
     """Workers that share gradients wait for all of them."""
     task = built(**weights)
@@ -102,12 +104,18 @@ def test_pre_training_never_learns_from_classes():
     ("edits", "said"),
     [
         ({"pretrain.task": {"kind": "masked"}}, "one token for all channels"),
-        ({"finetune.target": SHOWN}, "40 channels and pairs, but the target has 40 channels and windows"),
-        ({"pretrain.source.of.n_voxels": 8}, "8 channels and pairs, but the target has 40 channels and pairs"),
+        (
+            {"finetune.target": SHOWN},
+            "40 channels and pairs, but the target has 40 channels and windows",
+        ),
+        (
+            {"pretrain.source.of.n_voxels": 8},
+            "8 channels and pairs, but the target has 40 channels and pairs",
+        ),
     ],
 )
 def test_what_cannot_be_carried_over_is_said_before_anything_starts(edits, said):
-    from citrus_ray.plan import _data_problems
+    from citrus_ray.experiment.dry_run import _data_problems
 
     pairs = {"kind": "pairs", "of": SERIES}
     trial = validate(

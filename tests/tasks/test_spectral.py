@@ -8,12 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.encoder import Encoder
-from citrus_ray.models.kinds import Conv
+from citrus_ray.models.nets.encoder import Encoder
+from citrus_ray.models.specs import Conv
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.tasks.kinds import Hide, Representation, Spectral
-from citrus_ray.tasks.spectra import draw_bands, in_bands, n_parts, patch_spectra, represent, take_out
-from citrus_ray.tasks.spectral import SpectralTask
+from citrus_ray.tasks.losses.spectra import (
+    draw_bands,
+    in_bands,
+    n_parts,
+    patch_spectra,
+    represent,
+    take_out,
+)
+from citrus_ray.tasks.losses.spectral import SpectralTask
+from citrus_ray.tasks.specs import Hide, Representation, Spectral
 
 SFREQ = 100.0
 NAMES: tuple[Representation, ...] = ("log_magnitude", "magnitude_phase", "real_imag")
@@ -48,7 +55,9 @@ def test_the_spectrum_around_a_patch_is_scipys_short_time_transform():
     # scipy centres its slice p on sample p * hop; ours is centred on a patch: half a patch later
     shifted = transform.stft(np.concatenate([x[patch // 2 :], np.zeros(patch // 2)]), p0=0, p1=10).T
     inside = slice(2, 7)  # windows that reach beyond neither end
-    np.testing.assert_allclose(np.abs(ours)[inside], np.abs(shifted)[inside] / np.sqrt(n_fft), atol=1e-6)
+    np.testing.assert_allclose(
+        np.abs(ours)[inside], np.abs(shifted)[inside] / np.sqrt(n_fft), atol=1e-6
+    )
 
 
 def test_representations_are_what_their_names_say():
@@ -57,14 +66,18 @@ def test_representations_are_what_their_names_say():
     theirs = spectra.numpy()
     np.testing.assert_allclose(log[..., 0], np.log(np.abs(theirs) + 0.01), atol=1e-5)
     np.testing.assert_allclose(phase[..., :1], log)
-    np.testing.assert_allclose(np.arctan2(phase[..., 2], phase[..., 1]), np.angle(theirs), atol=1e-4)
+    np.testing.assert_allclose(
+        np.arctan2(phase[..., 2], phase[..., 1]), np.angle(theirs), atol=1e-4
+    )
     np.testing.assert_allclose(real[..., 0] + 1j * real[..., 1], theirs, atol=1e-6)
     assert [log.shape[-1], phase.shape[-1], real.shape[-1]] == [n_parts(name) for name in NAMES]
 
 
 def test_silence_has_a_finite_target():
     for name in NAMES:
-        assert represent(torch.zeros(1, 1, 2, 5, dtype=torch.complex64), name, 0.01).isfinite().all()
+        assert (
+            represent(torch.zeros(1, 1, 2, 5, dtype=torch.complex64), name, 0.01).isfinite().all()
+        )
 
 
 # ---- bands ----
@@ -91,7 +104,9 @@ def test_bands_differ_from_row_to_row_and_a_given_band_is_the_same_in_all():
 def test_a_band_in_hertz_covers_its_frequencies_and_no_others():
     edges = draw_bands(Hide(band=(8, 12), unit="hz"), 1, 1, SFREQ / 2, generator())
     at = np.fft.rfftfreq(400, 1 / SFREQ)
-    assert np.array_equal(in_bands(edges, len(at))[0, 0].numpy(), (at >= 8 - 1e-6) & (at <= 12 + 1e-6))
+    assert np.array_equal(
+        in_bands(edges, len(at))[0, 0].numpy(), (at >= 8 - 1e-6) & (at <= 12 + 1e-6)
+    )
 
 
 def test_a_band_narrower_than_a_bin_hides_the_nearest_bin():
@@ -106,13 +121,17 @@ def rhythm(hz: float) -> torch.Tensor:
 def test_what_is_taken_out_is_gone_and_the_rest_is_left():
     x = (rhythm(10) + rhythm(30))[None, None]
     edges = draw_bands(Hide(band=(8, 12), unit="hz"), 1, 1, SFREQ / 2, generator())
-    torch.testing.assert_close(take_out(x, edges, "zero", generator())[0, 0], rhythm(30), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        take_out(x, edges, "zero", generator())[0, 0], rhythm(30), atol=1e-4, rtol=0
+    )
 
 
 def test_content_of_a_hidden_band_cannot_reach_the_encoder():
     edges = draw_bands(Hide(band=(8, 12), unit="hz"), 3, 1, SFREQ / 2, generator())
     x = noise(3, 1, 400)
-    one, other = (take_out(signal, edges, "zero", generator()) for signal in (x, x + 5 * rhythm(10)))
+    one, other = (
+        take_out(signal, edges, "zero", generator()) for signal in (x, x + 5 * rhythm(10))
+    )
     torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
@@ -175,7 +194,9 @@ def test_bands_alone_are_predicted_in_every_patch():
     task, encoder = silent_task(predict="real_imag", ratio=0.0, hide=Hide(band=(20, 30), unit="hz"))
     x = noise(3, 2, 400)
     loss, _ = task(x, generator(9))
-    spectra = np.fft.rfft(x.numpy().reshape(3, 2, 20, 20), norm="ortho")[..., 4:7]  # 20, 25 and 30 Hz of 5 Hz bins
+    spectra = np.fft.rfft(x.numpy().reshape(3, 2, 20, 20), norm="ortho")[
+        ..., 4:7
+    ]  # 20, 25 and 30 Hz of 5 Hz bins
     assert not encoder.hidden.any()
     assert float(loss.detach()) == pytest.approx(float(np.mean(np.abs(spectra) ** 2) / 2), rel=1e-5)
     heard = np.abs(np.fft.rfft(encoder.heard.numpy()))
@@ -210,7 +231,9 @@ def test_visible_tokens_of_a_real_encoder_do_not_move_when_hidden_samples_do():
 @pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
 def test_every_combination_trains(predict, transform, loss):
     encoder = Conv(dim=8, strides=(2, 2)).build(CTX)
-    task = Spectral(predict=predict, transform=transform, loss=loss, hide=Hide(count=2, width=0.1)).build(CTX, encoder)
+    task = Spectral(
+        predict=predict, transform=transform, loss=loss, hide=Hide(count=2, width=0.1)
+    ).build(CTX, encoder)
     value, metrics = task(noise(4, 2, 400), generator())
     value.backward()
     assert value.isfinite()
@@ -236,5 +259,7 @@ def test_a_task_that_hides_nothing_or_everything_is_refused(tree, rule):
 
 def test_bands_beyond_the_signals_are_refused():
     assert "signals end at 50 Hz" in str(Spectral(hide=Hide(band=(40, 60), unit="hz")).check(CTX))
-    assert "leave nothing of 50 Hz" in str(Spectral(hide=Hide(width=30, unit="hz", count=2)).check(CTX))
+    assert "leave nothing of 50 Hz" in str(
+        Spectral(hide=Hide(width=30, unit="hz", count=2)).check(CTX)
+    )
     assert Spectral(hide=Hide(width=10, unit="hz", count=2)).check(CTX) is None

@@ -7,23 +7,29 @@ import pytest
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.kinds import Citrus, Conv, Patch
-from citrus_ray.models.spec import EncoderSpec
-from citrus_ray.optim import Optim
+from citrus_ray.experiment.optim import Optim
+from citrus_ray.models.encoder_spec import EncoderSpec
+from citrus_ray.models.specs import Citrus, Conv, Patch
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.tasks.kinds import Hide, Masked, Spectral
-from citrus_ray.tasks.masking import span_mask
-from citrus_ray.tasks.spec import TaskSpec
-from citrus_ray.train import seeded, shuffled, train
+from citrus_ray.tasks.losses.masking import span_mask
+from citrus_ray.tasks.specs import Hide, Masked, Spectral
+from citrus_ray.tasks.task_spec import TaskSpec
+from citrus_ray.training.loop import seeded, shuffled, train
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg", "ecg"))
-MODELS = [Conv(dim=12, strides=(2, 2)), Patch(patch=8, dim=16), Citrus(dim=16, conv=Conv(dim=8, strides=(2, 2)))]
+MODELS = [
+    Conv(dim=12, strides=(2, 2)),
+    Patch(patch=8, dim=16),
+    Citrus(dim=16, conv=Conv(dim=8, strides=(2, 2))),
+]
 TASKS = [
     Masked(encode="visible", ratio=0.6),
     Masked(encode="visible", by_modality=True, ratio=0.4),
     Spectral(encode="visible"),
     Spectral(encode="visible", ratio=0.0, hide=Hide(band=(0.1, 0.3))),
-    Spectral(encode="visible", transform="stft", predict="magnitude_phase", hide=Hide(count=1, width=0.3)),
+    Spectral(
+        encode="visible", transform="stft", predict="magnitude_phase", hide=Hide(count=1, width=0.3)
+    ),
 ]
 each = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.kind)
 
@@ -47,7 +53,11 @@ def test_every_parameter_that_asks_for_a_gradient_has_one(model, spec):
     """Workers that share gradients wait for all of them, so the mask token, which is never read, must not ask."""
     task = built(model, spec)
     task(signals(), generator())[0].backward()
-    assert [name for name, p in task.named_parameters() if p.requires_grad and not p.grad.abs().sum() > 0] == []
+    assert [
+        name
+        for name, p in task.named_parameters()
+        if p.requires_grad and not p.grad.abs().sum() > 0
+    ] == []
     silent = [name for name, p in task.named_parameters() if not p.requires_grad]
     assert silent == ([] if model.kind == "conv" else ["encoder.transformer.mask_token"])
 
@@ -55,7 +65,9 @@ def test_every_parameter_that_asks_for_a_gradient_has_one(model, spec):
 @each
 def test_hidden_samples_are_the_target_and_visible_ones_are_not(model):
     task = built(model, Masked(encode="visible", ratio=0.5, span=1)).eval()
-    for p in task.decoder.decoder.outputs[0][-1].parameters():  # it then predicts zeros, whatever it was told
+    for p in task.decoder.decoder.outputs[0][
+        -1
+    ].parameters():  # it then predicts zeros, whatever it was told
         torch.nn.init.zeros_(p)
     x, patch = signals(), task.encoder.patch
     hidden = span_mask((6, 2, 96 // patch), 0.5, 1, generator(9)).repeat_interleave(patch, dim=-1)
@@ -81,7 +93,11 @@ def test_what_is_hidden_is_worked_out_from_what_is_seen(model):
     rng = np.random.default_rng(0)
     t, hz = np.arange(96) / 50, rng.uniform(1, 3, (64, 1, 1))
     x = torch.from_numpy(1.4 * np.sin(2 * np.pi * (hz * t + rng.uniform(0, 1, (64, 2, 1))))).float()
-    task, masks, batches = built(model, Masked(encode="visible")), generator(), shuffled(64, 16, rng)
+    task, masks, batches = (
+        built(model, Masked(encode="visible")),
+        generator(),
+        shuffled(64, 16, rng),
+    )
     *_, last = train(task, lambda index: task(x[index], masks)[0], batches, Optim(lr=5e-3), 200, 5)
     assert last < 0.9
 

@@ -10,15 +10,22 @@ import pytest
 from scipy import signal
 from sklearn.neighbors import KNeighborsClassifier
 
-from citrus_ray import baselines as module
-from citrus_ray import finetune, probe
-from citrus_ray.baselines import BASELINES, baselines, channel_power, powers_in_bands, squared_distances
-from citrus_ray.data import cache
 from citrus_ray.data.source import zscore
-from citrus_ray.data.splits import Labels
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.splits import Labels
 from citrus_ray.data.windows import Windows
-from citrus_ray.finetune import Member
-from citrus_ray.trial import Trial
+from citrus_ray.experiment.trial import Trial
+from citrus_ray.training import baselines as module
+from citrus_ray.training import closed_form as probe
+from citrus_ray.training import finetuning as finetune
+from citrus_ray.training.baselines import (
+    BASELINES,
+    baselines,
+    channel_power,
+    powers_in_bands,
+    squared_distances,
+)
+from citrus_ray.training.finetuning import Member
 from tests.small import PRETRAINED, SCRATCH
 
 ALL = SCRATCH.at({"finetune.labels": {"fraction": 1.0}})
@@ -63,7 +70,9 @@ def rhythmic(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
 def shaped(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
     """One waveform, backwards in one class: equal spectra."""
     wave = rng.normal(size=(N_CHANS, N_TIMES))
-    return np.asarray(np.where(y[:, None, None] == 0, wave, wave[:, ::-1]) + 0.5 * rng.normal(size=SHAPE))
+    return np.asarray(
+        np.where(y[:, None, None] == 0, wave, wave[:, ::-1]) + 0.5 * rng.normal(size=SHAPE)
+    )
 
 
 def noise(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
@@ -107,7 +116,13 @@ def test_the_unit_of_the_signal_does_not_matter(monkeypatch):
     found = []
     for volts in (1.0, 1e-6):
         given(monkeypatch, windows_with(volts * x, y))
-        found.append({name: of["test/accuracy"] for name, of in baselines(ALL).items() if name != "random_encoder"})
+        found.append(
+            {
+                name: of["test/accuracy"]
+                for name, of in baselines(ALL).items()
+                if name != "random_encoder"
+            }
+        )
     assert found[0] == pytest.approx(found[1], abs=0.02)
 
 
@@ -144,7 +159,9 @@ def test_the_majority_is_that_of_the_labelled_windows(monkeypatch):
     given(monkeypatch, windows_with(noise(rng, y), y))
     member = Member(SCRATCH.at({"finetune.labels": {"count": 10}}), None)
     counts = np.bincount(member.windows.labels[member.labelled])
-    assert np.exp(BASELINES["majority"](member)(np.arange(3))) == pytest.approx(np.tile(counts + 1, (3, 1)))
+    assert np.exp(BASELINES["majority"](member)(np.arange(3))) == pytest.approx(
+        np.tile(counts + 1, (3, 1))
+    )
     found = baselines(ALL)["majority"]
     assert found["test/accuracy"] == found["val/accuracy"] == 0.75
     assert found["test/balanced_accuracy"] == found["test/auroc"] == 0.5
@@ -155,7 +172,10 @@ def test_the_majority_is_that_of_the_labelled_windows(monkeypatch):
 
 def numbers(trial: Trial, split: str) -> dict[str, dict[str, float]]:
     found = baselines(trial)
-    return {name: {k: v for k, v in of.items() if k.startswith(f"{split}/")} for name, of in found.items()}
+    return {
+        name: {k: v for k, v in of.items() if k.startswith(f"{split}/")}
+        for name, of in found.items()
+    }
 
 
 @pytest.fixture
@@ -175,7 +195,9 @@ def drowned(windows: Windows, index: np.ndarray, gain: float = 100) -> Windows:
     return replace(windows, x=junk)
 
 
-@pytest.mark.parametrize("regime", [Labels(per_class=4), Labels(count=13), Labels(fraction=0.5)], ids=str)
+@pytest.mark.parametrize(
+    "regime", [Labels(per_class=4), Labels(count=13), Labels(fraction=0.5)], ids=str
+)
 def test_baselines_learn_from_the_labels_of_the_fine_tune_and_no_other(monkeypatch, rhythm, regime):
     trial = SCRATCH.at({"finetune.labels": regime.tree()})
     member, before = Member(trial, None), baselines(trial)
@@ -185,7 +207,10 @@ def test_baselines_learn_from_the_labels_of_the_fine_tune_and_no_other(monkeypat
     assert baselines(trial) == before
     given(monkeypatch, drowned(rhythm, member.labelled))
     after = baselines(trial)
-    assert all(after[name] != before[name] for name in BASELINES.keys() - {"majority", "amplitude", "level"})
+    assert all(
+        after[name] != before[name]
+        for name in BASELINES.keys() - {"majority", "amplitude", "level"}
+    )
 
 
 def test_test_labels_and_test_signals_change_no_validation_number(monkeypatch, rhythm):
@@ -194,7 +219,9 @@ def test_test_labels_and_test_signals_change_no_validation_number(monkeypatch, r
     given(monkeypatch, drowned(rhythm, test))
     assert numbers(ALL, "val") == val
     wrong = rhythm.labels.copy()
-    for g in np.unique(rhythm.group[test]):  # within groups: the split looks at which classes a group has
+    for g in np.unique(
+        rhythm.group[test]
+    ):  # within groups: the split looks at which classes a group has
         members = np.flatnonzero(rhythm.group == g)
         wrong[members] = np.random.default_rng(3).permutation(wrong[members])
     given(monkeypatch, replace(rhythm, y=wrong))
@@ -217,7 +244,8 @@ def test_validation_windows_choose_and_do_not_train(monkeypatch, rhythm):
 def penalties(member: Member):
     """The same training features, and validation labels right and turned round."""
     sets = [
-        (powers_in_bands(member.windows.x[i]), member.windows.labels[i]) for i in (member.labelled, member.parts.val)
+        (powers_in_bands(member.windows.x[i]), member.windows.labels[i])
+        for i in (member.labelled, member.parts.val)
     ]
     return [(sets[0], sets[1], 2), (sets[0], (sets[1][0], 1 - sets[1][1]), 2)]
 
@@ -241,7 +269,12 @@ def test_pre_training_changes_no_baseline():
 
 def test_baselines_are_plain_numbers_and_the_same_every_time():
     found = baselines(SCRATCH)
-    assert pickle.loads(pickle.dumps(found)) == json.loads(json.dumps(found)) == found == baselines(SCRATCH)
+    assert (
+        pickle.loads(pickle.dumps(found))
+        == json.loads(json.dumps(found))
+        == found
+        == baselines(SCRATCH)
+    )
     assert all(type(value) is float for of in found.values() for value in of.values())
     assert all({name.split("/")[0] for name in of} == {"val", "test"} for of in found.values())
     assert baselines(SCRATCH.at({"seed": 1})) != found
@@ -282,10 +315,14 @@ def test_distances_survive_an_offset():
 
 def test_band_powers_are_those_of_a_periodogram():
     x = np.random.default_rng(0).normal(size=(3, 2, 256)).astype(np.float32)
-    hz, power = signal.periodogram(x.astype(np.float64), fs=128, detrend="constant", scaling="spectrum")
+    hz, power = signal.periodogram(
+        x.astype(np.float64), fs=128, detrend="constant", scaling="spectrum"
+    )
     power[..., -1] *= 2  # one-sided: scipy doubles all but the last
     inside = [(hz > low) & (hz <= high) for low, high in pairwise((0, 4, 8, 13, 30, 64))]
-    ratio = powers_in_bands(x) / np.concatenate([power[..., band].mean(axis=-1) for band in inside], axis=1)
+    ratio = powers_in_bands(x) / np.concatenate(
+        [power[..., band].mean(axis=-1) for band in inside], axis=1
+    )
     assert ratio == pytest.approx(np.full_like(ratio, 256**2 / 2), rel=1e-6)
     assert powers_in_bands(x + 7) == pytest.approx(powers_in_bands(x), rel=1e-3)
 

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from citrus_ray.metrics import balanced_accuracy
-from citrus_ray.probe import PENALTIES, Scaler, fit, regularisation_path
+from citrus_ray.training.closed_form import PENALTIES, Scaler, fit, regularisation_path
 
 
 def sample(seed: int, n: int = 120, n_features: int = 5, n_classes: int = 3, pull: float = 1.0):
@@ -18,7 +18,9 @@ def sample(seed: int, n: int = 120, n_features: int = 5, n_classes: int = 3, pul
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(n) % n_classes)
     centres = rng.normal(size=(n_classes, n_features)) * pull
-    return (centres[y] + rng.normal(size=(n, n_features))) * 10.0 ** (np.arange(n_features) % 5) + 3, y
+    return (centres[y] + rng.normal(size=(n, n_features))) * 10.0 ** (
+        np.arange(n_features) % 5
+    ) + 3, y
 
 
 @settings(max_examples=8)
@@ -67,7 +69,10 @@ def test_of_equally_good_penalties_the_strongest_is_taken():
 
 def test_validation_data_do_not_train():
     x, y = sample(1)
-    one, other = fit((x[:60], y[:60]), (x[60:], y[60:]), 3), fit((x[:60], y[:60]), (x[60:90], y[60:90]), 3)
+    one, other = (
+        fit((x[:60], y[:60]), (x[60:], y[60:]), 3),
+        fit((x[:60], y[:60]), (x[60:90], y[60:90]), 3),
+    )
     assert np.array_equal(one.scaler.mean, other.scaler.mean)
     path = regularisation_path(x[:60], y[:60], 3)
     assert any(np.array_equal(one.weights, probe.weights) for probe in path)

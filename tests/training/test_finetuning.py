@@ -9,17 +9,17 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from citrus_ray import pretrain
-from citrus_ray.checkpoint import CheckpointError, Weights
-from citrus_ray.data import cache
+from citrus_ray.data.windowing import cache
 from citrus_ray.data.windows import Windows
-from citrus_ray.finetune import Member, _balanced
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.metrics import balanced_accuracy
 from citrus_ray.models import AnyEncoder
-from citrus_ray.probe import PENALTIES
 from citrus_ray.spec import SpecError
-from citrus_ray.train import seeded
-from citrus_ray.trial import Trial
+from citrus_ray.store.checkpoint import CheckpointError, Weights
+from citrus_ray.training import pretraining as pretrain
+from citrus_ray.training.closed_form import PENALTIES
+from citrus_ray.training.finetuning import Member, _balanced
+from citrus_ray.training.loop import seeded
 from tests.small import MODEL, PRETRAINED, SCRATCH, SOURCE, registered, sweep_of
 
 
@@ -51,7 +51,10 @@ def test_pretrained_and_scratch_see_the_same_labels():
 def test_labels_come_from_the_training_part_alone():
     member = Member(SCRATCH, None)
     assert set(member.labelled.tolist()) <= set(member.parts.train.tolist())
-    assert not set(member.parts.train.tolist()) & {*member.parts.val.tolist(), *member.parts.test.tolist()}
+    assert not set(member.parts.train.tolist()) & {
+        *member.parts.val.tolist(),
+        *member.parts.test.tolist(),
+    }
 
 
 def test_a_pretrained_encoder_is_where_training_starts():
@@ -62,7 +65,9 @@ def test_a_pretrained_encoder_is_where_training_starts():
 
 
 def test_seeds_start_from_other_weights():
-    one, again, other = (Member(SCRATCH.at({"seed": seed}), None).classifier.state_dict() for seed in (0, 0, 1))
+    one, again, other = (
+        Member(SCRATCH.at({"seed": seed}), None).classifier.state_dict() for seed in (0, 0, 1)
+    )
     assert same_state(one, again)
     assert not same_state(one, other)
 
@@ -83,7 +88,9 @@ def test_a_trial_gives_the_same_numbers_every_time():
     one = finished(noisy)
     torch.rand(3)
     assert one.best == finished(noisy).best
-    assert finished(SCRATCH.at({"seed": 1})).best["train/loss"] != finished(SCRATCH).best["train/loss"]
+    assert (
+        finished(SCRATCH.at({"seed": 1})).best["train/loss"] != finished(SCRATCH).best["train/loss"]
+    )
 
 
 def test_rounds_end_and_the_best_of_them_is_kept():
@@ -118,10 +125,17 @@ def test_test_data_is_scored_with_the_kept_round():
     member = finished(SCRATCH)
     kept = {k: v.clone() for k, v in member._best_state.items()}
     found = member.score_test()
-    assert found.keys() >= {"test/accuracy", "test/balanced_accuracy", "test/macro_f1", "test/kappa"}
+    assert found.keys() >= {
+        "test/accuracy",
+        "test/balanced_accuracy",
+        "test/macro_f1",
+        "test/kappa",
+    }
     assert same_state(member.classifier.state_dict(), kept)
     with torch.no_grad():
-        logits = member.classifier.eval()(torch.from_numpy(np.array(member.windows.x[member.parts.test])))
+        logits = member.classifier.eval()(
+            torch.from_numpy(np.array(member.windows.x[member.parts.test]))
+        )
     right = logits.argmax(dim=1).numpy() == member.windows.labels[member.parts.test]
     assert found["test/accuracy"] == pytest.approx(right.mean())
 
@@ -219,7 +233,10 @@ def test_layers_near_the_signal_learn_slower_where_rates_decay():
     far = {}
     for decay in (1.0, 0.1):
         weights = encoder_weights()
-        member = finished(PRETRAINED.at({"finetune.layer_decay": decay, "finetune.optim.weight_decay": 0.0}), weights)
+        member = finished(
+            PRETRAINED.at({"finetune.layer_decay": decay, "finetune.optim.weight_decay": 0.0}),
+            weights,
+        )
         now = dict(member.classifier.encoder.named_parameters())
         far[decay] = {name: float((now[name] - weights[name]).detach().abs().max()) for name in now}
     first, last = "stages.0.0.weight", "norm.weight"
@@ -249,11 +266,15 @@ def test_the_loss_counts_classes_as_the_spec_says():
     """One labelled window of the rare class: balanced, getting it wrong costs as much as all the others together."""
     losses = {}
     for how in ("none", "balanced"):
-        member = Member(SCRATCH.at({"finetune.class_weights": how, "finetune.labels": {"fraction": 1.0}}), None)
+        member = Member(
+            SCRATCH.at({"finetune.class_weights": how, "finetune.labels": {"fraction": 1.0}}), None
+        )
         y = member.windows.labels[member.labelled]
         member.labelled = np.concatenate([member.labelled[y == 0], member.labelled[y == 1][:1]])
         torch.nn.init.zeros_(member.classifier.head.linear.weight)
-        member.classifier.head.linear.bias = torch.nn.Parameter(torch.tensor([2.0, -2.0]))  # all are called common
+        member.classifier.head.linear.bias = torch.nn.Parameter(
+            torch.tensor([2.0, -2.0])
+        )  # all are called common
         losses[how] = float(member._loss()(np.arange(len(member.labelled))).detach())
     right, wrong = np.log1p(np.exp(-4)), np.log1p(np.exp(4))
     n = len(Member(SCRATCH.at({"finetune.labels": {"fraction": 1.0}}), None).labelled) // 2
@@ -294,7 +315,9 @@ def test_an_encoder_with_nothing_to_learn_has_no_rates():
             SCRATCH.at({"finetune.mode": "frozen"} | edit)
 
 
-ALONE = [kind for kind in registered(AnyEncoder) if not kind.mixes_channels]  # others have no patches to hide
+ALONE = [
+    kind for kind in registered(AnyEncoder) if not kind.mixes_channels
+]  # others have no patches to hide
 
 
 @pytest.mark.parametrize("kind", ALONE, ids=lambda kind: kind.__name__)
@@ -328,7 +351,9 @@ def test_a_probe_decides_as_scikit_learn_does_on_the_same_features():
     y = member.windows.labels[member.labelled]
     logits = member.predict(member.parts.val)
     fits = [
-        LogisticRegression(C=2 / (len(y) * p), max_iter=5000, tol=1e-8).fit(scaler.transform(normed), y)
+        LogisticRegression(C=2 / (len(y) * p), max_iter=5000, tol=1e-8).fit(
+            scaler.transform(normed), y
+        )
         for p in PENALTIES
     ]
     theirs = [fit.predict(scaler.transform(member._normed(member.parts.val))) for fit in fits]
@@ -353,13 +378,17 @@ def test_a_probe_is_the_same_trial_whatever_the_optimiser():
     assert PROBE.digest() != PRETRAINED.at({"finetune.mode": "frozen"}).digest()
 
 
-@pytest.mark.parametrize("edit", [{"finetune.mixup": 0.2}, {"finetune.patience": 2}, {"finetune.head_first": 0.5}])
+@pytest.mark.parametrize(
+    "edit", [{"finetune.mixup": 0.2}, {"finetune.patience": 2}, {"finetune.head_first": 0.5}]
+)
 def test_a_probe_refuses_what_is_of_steps(edit):
     with pytest.raises(SpecError, match=r"mode=probe: .* a probe is solved"):
         PROBE.at(edit)
 
 
 def test_an_optimiser_is_not_searched_where_a_probe_is_solved():
-    sweep = sweep_of(compare={"finetune.mode": ["full", "probe"], "pretrain.task": [{"kind": "masked"}]})
+    sweep = sweep_of(
+        compare={"finetune.mode": ["full", "probe"], "pretrain.task": [{"kind": "masked"}]}
+    )
     full, solved = sweep.cells
     assert set(full.search) - set(solved.search) == {"finetune.optim.lr"}

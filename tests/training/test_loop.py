@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from citrus_ray.optim import Optim
-from citrus_ray.train import NonFiniteLossError, Part, Training, seeded, shuffled, train
+from citrus_ray.experiment.optim import Optim
+from citrus_ray.training.loop import NonFiniteLossError, Part, Training, seeded, shuffled, train
 
 
 def batches(n: int = 16, size: int = 8):
@@ -34,7 +34,9 @@ def line_fit(module: nn.Module):
 
 def test_the_loss_falls_round_by_round():
     module = linear()
-    losses = list(train(module, line_fit(module), batches(), Optim(lr=0.05, weight_decay=0), 200, 5))
+    losses = list(
+        train(module, line_fit(module), batches(), Optim(lr=0.05, weight_decay=0), 200, 5)
+    )
     assert len(losses) == 5
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 0.02 * losses[0]
@@ -46,7 +48,14 @@ def test_steps_are_spread_over_the_rounds(n_steps, n_rounds):
     fit = line_fit(module)
     ends = [
         next(steps)
-        for _ in train(module, lambda index: fit(index) + 0 * next(steps), batches(), Optim(), n_steps, n_rounds)
+        for _ in train(
+            module,
+            lambda index: fit(index) + 0 * next(steps),
+            batches(),
+            Optim(),
+            n_steps,
+            n_rounds,
+        )
     ]
     counts = np.diff(ends, prepend=-1) - 1  # the look at the counter is a count too
     assert sum(counts) == n_steps
@@ -57,7 +66,11 @@ def test_steps_are_spread_over_the_rounds(n_steps, n_rounds):
 def test_the_mean_loss_of_a_round_is_yielded():
     module = linear()
     values = iter([1.0, 3.0, 5.0, 7.0])
-    losses = list(train(module, lambda index: module.weight.sum() * 0 + next(values), batches(), Optim(), 4, 2))
+    losses = list(
+        train(
+            module, lambda index: module.weight.sum() * 0 + next(values), batches(), Optim(), 4, 2
+        )
+    )
     assert losses == [2.0, 6.0]
 
 
@@ -85,7 +98,16 @@ def test_a_loss_that_is_no_number_names_step_rate_and_parameter(value):
 def test_a_rate_far_too_high_is_a_failure_and_not_a_result():
     module = linear()
     with pytest.raises(NonFiniteLossError, match=r"step \d+ of 50"):
-        list(train(module, lambda index: line_fit(module)(index).exp(), batches(), Optim(lr=1e20, warmup=0.0), 50, 5))
+        list(
+            train(
+                module,
+                lambda index: line_fit(module)(index).exp(),
+                batches(),
+                Optim(lr=1e20, warmup=0.0),
+                50,
+                5,
+            )
+        )
 
 
 def test_bad_data_is_told_from_a_bad_rate():
@@ -94,7 +116,9 @@ def test_bad_data_is_told_from_a_bad_rate():
         list(
             train(
                 module,
-                lambda index: torch.tensor(torch.nan) + 0 * module.weight.sum().detach().requires_grad_(),
+                lambda index: (
+                    torch.tensor(torch.nan) + 0 * module.weight.sum().detach().requires_grad_()
+                ),
                 batches(),
                 Optim(),
                 1,
@@ -134,7 +158,9 @@ def test_a_training_taken_up_after_a_round_ends_where_it_would_have(stop, wait):
     def training(module: Noisy) -> Training:
         weight, bias = module.inner.parameters()
         parts = [Part([weight], 1.0, wait), Part([bias], 0.5)]
-        return Training(module, line_fit(module), batches(), Optim(lr=0.05), 10, 3, seed=4, parts=parts)
+        return Training(
+            module, line_fit(module), batches(), Optim(lr=0.05), 10, 3, seed=4, parts=parts
+        )
 
     whole, first, second = Noisy(), Noisy(), Noisy()
     straight, before, after = training(whole), training(first), training(second)
@@ -145,7 +171,9 @@ def test_a_training_taken_up_after_a_round_ends_where_it_would_have(stop, wait):
     taken += [after.advance() for _ in range(3 - stop)]
     assert after.over
     assert taken == losses
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True)
+    )
 
 
 def test_training_leaves_the_global_generator_as_it_found_it():

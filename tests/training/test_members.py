@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 import citrus_ray
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.metrics import mean_metrics
-from citrus_ray.population import Population
-from citrus_ray.pretrain import ensure_encoder
 from citrus_ray.spec import MachineError, Problem
-from citrus_ray.trial import Trial
+from citrus_ray.training.members import Population
+from citrus_ray.training.pretraining import ensure_encoder
 from tests.small import PRETRAINED, SCRATCH
 
 METRIC = "val/balanced_accuracy"
@@ -33,7 +33,9 @@ def finished(trials: list[Trial]) -> Population:
 
 
 @pytest.mark.parametrize(
-    "trial", [SCRATCH, PRETRAINED, SCRATCH.at({"model.dropout": 0.3})], ids=["scratch", "pretrained", "dropout"]
+    "trial",
+    [SCRATCH, PRETRAINED, SCRATCH.at({"model.dropout": 0.3})],
+    ids=["scratch", "pretrained", "dropout"],
 )
 def test_members_get_the_numbers_that_they_get_alone(trial):
     trials = seeds(trial)
@@ -62,7 +64,9 @@ def test_curves_are_means_round_by_round():
     found = finished(seeds(SCRATCH))
     curves = found.curves()
     assert [row["round"] for row in curves] == [1, 2, 3, 4]
-    assert curves[1]["train/loss"] == pytest.approx(sum(slot.history[1]["train/loss"] for slot in found.slots) / 3)
+    assert curves[1]["train/loss"] == pytest.approx(
+        sum(slot.history[1]["train/loss"] for slot in found.slots) / 3
+    )
 
 
 def test_a_member_that_leaves_the_numbers_fails_alone_with_its_reason():
@@ -106,7 +110,9 @@ def test_weights_that_do_not_fit_fail_their_member():
     assert "CheckpointError" in (found.slots[0].reason or "")
 
 
-@pytest.mark.parametrize("err", [KeyboardInterrupt(), MachineError([Problem("", "its disk is full")])])
+@pytest.mark.parametrize(
+    "err", [KeyboardInterrupt(), MachineError([Problem("", "its disk is full")])]
+)
 def test_an_interrupt_and_a_fault_of_the_machine_are_not_taken_for_a_failure(monkeypatch, err):
     found = population([SCRATCH])
     assert found.slots[0].member is not None
@@ -151,8 +157,12 @@ def uses(name: str) -> list[tuple[str, str]]:
     for path in sorted([*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "sweeps").glob("*.py")]):
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef):
-                inside = [n for n in ast.walk(function) if isinstance(n, ast.Attribute) and n.attr == name]
-                found += [(path.relative_to(PACKAGE.parent).as_posix(), function.name)] * len(inside)
+                inside = [
+                    n for n in ast.walk(function) if isinstance(n, ast.Attribute) and n.attr == name
+                ]
+                found += [(path.relative_to(PACKAGE.parent).as_posix(), function.name)] * len(
+                    inside
+                )
     return found
 
 

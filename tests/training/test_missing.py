@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from citrus_ray import records
-from citrus_ray.baselines import baselines
 from citrus_ray.context import SignalContext
-from citrus_ray.data import cache
-from citrus_ray.data.files import Files
-from citrus_ray.data.normalize import Scale
-from citrus_ray.data.view import View, fewer
-from citrus_ray.finetune import Member
-from citrus_ray.pretrain import ensure_encoder
+from citrus_ray.data.sources.files import Files
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.normalize import Scale
+from citrus_ray.data.windowing.view import View, fewer
+from citrus_ray.evidence.summary import summarise, table
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.stacked import stacks
-from citrus_ray.summary import summarise, table
-from citrus_ray.trial import Trial
+from citrus_ray.training.baselines import baselines
+from citrus_ray.training.finetuning import Member
+from citrus_ray.training.pretraining import ensure_encoder
+from citrus_ray.training.vmapped import vmap_groups
 from tests.small import record_of, sweep_of
 
 RATES = {"BVP": 32.0, "EDA": 8.0, "ACC": 16.0}
@@ -39,22 +39,48 @@ def folder(tmp_path_factory: Any) -> Path:
         names = [name for name in RATES if LACKS.get(person) != name]
         for name in names:
             t = np.arange(round(32 * RATES[name])) / RATES[name]
-            x = np.sin(2 * np.pi * np.where(t < 16, 0.7, 2.2) * t) + 0.3 * rng.normal(size=(1, len(t)))
-            held |= {f"x_{name}": x.astype(np.float32), f"sfreq_{name}": RATES[name], f"scale_{name}": 1.0}
-        np.savez(root / f"p{person}.npz", streams=names, modality=[KINDS[name] for name in names], **held)
+            x = np.sin(2 * np.pi * np.where(t < 16, 0.7, 2.2) * t) + 0.3 * rng.normal(
+                size=(1, len(t))
+            )
+            held |= {
+                f"x_{name}": x.astype(np.float32),
+                f"sfreq_{name}": RATES[name],
+                f"scale_{name}": 1.0,
+            }
+        np.savez(
+            root / f"p{person}.npz", streams=names, modality=[KINDS[name] for name in names], **held
+        )
         rows += [f"p{person},0,16,slow,p{person}", f"p{person},16,32,fast,p{person}"]
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
     return root
 
 
 def people(folder: Path, **edits: Any) -> dict[str, Any]:
-    tree = {"kind": "files", "root": str(folder), "pattern": "*.npz", "labels": "labels.csv", "seconds": 4.0}
+    tree = {
+        "kind": "files",
+        "root": str(folder),
+        "pattern": "*.npz",
+        "labels": "labels.csv",
+        "seconds": 4.0,
+    }
     return tree | {"sfreq": "native", "streams": ["BVP", "EDA", "ACC"], "absent": "keep"} | edits
 
 
-def trial(folder: Path, task: Any = None, source: dict[str, Any] | None = None, **finetune: Any) -> Trial:
-    own = {"labels": {"per_class": 4}, "optim": {"batch_size": 8}, "steps": 6, "rounds": 2} | finetune
-    pretrain = {"source": source or people(folder), "task": task, "epochs": 1, "optim": {"batch_size": 8}}
+def trial(
+    folder: Path, task: Any = None, source: dict[str, Any] | None = None, **finetune: Any
+) -> Trial:
+    own = {
+        "labels": {"per_class": 4},
+        "optim": {"batch_size": 8},
+        "steps": 6,
+        "rounds": 2,
+    } | finetune
+    pretrain = {
+        "source": source or people(folder),
+        "task": task,
+        "epochs": 1,
+        "optim": {"batch_size": 8},
+    }
     tree = {"model": MODEL, "pretrain": pretrain, "finetune": {"target": people(folder)} | own}
     return validate(Trial, tree)
 
@@ -72,14 +98,19 @@ def test_what_a_recording_lacks_is_absent_from_its_windows_and_nothing_else_is(f
         assert (gone.any(axis=(1, 2)) == gone.all(axis=(1, 2))).all()
     assert "EDA is absent from 1 of 8 recordings" in windows.caveats
     assert np.array_equal(
-        cache.load(validate(Files, people(folder))).streams[1].x, windows.streams[1].x, equal_nan=True
+        cache.load(validate(Files, people(folder))).streams[1].x,
+        windows.streams[1].x,
+        equal_nan=True,
     )
 
 
 def test_at_one_rate_too(folder):
     windows = validate(Files, people(folder, sfreq=16.0)).prepare()
     assert windows.x.shape == (64, 3, 64)
-    gone = {windows.groups[g]: np.isnan(windows.x[windows.group == g]).all(axis=(0, 2)).tolist() for g in range(8)}
+    gone = {
+        windows.groups[g]: np.isnan(windows.x[windows.group == g]).all(axis=(0, 2)).tolist()
+        for g in range(8)
+    }
     assert gone["p1"] == [False, True, False]
     assert gone["p4"] == [False, False, True]
     assert gone["p0"] == [False] * 3
@@ -104,9 +135,13 @@ def test_a_set_that_has_all_keeps_its_name(folder):
         ({"kind": "masked"}, "late"),
     ],
 )
-def test_recordings_that_lack_a_modality_go_through_pretraining_finetuning_and_test(folder, task, pool):
+def test_recordings_that_lack_a_modality_go_through_pretraining_finetuning_and_test(
+    folder, task, pool
+):
     spec = trial(folder, task, pool=pool)
-    assert not spec.problems({path: cache.load(source).context for path, source in spec.sources().items()})
+    assert not spec.problems(
+        {path: cache.load(source).context for path, source in spec.sources().items()}
+    )
     member = Member(spec, ensure_encoder(spec))
     member.finish()
     found = member.score_test()
@@ -125,7 +160,9 @@ def test_an_encoder_that_knows_of_no_absence_sees_zeros(folder):
     everyone = np.arange(64)
     assert np.isfinite(member.signal(everyone)).all()
     assert not member.signal(np.flatnonzero(member.windows.group == 1))[:, 1].any()
-    assert set(baselines(spec.at({"model": {"kind": "conv", "dim": 8, "strides": [2, 2]}}))) >= {"band_power"}
+    assert set(baselines(spec.at({"model": {"kind": "conv", "dim": 8, "strides": [2, 2]}}))) >= {
+        "band_power"
+    }
 
 
 def test_baselines_are_given_what_is_there(folder):
@@ -155,7 +192,9 @@ def test_dropped_modalities_go_with_all_their_channels_and_one_stays():
     assert (gone[:, 0] == gone[:, 2]).all()
     kinds = {tuple(row) for row in gone[:, :2].tolist()}
     assert kinds == {(False, False), (True, False), (False, True)}
-    assert gone[:, 1].mean() == pytest.approx(0.375, abs=0.03)  # 1/2, less half of the 1/4 in which both would go
+    assert gone[:, 1].mean() == pytest.approx(
+        0.375, abs=0.03
+    )  # 1/2, less half of the 1/4 in which both would go
 
 
 def test_every_choice_of_what_is_missing_or_the_ends_of_many():
@@ -174,7 +213,7 @@ def test_windows_are_trained_on_without_modalities_where_that_is_asked_for(folde
     absent = seen[0][..., 0].isnan().all(dim=1)
     assert seen[0][..., 0].isnan().any(dim=0).all()
     assert not absent.any()
-    assert not stacks([member, member])
+    assert not vmap_groups([member, member])
 
 
 def test_a_mixed_in_window_does_not_put_back_what_was_dropped(tmp_path):
@@ -265,14 +304,23 @@ def test_a_claim_of_missing_modalities_is_judged_by_them_and_a_table_shows_each(
     for cell, score in zip(sweep.cells, (0.4, 0.6), strict=True):
         rows = []
         for seed in (1000, 1001, 1002):
-            metrics = {f"test/{METRIC}": 0.8, f"missing/{METRIC}": score + seed / 1e5, f"missing:eda/{METRIC}": score}
+            metrics = {
+                f"test/{METRIC}": 0.8,
+                f"missing/{METRIC}": score + seed / 1e5,
+                f"missing:eda/{METRIC}": score,
+            }
             rows.append(record_of(cell, {"seed": seed}, metrics, trial=f"f{cell.index}", seed=seed))
         records.write(tmp_path, f"f{cell.index}", rows)
-        search = record_of(cell, {"seed": 0}, {f"val/{METRIC}": 0.8}, phase="search", trial=f"s{cell.index}")
+        search = record_of(
+            cell, {"seed": 0}, {f"val/{METRIC}": 0.8}, phase="search", trial=f"s{cell.index}"
+        )
         records.write(tmp_path, f"s{cell.index}", [search])
     found = summarise(sweep, tmp_path, 1.0)
     assert found["claims"][0]["verdict"] == "supported"
     assert found["claims"][0]["effect"] == pytest.approx(0.2)
-    assert [cell["missing"] for cell in found["cells"]] == [{"eda": pytest.approx(0.4)}, {"eda": pytest.approx(0.6)}]
+    assert [cell["missing"] for cell in found["cells"]] == [
+        {"eda": pytest.approx(0.4)},
+        {"eda": pytest.approx(0.6)},
+    ]
     assert "test score, missing" in table(found)
     assert "test score, missing" not in table(found | {"claims": []})

@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from citrus_ray import checkpoint, pretrain
-from citrus_ray.data import cache
-from citrus_ray.data.splits import Split, split
-from citrus_ray.data.synthetic import Synthetic
-from citrus_ray.data.synthetic_sensors import SyntheticSensors
-from citrus_ray.data.view import View
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic_sensors import SyntheticSensors
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.splits import Split, split
+from citrus_ray.data.windowing.view import View
+from citrus_ray.experiment.optim import Optim
+from citrus_ray.experiment.trial import Finetune, Pretrain, Trial
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.kinds import Citrus, Conv, Crossmodal, Patch
-from citrus_ray.optim import Optim
+from citrus_ray.models.specs import Citrus, Conv, Crossmodal, Patch
 from citrus_ray.spec import SpecError
-from citrus_ray.store.claims import Claim, Claims
+from citrus_ray.store import checkpoint
+from citrus_ray.store.leases import Lease, Leases
 from citrus_ray.tasks import AnyTask
-from citrus_ray.tasks.kinds import Crossmodal as CrossmodalTask
-from citrus_ray.tasks.kinds import Masked, Spectral
-from citrus_ray.trial import Finetune, Pretrain, Trial
+from citrus_ray.tasks.specs import Crossmodal as CrossmodalTask
+from citrus_ray.tasks.specs import Masked, Spectral
+from citrus_ray.training import pretraining as pretrain
 from tests.small import SCRATCH
 
 TARGET = Synthetic(seed=5, n_subjects=8, windows_per_subject=8)
@@ -76,14 +77,16 @@ def test_an_encoder_is_computed_once(tmp_path, monkeypatch) -> None:
     assert all(bool((first[name] == again[name]).all()) for name in first)
 
 
-def test_an_encoder_that_another_finished_just_before_the_claim_is_not_computed_again(tmp_path, monkeypatch) -> None:
-    real = Claims.take
+def test_an_encoder_that_another_finished_just_before_the_claim_is_not_computed_again(
+    tmp_path, monkeypatch
+) -> None:
+    real = Leases.take
 
-    def late(self: Claims, digest: str) -> Claim | None:
+    def late(self: Leases, digest: str) -> Lease | None:
         checkpoint.save(tmp_path, digest, {}, {})
         return real(self, digest)
 
-    monkeypatch.setattr(Claims, "take", late)
+    monkeypatch.setattr(Leases, "take", late)
     monkeypatch.setattr(pretrain, "run", lambda *_, **__: pytest.fail("computed twice"))
     assert pretrain.ensure_encoder(trial(OTHER), tmp_path) == {}
 
@@ -96,11 +99,18 @@ def test_a_long_enough_run_lowers_the_loss_of_unseen_people() -> None:
 
 
 def test_a_pretraining_whose_embeddings_collapse_ends_with_what_to_do() -> None:
-    people = {"kind": "synthetic_sensors", "n_subjects": 6, "windows_per_subject": 8, "seconds": 0.5}
+    people = {
+        "kind": "synthetic_sensors",
+        "n_subjects": 6,
+        "windows_per_subject": 8,
+        "seconds": 0.5,
+    }
     task = {"kind": "crossmodal", "narrowest": 0.99}  # next to no embedding is as wide
     model = {"kind": "crossmodal", "encoder": {"kind": "conv", "dim": 8, "strides": [2, 2]}}
     learning = {"source": people, "task": task, "epochs": 4, "optim": {"batch_size": 16}}
-    spec = SCRATCH.at({"model": model, "pretrain": learning, "finetune.target": people | {"seed": 1}})
+    spec = SCRATCH.at(
+        {"model": model, "pretrain": learning, "finetune.target": people | {"seed": 1}}
+    )
     with pytest.raises(SpecError, match=r"epoch 2 of 4: embeddings have collapsed.*lower the rate"):
         pretrain.ensure_encoder(spec)
     wide = spec.at({"pretrain.task.narrowest": 0.0}).pretraining
@@ -118,10 +128,15 @@ BRIEF: list[tuple[Any, AnyEncoder, AnyTask]] = [
 ]
 
 
-@pytest.mark.parametrize(("source", "model", "task"), BRIEF, ids=["conv", "patch", "citrus", "crossmodal"])
+@pytest.mark.parametrize(
+    ("source", "model", "task"), BRIEF, ids=["conv", "patch", "citrus", "crossmodal"]
+)
 def test_products_in_bfloat16_change_little_and_leave_float32_behind(source, model, task) -> None:
     spec = Pretrain(source=source, task=task, epochs=2)
-    full, half = (pretrain.run(spec.model_copy(update={"precision": p}), model) for p in ("float32", "bfloat16"))
+    full, half = (
+        pretrain.run(spec.model_copy(update={"precision": p}), model)
+        for p in ("float32", "bfloat16")
+    )
     assert {weight.dtype for weight in half.weights.values()} == {torch.float32}
     one, other = (run.history[-1]["val/loss"] for run in (full, half))
     assert one != other  # it is another computation, and another encoder in the store

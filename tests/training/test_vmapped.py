@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from citrus_ray import stacked
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.models import AnyEncoder
-from citrus_ray.population import Population
-from citrus_ray.stacked import Stack, stacks
-from citrus_ray.trial import Trial
+from citrus_ray.training import vmapped as stacked
+from citrus_ray.training.members import Population
+from citrus_ray.training.vmapped import VmappedMembers, vmap_groups
 from tests.small import SCRATCH, registered
 
 METRIC = "val/balanced_accuracy"
@@ -30,12 +30,16 @@ def finished(trials: list[Trial], is_stacked: bool) -> Population:
 def assert_alike(one: Population, other: Population) -> None:
     for a, b in zip(one.slots, other.slots, strict=True):
         assert (a.status, a.reason) == (b.status, b.reason) == ("ok", None)
-        assert [row["train/loss"] for row in a.history] == pytest.approx([r["train/loss"] for r in b.history], rel=1e-4)
+        assert [row["train/loss"] for row in a.history] == pytest.approx(
+            [r["train/loss"] for r in b.history], rel=1e-4
+        )
         assert a.metrics[METRIC] == b.metrics[METRIC]
         assert a.member is not None
         assert b.member is not None
         val = a.member.parts.val
-        assert a.member.predict(val) == pytest.approx(b.member.predict(val), rel=TOLERANCE, abs=TOLERANCE)
+        assert a.member.predict(val) == pytest.approx(
+            b.member.predict(val), rel=TOLERANCE, abs=TOLERANCE
+        )
 
 
 @pytest.mark.parametrize("kind", registered(AnyEncoder), ids=lambda kind: kind.__name__)
@@ -43,7 +47,7 @@ def test_members_get_the_numbers_that_they_get_alone(kind):
     calm = {"dropout": 0.0} if "dropout" in kind.model_fields else {}
     trials = members(SCRATCH.at({"model": {"kind": kind.model_fields["kind"].default, **calm}}))
     together = finished(trials, True)
-    assert len(together.stacks) == 1
+    assert len(together.vmap_groups) == 1
     assert_alike(together, finished(trials, False))
 
 
@@ -62,17 +66,19 @@ def test_what_the_spec_says_of_training_holds_for_stacked_members_too(edits):
     together, apart = finished(trials, True), finished(trials, False)
     assert_alike(together, apart)
     if "finetune.patience" in edits:
-        assert len({len(slot.history) for slot in together.slots}) > 1, "members stop each at its own time"
-        assert together.stacks[0].going == set()
+        assert len({len(slot.history) for slot in together.slots}) > 1, (
+            "members stop each at its own time"
+        )
+        assert together.vmap_groups[0].going == set()
 
 
 def test_members_that_draw_by_lot_or_differ_in_shape_are_trained_alone():
     for edit in ({"model.dropout": 0.3}, {"finetune.mixup": 0.2}, {"finetune.head_first": 0.5}):
-        assert finished(members(SCRATCH.at(edit)), True).stacks == []
-    assert finished(members(SCRATCH.at({"finetune.mode": "probe"})), True).stacks == []
+        assert finished(members(SCRATCH.at(edit)), True).vmap_groups == []
+    assert finished(members(SCRATCH.at({"finetune.mode": "probe"})), True).vmap_groups == []
     wide = members(SCRATCH.at({"model.dim": 16}))
     both = finished([*members(), *wide], True)
-    assert [len(stack.members) for stack in both.stacks] == [3, 3]
+    assert [len(stack.members) for stack in both.vmap_groups] == [3, 3]
     assert_alike(both, finished([*members(), *wide], False))
 
 
@@ -86,7 +92,7 @@ def test_a_member_that_leaves_the_numbers_fails_alone():
 
 
 def test_what_memory_does_not_hold_is_trained_in_smaller_chunks(monkeypatch):
-    real, seen = Stack._slopes, []
+    real, seen = VmappedMembers._slopes, []
 
     def small_memory(self, chunk, batches):
         seen.append(len(chunk))
@@ -94,7 +100,7 @@ def test_what_memory_does_not_hold_is_trained_in_smaller_chunks(monkeypatch):
             raise torch.OutOfMemoryError("too many")
         return real(self, chunk, batches)
 
-    monkeypatch.setattr(Stack, "_slopes", small_memory)
+    monkeypatch.setattr(VmappedMembers, "_slopes", small_memory)
     together = finished(members(n=5), True)
     assert seen[:4] == [5, 3, 2, 2]
     assert_alike(together, finished(members(n=5), False))
@@ -104,7 +110,7 @@ def test_a_member_alone_that_memory_does_not_hold_fails_with_the_reason(monkeypa
     def no_memory(self, chunk, batches):
         raise torch.OutOfMemoryError("none left")
 
-    monkeypatch.setattr(Stack, "_slopes", no_memory)
+    monkeypatch.setattr(VmappedMembers, "_slopes", no_memory)
     together = finished(members(), True)
     assert {slot.status for slot in together.slots} == {"failed"}
     assert all("none left" in (slot.reason or "") for slot in together.slots)
@@ -119,6 +125,11 @@ def test_seconds_of_a_stack_are_shared_out():
 
 def test_on_a_cpu_nothing_is_stacked_by_itself():
     trials = members()
-    assert Population(trials, [None] * 3, METRIC).stacks == []
-    assert stacks(slot.member for slot in Population(trials[:1], [None], METRIC).slots if slot.member) == []
+    assert Population(trials, [None] * 3, METRIC).vmap_groups == []
+    assert (
+        vmap_groups(
+            slot.member for slot in Population(trials[:1], [None], METRIC).slots if slot.member
+        )
+        == []
+    )
     assert torch.optim.AdamW([torch.zeros(1)]).defaults["betas"] == stacked.BETAS

@@ -4,20 +4,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from citrus_ray.data.formats import Channel, broken
-from citrus_ray.data.labels import unknown
-from citrus_ray.data.recordings import Header
+from citrus_ray.data.formats.labels import unknown
+from citrus_ray.data.formats.recordings import Header
+from citrus_ray.data.formats.signals import Channel, broken
 from citrus_ray.spec import Problem, SpecError
 
 Picks = tuple[Channel, ...]
 
 
 def pick(
-    header: Header, streams: Sequence[str] | None, names: Sequence[str] | None, modality: str | Sequence[str] | None
+    header: Header,
+    streams: Sequence[str] | None,
+    names: Sequence[str] | None,
+    modality: str | Sequence[str] | None,
 ) -> Picks:
     """The wanted channels, in the order wanted, all of them readable."""
     channels = _of_streams(header, streams)
-    signals = [c for c in channels if c.modality != "stim"]  # a trigger channel holds the labels: only by name
+    signals = [
+        c for c in channels if c.modality != "stim"
+    ]  # a trigger channel holds the labels: only by name
     picks = signals if names is None else _named(header.path, channels, names)
     faults = dict.fromkeys(c.fault for c in picks if c.fault)
     if faults or not picks:
@@ -27,7 +32,10 @@ def pick(
 
 
 def pick_there(
-    header: Header, streams: Sequence[str] | None, names: Sequence[str] | None, modality: str | Sequence[str] | None
+    header: Header,
+    streams: Sequence[str] | None,
+    names: Sequence[str] | None,
+    modality: str | Sequence[str] | None,
 ) -> Picks:
     """Those of the wanted channels that a recording has; one at least."""
     there = {c.name for c in header.channels if not streams or c.stream in streams}
@@ -38,21 +46,31 @@ def pick_there(
             modality = [kind for kind, name in zip(modality, names, strict=True) if name in there]
         names = [name for name in names if name in there]
     if not there or streams == [] or names == []:
-        raise broken(header.path, "has none of the wanted channels; leave it out of `pattern`", "channels")
+        raise broken(
+            header.path, "has none of the wanted channels; leave it out of `pattern`", "channels"
+        )
     return pick(header, streams, names, modality)
 
 
-def union(picks: Mapping[Path, Picks], streams: Sequence[str] | None, names: Sequence[str] | None) -> Picks:
+def union(
+    picks: Mapping[Path, Picks], streams: Sequence[str] | None, names: Sequence[str] | None
+) -> Picks:
     """Every channel that some recording has, in the order wanted, or of their first appearance."""
     found = {(c.stream, c.name): c for of in reversed(list(picks.values())) for c in of}
     if names is not None:
-        wrong = [unknown("channels", name, {c.name for c in found.values()}) for name in names if not _has(found, name)]
+        wrong = [
+            unknown("channels", name, {c.name for c in found.values()})
+            for name in names
+            if not _has(found, name)
+        ]
         if wrong:
             raise SpecError(wrong)
     first = list(dict.fromkeys((c.stream, c.name) for of in picks.values() for c in of))
     place = {name: i for i, name in enumerate(names or ())}
     stream_place = {name: i for i, name in enumerate(streams or ())}
-    first.sort(key=lambda key: (stream_place.get(key[0], 0), place.get(key[1], 0)))  # stable: else as they appear
+    first.sort(
+        key=lambda key: (stream_place.get(key[0], 0), place.get(key[1], 0))
+    )  # stable: else as they appear
     return tuple(found[key] for key in first)
 
 
@@ -68,7 +86,9 @@ def _named(path: Path, channels: Sequence[Channel], names: Sequence[str]) -> lis
     return [by_name[name] for name in names]
 
 
-def _with_modality(path: Path, picks: Sequence[Channel], modality: str | Sequence[str] | None) -> Picks:
+def _with_modality(
+    path: Path, picks: Sequence[Channel], modality: str | Sequence[str] | None
+) -> Picks:
     if modality is None:
         return tuple(picks)
     kinds = [modality] * len(picks) if isinstance(modality, str) else modality
@@ -87,7 +107,9 @@ def _of_streams(header: Header, streams: Sequence[str] | None) -> list[Channel]:
             raise broken(header.path, rule, "streams")
         return list(header.channels)
     if not there:
-        raise broken(header.path, "holds no streams; drop `streams:`, or pick with `channels:`", "streams")
+        raise broken(
+            header.path, "holds no streams; drop `streams:`, or pick with `channels:`", "streams"
+        )
     wrong = [unknown("streams", name, there, header.path) for name in streams if name not in there]
     if wrong:
         raise SpecError(wrong)
@@ -101,7 +123,9 @@ def alike(picks: Mapping[Path, Picks], units: bool) -> None:
         ("modality", "say what the channels are in `modality:`", lambda c: c.modality),
     ]
     if units:
-        rules.append(("normalize", "convert the files, or set `normalize: window`", lambda c: c.unit.lower()))
+        rules.append(
+            ("normalize", "convert the files, or set `normalize: window`", lambda c: c.unit.lower())
+        )
     (first, others), *rest = picks.items() or [(Path(), ())]
     for field, way, of in rules:
         for path, mine in rest:
@@ -115,7 +139,12 @@ def alike_where_there(picks: Mapping[Path, Picks], all_of: Picks, units: bool, r
     known = {(c.stream, c.name): c for c in all_of}
     rules: list[tuple[bool, str, str, Callable[[Channel], str]]] = [
         (True, "modality", "say what the channels are in `modality:`", lambda c: c.modality),
-        (units, "normalize", "convert the files, or set `normalize: window`", lambda c: c.unit.lower()),
+        (
+            units,
+            "normalize",
+            "convert the files, or set `normalize: window`",
+            lambda c: c.unit.lower(),
+        ),
         (rates, "sfreq", "give `sfreq` a rate, or narrow `pattern`", lambda c: f"{c.sfreq:g} Hz"),
     ]
     for path, mine in picks.items():
@@ -123,7 +152,9 @@ def alike_where_there(picks: Mapping[Path, Picks], all_of: Picks, units: bool, r
             other = known[c.stream, c.name]
             for field, way, of in ((field, way, of) for wanted, field, way, of in rules if wanted):
                 if of(c) != of(other):
-                    raise broken(path, f"has {c.name} as {of(c)}, but others as {of(other)}; {way}", field)
+                    raise broken(
+                        path, f"has {c.name} as {of(c)}, but others as {of(other)}; {way}", field
+                    )
 
 
 def _difference(one: Sequence[str], two: Sequence[str], name: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from citrus_ray.data.formats import AGAIN, broken
-from citrus_ray.data.labels import Segment, capped, match, read_labels
+from citrus_ray.data.formats.labels import Segment, capped, match, read_labels
+from citrus_ray.data.formats.signals import AGAIN, broken
 from citrus_ray.spec import Problem, SpecError
 
 HEAD = ["labels", "chunks"]  # the first line of Haxby's labels.txt
@@ -32,17 +32,27 @@ def attributes(path: Path, image: str, n_volumes: int, tr: float) -> list[Run]:
     """`label run` for each volume, one per line: PyMVPA's attributes. The runs follow one another."""
     rows = [(n, text.split()) for n, text in enumerate(_lines(path), start=1) if text.strip()]
     rows = rows[1:] if rows and rows[0][1] == HEAD else rows
-    wrong = [(n, f"must be `label run`, but is {' '.join(row)[:40]!r}; correct it") for n, row in rows if len(row) != 2]
+    wrong = [
+        (n, f"must be `label run`, but is {' '.join(row)[:40]!r}; correct it")
+        for n, row in rows
+        if len(row) != 2
+    ]
     if wrong:
         raise SpecError(capped([Problem("labels", rule, str(path), n) for n, rule in wrong]))
     if len(rows) != n_volumes:
-        raise broken(path, f"has {len(rows)} lines, but {image} {n_volumes} volumes; give one line for each", "labels")
+        raise broken(
+            path,
+            f"has {len(rows)} lines, but {image} {n_volumes} volumes; give one line for each",
+            "labels",
+        )
     runs, first = list[Run](), 0
     for number, lines in itertools.groupby(rows, key=lambda row: row[1][1]):
         inside = [(n, label) for n, (label, _) in lines]
         name = f"run{number}"
         if any(run.name == name for run in runs):
-            rule = f"run {number} comes back after another; volumes of a run must follow one another"
+            rule = (
+                f"run {number} comes back after another; volumes of a run must follow one another"
+            )
             raise SpecError([Problem("labels", rule, str(path), inside[0][0])])
         runs.append(Run(name, first, len(inside), tuple(_stretches(inside, image, name, tr))))
         first += len(inside)
@@ -94,7 +104,9 @@ def table(path: Path, file: str, files: Sequence[str], run: Run, tr: float) -> R
     """The segments of `file` in a table of the layout that `kind: files` reads. Its groups are the table's."""
     rows, wrong = read_labels(path)
     found, unmatched = match(rows, files, path) if rows else ({}, [])
-    return _checked(path, replace(run, segments=tuple(found.get(file, ()))), tr, [*wrong, *unmatched])
+    return _checked(
+        path, replace(run, segments=tuple(found.get(file, ()))), tr, [*wrong, *unmatched]
+    )
 
 
 def _checked(path: Path, run: Run, tr: float, wrong: Sequence[Problem]) -> Run:
@@ -102,7 +114,12 @@ def _checked(path: Path, run: Run, tr: float, wrong: Sequence[Problem]) -> Run:
     end = run.n_volumes * tr
     late = [s for s in run.segments if s.stop_s > end + tr]
     rule = f"is outside {run.name}, which is {end:g} s long; correct the time, or `tr`"
-    problems = [*wrong, *capped([Problem("labels", f"stop_s={s.stop_s:g} {rule}", str(path), s.line) for s in late])]
+    problems = [
+        *wrong,
+        *capped(
+            [Problem("labels", f"stop_s={s.stop_s:g} {rule}", str(path), s.line) for s in late]
+        ),
+    ]
     if problems:
         raise SpecError(problems)
     return run

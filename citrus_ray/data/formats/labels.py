@@ -36,14 +36,18 @@ def read_labels(path: Path) -> tuple[list[Segment], list[Problem]]:
             reader = csv.DictReader(handle, skipinitialspace=True)
             head, raw = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as err:
-        return [], [Problem("labels", f"cannot be read as CSV: {err}; save it as UTF-8 CSV", str(path))]
+        return [], [
+            Problem("labels", f"cannot be read as CSV: {err}; save it as UTF-8 CSV", str(path))
+        ]
     missing = [name for name in COLUMNS if name not in head]
     if missing:
         rule = f"has no column {', '.join(missing)}"
         rule += f"; its first line must name {','.join(COLUMNS)}, but is {','.join(head)}"
         return [], [Problem("labels", rule, str(path), 1)]
     if not raw:
-        return [], [Problem("labels", "holds no row; add segments, or leave `labels` out", str(path))]
+        return [], [
+            Problem("labels", "holds no row; add segments, or leave `labels` out", str(path))
+        ]
     rows, wrong = list[Segment](), defaultdict[str, list[Problem]](list)
     for line, row in raw:
         text = {name: (row[name] or "").strip() for name in COLUMNS}
@@ -110,7 +114,11 @@ def _unmatched(row: Segment, known: dict[str, list[str]], labels: Path) -> Probl
 def crossing(segments: Iterable[Segment], tolerance: float) -> list[tuple[Segment, Segment]]:
     """Neighbouring segments of one recording that overlap and belong to different groups."""
     ordered = sorted(segments, key=lambda s: s.start_s)
-    return [(a, b) for a, b in itertools.pairwise(ordered) if a.group != b.group and b.start_s < a.stop_s - tolerance]
+    return [
+        (a, b)
+        for a, b in itertools.pairwise(ordered)
+        if a.group != b.group and b.start_s < a.stop_s - tolerance
+    ]
 
 
 # ---- words ----
@@ -143,7 +151,9 @@ def _suggest(name: str, known: Iterable[str], limit: int = 30) -> str:
     names = sorted(known)
     lower = {known_name.lower(): known_name for known_name in names}
     near = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=1)]
-    listed = ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    listed = ", ".join(names[:limit]) + (
+        f" and {len(names) - limit} more" if len(names) > limit else ""
+    )
     return (f"did you mean `{near[0]}`? " if near else "") + f"there are {listed or 'none'}"
 
 

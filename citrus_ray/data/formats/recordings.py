@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.data.formats import AGAIN, FORMATS, Channel, broken
+from citrus_ray.data.formats.signals import AGAIN, FORMATS, Channel, broken
 from citrus_ray.data.root import cache_root
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import Problem, SpecError
@@ -48,7 +48,9 @@ def read_header(path: Path) -> Header:
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         known = ", ".join(FORMATS)
-        raise broken(path, f"`{path.suffix}` is no format of recordings; narrow it to {known}", "pattern")
+        raise broken(
+            path, f"`{path.suffix}` is no format of recordings; narrow it to {known}", "pattern"
+        )
     try:
         channels = form[0](path)
     except SpecError:
@@ -97,7 +99,11 @@ def resample(x: Signal, sfreq: float, target: float) -> Signal:
         return x
     from scipy.signal import resample_poly  # half a second to import
 
-    up, down = (ratio.numerator, ratio.denominator) if target > sfreq else (ratio.denominator, ratio.numerator)
+    up, down = (
+        (ratio.numerator, ratio.denominator)
+        if target > sfreq
+        else (ratio.denominator, ratio.numerator)
+    )
     # beyond its ends a signal stays where it was: padding with zeros rings where there is an offset (temperature)
     return np.asarray(resample_poly(x, up, down, axis=-1, padtype="edge"), dtype=np.float32)
 
@@ -118,7 +124,9 @@ def file_parts(path: Path) -> list[Path]:
     """The files a recording is made of: for WFDB, the data files that its header names are part of it."""
     if path.suffix.lower() != ".hea":
         return [path]
-    lines = [line.split() for line in path.read_text("latin-1").splitlines() if not line.startswith("#")]
+    lines = [
+        line.split() for line in path.read_text("latin-1").splitlines() if not line.startswith("#")
+    ]
     names = dict.fromkeys(words[0] for words in lines[1:] if words)
     return [path, *(path.parent / name for name in names if (path.parent / name).is_file())]
 
@@ -138,7 +146,9 @@ def refuse_copies(paths: Iterable[Path]) -> None:
 def check_record(path: Path) -> None:
     """A WFDB header names its record: under another name it would label the samples of one as another's."""
     lines = path.read_text("latin-1").splitlines()
-    record = next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), "")
+    record = next(
+        (line.split()[0] for line in lines if line.strip() and not line.startswith("#")), ""
+    )
     if record.partition("/")[0] != path.stem:
         raise broken(path, f"is the header of record {record}, not of {path.stem}; {AGAIN}")
 
@@ -151,7 +161,9 @@ def file_digest(path: Path) -> str:
 
 @cache
 def _file_digest(path: str, size: int, mtime_ns: int) -> str:
-    memo = cache_root() / "hashes" / hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
+    memo = (
+        cache_root() / "hashes" / hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
+    )
     with suppress(OSError):
         known = memo.read_text()
         if re.fullmatch("[0-9a-f]{64}", known):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Discriminator, Field, Tag
 
-from citrus_ray.data.formats import Channel, broken
+from citrus_ray.data.formats.signals import Channel, broken
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import refuse
 
@@ -57,13 +57,24 @@ def key(channel: Channel) -> tuple[str, str]:
     return channel.stream, channel.name
 
 
-def spread_out(window: tuple[Signal, ...], own: Sequence[Track], tracks: Sequence[Track]) -> tuple[Signal, ...]:
+def spread_out(
+    window: tuple[Signal, ...], own: Sequence[Track], tracks: Sequence[Track]
+) -> tuple[Signal, ...]:
     """A window (C, T) of each of a recording's tracks, as one of the set's: NaN for channels that it has not."""
-    if [key(c) for track in own for c in track.channels] == [key(c) for track in tracks for c in track.channels]:
+    if [key(c) for track in own for c in track.channels] == [
+        key(c) for track in tracks for c in track.channels
+    ]:
         return window
-    rows = {key(c): row for track, x in zip(own, window, strict=True) for c, row in zip(track.channels, x, strict=True)}
+    rows = {
+        key(c): row
+        for track, x in zip(own, window, strict=True)
+        for c, row in zip(track.channels, x, strict=True)
+    }
     nothing = {track.n_times: np.full(track.n_times, np.nan, np.float32) for track in tracks}
-    return tuple(np.stack([rows.get(key(c), nothing[track.n_times]) for c in track.channels]) for track in tracks)
+    return tuple(
+        np.stack([rows.get(key(c), nothing[track.n_times]) for c in track.channels])
+        for track in tracks
+    )
 
 
 def same_rates(path: Path, mine: Sequence[Track], first: Path, others: Sequence[Track]) -> None:
@@ -77,12 +88,20 @@ def same_rates(path: Path, mine: Sequence[Track], first: Path, others: Sequence[
 def whole_samples(field: str, seconds: float, tracks: Sequence[Track], at_least: int = 1) -> None:
     """A window, or the step to the next, that is no whole number of samples would drift from stream to stream."""
     counts = [seconds * track.sfreq for track in tracks]
-    odd = [f"{n:g} samples of {t}" for n, t in zip(counts, tracks, strict=True) if abs(n - round(n)) > 1e-4]
-    few = [f"{n:g} samples of {t}" for n, t in zip(counts, tracks, strict=True) if round(n) < at_least]
+    odd = [
+        f"{n:g} samples of {t}"
+        for n, t in zip(counts, tracks, strict=True)
+        if abs(n - round(n)) > 1e-4
+    ]
+    few = [
+        f"{n:g} samples of {t}" for n, t in zip(counts, tracks, strict=True) if round(n) < at_least
+    ]
     if odd or few:
         rule = f"{field}={seconds:g} is {', '.join(odd or few)}, but must be a whole number"
         rule += f" of at least {at_least} in every stream"
-        raise refuse(f"{rule}; {_fitting(seconds, tracks, at_least)}, or leave the stream out", field)
+        raise refuse(
+            f"{rule}; {_fitting(seconds, tracks, at_least)}, or leave the stream out", field
+        )
 
 
 def _fitting(seconds: float, tracks: Sequence[Track], at_least: int) -> str:
@@ -91,5 +110,7 @@ def _fitting(seconds: float, tracks: Sequence[Track], at_least: int) -> str:
     common = math.lcm(*(rate.denominator for rate in rates))
     step = Fraction(common, math.gcd(*(int(rate * common) for rate in rates)))
     least = max(1, math.ceil(at_least / min(rates) / step))
-    near = dict.fromkeys(max(least, n) for n in (math.floor(seconds / step), math.floor(seconds / step) + 1))
+    near = dict.fromkeys(
+        max(least, n) for n in (math.floor(seconds / step), math.floor(seconds / step) + 1)
+    )
     return f"take {' or '.join(f'{float(n * step):g}' for n in near)} s"

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from citrus_ray.data.formats import Channel
+from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import Problem
 
@@ -35,10 +35,22 @@ class Layout:
         sizes = [len(channels) for channels in people.values()]
         if voxels == "own":
             first = [0, *accumulate(sizes)]
-            names = [replace(c, name=f"{who}:{c.name}") for who, channels in people.items() for c in channels]
-            return cls(voxels, tuple(names), dict(zip(people, zip(first, sizes, strict=False), strict=True)))
+            names = [
+                replace(c, name=f"{who}:{c.name}")
+                for who, channels in people.items()
+                for c in channels
+            ]
+            return cls(
+                voxels,
+                tuple(names),
+                dict(zip(people, zip(first, sizes, strict=False), strict=True)),
+            )
         widest = max(people.values(), key=len)
-        channels = widest if len(set(sizes)) == 1 else tuple(replace(c, name=f"v{i}") for i, c in enumerate(widest))
+        channels = (
+            widest
+            if len(set(sizes)) == 1
+            else tuple(replace(c, name=f"v{i}") for i, c in enumerate(widest))
+        )
         return cls(voxels, channels, {who: (0, n) for who, n in zip(people, sizes, strict=True)})
 
     @staticmethod
@@ -50,8 +62,14 @@ class Layout:
             other, wanted = first.setdefault("" if voxels == "same" else subject, (path, names))
             if names != wanted:
                 rule = f"has {len(names)} channels, but {other.name} has {len(wanted)}"
-                rule = rule if len(names) != len(wanted) else f"has other channels than {other.name}"
-                way = "mask regions that all have, or set `voxels: pad`" if voxels == "same" else "give each one mask"
+                rule = (
+                    rule if len(names) != len(wanted) else f"has other channels than {other.name}"
+                )
+                way = (
+                    "mask regions that all have, or set `voxels: pad`"
+                    if voxels == "same"
+                    else "give each one mask"
+                )
                 yield Problem("voxels", f"{rule}; {way}", str(path))
 
     def placed(self, x: Signal, subject: str) -> Signal:

@@ -11,16 +11,16 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from citrus_ray.data.assemble import assemble, gather
-from citrus_ray.data.cut import Cut, Pieces
-from citrus_ray.data.fetch import PHYSIONET, Original
-from citrus_ray.data.formats import AGAIN, Channel, broken
-from citrus_ray.data.labels import Segment, tidy, unknown
+from citrus_ray.data.formats.labels import Segment, tidy, unknown
+from citrus_ray.data.formats.recordings import file_digest, refuse_copies, resample
+from citrus_ray.data.formats.signals import AGAIN, Channel, broken
+from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.modality import guess_modality
-from citrus_ray.data.recordings import file_digest, refuse_copies, resample
 from citrus_ray.data.root import Root, folder_of, place_of
 from citrus_ray.data.source import Normalize, Source
-from citrus_ray.data.tracks import Track
+from citrus_ray.data.tools.fetch import PHYSIONET, Original
+from citrus_ray.data.windowing.assemble import assemble, gather
+from citrus_ray.data.windowing.segments import Cut, Pieces
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of, refuse
 
@@ -60,7 +60,9 @@ class Bidmc(Source):
             rule = f"seconds={self.seconds:g} is {self.n_times} samples at sfreq={self.sfreq:g}"
             raise ValueError(f"{rule}; a window needs 2: lengthen it")
         if len(set(self.channels)) < len(self.channels):
-            raise ValueError(f"channels must name each one once, but got {', '.join(self.channels)}")
+            raise ValueError(
+                f"channels must name each one once, but got {', '.join(self.channels)}"
+            )
         return self
 
     def _files(self) -> list[Path]:
@@ -68,7 +70,10 @@ class Bidmc(Source):
         paths = sorted(folder.glob(f"**/{PATTERN}"))
         if not paths:
             there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-            raise refuse(f"{folder} holds no {PATTERN}, but {there}; correct `root`, or fetch the set", "root")
+            raise refuse(
+                f"{folder} holds no {PATTERN}, but {there}; correct `root`, or fetch the set",
+                "root",
+            )
         return paths
 
     def recordings(self) -> str:
@@ -92,7 +97,11 @@ class Bidmc(Source):
         """Where the time and the wanted channels stand."""
         with path.open(encoding="utf-8-sig", errors="replace") as handle:
             names = [name.strip() for name in handle.readline().split(",")]
-        wrong = [unknown("channels", name, names, path) for name in (TIME, *self.channels) if name not in names]
+        wrong = [
+            unknown("channels", name, names, path)
+            for name in (TIME, *self.channels)
+            if name not in names
+        ]
         if wrong:
             raise SpecError(wrong)
         return [names.index(name) for name in (TIME, *self.channels)]
@@ -102,7 +111,9 @@ class Bidmc(Source):
         cut = Cut(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
         parts = (self._pieces(path, cut) for path in self._files())
         channels = tuple(Channel(name, SFREQ, 0, guess_modality(name)) for name in self.channels)
-        return assemble(cut, gather(parts, [Track(channels, self.sfreq, self.n_times)]), (), self.digest())
+        return assemble(
+            cut, gather(parts, [Track(channels, self.sfreq, self.n_times)]), (), self.digest()
+        )
 
     def _pieces(self, path: Path, cut: Cut) -> Pieces:
         # resample before cutting: cutting first leaves filter edges in the window
@@ -114,17 +125,19 @@ class Bidmc(Source):
 def _samples(path: Path, columns: list[int]) -> Signal:
     """(C, T) at 125 Hz; NaN where a sample is missing."""
     try:
-        table = np.loadtxt(path, delimiter=",", skiprows=1, usecols=columns, ndmin=2, encoding="utf-8-sig")
+        table = np.loadtxt(
+            path, delimiter=",", skiprows=1, usecols=columns, ndmin=2, encoding="utf-8-sig"
+        )
     except ValueError as err:
-        raise broken(path, f"is no table of numbers: {str(err).partition(';')[0]}; {AGAIN}") from None
+        raise broken(
+            path, f"is no table of numbers: {str(err).partition(';')[0]}; {AGAIN}"
+        ) from None
     if len(table) < 2:
         raise broken(path, f"holds {len(table)} samples; {AGAIN}")
     expected = table[0, 0] + np.arange(len(table)) / SFREQ
     # times are written with 5 digits, so 5 ms off from 100 s on
     off = np.flatnonzero(~(np.abs(table[:, 0] - expected) < 0.75 / SFREQ))
     if len(off):
-        rule = (
-            f"its time is {table[off[0], 0]:g} s where {SFREQ:g} Hz lead to {expected[off[0]]:g} s: samples are missing"
-        )
+        rule = f"its time is {table[off[0], 0]:g} s where {SFREQ:g} Hz lead to {expected[off[0]]:g} s: samples are missing"
         raise SpecError([Problem("", f"{rule}; {AGAIN}", str(path), int(off[0]) + 2)])
     return np.ascontiguousarray(table[:, 1:].T, dtype=np.float32)  # (T, C) -> (C, T)

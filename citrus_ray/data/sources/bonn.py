@@ -12,12 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from citrus_ray.data.fetch import Original, RemoteFile
-from citrus_ray.data.files import Item, Positive
-from citrus_ray.data.formats import AGAIN, Channel, broken
-from citrus_ray.data.labels import Segment
-from citrus_ray.data.recorded import Recorded, each, found_in
-from citrus_ray.data.recordings import Header, refuse_copies, resample
+from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.recordings import Header, refuse_copies, resample
+from citrus_ray.data.formats.signals import AGAIN, Channel, broken
+from citrus_ray.data.sources.files import Item, Positive
+from citrus_ray.data.sources.recorded import Recorded, each, found_in
+from citrus_ray.data.tools.fetch import Original, RemoteFile
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import refuse
 
@@ -70,7 +70,10 @@ class Bonn(Recorded):
         gone = [name for name in SETS if not found[name]]
         if gone:
             way = f"unpack {gone[0]}.zip there, or `python -m citrus_ray.data fetch bonn`"
-            raise refuse(f"{self.folder} has no segments of set {', '.join(gone)} ({gone[0]}001.txt, …); {way}", "root")
+            raise refuse(
+                f"{self.folder} has no segments of set {', '.join(gone)} ({gone[0]}001.txt, …); {way}",
+                "root",
+            )
         return {name: sorted(found[name], key=lambda path: path.stem) for name in SETS}
 
     def survey(self) -> list[Item]:
@@ -82,7 +85,13 @@ class Bonn(Recorded):
         each((item.header.path for item in self.survey()), read_segment)
 
     def _item(self, path: Path) -> Item:
-        label = SETS[path.stem[0]] if self.task == "set" else "seizure" if path.stem[0] == "S" else "other"
+        label = (
+            SETS[path.stem[0]]
+            if self.task == "set"
+            else "seizure"
+            if path.stem[0] == "S"
+            else "other"
+        )
         channel = Channel("EEG", SFREQ, N_SAMPLES, "eeg", "uV")
         segment = Segment(path.name, 0.0, float("inf"), label, path.stem)
         return Item(Header(path, (channel,)), (channel,), (segment,))
@@ -107,8 +116,14 @@ def read_segment(path: Path) -> Signal:
     try:
         x = np.array(words, dtype=np.float32)
     except ValueError:
-        line, word = next((i, word) for i, word in enumerate(words, 1) if not re.fullmatch(rb"-?\d+(\.\d*)?", word))
-        raise broken(path, f"holds {word[:20]!r} on line {line}, which is no number; {AGAIN}") from None
+        line, word = next(
+            (i, word)
+            for i, word in enumerate(words, 1)
+            if not re.fullmatch(rb"-?\d+(\.\d*)?", word)
+        )
+        raise broken(
+            path, f"holds {word[:20]!r} on line {line}, which is no number; {AGAIN}"
+        ) from None
     if len(x) != N_SAMPLES:
         raise broken(path, f"holds {len(x)} samples, but a segment has {N_SAMPLES}; {AGAIN}")
     return x[None]

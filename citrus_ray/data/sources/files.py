@@ -16,15 +16,31 @@ from typing import Annotated, Any, Literal, ParamSpec, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from citrus_ray.data.assemble import assemble, gather, time_blocks
-from citrus_ray.data.channels import alike, alike_where_there, pick, pick_there, union
-from citrus_ray.data.cut import Cut, Pieces
-from citrus_ray.data.formats import FORMATS, Channel, broken
-from citrus_ray.data.labels import Segment, capped, crossing, match, read_labels, tidy, unknown
-from citrus_ray.data.recordings import Header, file_digest, file_parts, read, read_header
+from citrus_ray.data.formats.channels import alike, alike_where_there, pick, pick_there, union
+from citrus_ray.data.formats.labels import (
+    Segment,
+    capped,
+    crossing,
+    match,
+    read_labels,
+    tidy,
+    unknown,
+)
+from citrus_ray.data.formats.recordings import Header, file_digest, file_parts, read, read_header
+from citrus_ray.data.formats.signals import FORMATS, Channel, broken
+from citrus_ray.data.formats.tracks import (
+    Rate,
+    Track,
+    key,
+    native_tracks,
+    same_rates,
+    spread_out,
+    whole_samples,
+)
 from citrus_ray.data.root import folder_at, place_at
 from citrus_ray.data.source import Normalize, Source
-from citrus_ray.data.tracks import Rate, Track, key, native_tracks, same_rates, spread_out, whole_samples
+from citrus_ray.data.windowing.assemble import assemble, gather, time_blocks
+from citrus_ray.data.windowing.segments import Cut, Pieces
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
 
@@ -57,17 +73,25 @@ class Files(Source):
     seconds: Positive
     sfreq: Rate  # every recording is resampled to this rate; native: none, one x per rate
     labels: Name | None = None  # CSV relative to root: file,start_s,stop_s,label,group
-    group_pattern: str | None = None  # without labels: a regex whose one (…) finds the group in a file's stem
+    group_pattern: str | None = (
+        None  # without labels: a regex whose one (…) finds the group in a file's stem
+    )
     channels: Names | None = None  # which, in this order; all without
     streams: Names | None = None  # which streams of multi-rate npz files
     modality: Name | Names | None = None  # overrules what the files say
-    absent: Literal["refuse", "keep"] = "refuse"  # recordings that lack some channels: these are absent from windows
+    absent: Literal["refuse", "keep"] = (
+        "refuse"  # recordings that lack some channels: these are absent from windows
+    )
     stride_s: Positive | None = None  # from window to window; `seconds` without: no overlap
     classes: Names | None = None  # which labels, in this order; all without
     merge: dict[str, str] | None = None  # label -> its new name
-    max_windows_per_segment: Annotated[int, Field(ge=1)] | None = None  # spread evenly over the segment
+    max_windows_per_segment: Annotated[int, Field(ge=1)] | None = (
+        None  # spread evenly over the segment
+    )
     short: Literal["drop", "pad"] = "drop"  # what becomes of a segment shorter than `seconds`
-    group_blocks: Annotated[int, Field(ge=2)] | None = None  # cut each group into so many by time, where it must be
+    group_blocks: Annotated[int, Field(ge=2)] | None = (
+        None  # cut each group into so many by time, where it must be
+    )
     caveats: Names | None = None  # what must stand beside every number from this set
     normalize: Normalize = "window"
 
@@ -83,30 +107,42 @@ class Files(Source):
             rule = f"seconds={self.seconds:g} is {n_times} samples at sfreq={self.sfreq:g}"
             raise ValueError(f"{rule}; normalize={self.normalize} needs more: lengthen the window")
         if os.path.isabs(self.pattern):
-            raise ValueError(f"pattern={self.pattern} must be relative to root; put the folder into `root`")
+            raise ValueError(
+                f"pattern={self.pattern} must be relative to root; put the folder into `root`"
+            )
         idle = [k for k in ("classes", "merge") if getattr(self, k) and not self.labels]
         if idle:
-            raise ValueError(f"{idle[0]} has no effect without labels; give `labels:` a CSV or drop it")
+            raise ValueError(
+                f"{idle[0]} has no effect without labels; give `labels:` a CSV or drop it"
+            )
         twice = [
             k
             for k in ("channels", "streams", "classes")
             if len(set(getattr(self, k) or ())) < len(getattr(self, k) or ())
         ]
         if twice:
-            raise ValueError(f"{twice[0]} must name each one once, but got {', '.join(getattr(self, twice[0]))}")
+            raise ValueError(
+                f"{twice[0]} must name each one once, but got {', '.join(getattr(self, twice[0]))}"
+            )
         if self.group_pattern is not None:
             self._check_group_pattern(self.group_pattern)
         return self
 
     def _check_group_pattern(self, pattern: str) -> None:
         if self.labels:
-            raise ValueError("group_pattern has no effect: groups come from the labels' `group` column; drop it")
+            raise ValueError(
+                "group_pattern has no effect: groups come from the labels' `group` column; drop it"
+            )
         try:
             n_groups = re.compile(pattern).groups
         except re.error as err:
-            raise ValueError(f"group_pattern={pattern} is not a regular expression: {err}") from None
+            raise ValueError(
+                f"group_pattern={pattern} is not a regular expression: {err}"
+            ) from None
         if n_groups != 1:
-            raise ValueError(f"group_pattern={pattern} must hold one (…) around the group, but holds {n_groups}")
+            raise ValueError(
+                f"group_pattern={pattern} must hold one (…) around the group, but holds {n_groups}"
+            )
 
     def identity(self) -> dict[str, Any]:
         own = super().identity()
@@ -119,7 +155,7 @@ class Files(Source):
 
     def _instead(self) -> str:
         """For errors: what reads the public original of the set, where that is what is there."""
-        from citrus_ray.data.originals import instead  # it knows every source, this one too
+        from citrus_ray.data.tools.originals import instead  # it knows every source, this one too
 
         return instead(self.root)
 
@@ -130,15 +166,22 @@ class Files(Source):
         path = self._root() / str(self.labels)
         if not path.is_file():
             raise broken(
-                path, f"there is no such file; correct `labels:`, it is relative to root{self._instead()}", "labels"
+                path,
+                f"there is no such file; correct `labels:`, it is relative to root{self._instead()}",
+                "labels",
             )
         return path
 
     def _files(self) -> dict[str, Path]:
         """Recordings by their names relative to root."""
         root = self._root()
-        found = {name: root / name for name in sorted(glob.glob(self.pattern, root_dir=root, recursive=True))}
-        files = {PurePosixPath(name).as_posix(): path for name, path in found.items() if path.is_file()}
+        found = {
+            name: root / name
+            for name in sorted(glob.glob(self.pattern, root_dir=root, recursive=True))
+        }
+        files = {
+            PurePosixPath(name).as_posix(): path for name, path in found.items() if path.is_file()
+        }
         if not files:
             there = ", ".join(sorted(os.listdir(root))[:8]) or "nothing"
             rule = f"pattern={self.pattern} matches no file under {root}, which holds {there}"
@@ -147,8 +190,12 @@ class Files(Source):
 
     def _left_out(self, files: Iterable[str]) -> set[str]:
         """Recordings beside those that `pattern` matches: one table may label more than one set."""
-        beside = glob.glob(os.path.join(os.path.dirname(self.pattern), "*"), root_dir=self._root(), recursive=True)
-        return {name for name in beside if PurePosixPath(name).suffix.lower() in FORMATS} - set(files)
+        beside = glob.glob(
+            os.path.join(os.path.dirname(self.pattern), "*"), root_dir=self._root(), recursive=True
+        )
+        return {name for name in beside if PurePosixPath(name).suffix.lower() in FORMATS} - set(
+            files
+        )
 
     def content(self) -> str:
         """Every matched file and the labels, by relative name: the folder may move."""
@@ -156,7 +203,9 @@ class Files(Source):
         paths = [part for path in self._files().values() for part in file_parts(path)]
         if self.labels:
             paths.append(self._labels())
-        return digest_of(sorted((os.path.relpath(path, root), file_digest(path)) for path in set(paths)))
+        return digest_of(
+            sorted((os.path.relpath(path, root), file_digest(path)) for path in set(paths))
+        )
 
     # ---- checking ----
 
@@ -166,14 +215,24 @@ class Files(Source):
     def _survey(self) -> list[Item]:
         """Every recording that is used, from headers and labels; or everything that is wrong."""
         files, problems = self._files(), list[Problem]()
-        segments = _gather(problems, self._labelled if self.labels else self._whole, files, problems) or {}
+        segments = (
+            _gather(problems, self._labelled if self.labels else self._whole, files, problems) or {}
+        )
         # with no usable segment the headers are looked at all the same, to report what is wrong with them
-        items = [_gather(problems, self._item, files[name], segments.get(name, [])) for name in segments or files]
+        items = [
+            _gather(problems, self._item, files[name], segments.get(name, []))
+            for name in segments or files
+        ]
         found = [item for item in items if item]
         if self.absent == "keep" and found:
             _gather(problems, self._check_shared, found)
         else:
-            _gather(problems, alike, {i.header.path: i.picks for i in found}, units=self.normalize == "none")
+            _gather(
+                problems,
+                alike,
+                {i.header.path: i.picks for i in found},
+                units=self.normalize == "none",
+            )
         if not problems:
             _gather(problems, self._check_rates, found)
         if problems:
@@ -194,9 +253,13 @@ class Files(Source):
         everything = union(picks, self.streams, self.channels)
         alike_where_there(picks, everything, self.normalize == "none", self.sfreq == "native")
 
-    def _labelled(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Segment]]:
+    def _labelled(
+        self, files: dict[str, Path], problems: list[Problem]
+    ) -> dict[str, list[Segment]]:
         rows, bad_rows = read_labels(self._labels())
-        found, unmatched = match(rows, files, self._labels(), self._left_out(files)) if rows else ({}, [])
+        found, unmatched = (
+            match(rows, files, self._labels(), self._left_out(files)) if rows else ({}, [])
+        )
         problems += [*bad_rows, *unmatched]
         names = _gather(problems, self._rename, {row.label for row in rows}) or {}
         named = {
@@ -210,7 +273,11 @@ class Files(Source):
         merge = self.merge or {}
         names = {label: merge.get(label, label) for label in labels}
         problems = [unknown("merge", name, labels) for name in merge if name not in labels]
-        problems += [unknown("classes", c, names.values()) for c in self.classes or () if c not in names.values()]
+        problems += [
+            unknown("classes", c, names.values())
+            for c in self.classes or ()
+            if c not in names.values()
+        ]
         if problems and labels:
             raise SpecError(problems)
         return {old: new for old, new in names.items() if not self.classes or new in self.classes}
@@ -223,9 +290,13 @@ class Files(Source):
             group = bare.name if stems[bare.name] == 1 else str(bare)
             if self.group_pattern is not None:
                 # the stem first, then the folders: sub-01/rest.edf
-                found = re.search(self.group_pattern, bare.name) or re.search(self.group_pattern, str(bare))
+                found = re.search(self.group_pattern, bare.name) or re.search(
+                    self.group_pattern, str(bare)
+                )
                 if not found or not found[1]:
-                    rule = f"group_pattern={self.group_pattern} finds no group in `{bare}`; widen it"
+                    rule = (
+                        f"group_pattern={self.group_pattern} finds no group in `{bare}`; widen it"
+                    )
                     problems.append(Problem("group_pattern", rule, str(path)))
                     continue
                 group = found[1]
@@ -235,7 +306,9 @@ class Files(Source):
     def _item(self, path: Path, segments: list[Segment]) -> Item:
         header = read_header(path)
         choose = pick if self.absent == "refuse" else pick_there
-        item = Item(header, choose(header, self.streams, self.channels, self.modality), tuple(segments))
+        item = Item(
+            header, choose(header, self.streams, self.channels, self.modality), tuple(segments)
+        )
         # times are rounded to samples anyway, and tables round theirs to a millisecond
         rates = [*([] if self.sfreq == "native" else [self.sfreq]), *(c.sfreq for c in item.picks)]
         slack = 0.5 / min(rates) + 1e-3
@@ -243,7 +316,9 @@ class Files(Source):
         late = [s for s in segments if math.isfinite(s.stop_s) and s.stop_s > item.seconds + slack]
         problems = capped([self._row(f"stop_s={s.stop_s:g} {rule}", s) for s in late])
         rule = "overlaps line {} but has another group, so no split can part them; correct group or times"
-        problems += capped([self._row(rule.format(a.line), b) for a, b in crossing(segments, slack)])
+        problems += capped(
+            [self._row(rule.format(a.line), b) for a, b in crossing(segments, slack)]
+        )
         if problems:
             raise SpecError(problems)
         return item
@@ -256,20 +331,35 @@ class Files(Source):
     def prepare(self) -> Windows:
         items = self._survey()
         tracks = self._all_tracks(items)
-        clock = min(tracks, key=lambda track: track.sfreq)  # windows begin with a sample of the slowest
+        clock = min(
+            tracks, key=lambda track: track.sfreq
+        )  # windows begin with a sample of the slowest
         stride = max(1, round((self.stride_s or self.seconds) * clock.sfreq))
-        cut = Cut(clock.sfreq, clock.n_times, stride, self.normalize, self.short, self.max_windows_per_segment)
+        cut = Cut(
+            clock.sfreq,
+            clock.n_times,
+            stride,
+            self.normalize,
+            self.short,
+            self.max_windows_per_segment,
+        )
         # resample before cutting: cutting first leaves filter edges in the window
         gathered = gather((self._pieces(item, cut, tracks) for item in items), tracks)
         caveats = (*(self.caveats or ()), *_lacking(items, tracks))
         windows = assemble(cut, gathered, self._classes(items), self.digest(), caveats)
-        return windows if not self.group_blocks else time_blocks(windows, gathered, cut.n_times, self.group_blocks)
+        return (
+            windows
+            if not self.group_blocks
+            else time_blocks(windows, gathered, cut.n_times, self.group_blocks)
+        )
 
     def _all_tracks(self, items: Sequence[Item]) -> tuple[Track, ...]:
         """Of the set: every channel that some recording has."""
         if self.absent == "refuse":
             return self._tracks(items[0].picks)
-        return self._tracks(union({item.header.path: item.picks for item in items}, self.streams, self.channels))
+        return self._tracks(
+            union({item.header.path: item.picks for item in items}, self.streams, self.channels)
+        )
 
     def _tracks(self, picks: tuple[Channel, ...]) -> tuple[Track, ...]:
         if self.sfreq == "native":
@@ -280,12 +370,16 @@ class Files(Source):
         own = self._tracks(item.picks)
         streams = [read(item.header, track.channels, track.sfreq).x for track in own]
         pieces = cut.together(streams, [track.sfreq for track in own], item.segments)
-        return replace(pieces, windows=(spread_out(window, own, tracks) for window in pieces.windows))
+        return replace(
+            pieces, windows=(spread_out(window, own, tracks) for window in pieces.windows)
+        )
 
     def _classes(self, items: Sequence[Item]) -> tuple[str, ...]:
         if not self.labels:
             return ()
-        return self.classes or tuple(sorted({segment.label for item in items for segment in item.segments}))
+        return self.classes or tuple(
+            sorted({segment.label for item in items for segment in item.segments})
+        )
 
 
 def _lacking(items: Sequence[Item], tracks: Sequence[Track]) -> Iterator[str]:
@@ -296,7 +390,9 @@ def _lacking(items: Sequence[Item], tracks: Sequence[Track]) -> Iterator[str]:
             yield f"{channel.name} is absent from {n} of {len(items)} recordings"
 
 
-def _gather(problems: list[Problem], step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+def _gather(
+    problems: list[Problem], step: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T | None:
     """Run one step of a check; what it complains of joins the others."""
     try:
         return step(*args, **kwargs)

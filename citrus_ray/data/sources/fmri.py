@@ -14,20 +14,20 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from citrus_ray.data.assemble import assemble, gather
-from citrus_ray.data.channels import pick
-from citrus_ray.data.cleaning import NormalizeBy, cleaned
-from citrus_ray.data.cut import Cut, Pieces
-from citrus_ray.data.events import Run, attributes, bids_events, table
-from citrus_ray.data.fetch import Original
-from citrus_ray.data.formats import Channel, broken
-from citrus_ray.data.labels import Segment, tidy, unknown
-from citrus_ray.data.nifti import Mask, is_nifti, read_image, read_mask, read_series
-from citrus_ray.data.recordings import file_digest, read, read_header
+from citrus_ray.data.formats.channels import pick
+from citrus_ray.data.formats.events import Run, attributes, bids_events, table
+from citrus_ray.data.formats.labels import Segment, tidy, unknown
+from citrus_ray.data.formats.nifti import Mask, is_nifti, read_image, read_mask, read_series
+from citrus_ray.data.formats.recordings import file_digest, read, read_header
+from citrus_ray.data.formats.signals import Channel, broken
+from citrus_ray.data.formats.tracks import Track
+from citrus_ray.data.formats.voxels import Layout, Voxels
 from citrus_ray.data.root import folder_at, place_at
 from citrus_ray.data.source import Source
-from citrus_ray.data.tracks import Track
-from citrus_ray.data.voxels import Layout, Voxels
+from citrus_ray.data.tools.fetch import Original
+from citrus_ray.data.windowing.assemble import assemble, gather
+from citrus_ray.data.windowing.cleaning import NormalizeBy, cleaned
+from citrus_ray.data.windowing.segments import Cut, Pieces
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
 
@@ -68,34 +68,54 @@ class Fmri(Source):
     kind: Literal["fmri"] = "fmri"
     root: Annotated[str, Field(min_length=1), Aside()]  # may hold ~ and $VARIABLES
     pattern: Name = "**/*_bold.nii.gz"  # relative to root: NIfTI images, or npz recordings
-    mask: Name | None = None  # NIfTI relative to root, {subject} stands for each one's: which voxels. npz has none
+    mask: Name | None = (
+        None  # NIfTI relative to root, {subject} stands for each one's: which voxels. npz has none
+    )
     regions: bool = False  # the mask's numbers are regions, and a channel is the mean over one
-    labels: Name | None = None  # .csv: as in `kind: files`; .txt: label and run of each volume; events.tsv: BIDS
+    labels: Name | None = (
+        None  # .csv: as in `kind: files`; .txt: label and run of each volume; events.tsv: BIDS
+    )
     subjects: Name = "(sub-[0-9A-Za-z]+)"  # a regex whose one (…) finds the person in a path; all are one without match
     group_by: Literal["run", "subject"] = "run"  # what no split cuts; a .csv names the runs itself
-    voxels: Voxels = "same"  # where people differ in them: pad with zeros, or give each one columns of their own
+    voxels: Voxels = (
+        "same"  # where people differ in them: pad with zeros, or give each one columns of their own
+    )
     tr: Positive | None = None  # seconds from volume to volume, where a header is silent or wrong
-    delay_s: Annotated[float, Field(ge=0)] = 0.0  # blood answers late: how much later labels begin and end
-    classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None  # which labels, in this order
+    delay_s: Annotated[float, Field(ge=0)] = (
+        0.0  # blood answers late: how much later labels begin and end
+    )
+    classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = (
+        None  # which labels, in this order
+    )
     labelled: bool = True  # false: labels say where runs are, and windows go through all of each
     volumes: Volumes = 1
     stride: Volumes | None = None  # volumes from window to window; `volumes` without: no overlap
     detrend: bool = True  # take the straight line out of what is normalised
-    normalize_by: NormalizeBy = "run"  # z-score each channel over its run, or over all runs of a person
+    normalize_by: NormalizeBy = (
+        "run"  # z-score each channel over its run, or over all runs of a person
+    )
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
         if self.labels is None and (self.classes or self.delay_s):
-            raise ValueError(f"{'classes' if self.classes else 'delay_s'} has no effect without labels; give `labels:`")
+            raise ValueError(
+                f"{'classes' if self.classes else 'delay_s'} has no effect without labels; give `labels:`"
+            )
         if not self.labelled and (self.labels is None or self.classes or self.delay_s):
             odd = "labelled" if self.labels is None else "classes" if self.classes else "delay_s"
-            raise ValueError(f"{odd} has no effect where labelled=false or no labels are given; drop it")
+            raise ValueError(
+                f"{odd} has no effect where labelled=false or no labels are given; drop it"
+            )
         if self.labels is not None and not self.labels.endswith((".csv", ".txt", "events.tsv")):
-            raise ValueError(f"labels={self.labels}: must be a .csv table, a .txt of attributes, or events.tsv")
+            raise ValueError(
+                f"labels={self.labels}: must be a .csv table, a .txt of attributes, or events.tsv"
+            )
         if self.regions and self.mask is None:
             raise ValueError("regions has no effect without a mask that numbers them; give `mask:`")
         if re.compile(self.subjects).groups != 1:
-            raise ValueError(f"subjects={self.subjects}: must be a regex with one (…) around the name of the person")
+            raise ValueError(
+                f"subjects={self.subjects}: must be a regex with one (…) around the name of the person"
+            )
         return self
 
     @property
@@ -110,10 +130,17 @@ class Fmri(Source):
 
     def _files(self) -> list[Path]:
         folder = self._folder
-        paths = sorted(path for path in folder.glob(self.pattern) if path.is_file() and path != self._mask_at(path))
+        paths = sorted(
+            path
+            for path in folder.glob(self.pattern)
+            if path.is_file() and path != self._mask_at(path)
+        )
         if not paths:
             there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-            raise refuse(f"pattern={self.pattern} matches no file under {folder}, which holds {there}", "pattern")
+            raise refuse(
+                f"pattern={self.pattern} matches no file under {folder}, which holds {there}",
+                "pattern",
+            )
         return paths
 
     def _subject(self, path: Path) -> str:
@@ -122,7 +149,11 @@ class Fmri(Source):
 
     def _mask_at(self, path: Path) -> Path | None:
         """Where the mask of an image must be."""
-        return None if self.mask is None else self._folder / self.mask.replace("{subject}", self._subject(path))
+        return (
+            None
+            if self.mask is None
+            else self._folder / self.mask.replace("{subject}", self._subject(path))
+        )
 
     def _mask_path(self, path: Path) -> Path | None:
         mask = self._mask_at(path)
@@ -131,14 +162,20 @@ class Fmri(Source):
     def _there(self, name: str, field: str) -> Path:
         path = self._folder / name
         if not path.is_file():
-            raise broken(path, f"there is no such file; correct `{field}:`, it is relative to root", field)
+            raise broken(
+                path, f"there is no such file; correct `{field}:`, it is relative to root", field
+            )
         return path
 
     def _events(self, image: Path) -> Path:
         """BIDS: `…_bold.nii.gz` has `…_events.tsv` beside it."""
         path = image.with_name(_stem(image).removesuffix("_bold") + "_events.tsv")
         if not path.is_file():
-            raise broken(path, f"there is no such file beside {image.name}; add it, or narrow `pattern`", "labels")
+            raise broken(
+                path,
+                f"there is no such file beside {image.name}; add it, or narrow `pattern`",
+                "labels",
+            )
         return path
 
     def content(self) -> str:
@@ -148,7 +185,9 @@ class Fmri(Source):
             paths += [self._events(path) for path in images]
         elif self.labels:
             paths.append(self._there(self.labels, "labels"))
-        return digest_of(sorted((str(path.relative_to(self._folder)), file_digest(path)) for path in paths))
+        return digest_of(
+            sorted((str(path.relative_to(self._folder)), file_digest(path)) for path in paths)
+        )
 
     def recordings(self) -> str:
         return str(place_at(self.root).resolve())
@@ -174,7 +213,10 @@ class Fmri(Source):
             problems += self._unlike(found)
         if problems:
             raise SpecError(tidy(problems))
-        moved = [replace(series, runs=tuple(self._moved(run, series.tr) for run in series.runs)) for series in found]
+        moved = [
+            replace(series, runs=tuple(self._moved(run, series.tr) for run in series.runs))
+            for series in found
+        ]
         return sorted(moved, key=lambda series: series.subject)
 
     def _mask(self, path: Path) -> Mask | None:
@@ -195,9 +237,13 @@ class Fmri(Source):
             mask.check(image)
             tr, n_volumes = self.tr or image.tr or 0.0, image.n_volumes
             if not tr:
-                raise broken(path, "its header does not say the time between volumes; give it in `tr:`", "tr")
+                raise broken(
+                    path, "its header does not say the time between volumes; give it in `tr:`", "tr"
+                )
             channels = tuple(Channel(name, 1 / tr, n_volumes, "fmri") for name in mask.names())
-        return Series(path, channels, tr, tuple(self._runs(path, n_volumes, tr)), self._subject(path))
+        return Series(
+            path, channels, tr, tuple(self._runs(path, n_volumes, tr)), self._subject(path)
+        )
 
     def _runs(self, path: Path, n_volumes: int, tr: float) -> Sequence[Run]:
         name = _stem(path).removesuffix("_bold")
@@ -208,7 +254,15 @@ class Fmri(Source):
         labels = self._there(self.labels, "labels")
         if labels.suffix == ".csv":
             names = [file.relative_to(self._folder).as_posix() for file in self._files()]
-            return [table(labels, path.relative_to(self._folder).as_posix(), names, Run(name, 0, n_volumes, ()), tr)]
+            return [
+                table(
+                    labels,
+                    path.relative_to(self._folder).as_posix(),
+                    names,
+                    Run(name, 0, n_volumes, ()),
+                    tr,
+                )
+            ]
         return attributes(labels, path.name, n_volumes, tr)
 
     def _unlike(self, found: Sequence[Series]) -> Iterator[Problem]:
@@ -223,8 +277,12 @@ class Fmri(Source):
             rule = f"subjects={self.subjects}: finds no person in {nameless[0].path.relative_to(self._folder)}"
             yield Problem("subjects", f"{rule}; correct the regex, or narrow `pattern`")
         yield from Layout.problems([(s.path, s.subject, s.channels) for s in found], self.voxels)
-        there = {segment.label for series in found for run in series.runs for segment in run.segments}
-        yield from (unknown("classes", name, there) for name in self.classes or () if name not in there)
+        there = {
+            segment.label for series in found for run in series.runs for segment in run.segments
+        }
+        yield from (
+            unknown("classes", name, there) for name in self.classes or () if name not in there
+        )
 
     def _moved(self, run: Run, tr: float) -> Run:
         """The wanted segments, later by the delay, and not beyond the end."""
@@ -242,10 +300,21 @@ class Fmri(Source):
         found = self._survey()
         cut = Cut(1 / found[0].tr, self.volumes, self.stride or self.volumes, "none", "drop")
         layout = Layout.of([(series.subject, series.channels) for series in found], self.voxels)
-        gathered = gather(self._pieces(found, layout, cut), [Track(layout.channels, cut.sfreq, cut.n_times)])
-        subjects = np.unique([s.subject for s in found for _ in s.runs], return_inverse=True)[1]  # of each run
+        gathered = gather(
+            self._pieces(found, layout, cut), [Track(layout.channels, cut.sfreq, cut.n_times)]
+        )
+        subjects = np.unique([s.subject for s in found for _ in s.runs], return_inverse=True)[
+            1
+        ]  # of each run
         classes = self._classes(found, gathered.origin)
-        return assemble(cut, gathered, classes, self.digest(), self._caveats(layout), subjects[gathered.recording])
+        return assemble(
+            cut,
+            gathered,
+            classes,
+            self.digest(),
+            self._caveats(layout),
+            subjects[gathered.recording],
+        )
 
     def _caveats(self, layout: Layout) -> tuple[str, ...]:
         # `.csv` names the groups itself
@@ -256,7 +325,9 @@ class Fmri(Source):
     def _classes(self, found: Sequence[Series], origin: Sequence[Segment]) -> tuple[str, ...]:
         if not self._uses_labels:
             return ()
-        labels = {segment.label for series in found for run in series.runs for segment in run.segments}
+        labels = {
+            segment.label for series in found for run in series.runs for segment in run.segments
+        }
         gone = sorted(labels - {segment.label for segment in origin})
         if gone:
             rule = f"volumes={self.volumes}: no window is left of {', '.join(gone)}"
@@ -265,7 +336,11 @@ class Fmri(Source):
 
     def _pieces(self, found: Sequence[Series], layout: Layout, cut: Cut) -> Iterator[Pieces]:
         """A run after the other. What is normalised together is in memory together."""
-        key = (lambda series: series.subject) if self.normalize_by == "scan" else (lambda series: series.path)
+        key = (
+            (lambda series: series.subject)
+            if self.normalize_by == "scan"
+            else (lambda series: series.path)
+        )
         for _, together in itertools.groupby(found, key=key):
             runs = [(series, run, x) for series in together for run, x in self._read(series)]
             for (series, run, _), x in zip(
@@ -275,7 +350,11 @@ class Fmri(Source):
 
     def _wanted(self, series: Series, run: Run) -> list[Segment]:
         wanted = run.wanted(self._uses_labels)
-        return [replace(s, group=series.subject) for s in wanted] if self.group_by == "subject" else list(wanted)
+        return (
+            [replace(s, group=series.subject) for s in wanted]
+            if self.group_by == "subject"
+            else list(wanted)
+        )
 
     def _read(self, series: Series) -> list[tuple[Run, Signal]]:
         """(C, T) of each run."""

@@ -7,13 +7,13 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from citrus_ray.data.channels import pick
-from citrus_ray.data.fetch import PHYSIONET, Original
-from citrus_ray.data.files import Item, Names, Positive
-from citrus_ray.data.formats import AGAIN, broken
-from citrus_ray.data.labels import Segment
-from citrus_ray.data.recorded import Recorded, each, found_in, wanted_of
-from citrus_ray.data.recordings import Header, check_record, file_parts, read_header
+from citrus_ray.data.formats.channels import pick
+from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.recordings import Header, check_record, file_parts, read_header
+from citrus_ray.data.formats.signals import AGAIN, broken
+from citrus_ray.data.sources.files import Item, Names, Positive
+from citrus_ray.data.sources.recorded import Recorded, each, found_in, wanted_of
+from citrus_ray.data.tools.fetch import PHYSIONET, Original
 from citrus_ray.spec import refuse
 
 # The classes of ANSI/AAMI EC57 and the beat codes of WFDB in each; other codes mark rhythm and noise, not beats.
@@ -47,11 +47,17 @@ class MitBih(Recorded):
     @model_validator(mode="after")
     def _leaves_records(self) -> Self:
         if not self.paced and self.records and set(self.records) <= set(PACED):
-            raise ValueError(f"records={', '.join(self.records)} are all paced; set `paced: true`, or name others")
+            raise ValueError(
+                f"records={', '.join(self.records)} are all paced; set `paced: true`, or name others"
+            )
         return self
 
     def files(self) -> list[Path]:
-        return [part for path in self._headers() for part in (*file_parts(path), path.with_suffix(".atr"))]
+        return [
+            part
+            for path in self._headers()
+            for part in (*file_parts(path), path.with_suffix(".atr"))
+        ]
 
     def _headers(self) -> list[Path]:
         paths = {path.stem: path for path in found_in(self.folder, "*.hea", "WFDB headers")}
@@ -68,7 +74,10 @@ class MitBih(Recorded):
         able = [header for header in headers if self._has_leads(header)]
         if not able:
             there = ", ".join(sorted({c.name for header in headers for c in header.channels}))
-            raise refuse(f"channels={', '.join(self.channels)}: no record has them; there are {there}", "channels")
+            raise refuse(
+                f"channels={', '.join(self.channels)}: no record has them; there are {there}",
+                "channels",
+            )
         return each(able, self._item)
 
     def _has_leads(self, header: Header) -> bool:
@@ -81,7 +90,11 @@ class MitBih(Recorded):
     def _beats(self, header: Header) -> Iterator[Segment]:
         """A stretch around every R peak that is not too near an end."""
         path, lead = header.path, header.channels[0]
-        half, end, group = self.seconds / 2, lead.n_times / lead.sfreq, SAME_PERSON.get(path.stem, path.stem)
+        half, end, group = (
+            self.seconds / 2,
+            lead.n_times / lead.sfreq,
+            SAME_PERSON.get(path.stem, path.stem),
+        )
         for sample, code in read_beats(path.with_suffix(".atr"), lead.n_times, lead.sfreq):
             start = sample / lead.sfreq - half
             if start >= 0 and start + self.seconds <= end:
@@ -109,14 +122,22 @@ def read_beats(path: Path, n_times: int, sfreq: float) -> list[tuple[int, str]]:
     """The sample and the code of every beat in an annotation file, which must fit the recording."""
     marks = _read_marks(path)
     if marks.fs and abs(marks.fs - sfreq) > 0.5:
-        raise broken(path, f"counts {marks.fs:g} samples per second, its recording {sfreq:g}; {AGAIN}")
+        raise broken(
+            path, f"counts {marks.fs:g} samples per second, its recording {sfreq:g}; {AGAIN}"
+        )
     late = [int(sample) for sample in marks.sample if not 0 <= sample <= n_times]
     if late:
         rule = f"labels sample {late[0]}, but the recording has {n_times}: it belongs to another, or is damaged"
         raise broken(path, f"{rule}; {AGAIN}")
-    beats = [(int(s), code) for s, code in zip(marks.sample, marks.symbol, strict=True) if code in CLASS_OF]
+    beats = [
+        (int(s), code)
+        for s, code in zip(marks.sample, marks.symbol, strict=True)
+        if code in CLASS_OF
+    ]
     if not beats:
-        raise broken(path, f"labels no beat; leave record {path.stem} out with `records:`, or {AGAIN}")
+        raise broken(
+            path, f"labels no beat; leave record {path.stem} out with `records:`, or {AGAIN}"
+        )
     return beats
 
 
@@ -125,8 +146,12 @@ def _read_marks(path: Path) -> Any:
 
     data = path.read_bytes()
     if len(data) % 2 or data[-2:] != b"\0\0":  # the format's own end; wfdb reads on without a word
-        raise broken(path, f"is truncated: annotations end in two zero bytes, this in {data[-2:]!r}; {AGAIN}")
+        raise broken(
+            path, f"is truncated: annotations end in two zero bytes, this in {data[-2:]!r}; {AGAIN}"
+        )
     try:
         return wfdb.rdann(re.sub(r"\.atr$", "", str(path)), "atr")
     except Exception as err:  # a broken file can raise anything in the library that reads it
-        raise broken(path, f"cannot be read as annotations: {err or type(err).__name__}; {AGAIN}") from None
+        raise broken(
+            path, f"cannot be read as annotations: {err or type(err).__name__}; {AGAIN}"
+        ) from None

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from citrus_ray.data import cache
 from citrus_ray.data.source import Source
-from citrus_ray.data.stack import CHUNK, stacked
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.stack import CHUNK, stacked
 from citrus_ray.data.windows import Index, Places, Signal, Windows
 from citrus_ray.spec import refuse
 
@@ -35,12 +35,22 @@ class Pairs(Source):
     of: "AnySource"
     ask: Literal["next", "same_class"] = "next"
     gap: Samples = 0  # next: samples between A and what follows it
-    negatives: Literal["any_run", "same_run", "other_subject"] = "any_run"  # next: where other Bs are from
-    buffer: Samples = 0  # next: samples around A and what follows, in their run, that other Bs keep clear of
-    partners: Literal["any_run", "across_runs", "across_conditions"] = "any_run"  # same_class: B, of the same subject
+    negatives: Literal["any_run", "same_run", "other_subject"] = (
+        "any_run"  # next: where other Bs are from
+    )
+    buffer: Samples = (
+        0  # next: samples around A and what follows, in their run, that other Bs keep clear of
+    )
+    partners: Literal["any_run", "across_runs", "across_conditions"] = (
+        "any_run"  # same_class: B, of the same subject
+    )
     per_anchor: Count = 1  # pairs of each kind
-    groups_of: Count = 1  # so many groups of the source, in the order of their names, are one group of pairs
-    shuffle_labels: bool = False  # a null: whether a pair is of one kind or the other is drawn by lot
+    groups_of: Count = (
+        1  # so many groups of the source, in the order of their names, are one group of pairs
+    )
+    shuffle_labels: bool = (
+        False  # a null: whether a pair is of one kind or the other is drawn by lot
+    )
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -48,9 +58,13 @@ class Pairs(Source):
         if isinstance(self.of, Pairs):
             raise ValueError("of: must be a source of windows, not of pairs; drop the outer one")
         default = {"next": ("partners",), "same_class": ("gap", "negatives", "buffer")}[self.ask]
-        odd = [name for name in default if getattr(self, name) != type(self).model_fields[name].default]
+        odd = [
+            name for name in default if getattr(self, name) != type(self).model_fields[name].default
+        ]
         if odd:
-            raise ValueError(f"{', '.join(odd)}: of no effect with ask={self.ask}; drop it, or ask otherwise")
+            raise ValueError(
+                f"{', '.join(odd)}: of no effect with ask={self.ask}; drop it, or ask otherwise"
+            )
         return self
 
     def check(self) -> None:
@@ -64,13 +78,15 @@ class Pairs(Source):
         if inner.places is None or inner.streams:
             rule = f"kind={self.of.kind}: pairs need windows of one rate, of which run and time are known"
             raise refuse(f"{rule}; fmri, synthetic_fmri and files give them", "of")
-        pool = Pool.of(inner, by_class=self.ask == "same_class")
+        pool = Pooling.of(inner, by_class=self.ask == "same_class")
         a, b, y = self._drawn(pool)
         if not len(a):
             raise refuse(self._none_found(inner), "negatives" if self.ask == "next" else "partners")
         if self.shuffle_labels:
             y = np.random.default_rng([9, self.seed]).permutation(y)
-        places = Places(*(np.stack([known[a], known[b]], axis=1) for known in vars(inner.places).values()))
+        places = Places(
+            *(np.stack([known[a], known[b]], axis=1) for known in vars(inner.places).values())
+        )
         left, group = np.unique(inner.group[a], return_inverse=True)
         return replace(
             inner,
@@ -86,7 +102,7 @@ class Pairs(Source):
 
     # ---- which pairs ----
 
-    def _drawn(self, pool: "Pool") -> tuple[Index, Index, Index]:
+    def _drawn(self, pool: "Pooling") -> tuple[Index, Index, Index]:
         """A, B and label of every pair. An anchor that lacks either kind of B is left out."""
         rng = np.random.default_rng([8, self.seed])
         found = list[tuple[int, int, int]]()
@@ -94,11 +110,13 @@ class Pairs(Source):
             yes, no = self._candidates(pool, anchor)
             if len(yes) and len(no):
                 for label, candidates in ((1, yes), (0, no)):
-                    found += [(anchor, int(b), label) for b in rng.choice(candidates, self.per_anchor)]
+                    found += [
+                        (anchor, int(b), label) for b in rng.choice(candidates, self.per_anchor)
+                    ]
         a, b, y = np.array(found, np.int64).reshape(-1, 3).T
         return a, b, y
 
-    def _candidates(self, pool: "Pool", anchor: int) -> tuple[Index, Index]:
+    def _candidates(self, pool: "Pooling", anchor: int) -> tuple[Index, Index]:
         """Every B that makes a pair of the one kind with `anchor`, and of the other."""
         return pool.next(anchor, self) if self.ask == "next" else pool.alike(anchor, self)
 
@@ -120,23 +138,27 @@ class Pairs(Source):
             yield "the labels are shuffled: a null"
 
 
-class Pool:
+class Pooling:
     """The windows that pairs are drawn from, and which of them go together."""
 
     def __init__(self, inner: Windows, places: Places, kind: Index, condition: Index) -> None:
         self.group, self.n_times = inner.group, inner.x.shape[2]
         self.subject, self.run, self.first = places.subject, places.run, places.first
         self.kind, self.condition = kind, condition
-        self.members = {g: np.flatnonzero(inner.group == g) for g in np.unique(inner.group).tolist()}
+        self.members = {
+            g: np.flatnonzero(inner.group == g) for g in np.unique(inner.group).tolist()
+        }
 
     @classmethod
-    def of(cls, inner: Windows, by_class: bool) -> "Pool":
+    def of(cls, inner: Windows, by_class: bool) -> "Pooling":
         assert inner.places is not None
         none = np.zeros(len(inner), np.int64)
         if not by_class:
             return cls(inner, inner.places, none, none)
         names = [name.partition(CONDITION)[::2] for name in inner.classes]
-        kind, condition = (np.unique([name[i] for name in names], return_inverse=True)[1] for i in (0, 1))
+        kind, condition = (
+            np.unique([name[i] for name in names], return_inverse=True)[1] for i in (0, 1)
+        )
         return cls(inner, inner.places, kind[inner.labels], condition[inner.labels])
 
     def __len__(self) -> int:
@@ -189,4 +211,6 @@ def _merged(inner: Windows, n: int) -> Windows:
 def _side_by_side(x: Signal, a: Index, b: Index) -> Signal:
     """(n, C, T) -> (pairs, C, 2T), on disk."""
     parts = (slice(i, i + CHUNK) for i in range(0, len(a), CHUNK))
-    return stacked((np.concatenate([x[a[p]], x[b[p]]], axis=2) for p in parts), (x.shape[1], 2 * x.shape[2]))
+    return stacked(
+        (np.concatenate([x[a[p]], x[b[p]]], axis=2) for p in parts), (x.shape[1], 2 * x.shape[2])
+    )

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from citrus_ray.data.channels import pick
-from citrus_ray.data.fetch import PHYSIONET, Original
-from citrus_ray.data.files import Item, Names, Positive
-from citrus_ray.data.formats import broken
-from citrus_ray.data.labels import Segment, unknown
-from citrus_ray.data.recorded import Recorded, each, found_in
-from citrus_ray.data.recordings import check_record, file_parts, read_header
+from citrus_ray.data.formats.channels import pick
+from citrus_ray.data.formats.labels import Segment, unknown
+from citrus_ray.data.formats.recordings import check_record, file_parts, read_header
+from citrus_ray.data.formats.signals import broken
+from citrus_ray.data.sources.files import Item, Names, Positive
+from citrus_ray.data.sources.recorded import Recorded, each, found_in
+from citrus_ray.data.tools.fetch import PHYSIONET, Original
 from citrus_ray.spec import SpecError
 
 FIELD = "reason for admission:"
@@ -34,7 +34,10 @@ class Ptb(Recorded):
     seconds: Positive = 4.0
     sfreq: Positive = 250.0
     channels: Names | None = None  # i, ii, …, vz; all 15 without
-    classes: Names | None = ("Healthy control", "Myocardial infarction")  # null: every reason that is given
+    classes: Names | None = (
+        "Healthy control",
+        "Myocardial infarction",
+    )  # null: every reason that is given
 
     def files(self) -> list[Path]:
         return [part for path in self._headers() for part in file_parts(path)]
@@ -46,7 +49,9 @@ class Ptb(Recorded):
         paths = self._headers()
         reasons = dict(zip(paths, each(paths, read_reason), strict=True))
         known = set(reasons.values()) - set(UNKNOWN)
-        wrong = [unknown("classes", name, known) for name in self.classes or () if name not in known]
+        wrong = [
+            unknown("classes", name, known) for name in self.classes or () if name not in known
+        ]
         if wrong:
             raise SpecError(wrong)
         kept = [path for path in paths if reasons[path] in (self.classes or known)]

@@ -11,15 +11,15 @@ from typing import Self, TypeVar
 
 from pydantic import model_validator
 
-from citrus_ray.data.assemble import assemble, gather
-from citrus_ray.data.channels import alike
-from citrus_ray.data.cut import Cut
-from citrus_ray.data.files import Item, Positive
-from citrus_ray.data.labels import tidy, unknown
-from citrus_ray.data.recordings import file_digest, read
+from citrus_ray.data.formats.channels import alike
+from citrus_ray.data.formats.labels import tidy, unknown
+from citrus_ray.data.formats.recordings import file_digest, read
+from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.root import Root, folder_of, place_of
 from citrus_ray.data.source import Normalize, Source
-from citrus_ray.data.tracks import Track
+from citrus_ray.data.sources.files import Item, Positive
+from citrus_ray.data.windowing.assemble import assemble, gather
+from citrus_ray.data.windowing.segments import Cut
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of, refuse
 
@@ -77,7 +77,9 @@ class Recorded(Source):
     def content(self) -> str:
         """Every file that is used, by its name relative to root: the folder may move."""
         folder = self.folder
-        return digest_of(sorted((os.path.relpath(path, folder), file_digest(path)) for path in set(self.files())))
+        return digest_of(
+            sorted((os.path.relpath(path, folder), file_digest(path)) for path in set(self.files()))
+        )
 
     def check(self) -> None:
         self._survey()
@@ -93,10 +95,20 @@ class Recorded(Source):
         # resample before cutting: cutting first leaves filter edges in the window
         parts = (cut(self.signal(item), item.segments) for item in items)
         gathered = gather(parts, [Track(items[0].picks, self.sfreq, self.n_times)])
-        wanted, found = self.order({s.label for i in items for s in i.segments}), {s.label for s in gathered.origin}
-        classes, empty = tuple(c for c in wanted if c in found), [c for c in wanted if c not in found]
-        windows = assemble(cut, gathered, classes, self.digest(), (*self.notes(items), *slow(items, self.sfreq)))
-        return replace(windows, caveats=(*windows.caveats, *(f"no window of class {label}" for label in empty)))
+        wanted, found = (
+            self.order({s.label for i in items for s in i.segments}),
+            {s.label for s in gathered.origin},
+        )
+        classes, empty = (
+            tuple(c for c in wanted if c in found),
+            [c for c in wanted if c not in found],
+        )
+        windows = assemble(
+            cut, gathered, classes, self.digest(), (*self.notes(items), *slow(items, self.sfreq))
+        )
+        return replace(
+            windows, caveats=(*windows.caveats, *(f"no window of class {label}" for label in empty))
+        )
 
 
 def slow(items: Sequence[Item], sfreq: float) -> Iterator[str]:
@@ -125,7 +137,10 @@ def found_in(folder: Path, pattern: str, what: str) -> list[Path]:
     paths = sorted(path for path in folder.glob(pattern) if path.is_file())
     if not paths:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise refuse(f"{folder} holds no {what} ({pattern}), but {there}; correct `root`, or fetch the set", "root")
+        raise refuse(
+            f"{folder} holds no {what} ({pattern}), but {there}; correct `root`, or fetch the set",
+            "root",
+        )
     return paths
 
 

@@ -12,13 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from citrus_ray.data.channels import pick
-from citrus_ray.data.fetch import PHYSIONET, Original
-from citrus_ray.data.files import Item, Names, Positive
-from citrus_ray.data.formats import AGAIN, FORMATS, broken
-from citrus_ray.data.labels import Segment
-from citrus_ray.data.recorded import Recorded, each, found_in, wanted_of
-from citrus_ray.data.recordings import read_header
+from citrus_ray.data.formats.channels import pick
+from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.recordings import read_header
+from citrus_ray.data.formats.signals import AGAIN, FORMATS, broken
+from citrus_ray.data.sources.files import Item, Names, Positive
+from citrus_ray.data.sources.recorded import Recorded, each, found_in, wanted_of
+from citrus_ray.data.tools.fetch import PHYSIONET, Original
 from citrus_ray.spec import SpecError, refuse
 
 EPOCH_S = 30.0
@@ -52,7 +52,9 @@ class SleepEdf(Recorded):
     sfreq: Positive = 100.0
     channels: Names = ("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal", EMG, "Resp oro-nasal")
     subjects: Names | None = None  # SC400, SC401, …; all without
-    wake_minutes: Annotated[float, Field(ge=0)] | None = 30.0  # kept before and after sleep; null keeps the whole day
+    wake_minutes: Annotated[float, Field(ge=0)] | None = (
+        30.0  # kept before and after sleep; null keeps the whole day
+    )
 
     def files(self) -> list[Path]:
         return [path for pair in self._nights() for path in pair]
@@ -63,12 +65,16 @@ class SleepEdf(Recorded):
         scored = defaultdict[str, list[Path]](list)
         for path in self.folder.glob("**/SC4*-Hypnogram.edf"):
             scored[path.name[:6]].append(path)
-        subjects = wanted_of("subjects", self.subjects, dict.fromkeys(_subject(path) for path in recordings))
+        subjects = wanted_of(
+            "subjects", self.subjects, dict.fromkeys(_subject(path) for path in recordings)
+        )
         nights = [path for path in recordings if _subject(path) in subjects]
         wrong = [path.name for path in nights if len(scored[path.name[:6]]) != 1]
         if wrong:
             rule = f"{', '.join(wrong[:8])}: each needs exactly one hypnogram, {wrong[0][:6]}…-Hypnogram.edf"
-            raise refuse(f"{self.folder}: {rule}; fetch the set, or name others in `subjects:`", "root")
+            raise refuse(
+                f"{self.folder}: {rule}; fetch the set, or name others in `subjects:`", "root"
+            )
         return [(path, scored[path.name[:6]][0]) for path in nights]
 
     def survey(self) -> list[Item]:
@@ -87,17 +93,23 @@ class SleepEdf(Recorded):
         scored = read_stages(hypnogram)
         sleep = [(start, stop) for start, stop, stage in scored if stage != "W"]
         if not sleep:
-            raise broken(hypnogram, "holds no stage of sleep; leave the subject out with `subjects:`")
+            raise broken(
+                hypnogram, "holds no stage of sleep; leave the subject out with `subjects:`"
+            )
         if sleep[-1][1] > end + EPOCH_S:
             rule = f"scores sleep until {sleep[-1][1]:g} s, but {recording.name} ends at {end:g} s"
-            raise broken(hypnogram, f"{rule}: it belongs to another night, or one is cut short; {AGAIN}")
+            raise broken(
+                hypnogram, f"{rule}: it belongs to another night, or one is cut short; {AGAIN}"
+            )
         margin = float("inf") if self.wake_minutes is None else 60 * self.wake_minutes
         first, last = sleep[0][0] - margin, min(sleep[-1][1] + margin, end)
         for start, stop, stage in scored:
             for epoch in range(round((stop - start) / EPOCH_S)):
                 begin = start + epoch * EPOCH_S
                 if begin >= first and begin + EPOCH_S <= last:
-                    yield Segment(recording.name, begin, begin + EPOCH_S, stage, _subject(recording))
+                    yield Segment(
+                        recording.name, begin, begin + EPOCH_S, stage, _subject(recording)
+                    )
 
     def order(self, found: set[str]) -> Sequence[str]:
         return tuple(dict.fromkeys(STAGES.values()))
@@ -123,16 +135,26 @@ def read_stages(path: Path) -> list[tuple[float, float, str]]:
     except SpecError:
         raise
     except Exception as err:  # a broken file can raise anything in the library that reads it
-        raise broken(path, f"cannot be read as a hypnogram: {err or type(err).__name__}; {AGAIN}") from None
+        raise broken(
+            path, f"cannot be read as a hypnogram: {err or type(err).__name__}; {AGAIN}"
+        ) from None
     names = [str(name) for name in marks.description]
     strange = sorted(set(names) - set(STAGES) - set(UNSCORED))
     if strange or not names:
         rule = f"scores `{strange[0]}`" if strange else "scores nothing"
-        raise broken(path, f"{rule}; a hypnogram of Sleep-EDF scores {', '.join([*STAGES, *UNSCORED])}; {AGAIN}")
+        raise broken(
+            path,
+            f"{rule}; a hypnogram of Sleep-EDF scores {', '.join([*STAGES, *UNSCORED])}; {AGAIN}",
+        )
     rows = sorted(zip(marks.onset.tolist(), marks.duration.tolist(), names, strict=True))
-    odd = next((row for row in rows if abs(row[1] / EPOCH_S - round(row[1] / EPOCH_S)) > 1e-3), None)
+    odd = next(
+        (row for row in rows if abs(row[1] / EPOCH_S - round(row[1] / EPOCH_S)) > 1e-3), None
+    )
     if odd and odd[2] in STAGES:
-        raise broken(path, f"scores {odd[1]:g} s as {odd[2]} at {odd[0]:g} s; epochs are {EPOCH_S:g} s; {AGAIN}")
+        raise broken(
+            path,
+            f"scores {odd[1]:g} s as {odd[2]} at {odd[0]:g} s; epochs are {EPOCH_S:g} s; {AGAIN}",
+        )
     return [(start, start + length, STAGES[name]) for start, length, name in rows if name in STAGES]
 
 

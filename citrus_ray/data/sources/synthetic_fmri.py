@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from citrus_ray.data.assemble import assemble, gather
-from citrus_ray.data.cleaning import NormalizeBy, cleaned
-from citrus_ray.data.cut import Cut, Pieces
-from citrus_ray.data.formats import Channel
-from citrus_ray.data.labels import Segment
+from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.signals import Channel
+from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.source import Source
-from citrus_ray.data.tracks import Track
+from citrus_ray.data.windowing.assemble import assemble, gather
+from citrus_ray.data.windowing.cleaning import NormalizeBy, cleaned
+from citrus_ray.data.windowing.segments import Cut, Pieces
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import digest_of
 
@@ -46,8 +46,12 @@ class SyntheticFmri(Source):
     n_voxels: Count = 40
     fewer_voxels: Annotated[int, Field(ge=0)] = 0  # people lack up to so many, which are zeros then
     timbres: Annotated[int, Field(ge=2)] = 4
-    design: Literal["mixed", "one_per_run"] = "mixed"  # one_per_run: a run holds one timbre, as in a published study
-    imagined: bool = False  # every other block is imagined, weaker: classes are timbre/heard and timbre/imagined
+    design: Literal["mixed", "one_per_run"] = (
+        "mixed"  # one_per_run: a run holds one timbre, as in a published study
+    )
+    imagined: bool = (
+        False  # every other block is imagined, weaker: classes are timbre/heard and timbre/imagined
+    )
     gain: Gain = 1.0  # of the response over the noise
     own: Share = 0.3  # of the mixing, what is a person's own
     offset: Gain = 1.0  # spread of the level of runs
@@ -64,11 +68,17 @@ class SyntheticFmri(Source):
     @model_validator(mode="after")
     def _means_something(self) -> "SyntheticFmri":
         if self.fewer_voxels >= self.n_voxels:
-            raise ValueError(f"fewer_voxels={self.fewer_voxels}: must leave some of n_voxels={self.n_voxels}")
+            raise ValueError(
+                f"fewer_voxels={self.fewer_voxels}: must leave some of n_voxels={self.n_voxels}"
+            )
         if self.design == "one_per_run" and self.n_runs < self.timbres:
-            raise ValueError(f"n_runs={self.n_runs}: one timbre per run needs at least timbres={self.timbres} runs")
+            raise ValueError(
+                f"n_runs={self.n_runs}: one timbre per run needs at least timbres={self.timbres} runs"
+            )
         if self.volumes > self.block and self.labelled:
-            raise ValueError(f"volumes={self.volumes}: must fit into block={self.block}; shorten it")
+            raise ValueError(
+                f"volumes={self.volumes}: must fit into block={self.block}; shorten it"
+            )
         return self
 
     def recordings(self) -> str:
@@ -81,21 +91,34 @@ class SyntheticFmri(Source):
         channels = tuple(Channel(f"v{i}", cut.sfreq, n_times, "fmri") for i in range(self.n_voxels))
         gathered = gather(self._pieces(cut), [Track(channels, cut.sfreq, cut.n_times)])
         classes = tuple(sorted({segment.label for segment in gathered.origin} - {""}))
-        said = ("groups are runs, so one person may be on both sides of a split",) if self.group_by == "run" else ()
-        return assemble(cut, gathered, classes, self.digest(), said, gathered.recording // self.n_runs)
+        said = (
+            ("groups are runs, so one person may be on both sides of a split",)
+            if self.group_by == "run"
+            else ()
+        )
+        return assemble(
+            cut, gathered, classes, self.digest(), said, gathered.recording // self.n_runs
+        )
 
     def _pieces(self, cut: Cut) -> Iterator[Pieces]:
         for person in range(self.n_subjects):
             shown, runs = self.person(person)
-            for i, (x, names) in enumerate(zip(cleaned(runs, self.normalize_by, self.detrend), shown, strict=True)):
+            for i, (x, names) in enumerate(
+                zip(cleaned(runs, self.normalize_by, self.detrend), shown, strict=True)
+            ):
                 run = f"_run-{i}" if self.group_by == "run" else ""
                 yield cut(x, self._segments(names, f"sub-{person:02d}{run}"))
 
     def _segments(self, names: list[str], group: str) -> list[Segment]:
         if not self.labelled:
             return [Segment("", 0.0, math.inf, "", group)]
-        edges = np.minimum(np.arange(self.n_blocks + 1) * self.block * self.tr + self.delay_s, self._seconds)
-        return [Segment("", a, b, name, group) for (a, b), name in zip(pairwise(edges.tolist()), names, strict=True)]
+        edges = np.minimum(
+            np.arange(self.n_blocks + 1) * self.block * self.tr + self.delay_s, self._seconds
+        )
+        return [
+            Segment("", a, b, name, group)
+            for (a, b), name in zip(pairwise(edges.tolist()), names, strict=True)
+        ]
 
     @property
     def _seconds(self) -> float:
@@ -111,10 +134,18 @@ class SyntheticFmri(Source):
         first, shown, runs = int(rng.integers(self.timbres)), list[list[str]](), list[Signal]()
         for run in range(self.n_runs):
             timbre = self._timbres(rng, (first + run) % self.timbres)
-            imagined = np.arange(self.n_blocks) % 2 == 1 if self.imagined else np.zeros(self.n_blocks, bool)
-            x = self.gain * mixing @ self._response(timbre, np.where(imagined, 0.6, 1.0)) + self._noise(rng)
+            imagined = (
+                np.arange(self.n_blocks) % 2 == 1
+                if self.imagined
+                else np.zeros(self.n_blocks, bool)
+            )
+            x = self.gain * mixing @ self._response(
+                timbre, np.where(imagined, 0.6, 1.0)
+            ) + self._noise(rng)
             x[self.n_voxels - missing :] = 0
-            shown.append([self._name(t, i) for t, i in zip(timbre.tolist(), imagined.tolist(), strict=True)])
+            shown.append(
+                [self._name(t, i) for t, i in zip(timbre.tolist(), imagined.tolist(), strict=True)]
+            )
             runs.append(x.astype(np.float32))
         return shown, runs
 

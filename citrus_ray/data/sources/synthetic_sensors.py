@@ -13,7 +13,7 @@ from pydantic import Field
 
 from citrus_ray.context import MODALITIES
 from citrus_ray.data.source import Normalize, Source, zscore
-from citrus_ray.data.stack import Stack
+from citrus_ray.data.windowing.stack import Stack
 from citrus_ray.data.windows import Index, Signal, Stream, Windows
 
 Rng = np.random.Generator
@@ -30,7 +30,9 @@ class SyntheticSensors(Source):
     seed: Annotated[int, Field(ge=0)] = 0
     n_subjects: Annotated[int, Field(ge=1)] = 24
     windows_per_subject: Annotated[int, Field(ge=1)] = 20
-    rates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2, max_length=8)] = (64.0, 48.0, 32.0)
+    rates: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2, max_length=8)
+    ] = (64.0, 48.0, 32.0)
     seconds: Annotated[float, Field(gt=0)] = 2.0
     letters: Annotated[int, Field(ge=2, le=4)] = 4  # as many classes
     burst: Amount = 4.5  # height of a letter's jump, over noise of `noise`
@@ -67,7 +69,9 @@ class SyntheticSensors(Source):
         rng = np.random.default_rng([self.seed, i])
         shared = rng.permutation(np.arange(self.windows_per_subject) % self.letters)
         other = rng.integers(1, self.letters, (self.windows_per_subject, len(self.rates)))
-        return np.concatenate([(shared[:, None] + other) % self.letters, shared[:, None]], axis=1).astype(np.int64)
+        return np.concatenate(
+            [(shared[:, None] + other) % self.letters, shared[:, None]], axis=1
+        ).astype(np.int64)
 
     def _stream(self, m: int, people: list[Index]) -> Stream:
         name = MODALITIES[1 + m]
@@ -80,7 +84,9 @@ class SyntheticSensors(Source):
         """(n, 1, T) of one person's sensor, or NaN where they lack it. How fast letters die away is their own."""
         rng = np.random.default_rng([self.seed, i, m])
         n, n_times, warp = len(letters), self.n_times(m), rng.uniform(0.95, 1.05)
-        x = self._burst(rng, letters[:, -1], m, warp) + self.own * self._burst(rng, letters[:, m], m, warp)
+        x = self._burst(rng, letters[:, -1], m, warp) + self.own * self._burst(
+            rng, letters[:, m], m, warp
+        )
         hz, phase = rng.uniform(0.01, 0.04, (n, 1)), rng.uniform(0, 2 * np.pi, (n, 1))
         x += self.rhythm * np.sin(2 * np.pi * hz * np.arange(n_times) + phase)
         noisy: Signal = (x + self.noise * rng.normal(size=(n, n_times)))[:, None].astype(np.float32)

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from citrus_ray.data.fetch import Original, RemoteFile
-from citrus_ray.data.formats import AGAIN, broken
-from citrus_ray.data.recordings import file_digest, refuse_copies
+from citrus_ray.data.formats.recordings import file_digest, refuse_copies
+from citrus_ray.data.formats.signals import AGAIN, broken
 from citrus_ray.data.root import Root, folder_of, place_of
 from citrus_ray.data.source import Source, zscore
+from citrus_ray.data.tools.fetch import Original, RemoteFile
 from citrus_ray.data.windows import Index, Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of
 
@@ -37,11 +37,15 @@ class UciHar(Source):
 
     kind: Literal["uci_har"] = "uci_har"
     root: Root = None  # the folder `UCI HAR Dataset`, or the one that holds it
-    signals: Annotated[tuple[Literal["total_acc", "body_acc", "body_gyro"], ...], Field(min_length=1)] = (
+    signals: Annotated[
+        tuple[Literal["total_acc", "body_acc", "body_gyro"], ...], Field(min_length=1)
+    ] = (
         "total_acc",
         "body_gyro",
     )
-    normalize: Literal["none", "window"] = "none"  # gravity tells lying from sitting: a window's own mean takes it away
+    normalize: Literal["none", "window"] = (
+        "none"  # gravity tells lying from sitting: a window's own mean takes it away
+    )
 
     @property
     def ch_names(self) -> tuple[str, ...]:
@@ -77,16 +81,25 @@ class UciHar(Source):
     def _people(self, part: str) -> tuple[Index, Index]:
         """Subject and activity of each window, (n,) and (n,)."""
         subjects, activities = self._files(part)[:2]
-        group, y = _numbers(subjects, range(1, 31)), _numbers(activities, range(1, len(ACTIVITIES) + 1))
+        group, y = (
+            _numbers(subjects, range(1, 31)),
+            _numbers(activities, range(1, len(ACTIVITIES) + 1)),
+        )
         if len(group) != len(y):
-            raise broken(activities, f"holds {len(y)} lines, but {subjects.name} {len(group)}; {AGAIN}")
+            raise broken(
+                activities, f"holds {len(y)} lines, but {subjects.name} {len(group)}; {AGAIN}"
+            )
         return group, y
 
     def prepare(self) -> Windows:
         self.check()  # in memory after that: 10,299 windows of 9 channels are 47 MB
         people = [self._people(part) for part in PARTS]
-        x = np.concatenate([self._signals(part, len(y)) for part, (_, y) in zip(PARTS, people, strict=True)])
-        subjects, group = np.unique(np.concatenate([group for group, _ in people]), return_inverse=True)
+        x = np.concatenate(
+            [self._signals(part, len(y)) for part, (_, y) in zip(PARTS, people, strict=True)]
+        )
+        subjects, group = np.unique(
+            np.concatenate([group for group, _ in people]), return_inverse=True
+        )
         activities, y = np.unique(np.concatenate([y for _, y in people]), return_inverse=True)
         gone = [name for k, name in enumerate(ACTIVITIES, start=1) if k not in activities]
         return Windows(
@@ -120,9 +133,13 @@ def _windows(path: Path) -> Signal:
     try:
         x = np.loadtxt(path, dtype=np.float32, ndmin=2)
     except ValueError as err:
-        raise broken(path, f"is no table of numbers: {str(err).partition(';')[0]}; {AGAIN}") from None
+        raise broken(
+            path, f"is no table of numbers: {str(err).partition(';')[0]}; {AGAIN}"
+        ) from None
     if x.size and x.shape[1] != N_TIMES:
-        raise broken(path, f"holds windows of {x.shape[1]} samples, but {N_TIMES} were published; {AGAIN}")
+        raise broken(
+            path, f"holds windows of {x.shape[1]} samples, but {N_TIMES} were published; {AGAIN}"
+        )
     if not np.isfinite(x).all():
         row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0]) + 1
         raise SpecError([Problem("", f"holds a sample that is no number; {AGAIN}", str(path), row)])

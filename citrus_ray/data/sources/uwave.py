@@ -10,11 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from citrus_ray.data.fetch import Original, RemoteFile
-from citrus_ray.data.formats import AGAIN, broken
-from citrus_ray.data.recordings import file_digest, refuse_copies
+from citrus_ray.data.formats.recordings import file_digest, refuse_copies
+from citrus_ray.data.formats.signals import AGAIN, broken
 from citrus_ray.data.root import Root, folder_of, place_of
 from citrus_ray.data.source import Source, zscore
+from citrus_ray.data.tools.fetch import Original, RemoteFile
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of
 
@@ -47,7 +47,9 @@ class UWave(Source):
         there = [paths for paths in found if all(path.is_file() for path in paths)]
         if not there:
             wanted = " or ".join(f"{NAME}_{{TRAIN,TEST}}{suffix}" for suffix in SUFFIXES)
-            raise broken(folder, f"holds no {wanted}; correct `root`, or copy both files there", "root")
+            raise broken(
+                folder, f"holds no {wanted}; correct `root`, or copy both files there", "root"
+            )
         return there[0]
 
     def recordings(self) -> str:
@@ -67,7 +69,10 @@ class UWave(Source):
             train, test = self._files()
             rule = f"holds gestures of {lengths[1]} samples, but {train.name} of {lengths[0]}"
             raise broken(test, f"{rule}; copy both from one place")
-        x, labels = np.concatenate([x for x, _ in parts]), np.concatenate([labels for _, labels in parts])
+        x, labels = (
+            np.concatenate([x for x, _ in parts]),
+            np.concatenate([labels for _, labels in parts]),
+        )
         classes, y = np.unique(labels, return_inverse=True)
         return Windows(
             x=zscore(x) if self.normalize == "window" else x,
@@ -76,7 +81,11 @@ class UWave(Source):
             sfreq=100.0,
             ch_names=("x", "y", "z"),
             modalities=("motion",) * 3,
-            groups=tuple(f"{part}{i:03d}" for part, (x, _) in zip(PARTS, parts, strict=True) for i in range(len(x))),
+            groups=tuple(
+                f"{part}{i:03d}"
+                for part, (x, _) in zip(PARTS, parts, strict=True)
+                for i in range(len(x))
+            ),
             classes=tuple(str(name) for name in classes),
             caveats=(CAVEAT,),
             digest=self.digest(),
@@ -100,7 +109,9 @@ def _read(path: Path) -> tuple[Signal, list[str]]:
 def _cases(path: Path) -> Iterator[tuple[int, list[str], str]]:
     """Line number, a text per dimension, and the label, of every line after `@data`."""
     lines = enumerate(path.read_text("latin-1").splitlines(), start=1)
-    if not any(text.strip().lower() == "@data" for _, text in lines):  # leaves `lines` behind that line
+    if not any(
+        text.strip().lower() == "@data" for _, text in lines
+    ):  # leaves `lines` behind that line
         raise broken(path, f"has no line `@data`, so it is no {path.suffix} file; {AGAIN}")
     for line, text in lines:
         text = text.strip()
@@ -129,11 +140,17 @@ def _label(path: Path, line: int, text: str) -> str:
 def _gesture(path: Path, line: int, dimensions: list[str]) -> Signal:
     """(3, T)"""
     try:
-        x = np.array([[float(value) for value in text.split(",")] for text in dimensions], dtype=np.float32)
+        x = np.array(
+            [[float(value) for value in text.split(",")] for text in dimensions], dtype=np.float32
+        )
     except ValueError as err:
         rule = "its axes differ in length" if "inhomogeneous" in str(err) else str(err)
         raise SpecError([Problem("", f"{rule}; {AGAIN}", str(path), line)]) from None
     if len(x) != 3 or not np.isfinite(x).all():
-        rule = f"must hold 3 axes of numbers, but holds {len(x)}" if len(x) != 3 else "holds a sample that is missing"
+        rule = (
+            f"must hold 3 axes of numbers, but holds {len(x)}"
+            if len(x) != 3
+            else "holds a sample that is missing"
+        )
         raise SpecError([Problem("", f"{rule}; {AGAIN}", str(path), line)])
     return x

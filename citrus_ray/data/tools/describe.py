@@ -15,10 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray.data import cache, originals, sets
-from citrus_ray.data.labels import unknown
-from citrus_ray.data.quality import Channel, Confounding, Neighbours, Quality, Repeats, measure
+from citrus_ray.data import sets
+from citrus_ray.data.formats.labels import unknown
 from citrus_ray.data.source import Source
+from citrus_ray.data.tools import originals
+from citrus_ray.data.tools.quality import (
+    Channel,
+    Confounding,
+    Neighbours,
+    Quality,
+    Repeats,
+    measure,
+)
+from citrus_ray.data.windowing import cache
 from citrus_ray.spec import SpecError, parse_yaml, read_yaml, refuse
 
 # ---- judging ----
@@ -40,7 +49,10 @@ def warnings(quality: Quality) -> Iterator[str]:
         yield f"only {count}: a test part is one or two of them, so scores vary much with the split"
     for stream in (quality, *quality.others):
         about = f"{stream.stream}: " if quality.others else ""
-        yield from (about + said for said in (*_repeated(stream.repeats, stream.neighbours), *_spoilt(stream)))
+        yield from (
+            about + said
+            for said in (*_repeated(stream.repeats, stream.neighbours), *_spoilt(stream))
+        )
 
 
 def _confounded(quality: Quality, found: Confounding) -> Iterator[str]:
@@ -92,7 +104,9 @@ def _spoilt(quality: Quality) -> Iterator[str]:
     for what in ("flat", "clipped"):
         bad = [channel for channel in quality.channels if getattr(channel, what) > 0.05]
         if bad:
-            named = ", ".join(f"{channel.name} ({getattr(channel, what):.0%})" for channel in bad[:5])
+            named = ", ".join(
+                f"{channel.name} ({getattr(channel, what):.0%})" for channel in bad[:5]
+            )
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
             word = "flat" if what == "flat" else "clipped, coarsely quantised or padded"
             yield f"{word} windows: {named}{more}"
@@ -108,7 +122,8 @@ def render(quality: Quality) -> str:
         f"{quality.name}: {quality.windows} windows of {quality.seconds:g} s {_size(quality)}, {quality.digest}",
         *(f"  ! {warning}" for warning in warnings(quality)),
         *(f"  caveat: {caveat}" for caveat in quality.caveats),
-        "classes     " + (", ".join(f"{name} {n}" for name, n in quality.classes.items()) or "none: not labelled"),
+        "classes     "
+        + (", ".join(f"{name} {n}" for name, n in quality.classes.items()) or "none: not labelled"),
         f"groups      {quality.groups}, windows in each {low} / {middle:g} / {high} (min / median / max)",
         *([_confounding_line(quality.confounding)] if quality.confounding and middle > 1 else []),
         *(
@@ -151,12 +166,17 @@ _AMPLITUDES = {
 
 def _confounding_line(found: Confounding) -> str:
     guess = f"{found.class_guessed_from_group:.0%} from the group, {found.class_guessed_blindly:.0%} blindly"
-    return f"confounding class guessed right: {guess}; normalised mutual information {found.nmi:.2f}"
+    return (
+        f"confounding class guessed right: {guess}; normalised mutual information {found.nmi:.2f}"
+    )
 
 
 def _repeats_line(quality: Quality) -> str:
     near, ends = quality.neighbours, quality.neighbours.ends_correlate
-    said = [f"{quality.repeats.windows} exact copies", f"{near.overlapping:.0%} of {near.pairs} neighbours overlap"]
+    said = [
+        f"{quality.repeats.windows} exact copies",
+        f"{near.overlapping:.0%} of {near.pairs} neighbours overlap",
+    ]
     if ends is not None:
         said.append(f"their ends correlate {ends:.2f}")
     return "repeats     " + ", ".join(said)
@@ -166,14 +186,20 @@ def _channel_lines(channels: Sequence[Channel], limit: int = 8) -> Iterator[str]
     """A line per channel, or per modality where they are many."""
     if len(channels) > limit:
         kinds = dict.fromkeys(channel.modality for channel in channels)
-        channels = [_together([channel for channel in channels if channel.modality == kind]) for kind in kinds]
+        channels = [
+            _together([channel for channel in channels if channel.modality == kind])
+            for kind in kinds
+        ]
     rows = [["channel", "modality", "lowest", "highest", "typical std", "flat", "clipped"]]
     for c in channels:
         amplitudes = (f"{value:.4g}" for value in (c.low, c.high, c.std))
         rows.append([c.name, c.modality, *amplitudes, f"{c.flat:.1%}", f"{c.clipped:.1%}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        yield "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        yield (
+            "  "
+            + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 def _channels(channels: Sequence[Channel]) -> str:
@@ -181,7 +207,9 @@ def _channels(channels: Sequence[Channel]) -> str:
 
 
 def _together(channels: Sequence[Channel]) -> Channel:
-    mean = {what: float(np.mean([getattr(c, what) for c in channels])) for what in ("flat", "clipped")}
+    mean = {
+        what: float(np.mean([getattr(c, what) for c in channels])) for what in ("flat", "clipped")
+    }
     return Channel(
         name=_channels(channels),
         modality=channels[0].modality,
@@ -198,9 +226,13 @@ def _together(channels: Sequence[Channel]) -> Channel:
 def main_describe(args: list[str]) -> int:
     """0: described. 2: there is no such set, or its data are wrong."""
     parser = argparse.ArgumentParser("python -m citrus_ray.data describe", description=__doc__)
-    parser.add_argument("what", help="a set, a kind of source, '{kind: …}', FILE.yaml, or FILE.yaml:path.to.block")
+    parser.add_argument(
+        "what", help="a set, a kind of source, '{kind: …}', FILE.yaml, or FILE.yaml:path.to.block"
+    )
     parser.add_argument("--json", action="store_true", help="for machines: everything, per channel")
-    parser.add_argument("--data", metavar="DIR", help="the folder that holds the sets; $CITRUS_DATA without")
+    parser.add_argument(
+        "--data", metavar="DIR", help="the folder that holds the sets; $CITRUS_DATA without"
+    )
     options = parser.parse_args(args)
     if options.data:
         os.environ["CITRUS_DATA"] = options.data
@@ -240,11 +272,15 @@ def _known(name: str) -> str | dict[str, str]:
     kinds = originals.kinds()
     if name not in kinds:
         rule = unknown("set", name, {*sets.names(), *kinds}).message
-        raise refuse(rule.replace("is not there", "is neither a set that has a name nor a kind of source", 1))
+        raise refuse(
+            rule.replace("is not there", "is neither a set that has a name nor a kind of source", 1)
+        )
     needed = [key for key, field in kinds[name].model_fields.items() if field.is_required()]
     if needed:
         keys = ", ".join(f"{key}: …" for key in needed)
-        raise refuse(f"kind {name} cannot do without {', '.join(needed)}; describe '{{kind: {name}, {keys}}}'")
+        raise refuse(
+            f"kind {name} cannot do without {', '.join(needed)}; describe '{{kind: {name}, {keys}}}'"
+        )
     return {"kind": name}
 
 

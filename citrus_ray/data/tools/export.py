@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import refuse
 
@@ -36,7 +36,9 @@ def write_recordings(source: Synthetic, root: Path, fmt: Format) -> list[Path]:
     return paths
 
 
-def write(path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], modalities: Sequence[str]) -> None:
+def write(
+    path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], modalities: Sequence[str]
+) -> None:
     if path.suffix == ".npz":
         write_npz(path, x, sfreq, ch_names, modalities)
     elif path.suffix == ".edf":
@@ -47,7 +49,10 @@ def write(path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], modaliti
 
 def _write_labels(path: Path, windows: Windows, names: Sequence[str]) -> None:
     seconds, seen = windows.x.shape[2] / windows.sfreq, dict.fromkeys(names, 0)
-    with _beside(path) as partial, (partial / path.name).open("w", encoding="utf-8", newline="") as handle:
+    with (
+        _beside(path) as partial,
+        (partial / path.name).open("w", encoding="utf-8", newline="") as handle,
+    ):
         rows = csv.writer(handle, lineterminator="\n")
         rows.writerow(["file", "start_s", "stop_s", "label", "group"])
         for group, y in zip(windows.group, windows.labels, strict=True):
@@ -57,14 +62,25 @@ def _write_labels(path: Path, windows: Windows, names: Sequence[str]) -> None:
             rows.writerow([names[group], *times, windows.classes[y], windows.groups[group]])
 
 
-def write_npz(path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], modalities: Sequence[str]) -> None:
+def write_npz(
+    path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], modalities: Sequence[str]
+) -> None:
     """The layout that `kind: files` reads, without loss."""
     with _beside(path) as partial:
         names = {"ch_names": np.array(ch_names), "modality": np.array(modalities)}
-        np.savez(partial / path.name, allow_pickle=False, x=x, scale=np.float32(1), sfreq=np.float64(sfreq), **names)
+        np.savez(
+            partial / path.name,
+            allow_pickle=False,
+            x=x,
+            scale=np.float32(1),
+            sfreq=np.float64(sfreq),
+            **names,
+        )
 
 
-def write_edf(path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], unit: str = "uV") -> None:
+def write_edf(
+    path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], unit: str = "uV"
+) -> None:
     """(C, T) in 16 bits per sample, each channel over its own range. A path that ends in .bdf gets 24 bits."""
     import edfio
 
@@ -77,7 +93,9 @@ def write_edf(path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], unit
         for row, name in zip(x, ch_names, strict=True)
     ]
     with _beside(path) as partial:
-        (edfio.Bdf if bdf else edfio.Edf)(signals, data_record_duration=seconds).write(partial / path.name)
+        (edfio.Bdf if bdf else edfio.Edf)(signals, data_record_duration=seconds).write(
+            partial / path.name
+        )
 
 
 def _record(shape: tuple[int, ...], sfreq: float) -> tuple[float, int]:
@@ -91,13 +109,17 @@ def _record(shape: tuple[int, ...], sfreq: float) -> tuple[float, int]:
     return (exact or [length for length in lengths if length[0] > 0])[0]
 
 
-def write_wfdb(path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], unit: str = "mV") -> None:
+def write_wfdb(
+    path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], unit: str = "mV"
+) -> None:
     """(C, T) as `path`.hea and `path`.dat, 16 bits per sample, each channel over its own range."""
     import wfdb
 
     _check_signal(x, path)
     if not re.fullmatch(r"[\w-]+", path.name):
-        raise refuse(f"{path.name} is no name of a WFDB record: letters, digits, - and _ only; rename it")
+        raise refuse(
+            f"{path.name} is no name of a WFDB record: letters, digits, - and _ only; rename it"
+        )
     with _beside(path) as partial:
         n_chans = len(x)
         wfdb.wrsamp(
@@ -113,7 +135,9 @@ def write_wfdb(path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], uni
 
 def _check_signal(x: Signal, path: Path) -> None:
     if x.ndim != 2 or not x.size or not np.isfinite(x).all():
-        raise refuse(f"{path.name}: signals must be (channels, samples) and finite, but got {x.shape}; fill the gaps")
+        raise refuse(
+            f"{path.name}: signals must be (channels, samples) and finite, but got {x.shape}; fill the gaps"
+        )
 
 
 @contextmanager

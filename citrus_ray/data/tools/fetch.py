@@ -28,7 +28,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
-from citrus_ray.data.recordings import file_digest
+from citrus_ray.data.formats.recordings import file_digest
 from citrus_ray.spec import refuse
 
 PHYSIONET = "Goldberger AL et al. PhysioNet. Circulation 101(23):e215-e220 (2000)."
@@ -63,7 +63,9 @@ class Original:
     citation: str = ""
     archive: Literal["zip", "tar.gz"] | None = None
     mirrors: tuple[str, ...] = ()  # further base URLs
-    sums: str | None = None  # the list of checksums, below the base URL: lines of `<checksum> <path>`
+    sums: str | None = (
+        None  # the list of checksums, below the base URL: lines of `<checksum> <path>`
+    )
     wanted: str = ""  # a regular expression of whole paths in it
     page: str = ""  # for people: what the set is, and how to get it by hand
     kind: str = ""  # of the source that reads it; the name without
@@ -98,8 +100,13 @@ def fetch(original: Original, root: Path, way: Way = Way()) -> list[Path]:
     bases = way.bases or (original.base_url, *original.mirrors)
     wrong = [base for base in bases if urlsplit(base).scheme not in ("http", "https")]
     if wrong:
-        raise refuse(f"{wrong[0]} is no http or https address; write it as https://host/folder/", "--url")
-    paths = [_ensure(original, file, folder, bases, way) for file in _listed(original, folder, bases, way)]
+        raise refuse(
+            f"{wrong[0]} is no http or https address; write it as https://host/folder/", "--url"
+        )
+    paths = [
+        _ensure(original, file, folder, bases, way)
+        for file in _listed(original, folder, bases, way)
+    ]
     if original.archive:
         return [path for archive in paths for path in unpack(archive, archive.parent)]
     return paths
@@ -108,38 +115,58 @@ def fetch(original: Original, root: Path, way: Way = Way()) -> list[Path]:
 def _listed(original: Original, folder: Path, bases: Sequence[str], way: Way) -> list[RemoteFile]:
     files = list(original.files)
     if original.sums:
-        sums = _ensure(replace(original, archive=None), RemoteFile(original.sums), folder, bases, way)
+        sums = _ensure(
+            replace(original, archive=None), RemoteFile(original.sums), folder, bases, way
+        )
         files += read_sums(sums, original.wanted)
     chosen = [file for file in files if way.only is None or fnmatch.fnmatch(file.path, way.only)]
     if not chosen:
         known = ", ".join(file.path for file in files[:4])
-        raise refuse(f"only={way.only} fits no file of {original.name}; there are {known}, …", "--only")
+        raise refuse(
+            f"only={way.only} fits no file of {original.name}; there are {known}, …", "--only"
+        )
     return chosen
 
 
 def read_sums(path: Path, wanted: str) -> list[RemoteFile]:
     """The files that a list of checksums names and `wanted` fits."""
     text = path.read_text("utf-8", errors="replace")
-    lines = [re.fullmatch(r"([0-9a-fA-F]{64}|[0-9a-fA-F]{32}) [ *]?(.+)", line.strip()) for line in text.splitlines()]
-    files = [RemoteFile(line[2], line[1].lower()) for line in lines if line and re.fullmatch(wanted, line[2])]
+    lines = [
+        re.fullmatch(r"([0-9a-fA-F]{64}|[0-9a-fA-F]{32}) [ *]?(.+)", line.strip())
+        for line in text.splitlines()
+    ]
+    files = [
+        RemoteFile(line[2], line[1].lower())
+        for line in lines
+        if line and re.fullmatch(wanted, line[2])
+    ]
     if not files:
-        raise FetchError(f"{path}: lists no file of the set, so it is no list of checksums; delete it and fetch again")
+        raise FetchError(
+            f"{path}: lists no file of the set, so it is no list of checksums; delete it and fetch again"
+        )
     bad = [file.path for file in files if _outside(file.path)]
     if bad:
-        raise FetchError(f"{path}: {bad[0]} would be written outside its folder; fetch from another mirror")
+        raise FetchError(
+            f"{path}: {bad[0]} would be written outside its folder; fetch from another mirror"
+        )
     return files
 
 
 # ---- one file ----
 
 
-def _ensure(original: Original, file: RemoteFile, folder: Path, bases: Sequence[str], way: Way) -> Path:
+def _ensure(
+    original: Original, file: RemoteFile, folder: Path, bases: Sequence[str], way: Way
+) -> Path:
     """The file, fetched from the first address that gives it whole."""
     path = folder / file.path
     if _is_whole(path, file):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    urls = [urljoin(base if base.endswith("/") else base + "/", quote(file.path, safe="/+")) for base in bases]
+    urls = [
+        urljoin(base if base.endswith("/") else base + "/", quote(file.path, safe="/+"))
+        for base in bases
+    ]
     failures = list[str]()
     for url in [*urls, *(() if way.bases else file.urls)]:
         try:
@@ -160,7 +187,9 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
     if wrong:
         raise FetchError(f"{path}: {wrong}; delete it and fetch again")
     if file.size is not None and path.stat().st_size != file.size:
-        raise FetchError(f"{path}: has {path.stat().st_size:,} bytes, not {file.size:,}; delete it and fetch again")
+        raise FetchError(
+            f"{path}: has {path.stat().st_size:,} bytes, not {file.size:,}; delete it and fetch again"
+        )
     return True
 
 
@@ -169,7 +198,9 @@ def _download(url: str, path: Path, file: RemoteFile, original: Original, way: W
     resumed = part.exists() and part.stat().st_size > 0
     _receive(url, part, file, way)
     fault = _fault(part, file, original.archive)
-    if fault and resumed:  # what was there before may be of another version: once more, from nothing
+    if (
+        fault and resumed
+    ):  # what was there before may be of another version: once more, from nothing
         part.unlink()
         _receive(url, part, file, way)
         fault = _fault(part, file, original.archive)
@@ -201,7 +232,11 @@ def _checksum_fault(path: Path, file: RemoteFile) -> str | None:
     else:
         with path.open("rb") as handle:
             name, digest = "MD5", hashlib.file_digest(handle, "md5").hexdigest()
-    return None if digest == file.checksum else f"{name} is {digest}, but {file.checksum} was published"
+    return (
+        None
+        if digest == file.checksum
+        else f"{name} is {digest}, but {file.checksum} was published"
+    )
 
 
 def _receive(url: str, part: Path, file: RemoteFile, way: Way) -> None:
@@ -211,7 +246,9 @@ def _receive(url: str, part: Path, file: RemoteFile, way: Way) -> None:
         before = part.stat().st_size if part.exists() else 0
         try:
             with _connected(url, before, way.timeout_s) as reply:
-                if _take(reply, part, before, file, partial(way.progress, PurePosixPath(file.path).name)):
+                if _take(
+                    reply, part, before, file, partial(way.progress, PurePosixPath(file.path).name)
+                ):
                     return
             what = "the connection broke"
         except HTTPError as err:
@@ -228,7 +265,11 @@ def _receive(url: str, part: Path, file: RemoteFile, way: Way) -> None:
         there = part.stat().st_size if part.exists() else 0
         failures, pause = (failures + 1, 2 * pause) if there <= before else (0, way.pause_s)
         if failures >= TRIES or (failures and not there and what.startswith("cannot reach")):
-            kept = f" after {there:,} bytes; they are kept, and the same command goes on from there" if there else ""
+            kept = (
+                f" after {there:,} bytes; they are kept, and the same command goes on from there"
+                if there
+                else ""
+            )
             raise FetchError(f"{url}: {what}{kept}")
         time.sleep(pause)
 
@@ -243,7 +284,13 @@ def _connected(url: str, start: int, timeout_s: float) -> Iterator[Any]:
         yield reply
 
 
-def _take(reply: Any, part: Path, before: int, file: RemoteFile, progress: Callable[[int, int | None], None]) -> bool:
+def _take(
+    reply: Any,
+    part: Path,
+    before: int,
+    file: RemoteFile,
+    progress: Callable[[int, int | None], None],
+) -> bool:
     """Append what comes, or begin anew where the server ignores ranges. True where all of it came."""
     span = re.match(r"bytes (\d+)-\d+/(\d+)", reply.headers.get("Content-Range") or "")
     goes_on = reply.status == 206 and span is not None and int(span[1]) == before
@@ -277,8 +324,17 @@ def unpack(archive: Path, folder: Path, depth: int = ZIPS_IN_ZIPS) -> list[Path]
             for member in members:
                 _place(member, folder)
             paths = [folder / member.name for member in members]
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as err:
-        raise FetchError(f"{archive}: cannot be unpacked: {err}; delete it and fetch again") from None
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+    ) as err:
+        raise FetchError(
+            f"{archive}: cannot be unpacked: {err}; delete it and fetch again"
+        ) from None
     inner = [path for path in paths if path.suffix.lower() == ".zip"] if depth else []
     return paths + [path for zipped in inner for path in unpack(zipped, zipped.parent, depth - 1)]
 
@@ -305,7 +361,12 @@ def _opened(archive: Path) -> Iterator[list[Member]]:
 def _outside(name: str) -> bool:
     """Whether a path leaves the folder it is written in: on this system or another."""
     parts = re.split(r"[/\\]", name)
-    return name.startswith(("/", "\\")) or ".." in parts or bool(re.match(r"[A-Za-z]:", name)) or "\0" in name
+    return (
+        name.startswith(("/", "\\"))
+        or ".." in parts
+        or bool(re.match(r"[A-Za-z]:", name))
+        or "\0" in name
+    )
 
 
 def _zip_fault(info: zipfile.ZipInfo) -> str:
@@ -324,11 +385,15 @@ def _tar_fault(info: tarfile.TarInfo) -> str:
 def _refuse_hostile(archive: Path, members: Sequence[Member], folder: Path) -> None:
     bad = next((member for member in members if member.fault), None)
     if bad:
-        raise FetchError(f"{archive}: its member {bad.name} {bad.fault}; nothing was unpacked, get it elsewhere")
+        raise FetchError(
+            f"{archive}: its member {bad.name} {bad.fault}; nothing was unpacked, get it elsewhere"
+        )
     needed = sum(m.size for m in members if not _is_there(m, folder))
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise FetchError(f"{archive}: unpacks to {needed:,} bytes, but {free:,} are free at {folder}; make room")
+        raise FetchError(
+            f"{archive}: unpacks to {needed:,} bytes, but {free:,} are free at {folder}; make room"
+        )
 
 
 def _is_there(member: Member, folder: Path) -> bool:
@@ -373,7 +438,12 @@ class Line:
         ended = total is not None and done >= total
         if self._out.isatty() and (ended or now - self._shown > 0.2):
             self._shown = now
-            print(f"\r\x1b[K{self._text(done, total, now)}", end="\n" if ended else "", file=self._out, flush=True)
+            print(
+                f"\r\x1b[K{self._text(done, total, now)}",
+                end="\n" if ended else "",
+                file=self._out,
+                flush=True,
+            )
         elif ended and not self._out.isatty():
             print(self._text(done, total, now), file=self._out, flush=True)
 

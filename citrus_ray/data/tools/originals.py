@@ -6,9 +6,9 @@ import sys
 import typing
 
 from citrus_ray.data import AnySource
-from citrus_ray.data.fetch import Original
 from citrus_ray.data.root import place_at
 from citrus_ray.data.source import Source
+from citrus_ray.data.tools.fetch import Original
 from citrus_ray.spec import Spec, SpecError, parse_yaml, validate
 
 
@@ -32,7 +32,9 @@ def kinds() -> dict[str, type[Source]]:
 def originals() -> dict[str, Original]:
     """Every set that can be fetched, by name: the `Original`s in the files of the registered sources."""
     modules = [vars(sys.modules[kind.__module__]) for kind in kinds().values()]
-    found = [value for module in modules for value in module.values() if isinstance(value, Original)]
+    found = [
+        value for module in modules for value in module.values() if isinstance(value, Original)
+    ]
     return {original.name: original for original in sorted(found, key=lambda o: o.name)}
 
 
@@ -48,7 +50,9 @@ def instead(root: str) -> str:
     block = original.block(root)
     if not folder.is_dir():
         return f"; or `python -m citrus_ray.data fetch {original.name}`, which {block} reads"
-    return f"; the public original lies there instead: {block} reads it" if _can_be_read(block) else ""
+    return (
+        f"; the public original lies there instead: {block} reads it" if _can_be_read(block) else ""
+    )
 
 
 def _can_be_read(block: str) -> bool:

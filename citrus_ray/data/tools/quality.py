@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.data.splits import Split, split
+from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.data.windows import Index, Signal, Stream, Windows
 from citrus_ray.spec import SpecError
 
@@ -124,14 +124,23 @@ def measure(windows: Windows, name: str, normalize: str | None = None) -> Qualit
         unsplittable=_unsplittable(windows) if labelled else None,
         caveats=windows.caveats,
         stream=windows.streams[0].name if windows.streams else "",
-        others=tuple(measure(alone(windows, stream), name, normalize) for stream in windows.streams[1:]),
+        others=tuple(
+            measure(alone(windows, stream), name, normalize) for stream in windows.streams[1:]
+        ),
     )
 
 
 def alone(windows: Windows, stream: Stream) -> Windows:
     """One stream of a multi-rate set as if it were all there is."""
     names, modalities = stream.ch_names, stream.modalities
-    return replace(windows, x=stream.x, sfreq=stream.sfreq, ch_names=names, modalities=modalities, streams=(stream,))
+    return replace(
+        windows,
+        x=stream.x,
+        sfreq=stream.sfreq,
+        ch_names=names,
+        modalities=modalities,
+        streams=(stream,),
+    )
 
 
 def _scan(windows: Windows) -> tuple[tuple[Channel, ...], list[bytes | None], int]:
@@ -146,11 +155,20 @@ def _scan(windows: Windows) -> tuple[tuple[Channel, ...], list[bytes | None], in
         parts.append((low, high, x.std(axis=-1, dtype=np.float64), flat, at_rail & ~flat))
         silent = flat.all(axis=1)
         hashes += [
-            None if s else hashlib.blake2b(w.tobytes(), digest_size=16).digest() for w, s in zip(x, silent, strict=True)
+            None if s else hashlib.blake2b(w.tobytes(), digest_size=16).digest()
+            for w, s in zip(x, silent, strict=True)
         ]
     low, high, std, flat, clipped = (np.concatenate(part) for part in zip(*parts, strict=True))
-    columns = (low.min(axis=0), high.max(axis=0), np.median(std, axis=0), flat.mean(axis=0), clipped.mean(axis=0))
-    rows = zip(windows.ch_names, windows.modalities, *(column.tolist() for column in columns), strict=True)
+    columns = (
+        low.min(axis=0),
+        high.max(axis=0),
+        np.median(std, axis=0),
+        flat.mean(axis=0),
+        clipped.mean(axis=0),
+    )
+    rows = zip(
+        windows.ch_names, windows.modalities, *(column.tolist() for column in columns), strict=True
+    )
     return tuple(Channel(*row) for row in rows), hashes, non_finite
 
 
@@ -237,7 +255,9 @@ def overlap(one: Signal, other: Signal) -> float:
     if n_head > n_times:
         return 0.0
     lag = int(_sliding(one[channel], other[channel, :n_head]).argmax())
-    shared = [_correlation(a, b) for a, b in zip(one[:, lag:], other[:, : n_times - lag], strict=True)]
+    shared = [
+        _correlation(a, b) for a, b in zip(one[:, lag:], other[:, : n_times - lag], strict=True)
+    ]
     told = [r for r in shared if r is not None]
     return (n_times - lag) / n_times if told and min(told) >= SAME else 0.0
 
@@ -269,12 +289,17 @@ def _ends(x: Signal, first: Index) -> float | None:
 
 def _standing_out(x: Signal) -> Samples:
     spread = x.std(axis=-1, keepdims=True, dtype=np.float64)
-    return np.asarray((x - x.mean(axis=-1, keepdims=True, dtype=np.float64)) / np.where(spread > 0, spread, 1))
+    return np.asarray(
+        (x - x.mean(axis=-1, keepdims=True, dtype=np.float64)) / np.where(spread > 0, spread, 1)
+    )
 
 
 def _dropped(caveats: Sequence[str]) -> float:
     """What a source says that it left out for missing samples."""
-    found = [re.search(r"dropped for missing samples: (\d+) of (\d+) windows", caveat) for caveat in caveats]
+    found = [
+        re.search(r"dropped for missing samples: (\d+) of (\d+) windows", caveat)
+        for caveat in caveats
+    ]
     return max((int(match[1]) / int(match[2]) for match in found if match), default=0.0)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from citrus_ray.context import SignalContext
-from citrus_ray.data.stack import CHUNK, stacked
+from citrus_ray.data.windowing.stack import CHUNK, stacked
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Spec, refuse
 
@@ -26,7 +26,9 @@ Times = Annotated[int, Field(ge=2)]
 class Align(Spec):
     """`channels`: keep all (each a signal of its own), average them into one, the first only, or the named ones."""
 
-    channels: Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)] = "keep"
+    channels: (
+        Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
+    ) = "keep"
 
     @abstractmethod
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
@@ -50,9 +52,14 @@ class Align(Spec):
         if windows.streams:
             there = ", ".join(stream.name for stream in windows.streams)
             rule = f"a set of several streams ({there}) can only be left as it is: `kind: native`, `channels: keep`"
-            raise refuse(f"{rule}; name one of them in `streams:`, or give its `sfreq` a rate", "align")
+            raise refuse(
+                f"{rule}; name one of them in `streams:`, or give its `sfreq` a rate", "align"
+            )
         if windows.are_pairs:
-            raise refuse("pairs can only be left as they are: `kind: native`; align what they are made `of`", "align")
+            raise refuse(
+                "pairs can only be left as they are: `kind: native`; align what they are made `of`",
+                "align",
+            )
         names, modalities, pick = self._pick(windows)
         chunks = (windows.x[i : i + CHUNK] for i in range(0, len(windows), CHUNK))
         first, sfreq = self.times(pick(windows.x[:1]), windows.sfreq)
@@ -62,11 +69,15 @@ class Align(Spec):
             windows,
             x=aligned,
             sfreq=sfreq,
-            ch_names=tuple(_segment_name(name, s, n_segments) for name in names for s in range(n_segments)),
+            ch_names=tuple(
+                _segment_name(name, s, n_segments) for name in names for s in range(n_segments)
+            ),
             modalities=tuple(m for m in modalities for _ in range(n_segments)),
         )
 
-    def _pick(self, windows: Windows) -> tuple[tuple[str, ...], tuple[str, ...], Callable[[Signal], Signal]]:
+    def _pick(
+        self, windows: Windows
+    ) -> tuple[tuple[str, ...], tuple[str, ...], Callable[[Signal], Signal]]:
         """Names, modalities, and the step (n, C, T) -> (n, C', T)."""
         if self.channels == "keep":
             return windows.ch_names, windows.modalities, lambda x: x
@@ -76,7 +87,8 @@ class Align(Spec):
         missing = [name for name in wanted if name not in windows.ch_names]
         if missing:
             raise refuse(
-                f"channels={missing}: not in this set, which has {', '.join(windows.ch_names)}", "align.channels"
+                f"channels={missing}: not in this set, which has {', '.join(windows.ch_names)}",
+                "align.channels",
             )
         index = [windows.ch_names.index(name) for name in wanted]
         return tuple(wanted), tuple(windows.modalities[i] for i in index), lambda x: x[:, index]
@@ -96,7 +108,9 @@ class Truncate(Align):
 
     kind: Literal["truncate"] = "truncate"
     n_times: Times
-    channels: Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)] = "first"
+    channels: (
+        Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
+    ) = "first"
 
     def problem(self, ctx: SignalContext) -> str | None:
         if ctx.n_times < self.n_times:
@@ -158,7 +172,9 @@ class Resample(Align):
         ratio = Fraction(self.sfreq / sfreq).limit_denominator(1000)
         if ratio != 1:
             # beyond the ends lies the line through them: zeros would ring where a window has an offset
-            x = resample_poly(x, ratio.numerator, ratio.denominator, axis=-1, padtype="line").astype(np.float32)
+            x = resample_poly(
+                x, ratio.numerator, ratio.denominator, axis=-1, padtype="line"
+            ).astype(np.float32)
         return segments(x, self.n_times), self.sfreq
 
 
@@ -178,7 +194,9 @@ def segments(x: Signal, n_times: int) -> Signal:
         return pad_to(x, n_times)
     n_segments = math.ceil(length / n_times)
     starts = np.linspace(0, length - n_times, n_segments).round().astype(int)
-    return np.stack([x[..., s : s + n_times] for s in starts], axis=2).reshape(n, n_chans * n_segments, n_times)
+    return np.stack([x[..., s : s + n_times] for s in starts], axis=2).reshape(
+        n, n_chans * n_segments, n_times
+    )
 
 
 def _segment_name(name: str, segment: int, n_segments: int) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from citrus_ray.data.cut import Cut, Pieces
-from citrus_ray.data.labels import Segment
-from citrus_ray.data.stack import Stack, rows
-from citrus_ray.data.tracks import Track
+from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.tracks import Track
+from citrus_ray.data.windowing.segments import Cut, Pieces
+from citrus_ray.data.windowing.stack import Stack, rows
 from citrus_ray.data.windows import Index, Places, Stream, Windows
 from citrus_ray.spec import refuse
 
@@ -30,7 +30,9 @@ def gather(parts: Iterable[Pieces], tracks: Sequence[Track]) -> Gathered:
     """The pieces of all recordings, in their order; no more than one recording is in memory."""
     origin, first, recording, tally = list[Segment](), list[int](), list[int](), Counter[str]()
     with ExitStack() as files:
-        stacks = [files.enter_context(Stack((len(track.channels), track.n_times))) for track in tracks]
+        stacks = [
+            files.enter_context(Stack((len(track.channels), track.n_times))) for track in tracks
+        ]
         for i, pieces in enumerate(parts):
             _write(pieces, stacks)
             origin += pieces.origin
@@ -38,7 +40,9 @@ def gather(parts: Iterable[Pieces], tracks: Sequence[Track]) -> Gathered:
             recording += [i] * len(pieces.first)
             tally.update(pieces.tally)
         streams = tuple(_stream(track, stack) for track, stack in zip(tracks, stacks, strict=True))
-    return Gathered(streams, tuple(origin), np.array(first, np.int64), np.array(recording, np.int64), tally)
+    return Gathered(
+        streams, tuple(origin), np.array(first, np.int64), np.array(recording, np.int64), tally
+    )
 
 
 def _write(pieces: Pieces, stacks: Sequence[Stack]) -> None:
@@ -49,7 +53,10 @@ def _write(pieces: Pieces, stacks: Sequence[Stack]) -> None:
 
 
 def _stream(track: Track, stack: Stack) -> Stream:
-    names, modalities = tuple(c.name for c in track.channels), tuple(c.modality for c in track.channels)
+    names, modalities = (
+        tuple(c.name for c in track.channels),
+        tuple(c.modality for c in track.channels),
+    )
     return Stream(track.name, stack.array(), track.sfreq, names, modalities)
 
 
@@ -67,8 +74,12 @@ def assemble(
     group = np.searchsorted(groups, [segment.group for segment in origin]).astype(np.int64)
     gone = sorted(set(classes) - {segment.label for segment in origin})
     if gone and origin:
-        rule = f"{', '.join(gone)}: no window of {cut.n_times / cut.sfreq:g} s is left of this class"
-        raise refuse(f"{rule}; shorten `seconds`, set `short: pad`, or leave it out of `classes`", "classes")
+        rule = (
+            f"{', '.join(gone)}: no window of {cut.n_times / cut.sfreq:g} s is left of this class"
+        )
+        raise refuse(
+            f"{rule}; shorten `seconds`, set `short: pad`, or leave it out of `classes`", "classes"
+        )
     return Windows(
         x=main.x,
         y=np.array([classes.index(s.label) for s in origin], dtype=np.int64) if classes else None,
@@ -95,9 +106,15 @@ def time_blocks(windows: Windows, gathered: Gathered, n_times: int, n_blocks: in
         block[mine] = _blocks(recording[mine], first[mine], n_times, n_blocks)
         if len(np.unique(block[mine][block[mine] >= 0])) < n_blocks:
             rule = f"group_blocks={n_blocks}: {name} has {len(mine)} windows, too few for so many blocks with gaps"
-            raise refuse(f"{rule} of a window between; lower it, or shorten `seconds`", "group_blocks")
+            raise refuse(
+                f"{rule} of a window between; lower it, or shorten `seconds`", "group_blocks"
+            )
     kept = windows.take(np.flatnonzero(block >= 0), rows)
-    names = [f"{windows.groups[g]} {b + 1}/{n_blocks}" for g in range(len(windows.groups)) for b in range(n_blocks)]
+    names = [
+        f"{windows.groups[g]} {b + 1}/{n_blocks}"
+        for g in range(len(windows.groups))
+        for b in range(n_blocks)
+    ]
     lost = len(windows) - len(kept)
     caveat = f"split by time, not by person: every group is cut into {n_blocks} blocks, and the gaps between them cost"
     caveat += f" {lost} of {len(windows)} windows"
@@ -113,6 +130,8 @@ def _blocks(recording: Index, first: Index, n_times: int, n_blocks: int) -> Inde
         before = np.flatnonzero((out >= 0) & (block < b))
         if len(before):
             last = before[-1]
-            near = (block == b) & (recording == recording[last]) & (first < first[last] + 2 * n_times)
+            near = (
+                (block == b) & (recording == recording[last]) & (first < first[last] + 2 * n_times)
+            )
             out[near] = -1
     return out

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray.data.align import Align, Native
 from citrus_ray.data.root import cache_root, written_to
 from citrus_ray.data.source import Source
+from citrus_ray.data.windowing.align import Align, Native
 from citrus_ray.data.windows import Places, Stream, Windows
 from citrus_ray.spec import MachineError, digest_of
 
@@ -48,7 +48,9 @@ def _alone(digest: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     with file:
-        with contextlib.suppress(OSError):  # a file system without locks: several prepare, the first one's is kept
+        with contextlib.suppress(
+            OSError
+        ):  # a file system without locks: several prepare, the first one's is kept
             fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield
@@ -71,7 +73,9 @@ def _store(windows: Windows, digest: str, folder: Path) -> None:
             raise
     finally:
         # what a killed process left behind goes too; another writer that is still busy finds that it came second
-        for leftover in [partial, *folder.parent.glob(f".{digest}-*")] if folder.exists() else [partial]:
+        for leftover in (
+            [partial, *folder.parent.glob(f".{digest}-*")] if folder.exists() else [partial]
+        ):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -83,7 +87,9 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
     if windows.y is not None:
         np.save(partial / "y.npy", windows.y)
     if windows.places is not None:
-        np.save(partial / "places.npy", np.stack(list(vars(windows.places).values())))  # (3, n) or (3, n, 2)
+        np.save(
+            partial / "places.npy", np.stack(list(vars(windows.places).values()))
+        )  # (3, n) or (3, n, 2)
     (partial / "meta.json").write_text(json.dumps(_meta(windows, digest)))
     for path in partial.iterdir():
         with path.open("rb") as handle:
@@ -94,15 +100,20 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
 def _meta(windows: Windows, digest: str) -> dict[str, Any]:
     names = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats")
     streams = [{name: getattr(stream, name) for name in STREAM_FACTS} for stream in windows.streams]
-    return {name: getattr(windows, name) for name in names} | {"digest": digest} | {"streams": streams}
+    return (
+        {name: getattr(windows, name) for name in names} | {"digest": digest} | {"streams": streams}
+    )
 
 
 def _open(folder: Path) -> Windows:
     meta = json.loads((folder / "meta.json").read_text())
     x, y, places = np.load(folder / "x.npy", mmap_mode="r"), folder / "y.npy", folder / "places.npy"
-    rest = [np.load(folder / f"x{i}.npy", mmap_mode="r") for i in range(1, len(meta.get("streams", [])))]
+    rest = [
+        np.load(folder / f"x{i}.npy", mmap_mode="r") for i in range(1, len(meta.get("streams", [])))
+    ]
     streams = tuple(
-        Stream(x=own, **_fields(facts)) for own, facts in zip([x, *rest], meta.pop("streams", []), strict=False)
+        Stream(x=own, **_fields(facts))
+        for own, facts in zip([x, *rest], meta.pop("streams", []), strict=False)
     )
     return Windows(
         x=x,
@@ -115,4 +126,6 @@ def _open(folder: Path) -> Windows:
 
 
 def _fields(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
+    }

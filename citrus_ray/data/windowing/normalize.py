@@ -9,7 +9,9 @@ import numpy as np
 
 from citrus_ray.data.windows import Index, Signal
 
-SAMPLE = 2048  # windows that the scale is taken from; more would read a large set for the third digit
+SAMPLE = (
+    2048  # windows that the scale is taken from; more would read a large set for the third digit
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Scale:
         else:
             mean, spread = seen.mean(axis=(0, 2))[:, None], seen.std(axis=(0, 2))[:, None]
         flat = spread <= 1e-6 * np.abs(mean)
-        return cls(np.where(flat, 0, mean).astype(np.float32), np.where(flat, 1, spread).astype(np.float32))
+        return cls(
+            np.where(flat, 0, mean).astype(np.float32), np.where(flat, 1, spread).astype(np.float32)
+        )
 
     def __call__(self, x: Signal) -> Signal:
         """In place: a batch is megabytes, and fresh pages for it cost more than the arithmetic."""

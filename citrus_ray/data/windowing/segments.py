@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from citrus_ray.data.labels import Segment
+from citrus_ray.data.formats.labels import Segment
 from citrus_ray.data.source import Normalize, zscore
 from citrus_ray.data.windows import Index, Signal
 
@@ -20,7 +20,9 @@ Span = tuple[int, int]  # first sample and length
 class Pieces:
     """The windows of one recording, the segment that each is from, and what was left out."""
 
-    windows: Iterator[tuple[Signal, ...]]  # n times (C, T) of each stream, made as they are asked for
+    windows: Iterator[
+        tuple[Signal, ...]
+    ]  # n times (C, T) of each stream, made as they are asked for
     first: Index  # (n,), the sample that each begins at
     origin: tuple[Segment, ...]
     tally: Counter[str]
@@ -41,20 +43,28 @@ class Cut:
         """The windows (C, n_times) of (C, T)."""
         return self.together([x], [self.sfreq], segments)
 
-    def together(self, streams: Sequence[Signal], rates: Sequence[float], segments: Sequence[Segment]) -> Pieces:
+    def together(
+        self, streams: Sequence[Signal], rates: Sequence[float], segments: Sequence[Segment]
+    ) -> Pieces:
         """The same windows of each (C, T) at its rate; `sfreq` is the lowest, so that all begin with a sample of it.
 
         A window that one stream does not have whole is dropped from all.
         """
         xs = [zscore_finite(x) for x in streams] if self.normalize == "recording" else streams
         ratios = [rate / self.sfreq for rate in rates]
-        n_total = min(math.floor(x.shape[1] / ratio + 1e-6) for x, ratio in zip(xs, ratios, strict=True))
+        n_total = min(
+            math.floor(x.shape[1] / ratio + 1e-6) for x, ratio in zip(xs, ratios, strict=True)
+        )
         spans = [(span, segment) for segment in segments for span in self.spans(segment, n_total)]
 
         def parts(span: Span) -> list[Signal]:
             return [_at(x, span, ratio) for x, ratio in zip(xs, ratios, strict=True)]
 
-        whole = [(span, segment) for span, segment in spans if all(_is_whole(part) for part in parts(span))]
+        whole = [
+            (span, segment)
+            for span, segment in spans
+            if all(_is_whole(part) for part in parts(span))
+        ]
         tally = Counter(
             segments=len(segments),
             short=sum(self.length(segment, n_total) < self.n_times for segment in segments),
@@ -76,7 +86,9 @@ class Cut:
     def spans(self, segment: Segment, n_total: int) -> list[Span]:
         """Every window of a segment, in a recording of `n_total` samples."""
         n = self.length(segment, n_total)
-        first = min(round(segment.start_s * self.sfreq), n_total - n)  # rounding may pass the end by one
+        first = min(
+            round(segment.start_s * self.sfreq), n_total - n
+        )  # rounding may pass the end by one
         if n < self.n_times:
             return [(first, n)] if self.short == "pad" and n > 0 else []
         starts = np.arange(0, n - self.n_times + 1, self.stride)

@@ -18,20 +18,26 @@ class Split(Spec):
 
     val: Share = 0.25
     test: Share = 0.25
-    folds: Annotated[int, Field(ge=2)] | None = None  # group k-fold: `test` is then fold `fold` of `folds`
+    folds: Annotated[int, Field(ge=2)] | None = (
+        None  # group k-fold: `test` is then fold `fold` of `folds`
+    )
     fold: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _leaves_a_train_part(self) -> "Split":
         if self.val + self.test >= 1:
-            raise ValueError(f"val + test = {self.val + self.test:g}: must leave groups to train on; keep it below 1")
+            raise ValueError(
+                f"val + test = {self.val + self.test:g}: must leave groups to train on; keep it below 1"
+            )
         return self
 
     @model_validator(mode="after")
     def _fold_of_folds(self) -> "Split":
         if (self.folds is None) != (self.fold is None) or (self.fold or 0) >= (self.folds or 1):
-            raise ValueError(f"fold={self.fold} of folds={self.folds}: give both or none, and 0 <= fold < folds")
+            raise ValueError(
+                f"fold={self.fold} of folds={self.folds}: give both or none, and 0 <= fold < folds"
+            )
         return self
 
 
@@ -44,15 +50,21 @@ class Labels(Spec):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Labels":
-        given = [name for name in ("per_class", "count", "fraction") if getattr(self, name) is not None]
+        given = [
+            name for name in ("per_class", "count", "fraction") if getattr(self, name) is not None
+        ]
         if len(given) != 1:
-            raise ValueError(f"labels must give exactly one of per_class, count, fraction, but got {given or 'none'}")
+            raise ValueError(
+                f"labels must give exactly one of per_class, count, fraction, but got {given or 'none'}"
+            )
         return self
 
     def __str__(self) -> str:
         if self.per_class is not None:
             return f"{self.per_class} per class"
-        return f"{self.count} windows" if self.count is not None else f"{self.fraction:.0%} of labels"
+        return (
+            f"{self.count} windows" if self.count is not None else f"{self.fraction:.0%} of labels"
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,9 @@ def split(windows: Windows, spec: Split, seed: int) -> Parts:
     """Test groups from `spec.seed`, then validation groups from `seed` among the rest."""
     groups = np.unique(windows.group)
     if len(windows.classes) < 2:
-        raise refuse(f"classes: {list(windows.classes)}: must be at least 2 to tell apart; look at the labels")
+        raise refuse(
+            f"classes: {list(windows.classes)}: must be at least 2 to tell apart; look at the labels"
+        )
     n_test, n_val = (max(1, round(share * len(groups))) for share in (spec.test, spec.val))
     if spec.folds is not None:
         n_test = -(-len(groups) // spec.folds)
@@ -78,10 +92,17 @@ def split(windows: Windows, spec: Split, seed: int) -> Parts:
             "without cutting one; give more recordings, or lower the shares"
         )
     rng = np.random.default_rng([1, spec.seed])
-    test = _draw(windows, groups, n_test, rng, "test") if spec.folds is None else _fold(windows, groups, spec, rng)
+    test = (
+        _draw(windows, groups, n_test, rng, "test")
+        if spec.folds is None
+        else _fold(windows, groups, spec, rng)
+    )
     rest = np.setdiff1d(groups, test)
     val = _draw(windows, rest, n_val, np.random.default_rng([2, spec.seed, seed]), "val")
-    where = [np.flatnonzero(np.isin(windows.group, part)) for part in (np.setdiff1d(rest, val), val, test)]
+    where = [
+        np.flatnonzero(np.isin(windows.group, part))
+        for part in (np.setdiff1d(rest, val), val, test)
+    ]
     return Parts(*where)
 
 
@@ -92,7 +113,10 @@ def _fold(windows: Windows, groups: Index, spec: Split, rng: np.random.Generator
     n_classes = len(np.unique(windows.labels))
     for _ in range(DRAWS):
         parts = np.array_split(rng.permutation(groups), spec.folds)
-        if all(len(np.unique(windows.labels[np.isin(windows.group, part)])) == n_classes for part in parts):
+        if all(
+            len(np.unique(windows.labels[np.isin(windows.group, part)])) == n_classes
+            for part in parts
+        ):
             return np.sort(parts[spec.fold])
     raise refuse(
         f"folds={spec.folds}: no cut of {len(groups)} groups into that many parts puts every class into each; "
@@ -107,7 +131,10 @@ def _draw(windows: Windows, groups: Index, n: int, rng: np.random.Generator, par
     for _ in range(DRAWS):
         chosen = rng.choice(groups, n, replace=False)
         picked = np.isin(windows.group, chosen)
-        if all(len(np.unique(windows.labels[mask])) == len(wanted) for mask in (picked & inside, ~picked & inside)):
+        if all(
+            len(np.unique(windows.labels[mask])) == len(wanted)
+            for mask in (picked & inside, ~picked & inside)
+        ):
             return np.sort(chosen)
     few = {windows.classes[k]: len(np.unique(windows.group[windows.labels == k])) for k in wanted}
     raise refuse(
@@ -121,8 +148,16 @@ def label_subset(windows: Windows, pool: Index, labels: Labels, seed: int) -> In
     order = _label_order(windows, pool, seed)
     y = windows.labels[order]
     if labels.per_class is not None:
-        return np.sort(np.concatenate([_first(order[y == k], labels.per_class, windows, k) for k in np.unique(y)]))
-    n = labels.count if labels.count is not None else int(np.ceil((labels.fraction or 1.0) * len(order)))
+        return np.sort(
+            np.concatenate(
+                [_first(order[y == k], labels.per_class, windows, k) for k in np.unique(y)]
+            )
+        )
+    n = (
+        labels.count
+        if labels.count is not None
+        else int(np.ceil((labels.fraction or 1.0) * len(order)))
+    )
     n_classes = len(np.unique(y))
     if not n_classes <= n <= len(order):
         raise refuse(
@@ -150,7 +185,9 @@ def _label_order(windows: Windows, pool: Index, seed: int) -> Index:
     rank = np.empty(len(pool))
     y, group = windows.labels[pool], windows.group[pool]
     tie = rng.permutation(len(pool))
-    group_turn = dict(zip(np.unique(group).tolist(), rng.permutation(len(np.unique(group))).tolist(), strict=True))
+    group_turn = dict(
+        zip(np.unique(group).tolist(), rng.permutation(len(np.unique(group))).tolist(), strict=True)
+    )
     for k in np.unique(y):
         members = np.flatnonzero(y == k)
         turn = _turns(group[members], tie[members])

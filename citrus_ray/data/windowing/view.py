@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.data.normalize import Scale
+from citrus_ray.data.windowing.normalize import Scale
 from citrus_ray.data.windows import Index, Signal, Windows
 
 MANY = 5  # modalities: 30 choices of what is missing
@@ -28,7 +28,9 @@ class View:
     def of(cls, windows: Windows, train: Index, multimodal: bool) -> "View":
         streams = windows.streams if multimodal else ()
         arrays = tuple(stream.x for stream in streams) or (windows.x,)
-        modalities = tuple(name for stream in streams for name in stream.modalities) or windows.modalities
+        modalities = (
+            tuple(name for stream in streams for name in stream.modalities) or windows.modalities
+        )
         return cls(arrays, tuple(Scale.of(x, train) for x in arrays), modalities, multimodal)
 
     @property
@@ -40,7 +42,9 @@ class View:
         """(B, C, T) of the windows at `index`."""
         parts = [scale(x[index]) for x, scale in zip(self.arrays, self.scales, strict=True)]
         x = parts[0] if len(parts) == 1 else _together(parts)
-        whole = self.multimodal or not np.isnan(x[..., 0]).any()  # a channel is absent for all of a window
+        whole = (
+            self.multimodal or not np.isnan(x[..., 0]).any()
+        )  # a channel is absent for all of a window
         return x if whole else filled(x)
 
     @property
@@ -69,7 +73,10 @@ def filled(x: Signal) -> Signal:
 def _together(parts: Sequence[Signal]) -> Signal:
     """(B, C1, T1), (B, C2, T2), … -> (B, C1 + C2 + …, longest)."""
     longest = max(part.shape[-1] for part in parts)
-    wide = [np.pad(p, ((0, 0), (0, 0), (0, longest - p.shape[-1])), constant_values=np.nan) for p in parts]
+    wide = [
+        np.pad(p, ((0, 0), (0, 0), (0, longest - p.shape[-1])), constant_values=np.nan)
+        for p in parts
+    ]
     return np.concatenate(wide, axis=1)
 
 

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import MODALITY_SLOTS, SignalContext, modality_slot
-from citrus_ray.models.dropout import Dropout, dropped
-from citrus_ray.models.kinds import TransformerSpec
+from citrus_ray.models.nets.dropout import Dropout, dropped
+from citrus_ray.models.specs import TransformerSpec
 
 
 class Transformer(nn.Module):
@@ -22,16 +22,24 @@ class Transformer(nn.Module):
         super().__init__()
         self.mask_token = nn.Parameter(torch.zeros(spec.dim))
         self.table = (
-            nn.Parameter(0.02 * torch.randn(spec.max_tokens, spec.dim)) if spec.positions == "learned" else None
+            nn.Parameter(0.02 * torch.randn(spec.max_tokens, spec.dim))
+            if spec.positions == "learned"
+            else None
         )
         self.kinds = ModalityEmbedding(spec.dim, ctx) if spec.modality else None
         self.rotary, self.head_dim = spec.positions == "rotary", spec.dim // spec.heads
         width = spec.mlp * spec.dim
-        self.blocks = nn.ModuleList(Block(spec.dim, spec.heads, width, spec.dropout) for _ in range(spec.layers))
+        self.blocks = nn.ModuleList(
+            Block(spec.dim, spec.heads, width, spec.dropout) for _ in range(spec.layers)
+        )
         self.norm = nn.LayerNorm(spec.dim)
 
     def forward(
-        self, tokens: torch.Tensor, hidden: torch.Tensor | None, n_chans: int, places: torch.Tensor | None = None
+        self,
+        tokens: torch.Tensor,
+        hidden: torch.Tensor | None,
+        n_chans: int,
+        places: torch.Tensor | None = None,
     ) -> torch.Tensor:
         n_tokens = tokens.shape[1]
         if hidden is not None:
@@ -41,7 +49,7 @@ class Transformer(nn.Module):
         if self.kinds is not None:
             tokens = self.kinds(tokens, n_chans)
         at = torch.arange(n_tokens, device=tokens.device) if places is None else places
-        turns = turns_of(at, self.head_dim) if self.rotary else None
+        turns = rope_turns(at, self.head_dim) if self.rotary else None
         for block in self.blocks:
             tokens = block(tokens, turns)
         return self.norm(tokens)  # type: ignore[no-any-return]
@@ -64,7 +72,9 @@ class Block(nn.Module):
         self.heads, self.head_dim, self.p = heads, dim // heads, dropout
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, dim)
+        )
         self.drop = Dropout(dropout)
 
     def forward(
@@ -74,20 +84,32 @@ class Block(nn.Module):
         x = x + self.drop(self._attend(self.norm1(x), turns, seen))
         return x + self.drop(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]
 
-    def _attend(self, x: torch.Tensor, turns: torch.Tensor | None, seen: torch.Tensor | None) -> torch.Tensor:
+    def _attend(
+        self, x: torch.Tensor, turns: torch.Tensor | None, seen: torch.Tensor | None
+    ) -> torch.Tensor:
         rows, n_tokens, dim = x.shape
         q, k, v = self._heads(x, turns)  # (R, H, N, D/H) each
-        v = dropped(v, self.p, (*v.shape[:3], 1)) if self.training else v  # whole values: see `dropped`
+        v = (
+            dropped(v, self.p, (*v.shape[:3], 1)) if self.training else v
+        )  # whole values: see `dropped`
         reach = None if seen is None else seen[:, None, None]  # (R, N) -> (R, 1, 1, N)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=reach)
         return self.out(mixed.transpose(1, 2).reshape(rows, n_tokens, dim))  # type: ignore[no-any-return]
 
-    def _heads(self, x: torch.Tensor, turns: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(R, N, D) -> queries, keys and values, the first two turned by their places: (R, H, N, D/H) each."""
+    def _heads(
+        self, x: torch.Tensor, turns: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(R, N, D) -> queries, keys and values, the first two apply_rope by their places: (R, H, N, D/H) each."""
         rows, n_tokens, dim = x.shape
-        qkv = self.qkv(x) if turns is None else F.linear(x, *in_pairs(self.qkv, 2 * dim, self.head_dim))
+        qkv = (
+            self.qkv(x)
+            if turns is None
+            else F.linear(x, *in_pairs(self.qkv, 2 * dim, self.head_dim))
+        )
         qk, v = qkv.view(rows, n_tokens, 3, self.heads, self.head_dim).split([2, 1], dim=2)
-        q, k = (qk if turns is None else turned(qk, turns)).permute(2, 0, 3, 1, 4)  # (R, N, 2, H, D/H)
+        q, k = (qk if turns is None else apply_rope(qk, turns)).permute(
+            2, 0, 3, 1, 4
+        )  # (R, N, 2, H, D/H)
         return q, k, v[:, :, 0].transpose(1, 2)
 
 
@@ -98,12 +120,16 @@ class ModalityEmbedding(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(MODALITY_SLOTS, dim))
         slots = torch.tensor([modality_slot(name) for name in ctx.modalities], dtype=torch.long)
-        self.register_buffer("slots", slots, persistent=False)  # a fact of the signals at hand, not a weight
+        self.register_buffer(
+            "slots", slots, persistent=False
+        )  # a fact of the signals at hand, not a weight
 
     def forward(self, tokens: torch.Tensor, n_chans: int) -> torch.Tensor:
         assert isinstance(self.slots, torch.Tensor)
         if len(self.slots) != n_chans:
-            raise ValueError(f"{n_chans} channels came in, but the model was built for {len(self.slots)} modalities")
+            raise ValueError(
+                f"{n_chans} channels came in, but the model was built for {len(self.slots)} modalities"
+            )
         rows, n_tokens, dim = tokens.shape
         added = self.weight[self.slots][:, None]  # (C, 1, D)
         return (tokens.view(-1, n_chans, n_tokens, dim) + added).view(rows, n_tokens, dim)
@@ -112,21 +138,23 @@ class ModalityEmbedding(nn.Module):
 # ---- rotary positions ----
 
 
-def turns_of(places: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """How far each pair of features is turned at every place: (N,) or (R, N) -> (…, N, 1, 1, D/H / 2), complex."""
+def rope_turns(places: torch.Tensor, head_dim: int) -> torch.Tensor:
+    """How far each pair of features is apply_rope at every place: (N,) or (R, N) -> (…, N, 1, 1, D/H / 2), complex."""
     speeds = 10_000 ** (-torch.arange(0, head_dim, 2, device=places.device) / head_dim)
-    angles = (places[..., None] * speeds)[..., None, None, :]  # the same for queries and keys, and for all heads
+    angles = (places[..., None] * speeds)[
+        ..., None, None, :
+    ]  # the same for queries and keys, and for all heads
     return torch.polar(torch.ones_like(angles), angles)
 
 
-def turned(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+def apply_rope(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     """Turn each pair of features by its place: (R, N, …, H, D/H). Products then depend on distance alone."""
     pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * turns).flatten(-2)
 
 
 def in_pairs(linear: nn.Linear, n: int, head_dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias with the first `n` outputs in another order: those side by side that are turned together.
+    """Weight and bias with the first `n` outputs in another order: those side by side that are apply_rope together.
 
     Stored weights have them half a head apart. Ordering weights once a step costs next to nothing; turning features
     that lie apart took a dozen passes in runs of a few numbers, a fifth of a block.

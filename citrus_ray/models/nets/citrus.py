@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.blocks import Transformer
-from citrus_ray.models.encoder import Encoder, all_but, at_places, hide_samples
-from citrus_ray.models.kinds import Citrus
+from citrus_ray.models.nets.blocks import Transformer
+from citrus_ray.models.nets.encoder import Encoder, all_but, at_places, hide_samples
+from citrus_ray.models.specs import Citrus
 
 
 class CitrusEncoder(Encoder):
@@ -26,12 +26,16 @@ class CitrusEncoder(Encoder):
         if hidden is not None:
             x = hide_samples(x, hidden, self.patch)
         latent = self._latent(x)
-        tokens = self.transformer(self.embed(latent.flatten(0, 1)), hidden, x.shape[1])  # (B*C, N, D)
+        tokens = self.transformer(
+            self.embed(latent.flatten(0, 1)), hidden, x.shape[1]
+        )  # (B*C, N, D)
         return tokens.view(*latent.shape[:3], self.dim)  # type: ignore[no-any-return]
 
     def visible(self, x: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
         seen = hide_samples(x, all_but(shown, self.n_tokens(x.shape[-1])), self.patch)
-        latent = at_places(self._latent(seen), shown).flatten(0, 1)  # (B, C, N, S*Dc) -> (B*C, V, S*Dc)
+        latent = at_places(self._latent(seen), shown).flatten(
+            0, 1
+        )  # (B, C, N, S*Dc) -> (B*C, V, S*Dc)
         tokens = self.transformer(self.embed(latent), None, x.shape[1], shown.flatten(0, 1))
         return tokens.view(*shown.shape, self.dim)  # type: ignore[no-any-return]
 

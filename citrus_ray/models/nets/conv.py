@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from citrus_ray.models.dropout import Dropout
-from citrus_ray.models.encoder import Encoder, hide_samples
-from citrus_ray.models.kinds import Conv
+from citrus_ray.models.nets.dropout import Dropout
+from citrus_ray.models.nets.encoder import Encoder, hide_samples
+from citrus_ray.models.specs import Conv
 
 
 class ConvEncoder(Encoder):
@@ -30,8 +30,12 @@ class ConvEncoder(Encoder):
             x = hide_samples(x, hidden, self.patch)
         n_batch, n_chans, n_times = x.shape
         n_tokens = self.n_tokens(n_times)
-        x = x[..., : n_tokens * self.patch].reshape(n_batch * n_chans, 1, 1, -1)  # (B, C, T) -> (B*C, 1, 1, N*P)
-        tokens = self.stages(x).squeeze(2).transpose(1, 2)  # (B*C, D, 1, N) -> (B*C, N, D), which is how it lies
+        x = x[..., : n_tokens * self.patch].reshape(
+            n_batch * n_chans, 1, 1, -1
+        )  # (B, C, T) -> (B*C, 1, 1, N*P)
+        tokens = (
+            self.stages(x).squeeze(2).transpose(1, 2)
+        )  # (B*C, D, 1, N) -> (B*C, N, D), which is how it lies
         return self.norm(tokens).reshape(n_batch, n_chans, n_tokens, self.dim)  # type: ignore[no-any-return]
 
     def depths(self) -> list[nn.Module]:
@@ -45,7 +49,9 @@ def _stage(spec: Conv, n_in: int, n_out: int, stride: int) -> nn.Module:
 
 
 def _downsample(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Module:
-    return Along(n_in, n_out, max(kernel, stride), stride, padding=(max(kernel, stride) - stride + 1) // 2)
+    return Along(
+        n_in, n_out, max(kernel, stride), stride, padding=(max(kernel, stride) - stride + 1) // 2
+    )
 
 
 class Along(nn.Conv1d):

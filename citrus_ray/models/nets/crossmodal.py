@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.blocks import Block
-from citrus_ray.models.encoder import Encoder
-from citrus_ray.models.kinds import Crossmodal
+from citrus_ray.models.nets.blocks import Block
+from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.models.sensors import Sensor
+from citrus_ray.models.specs import Crossmodal
 
 
 class CrossmodalEncoder(Encoder):
@@ -23,7 +23,9 @@ class CrossmodalEncoder(Encoder):
         super().__init__()
         self.dim, self.patch = spec.encoder.dim, spec.patch
         self.sensors, self.in_streams = spec.of(ctx), bool(ctx.streams)
-        self.encoders = nn.ModuleDict({sensor.name: spec.encoder.build(sensor.ctx) for sensor in self.sensors})
+        self.encoders = nn.ModuleDict(
+            {sensor.name: spec.encoder.build(sensor.ctx) for sensor in self.sensors}
+        )
         names = [sensor.name for sensor in self.sensors]
         self.aggregator = (Mlp if spec.aggregator == "mlp" else Attention)(spec, names)
 
@@ -40,7 +42,9 @@ class CrossmodalEncoder(Encoder):
         assert isinstance(found, Encoder)
         return found
 
-    def latent(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def latent(
+        self, x: torch.Tensor, hidden: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, C, T) -> (B, M, N, D), zeros where a sensor is absent, and (B, M) bool, True = there.
 
         Tokens of the sensors that have more of them are averaged to the fewest.
@@ -51,10 +55,14 @@ class CrossmodalEncoder(Encoder):
         present = torch.stack([there for _, there in parts], dim=1)
         return latent * present[..., None, None], present
 
-    def _read(self, sensor: Sensor, x: torch.Tensor, hidden: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _read(
+        self, sensor: Sensor, x: torch.Tensor, hidden: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, N, D) of one sensor, the mean over those of its channels that are there, and (B,) whether any is."""
         if not sensor.rows:
-            return x.new_zeros(len(x), 0, self.dim), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+            return x.new_zeros(len(x), 0, self.dim), torch.zeros(
+                len(x), dtype=torch.bool, device=x.device
+            )
         signal = self.signal(sensor, x)
         there = signal[..., 0].isfinite()  # (B, C)
         behind = None if hidden is None else hidden[:, list(sensor.rows)]
@@ -98,7 +106,11 @@ class Mlp(nn.Module):
         super().__init__()
         dim = spec.encoder.dim
         self.layers = nn.Sequential(
-            nn.Linear(len(names) * dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, dim)
+            nn.Linear(len(names) * dim, 2 * dim),
+            nn.ReLU(),
+            nn.Linear(2 * dim, dim),
+            nn.ReLU(),
+            nn.Linear(dim, dim),
         )
         self.norm = nn.LayerNorm(dim)
 
@@ -114,8 +126,12 @@ class Attention(nn.Module):
         dim = spec.encoder.dim
         self.names = names
         self.reader = nn.Parameter(0.02 * torch.randn(dim))
-        self.kinds = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(dim)) for name in names})
-        self.blocks = nn.ModuleList(Block(dim, spec.heads, 2 * dim, dropout=0.0) for _ in range(spec.layers))
+        self.kinds = nn.ParameterDict(
+            {name: nn.Parameter(0.02 * torch.randn(dim)) for name in names}
+        )
+        self.blocks = nn.ModuleList(
+            Block(dim, spec.heads, 2 * dim, dropout=0.0) for _ in range(spec.layers)
+        )
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, latent: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:

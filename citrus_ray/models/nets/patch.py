@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.blocks import Transformer
-from citrus_ray.models.encoder import Encoder, at_places, patches
-from citrus_ray.models.kinds import Patch
+from citrus_ray.models.nets.blocks import Transformer
+from citrus_ray.models.nets.encoder import Encoder, at_places, patches
+from citrus_ray.models.specs import Patch
 
 
 class PatchEncoder(Encoder):
@@ -29,4 +29,7 @@ class PatchEncoder(Encoder):
         return tokens.view(*shown.shape, self.dim)  # type: ignore[no-any-return]
 
     def depths(self) -> list[nn.Module]:
-        return [nn.ModuleList([self.embed, self.transformer.entrance()]), *self.transformer.depths()]
+        return [
+            nn.ModuleList([self.embed, self.transformer.entrance()]),
+            *self.transformer.depths(),
+        ]

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.blocks import Transformer
-from citrus_ray.models.encoder import Encoder, hide_samples
-from citrus_ray.models.kinds import Sequence
+from citrus_ray.models.nets.blocks import Transformer
+from citrus_ray.models.nets.encoder import Encoder, hide_samples
+from citrus_ray.models.specs import Sequence
 
 
 class SequenceEncoder(Encoder):
@@ -20,7 +20,12 @@ class SequenceEncoder(Encoder):
 
     def __init__(self, spec: Sequence, ctx: SignalContext) -> None:
         super().__init__()
-        self.dim, self.patch, self.n_parts, self.by_cls = spec.dim, 1, ctx.n_parts, spec.summary == "cls"
+        self.dim, self.patch, self.n_parts, self.by_cls = (
+            spec.dim,
+            1,
+            ctx.n_parts,
+            spec.summary == "cls",
+        )
         self.embed = nn.Linear(ctx.n_chans, spec.dim) if spec.project else None
         self.cls = nn.Parameter(0.02 * torch.randn(spec.dim))
         self.sep = nn.Parameter(0.02 * torch.randn(spec.dim)) if self.n_parts == 2 else None
@@ -33,7 +38,11 @@ class SequenceEncoder(Encoder):
 
     def summary(self, x: torch.Tensor) -> torch.Tensor:
         tokens = self._tokens(x, None)
-        return tokens[:, :1] if self.by_cls else tokens[:, self._of_volumes(tokens)].mean(dim=1, keepdim=True)
+        return (
+            tokens[:, :1]
+            if self.by_cls
+            else tokens[:, self._of_volumes(tokens)].mean(dim=1, keepdim=True)
+        )
 
     def _tokens(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         """(B, C, T) -> (B, 1 + T, D), or (B, 2 + T, D) of a pair, special tokens included."""
@@ -44,7 +53,9 @@ class SequenceEncoder(Encoder):
         tokens = self._joined(parts, self.cls, self.sep)
         if self.segments is not None:
             zero, one = self.segments
-            tokens = tokens + self._joined([zero.expand_as(parts[0]), one.expand_as(parts[-1])], zero, zero)
+            tokens = tokens + self._joined(
+                [zero.expand_as(parts[0]), one.expand_as(parts[-1])], zero, zero
+            )
         behind = None if hidden is None else self._behind(hidden)
         return self.transformer(tokens, behind, n_chans=1)  # type: ignore[no-any-return]
 
@@ -53,7 +64,9 @@ class SequenceEncoder(Encoder):
             return self.embed(volumes)  # type: ignore[no-any-return]
         return nn.functional.pad(volumes, (0, self.dim - volumes.shape[-1]))
 
-    def _joined(self, parts: Any, first: torch.Tensor, between: torch.Tensor | None) -> torch.Tensor:
+    def _joined(
+        self, parts: Any, first: torch.Tensor, between: torch.Tensor | None
+    ) -> torch.Tensor:
         """[first] A, or [first] A [between] B."""
         n_batch, dim = len(parts[0]), self.dim
         tokens = [first.expand(n_batch, 1, dim), parts[0]]

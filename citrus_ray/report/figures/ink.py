@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.markup import Html, tag
+from citrus_ray.report.markup import Html, tag
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours: apart for every kind of colour vision; with a marker and a dash each, apart in grey too
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKERS, DASHES = ("o", "s", "^", "D", "v", "P"), ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+MARKERS, DASHES = (
+    ("o", "s", "^", "D", "v", "P"),
+    ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1))),
+)
 SCRATCH = "#5b6167"
 # stand for the page's own in an inline figure, so nothing else may have these colours
 INK, PAPER, GRID, SOFT = "#1b1e22", "#fdfdfc", "#e6e8e6", "#575e66"
@@ -55,7 +58,9 @@ NARROWEST = 520  # px; on a smaller screen a figure scrolls instead of shrinking
 
 
 @contextmanager
-def sheet(width: float, height: float, n: int = 1, columns: int = 3) -> Iterator[tuple["Figure", list["Axes"]]]:
+def sheet(
+    width: float, height: float, n: int = 1, columns: int = 3
+) -> Iterator[tuple["Figure", list["Axes"]]]:
     """A figure of `width` by `height` inches with `n` panels; height is per row of panels."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -66,7 +71,9 @@ def sheet(width: float, height: float, n: int = 1, columns: int = 3) -> Iterator
         figure = Figure(figsize=(width, height * rows))
         axes = [figure.add_subplot(rows, columns, i + 1) for i in range(n)]
         yield figure, axes
-        ConstrainedLayoutEngine().execute(figure)  # once; as the figure's own engine it would draw twice per format
+        ConstrainedLayoutEngine().execute(
+            figure
+        )  # once; as the figure's own engine it would draw twice per format
 
 
 def is_there() -> bool:
@@ -90,7 +97,9 @@ class Picture:
     @cached_property
     def svg(self) -> str:
         file = io.StringIO()
-        with style({"svg.hashsalt": self.name}):  # its own names for shapes: many figures share one page
+        with style(
+            {"svg.hashsalt": self.name}
+        ):  # its own names for shapes: many figures share one page
             self.figure.savefig(file, format="svg", metadata={"Date": None})
         return file.getvalue()
 
@@ -127,7 +136,9 @@ def write_drawn(folder: str) -> None:
 def inlined(svg: str, said: str) -> Html:
     """A figure as part of the page, in the page's colours but for those that tell things apart."""
     inside = svg[svg.index("<defs>") : svg.rindex("</svg>")]
-    inside = re.sub(r'\bid="(figure|axes|patch|line2d|text|xtick|ytick|matplotlib)[\w.]*"', "", inside)
+    inside = re.sub(
+        r'\bid="(figure|axes|patch|line2d|text|xtick|ytick|matplotlib)[\w.]*"', "", inside
+    )
     for colour, variable in {**PAGE, **SWITCHED}.items():
         inside = inside.replace(colour, variable)
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis import ink, words
-from analysis.cells import Cell
-from analysis.curves import SCRATCH, UNITS, Curve
-from analysis.pools import Pool
-from analysis.ranks import Ranking
-from analysis.stats import Effect
-from analysis.transfer_gain import Gain
+from citrus_ray.evidence.curves import SCRATCH, UNITS, Curve
+from citrus_ray.evidence.gains import Gain
+from citrus_ray.evidence.intervals import Effect
+from citrus_ray.evidence.outcomes import Cell
+from citrus_ray.evidence.pooled import Pool
+from citrus_ray.evidence.ranks import Ranking
+from citrus_ray.report import captions as words
+from citrus_ray.report.figures import ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,12 +27,19 @@ def short(name: str) -> str:
 
 
 def forest(
-    rows: Sequence[tuple[str, Effect, dict[str, Any]]], axis: str, zero: bool, breaks: Sequence[int] = ()
+    rows: Sequence[tuple[str, Effect, dict[str, Any]]],
+    axis: str,
+    zero: bool,
+    breaks: Sequence[int] = (),
 ) -> "Figure":
     """A mark and its interval per row, top to bottom; a line before the rows in `breaks`."""
     with ink.sheet(6.5, 0.8 + 0.28 * len(rows)) as (figure, (ax,)):
         for i, (_, effect, how) in enumerate(rows):
-            ends = [[effect.mean - effect.low], [effect.high - effect.mean]] if effect.is_bounded else None
+            ends = (
+                [[effect.mean - effect.low], [effect.high - effect.mean]]
+                if effect.is_bounded
+                else None
+            )
             ax.errorbar([effect.mean], [i], xerr=ends, capsize=3, ecolor=ink.INK, **how)
         for i in breaks:
             ax.axhline(i - 0.5, color=ink.GRID, linewidth=1)
@@ -48,7 +56,9 @@ def gain_forest(gains: Sequence[Gain]) -> "Figure":
     """Filled where the interval leaves 0 out."""
     rows = []
     for gain in gains:
-        colour = {"supported": ink.COLOURS[0], "negative": ink.COLOURS[1], "undecided": ink.SOFT}[gain.verdict]
+        colour = {"supported": ink.COLOURS[0], "negative": ink.COLOURS[1], "undecided": ink.SOFT}[
+            gain.verdict
+        ]
         fill = ink.PAPER if gain.verdict == "undecided" else colour
         how = {"marker": MARKS[gain.verdict], "color": colour, "markerfacecolor": fill}
         rows.append((words.cell_label(gain.cell), gain.effect, how))
@@ -71,9 +81,17 @@ def learning_curves(curves: Sequence[Curve]) -> "Figure":
     with ink.sheet(6.5, 3.1, len(curves), 2) as (figure, axes):
         for ax, curve in zip(axes, curves, strict=True):
             for i, arm in enumerate(curve.arms):
-                _curve(ax, curve, arm, ink.look(arm, arms), shift=1 + 0.02 * (i - (len(curve.arms) - 1) / 2))
+                _curve(
+                    ax,
+                    curve,
+                    arm,
+                    ink.look(arm, arms),
+                    shift=1 + 0.02 * (i - (len(curve.arms) - 1) / 2),
+                )
             ax.set_xscale("log")
-            shown = [f"{100 * n:.3g} %" if curve.kind == "fraction" else f"{n:g}" for n in curve.amounts]
+            shown = [
+                f"{100 * n:.3g} %" if curve.kind == "fraction" else f"{n:g}" for n in curve.amounts
+            ]
             ax.set_xticks(curve.amounts, shown)
             ax.minorticks_off()
             ax.set_xlabel(UNITS[curve.kind])
@@ -114,8 +132,12 @@ def heat_map(tables: dict[str, dict[tuple[str, str], Pool]], scale: float) -> "F
 
 
 def fields(ax: "Axes", grid: Any, most: float, columns: Sequence[str], rows: Sequence[str]) -> Any:
-    drawn = ax.pcolormesh(grid, cmap="PuOr_r", vmin=-most, vmax=most, edgecolors=ink.PAPER, linewidth=1.5)
-    ax.set_xticks(np.arange(len(columns)) + 0.5, [short(name) for name in columns], rotation=30, ha="right")
+    drawn = ax.pcolormesh(
+        grid, cmap="PuOr_r", vmin=-most, vmax=most, edgecolors=ink.PAPER, linewidth=1.5
+    )
+    ax.set_xticks(
+        np.arange(len(columns)) + 0.5, [short(name) for name in columns], rotation=30, ha="right"
+    )
     ax.set_yticks(np.arange(len(rows)) + 0.5, [short(name) for name in rows])
     ax.invert_yaxis()
     ax.grid(visible=False)
@@ -128,7 +150,9 @@ def fields(ax: "Axes", grid: Any, most: float, columns: Sequence[str], rows: Seq
 def written(ax: "Axes", place: tuple[int, int], said: str, strength: float) -> None:
     """Dark fields carry white numbers: the sign is read, not guessed from the colour."""
     colour = "#ffffff" if abs(strength) > 0.55 else "#111111"
-    ax.text(place[0] + 0.5, place[1] + 0.5, said, ha="center", va="center", color=colour, fontsize=8.5)
+    ax.text(
+        place[0] + 0.5, place[1] + 0.5, said, ha="center", va="center", color=colour, fontsize=8.5
+    )
 
 
 def critical_difference(found: Ranking) -> "Figure":
@@ -151,7 +175,13 @@ def critical_difference(found: Ranking) -> "Figure":
             end = 1 - 0.06 * (k - 1) if left else k + 0.06 * (k - 1)
             ax.plot([rank, rank, end], [0, y, y], color=ink.SOFT, linewidth=0.9)
             said = f"{short(method)}  {rank:.2f}"
-            ax.text(end, y, f"{said} " if left else f" {said}", ha="right" if left else "left", va="center")
+            ax.text(
+                end,
+                y,
+                f"{said} " if left else f" {said}",
+                ha="right" if left else "left",
+                va="center",
+            )
         for row, (first, last) in enumerate(found.cliques):
             level, ends = -0.45 - 0.35 * row, (found.ranks[first] - 0.04, found.ranks[last] + 0.04)
             ax.plot(ends, [level, level], color=ink.INK, linewidth=4, solid_capstyle="round")
@@ -162,10 +192,22 @@ def cost(cells: Sequence[Cell]) -> "Figure":
     """Compute per cell: searching and refitting, told apart by hatching too."""
     with ink.sheet(6.5, 1.0 + 0.26 * len(cells)) as (figure, (ax,)):
         start = np.zeros(len(cells), dtype=np.float64)
-        for phase, colour, hatch in (("search", ink.COLOURS[0], ""), ("final", ink.COLOURS[4], "//")):
+        for phase, colour, hatch in (
+            ("search", ink.COLOURS[0], ""),
+            ("final", ink.COLOURS[4], "//"),
+        ):
             minutes = np.asarray([seconds(cell, phase) / 60 for cell in cells])
             name = {"search": "search", "final": "refits of the winner"}[phase]
-            ax.barh(range(len(cells)), minutes, 0.7, start, color=colour, hatch=hatch, edgecolor=ink.PAPER, label=name)
+            ax.barh(
+                range(len(cells)),
+                minutes,
+                0.7,
+                start,
+                color=colour,
+                hatch=hatch,
+                edgecolor=ink.PAPER,
+                label=name,
+            )
             start = start + minutes
         ax.set_yticks(range(len(cells)), [short(words.cell_label(cell)) for cell in cells])
         ax.set_ylim(len(cells) - 0.4, -0.6)

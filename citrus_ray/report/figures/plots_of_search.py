@@ -5,19 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis import ink
-from analysis.cells import Cell, value_label
-from analysis.fronts import Front
-from analysis.plots import fields, short, written
-from analysis.settings import Dependence, Explored, Surface, is_log, is_number, natural
-from analysis.words import cell_label
+from citrus_ray.evidence.explored import Dependence, Explored, Surface, is_log, is_number, natural
+from citrus_ray.evidence.fronts import Front
+from citrus_ray.evidence.outcomes import Cell, value_label
+from citrus_ray.report.captions import cell_label
+from citrus_ray.report.figures import ink
+from citrus_ray.report.figures.plots import fields, short, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_LINES = 400
-BEHIND = {"facecolor": ink.PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.85}  # of words over lines
+BEHIND = {
+    "facecolor": ink.PAPER,
+    "edgecolor": "none",
+    "pad": 1.0,
+    "alpha": 0.85,
+}  # of words over lines
 
 
 def dependence(found: Sequence[Dependence], scale: float) -> "Figure":
@@ -26,11 +31,27 @@ def dependence(found: Sequence[Dependence], scale: float) -> "Figure":
         for ax, item in zip(axes, found, strict=True):
             x = np.asarray(item.points)
             at, means, counts = (np.asarray(part) for part in zip(*item.seen, strict=True))
-            ax.plot(x, scale * np.asarray(item.gains), color=ink.COLOURS[0], linestyle="none" if item.labels else "-")
-            ax.scatter(at, scale * means, 12 + 60 * counts / counts.max(), facecolors="none", edgecolors=ink.COLOURS[1])
+            ax.plot(
+                x,
+                scale * np.asarray(item.gains),
+                color=ink.COLOURS[0],
+                linestyle="none" if item.labels else "-",
+            )
+            ax.scatter(
+                at,
+                scale * means,
+                12 + 60 * counts / counts.max(),
+                facecolors="none",
+                edgecolors=ink.COLOURS[1],
+            )
             if item.labels:
                 ax.plot(
-                    x, scale * np.asarray(item.gains), color=ink.COLOURS[0], marker="_", markersize=14, linestyle=""
+                    x,
+                    scale * np.asarray(item.gains),
+                    color=ink.COLOURS[0],
+                    marker="_",
+                    markersize=14,
+                    linestyle="",
                 )
                 ax.set_xticks(x, [short(label) for label in item.labels], rotation=30, ha="right")
                 ax.set_xlim(-0.6, len(x) - 0.4)
@@ -52,7 +73,12 @@ def surface(found: Surface, scale: float) -> "Figure":
         fields(ax, found.gains, most, second, first)
         for i, j in np.argwhere(found.counts > 0).tolist():
             gain = found.gains[i, j]
-            written(ax, (j, i), f"{scale * gain:+.{1 if scale > 1 else 3}f} ({found.counts[i, j]})", gain / most)
+            written(
+                ax,
+                (j, i),
+                f"{scale * gain:+.{1 if scale > 1 else 3}f} ({found.counts[i, j]})",
+                gain / most,
+            )
         ax.set_ylabel(found.names[0])
         ax.set_xlabel(found.names[1])
         ax.set_title(found.arm)
@@ -64,8 +90,15 @@ def parallel(found: Explored, scale: float) -> "Figure":
     every = -(-len(found.rows) // MAX_LINES)
     rows, gains = found.rows[::every], scale * found.gains[::every]
     with ink.sheet(max(5.0, 1.25 * (len(found.paths) + 1)), 3.0) as (figure, (ax,)):
-        places = [_axis(ax, i, path, [row[path] for row in rows], found) for i, path in enumerate(found.paths)]
-        places.append(_scaled(ax, len(found.paths), gains, f"{gains.min():+.1f}", f"{gains.max():+.1f}", False))
+        places = [
+            _axis(ax, i, path, [row[path] for row in rows], found)
+            for i, path in enumerate(found.paths)
+        ]
+        places.append(
+            _scaled(
+                ax, len(found.paths), gains, f"{gains.min():+.1f}", f"{gains.max():+.1f}", False
+            )
+        )
         best = gains >= np.quantile(gains, 0.9)
         lines = np.stack(places, axis=1)  # (trial, axis)
         for line in lines[~best]:
@@ -92,7 +125,10 @@ def _axis(ax: "Axes", at: int, path: str, values: Sequence[Any], found: Explored
         ax.text(at + 0.03, y, short(name), fontsize=7.5, va="center", bbox=BEHIND)
     rng = np.random.default_rng(0)  # equal values side by side, or they would be one line
     inside = rng.uniform(-0.3, 0.3, len(values)) / len(names)
-    return np.asarray([(names.index(value_label(path, v)) + 0.5) / len(names) for v in values]) + inside
+    return (
+        np.asarray([(names.index(value_label(path, v)) + 0.5) / len(names) for v in values])
+        + inside
+    )
 
 
 def _scaled(ax: "Axes", at: int, x: Any, low: str, high: str, log: bool) -> Any:
@@ -106,7 +142,10 @@ def fronts(found: Sequence[Front]) -> "Figure":
     """First objective against the last; the trials of the front filled and joined."""
     with ink.sheet(6.5, 2.3, len(found), 3) as (figure, axes):
         for ax, front in zip(axes, found, strict=True):
-            behind, best = [t.scores for t in front.trials if not t.on_front], [t.scores for t in front.best]
+            behind, best = (
+                [t.scores for t in front.trials if not t.on_front],
+                [t.scores for t in front.best],
+            )
             ax.scatter(*_ends(behind), 14, facecolors=ink.PAPER, edgecolors=ink.SCRATCH)
             ax.plot(*_ends(best), marker="o", ms=4, color=ink.COLOURS[0], lw=1)
             ax.set_title(short(cell_label(front.cell)), fontsize=8)
@@ -125,14 +164,28 @@ def histories(cells: Sequence[Cell]) -> "Figure":
     """Each trial's objective in the order in which they ended, and the best so far."""
     with ink.sheet(6.5, 1.9, len(cells), 3) as (figure, axes):
         for ax, cell in zip(axes, cells, strict=True):
-            shown = [(i, trial) for i, trial in enumerate(cell.searched, 1) if trial.value is not None]
+            shown = [
+                (i, trial) for i, trial in enumerate(cell.searched, 1) if trial.value is not None
+            ]
             for status, fill in (("ok", ink.COLOURS[0]), ("pruned", ink.PAPER)):
                 of = [(i, trial.value or 0.0) for i, trial in shown if trial.status == status]
-                ax.scatter([i for i, _ in of], [v for _, v in of], 14, facecolors=fill, edgecolors=ink.COLOURS[0])
+                ax.scatter(
+                    [i for i, _ in of],
+                    [v for _, v in of],
+                    14,
+                    facecolors=fill,
+                    edgecolors=ink.COLOURS[0],
+                )
             full = [(i, trial.value or 0.0) for i, trial in shown if trial.status == "ok"]
             if full:
                 best = np.maximum if cell.plan.mode == "max" else np.minimum
-                ax.step([i for i, _ in full], best.accumulate([v for _, v in full]), where="post", color=ink.INK, lw=1)
+                ax.step(
+                    [i for i, _ in full],
+                    best.accumulate([v for _, v in full]),
+                    where="post",
+                    color=ink.INK,
+                    lw=1,
+                )
             ax.set_title(short(cell_label(cell)), fontsize=8)
             ax.set_xlabel("trial")
     return figure

@@ -6,7 +6,7 @@ Each takes (B, D) twice and gives a scalar and what it is made of.
 import torch
 from torch.nn import functional as F
 
-from citrus_ray.tasks.kinds import Agreement, Barlow, InfoNce, Vicreg
+from citrus_ray.tasks.specs import Agreement, Barlow, InfoNce, Vicreg
 
 Terms = tuple[torch.Tensor, dict[str, torch.Tensor]]
 EPSILON = 1e-4  # beside variances near 1
@@ -37,7 +37,10 @@ def barlow(spec: Barlow, one: torch.Tensor, other: torch.Tensor) -> Terms:
     c = a.T @ b / len(a)  # (D, D)
     invariance = (1 - c.diagonal()).square().mean()
     redundancy = beside_diagonal(c) / len(c)
-    return invariance + spec.redundancy * redundancy, {"invariance": invariance, "redundancy": redundancy}
+    return invariance + spec.redundancy * redundancy, {
+        "invariance": invariance,
+        "redundancy": redundancy,
+    }
 
 
 def infonce(spec: InfoNce, one: torch.Tensor, other: torch.Tensor) -> Terms:

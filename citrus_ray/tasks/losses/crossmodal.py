@@ -6,12 +6,12 @@ No input is augmented and, with VICReg or Barlow, no window is a negative: the v
 import torch
 from torch import nn
 
-from citrus_ray.models.crossmodal import CrossmodalEncoder
-from citrus_ray.models.encoder import Encoder
-from citrus_ray.tasks.agreement import agreement
-from citrus_ray.tasks.kinds import Crossmodal
-from citrus_ray.tasks.masking import two_views
-from citrus_ray.tasks.task import Loss, Task
+from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
+from citrus_ray.models.nets.encoder import Encoder
+from citrus_ray.tasks.losses.agreement import agreement
+from citrus_ray.tasks.losses.masking import two_views
+from citrus_ray.tasks.losses.task import Loss, Task
+from citrus_ray.tasks.specs import Crossmodal
 
 
 class CrossmodalTask(Task):
@@ -20,7 +20,9 @@ class CrossmodalTask(Task):
     def __init__(self, spec: Crossmodal, encoder: Encoder) -> None:
         super().__init__()
         if not isinstance(encoder, CrossmodalEncoder):
-            raise TypeError("the crossmodal task needs the crossmodal encoder, whose embeddings it masks")
+            raise TypeError(
+                "the crossmodal task needs the crossmodal encoder, whose embeddings it masks"
+            )
         self.spec, self.encoder = spec, encoder
         self.expander = _expander(encoder.dim, spec.expander) if spec.expander else nn.Identity()
         encoder.without_mask()
@@ -29,10 +31,14 @@ class CrossmodalTask(Task):
         latent, present = self.encoder.latent(x)
         views = [self.encoder.aggregate(*view) for view in self.views(latent, present, generator)]
         one, other = (self.expander(view).float() for view in views)
-        with torch.autocast(x.device.type, enabled=False):  # covariances are products too, and small
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # covariances are products too, and small
             loss, terms = agreement(self.spec.loss, one, other)
         spread = torch.stack([relative_spread(view) for view in views]).mean()
-        return loss, {name: value.detach() for name, value in {**terms, "embedding_std": spread}.items()}
+        return loss, {
+            name: value.detach() for name, value in {**terms, "embedding_std": spread}.items()
+        }
 
     def views(
         self, latent: torch.Tensor, present: torch.Tensor, generator: torch.Generator

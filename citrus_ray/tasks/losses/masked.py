@@ -3,10 +3,10 @@
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.encoder import Encoder, at_places, patches
-from citrus_ray.tasks.kinds import Masked
-from citrus_ray.tasks.reconstruction import ReconstructionTask
-from citrus_ray.tasks.task import Loss
+from citrus_ray.models.nets.encoder import Encoder, at_places, patches
+from citrus_ray.tasks.losses.reconstruction import ReconstructionTask
+from citrus_ray.tasks.losses.task import Loss
+from citrus_ray.tasks.specs import Masked
 
 
 class MaskedTask(ReconstructionTask):
@@ -20,5 +20,7 @@ class MaskedTask(ReconstructionTask):
             predicted = self.decoder(self.encoder(x, hidden))  # (B, C, N, P)
             return self.compared(predicted[hidden], target[hidden])
         shown, asked = self.shown(hidden)
-        predicted = self.decoder(self.encoder.visible(x, shown), shown, asked)  # (B, C, N_hidden, P)
+        predicted = self.decoder(
+            self.encoder.visible(x, shown), shown, asked
+        )  # (B, C, N_hidden, P)
         return self.compared(predicted, at_places(target, asked))

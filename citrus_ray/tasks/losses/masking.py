@@ -8,7 +8,9 @@ def n_hidden(n_tokens: int, ratio: float) -> int:
     return min(max(round(ratio * n_tokens), 1), n_tokens - 1)
 
 
-def span_mask(shape: tuple[int, int, int], ratio: float, span: int, generator: torch.Generator) -> torch.Tensor:
+def span_mask(
+    shape: tuple[int, int, int], ratio: float, span: int, generator: torch.Generator
+) -> torch.Tensor:
     """(B, C, N) bool, True = hidden: runs of `span` tokens, exactly `n_hidden` of them in every row.
 
     Runs are laid on a grid of blocks with a random offset per row; the last run is cut to meet the count.
@@ -18,10 +20,18 @@ def span_mask(shape: tuple[int, int, int], ratio: float, span: int, generator: t
     device = generator.device
     n_blocks = n_tokens // span + 2
     offset = torch.randint(span, (n_rows, 1), generator=generator, device=device)
-    block = (torch.arange(n_tokens, device=device) + offset) // span  # (R, N): the run each token belongs to
-    rank_of_block = torch.rand(n_rows, n_blocks, generator=generator, device=device).argsort(dim=1).argsort(dim=1)
+    block = (
+        torch.arange(n_tokens, device=device) + offset
+    ) // span  # (R, N): the run each token belongs to
+    rank_of_block = (
+        torch.rand(n_rows, n_blocks, generator=generator, device=device)
+        .argsort(dim=1)
+        .argsort(dim=1)
+    )
     rank = rank_of_block.gather(1, block) * n_tokens + torch.arange(n_tokens, device=device)
-    chosen = rank.argsort(dim=1)[:, : n_hidden(n_tokens, ratio)]  # whole runs in random order, then token order
+    chosen = rank.argsort(dim=1)[
+        :, : n_hidden(n_tokens, ratio)
+    ]  # whole runs in random order, then token order
     hidden = torch.zeros(n_rows, n_tokens, dtype=torch.bool, device=device)
     return hidden.scatter_(1, chosen, True).reshape(shape)
 
@@ -37,7 +47,9 @@ def hide_modalities(
 ) -> torch.Tensor:
     """(B, C, N): in about `share` of windows, all tokens of one modality are hidden too."""
     names = sorted(set(modalities))
-    of_channel = torch.tensor([names.index(name) for name in modalities], device=hidden.device)  # (C,)
+    of_channel = torch.tensor(
+        [names.index(name) for name in modalities], device=hidden.device
+    )  # (C,)
     drops = torch.rand(len(hidden), 1, generator=generator, device=hidden.device) < share
     which = torch.randint(len(names), (len(hidden), 1), generator=generator, device=hidden.device)
     return hidden | (drops & (of_channel == which))[..., None]
@@ -46,7 +58,9 @@ def hide_modalities(
 TRIES = 20  # of drawing a pair of views by chance; at keep 0.5 of two sensors, 3 in 8 pairs will do
 
 
-def two_views(cells: torch.Tensor, keep: float, generator: torch.Generator, disjoint: bool = False) -> torch.Tensor:
+def two_views(
+    cells: torch.Tensor, keep: float, generator: torch.Generator, disjoint: bool = False
+) -> torch.Tensor:
     """(B, K) bool, True = there to be seen -> (2, B, K), True = seen: each cell with chance `keep`, in each view anew.
 
     `disjoint`: no cell in both. Every view sees a cell at least, and the two differ; where there is one cell only, both
@@ -61,9 +75,13 @@ def two_views(cells: torch.Tensor, keep: float, generator: torch.Generator, disj
     return torch.where(_useless(seen)[:, None], _halves(cells, generator), seen)
 
 
-def _drawn(cells: torch.Tensor, keep: float, generator: torch.Generator, disjoint: bool) -> torch.Tensor:
+def _drawn(
+    cells: torch.Tensor, keep: float, generator: torch.Generator, disjoint: bool
+) -> torch.Tensor:
     if not disjoint:
-        return cells & (torch.rand(2, *cells.shape, generator=generator, device=cells.device) < keep)
+        return cells & (
+            torch.rand(2, *cells.shape, generator=generator, device=cells.device) < keep
+        )
     # one lot for all windows: where each had its own, what a view lacks would name its other view without any signal
     lot = torch.rand(1, cells.shape[1], generator=generator, device=cells.device)
     return cells & torch.stack([lot < keep, lot >= 1 - keep])
@@ -76,7 +94,9 @@ def _useless(seen: torch.Tensor) -> torch.Tensor:
 
 def _halves(cells: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """One view sees about half of the cells, the other the rest. Of a single cell there is no half."""
-    order = torch.rand(cells.shape, generator=generator, device=cells.device).masked_fill(~cells, 2.0)
+    order = torch.rand(cells.shape, generator=generator, device=cells.device).masked_fill(
+        ~cells, 2.0
+    )
     rank, n = order.argsort(dim=1).argsort(dim=1), cells.sum(dim=1, keepdim=True)
     one, other = cells & (rank < (n + 1) // 2), cells & (rank >= (n + 1) // 2)
     return torch.stack([one, torch.where(n > 1, other, cells)])

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.encoder import Encoder, patches
-from citrus_ray.tasks.kinds import NextThought
-from citrus_ray.tasks.masking import span_mask
-from citrus_ray.tasks.task import Loss, Task
+from citrus_ray.models.nets.encoder import Encoder, patches
+from citrus_ray.tasks.losses.masking import span_mask
+from citrus_ray.tasks.losses.task import Loss, Task
+from citrus_ray.tasks.specs import NextThought
 
 
 class NextThoughtTask(Task):
@@ -26,9 +26,13 @@ class NextThoughtTask(Task):
         if self.decoder is None:
             encoder.without_mask()
 
-    def forward(self, x: torch.Tensor, generator: torch.Generator, y: torch.Tensor | None = None) -> Loss:
+    def forward(
+        self, x: torch.Tensor, generator: torch.Generator, y: torch.Tensor | None = None
+    ) -> Loss:
         if y is None:
-            raise ValueError("next_thought needs whether B follows A, (B,) of 0 and 1; give it pairs")
+            raise ValueError(
+                "next_thought needs whether B follows A, (B,) of 0 and 1; give it pairs"
+            )
         loss, metrics = torch.zeros((), device=x.device), dict[str, torch.Tensor]()
         if self.head is not None:
             logits = self.head(self.encoder.summary(x).mean(dim=1))  # (B, C, D) -> (B, 2)
@@ -42,12 +46,18 @@ class NextThoughtTask(Task):
             metrics |= {"masked_mse": masked.detach()}
         return loss, metrics
 
-    def _masked(self, decoder: nn.Module, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _masked(
+        self, decoder: nn.Module, x: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
         """Mean squared error over the samples of hidden tokens, which are hidden in all channels at once."""
         target = patches(x, self.encoder.patch)  # (B, C, T) -> (B, C, N, P)
         n_batch, n_chans, n_tokens, _ = target.shape
-        hidden = span_mask((n_batch, 1, n_tokens), self.spec.ratio, 1, generator).expand(-1, n_chans, -1)
-        predicted = decoder(self.encoder(x, hidden))  # (B, C, N, P), or (B, 1, N, C*P) where channels are mixed
+        hidden = span_mask((n_batch, 1, n_tokens), self.spec.ratio, 1, generator).expand(
+            -1, n_chans, -1
+        )
+        predicted = decoder(
+            self.encoder(x, hidden)
+        )  # (B, C, N, P), or (B, 1, N, C*P) where channels are mixed
         if self.encoder.mixes_channels:
             predicted = predicted.view(n_batch, n_tokens, n_chans, -1).transpose(1, 2)
         return F.mse_loss(predicted[hidden], target[hidden])

@@ -7,12 +7,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.blocks import Block, in_pairs, turned, turns_of
-from citrus_ray.models.crossmodal import CrossmodalEncoder
-from citrus_ray.models.encoder import Encoder
-from citrus_ray.tasks.kinds import Reconstruction
-from citrus_ray.tasks.masking import hide_modalities, n_hidden, places, span_mask
-from citrus_ray.tasks.task import Loss, Task
+from citrus_ray.models.nets.blocks import Block, apply_rope, in_pairs, rope_turns
+from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
+from citrus_ray.models.nets.encoder import Encoder
+from citrus_ray.tasks.losses.masking import hide_modalities, n_hidden, places, span_mask
+from citrus_ray.tasks.losses.task import Loss, Task
+from citrus_ray.tasks.specs import Reconstruction
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 
@@ -20,17 +20,21 @@ LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 class ReconstructionTask(Task):
     """Predicts `n_out` numbers of every patch, or of those that it asks for."""
 
-    def __init__(self, spec: Reconstruction, ctx: SignalContext, encoder: Encoder, n_out: int) -> None:
+    def __init__(
+        self, spec: Reconstruction, ctx: SignalContext, encoder: Encoder, n_out: int
+    ) -> None:
         super().__init__()
         self.ctx, self.encoder = ctx, encoder
         self.reads_all, self.ratio, self.span = spec.encode == "all", spec.ratio, spec.span
         self.drop_modality, self.loss = spec.drop_modality, LOSSES[spec.loss]
         self.metric = f"hidden_{spec.loss}"
         if self.reads_all:
-            self.decoder: Decoder | Asker = Decoder(encoder.dim, n_out, ctx, spec.mix, spec.by_modality)
+            self.decoder: Decoder | QueryDecoder = Decoder(
+                encoder.dim, n_out, ctx, spec.mix, spec.by_modality
+            )
             return
         encoder.without_mask()
-        self.decoder = Asker(encoder.dim, n_out, ctx, spec.by_modality)
+        self.decoder = QueryDecoder(encoder.dim, n_out, ctx, spec.by_modality)
 
     def hidden(self, shape: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
         """(B, C, N) bool, True = hidden."""
@@ -55,7 +59,9 @@ class ReconstructionTask(Task):
 
 def of_each_sensor(spec: Reconstruction, encoder: Encoder) -> "EachSensor":
     assert isinstance(encoder, CrossmodalEncoder)
-    return EachSensor([spec.single(sensor.ctx, encoder.of(sensor)) for sensor in encoder.there], encoder)
+    return EachSensor(
+        [spec.single(sensor.ctx, encoder.of(sensor)) for sensor in encoder.there], encoder
+    )
 
 
 class EachSensor(Task):
@@ -88,7 +94,9 @@ class EachSensor(Task):
 class Decoder(nn.Module):
     """(B, C, N, D) -> (B, C, N, n_out). Thrown away after pre-training."""
 
-    def __init__(self, dim: int, n_out: int, ctx: SignalContext, mix: int, by_modality: bool) -> None:
+    def __init__(
+        self, dim: int, n_out: int, ctx: SignalContext, mix: int, by_modality: bool
+    ) -> None:
         super().__init__()
         heads = next(n for n in (4, 2, 1) if dim % n == 0)
         self.mix = nn.ModuleList(Block(dim, heads, 2 * dim, dropout=0.0) for _ in range(mix))
@@ -96,7 +104,8 @@ class Decoder(nn.Module):
         names = sorted(set(ctx.modalities)) if by_modality else ["all"]
         self.outputs = nn.ModuleList(_hidden_layer(dim, n_out) for _ in names)
         self.channels = [
-            [c for c in range(ctx.n_chans) if not by_modality or ctx.modalities[c] == name] for name in names
+            [c for c in range(ctx.n_chans) if not by_modality or ctx.modalities[c] == name]
+            for name in names
         ]
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -104,24 +113,30 @@ class Decoder(nn.Module):
             tokens = self._across_channels(tokens + self.places)
         if len(self.outputs) == 1:
             return self.outputs[0](tokens)  # type: ignore[no-any-return]
-        parts = [output(tokens[:, c]) for output, c in zip(self.outputs, self.channels, strict=True)]
-        order = torch.tensor([c for channels in self.channels for c in channels], device=tokens.device)
+        parts = [
+            output(tokens[:, c]) for output, c in zip(self.outputs, self.channels, strict=True)
+        ]
+        order = torch.tensor(
+            [c for channels in self.channels for c in channels], device=tokens.device
+        )
         return torch.cat(parts, dim=1)[:, order.argsort()]
 
     def _across_channels(self, tokens: torch.Tensor) -> torch.Tensor:
         """Attention among the channels of a moment: what another modality shows at the same time."""
         n_batch, n_chans, n_tokens, dim = tokens.shape
-        rows = tokens.transpose(1, 2).reshape(n_batch * n_tokens, n_chans, dim)  # (B, C, N, D) -> (B*N, C, D)
+        rows = tokens.transpose(1, 2).reshape(
+            n_batch * n_tokens, n_chans, dim
+        )  # (B, C, N, D) -> (B*N, C, D)
         for block in self.mix:
             rows = block(rows)
         return rows.view(n_batch, n_tokens, n_chans, dim).transpose(1, 2)
 
 
-class Asker(nn.Module):
+class QueryDecoder(nn.Module):
     """What stands at places that the encoder did not read, asked of the tokens that it did: (B, C, A, n_out).
 
     `ROUNDS` layers of attention from places to tokens, then a hidden layer. The first question is the same everywhere,
-    turned by its place; the next is what the answer leaves open. Keys and values are those of all rounds.
+    apply_rope by its place; the next is what the answer leaves open. Keys and values are those of all rounds.
     """
 
     ROUNDS, HEADS = 3, 4
@@ -139,22 +154,30 @@ class Asker(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.decoder = Decoder(dim, n_out, ctx, mix=0, by_modality=by_modality)
 
-    def forward(self, tokens: torch.Tensor, shown: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, tokens: torch.Tensor, shown: torch.Tensor, asked: torch.Tensor
+    ) -> torch.Tensor:
         """Tokens (B, C, V, D) of the places `shown`."""
-        keys, values = self._heads(self.read, tokens.flatten(0, 1)).chunk(2, dim=2)  # (R, V, H, D/H) each
-        keys, values = turned(keys, self._turns(shown)).transpose(1, 2), values.transpose(1, 2)
+        keys, values = self._heads(self.read, tokens.flatten(0, 1)).chunk(
+            2, dim=2
+        )  # (R, V, H, D/H) each
+        keys, values = apply_rope(keys, self._turns(shown)).transpose(1, 2), values.transpose(1, 2)
         turns, answers = self._turns(asked), self.question  # (1, 1, D), then (R, A, D)
         for norm, ask, out in zip(self.norms, self.asks, self.outs, strict=True):
-            questions = turned(self._heads(ask, norm(answers)), turns).transpose(1, 2)  # (R, H, A, D/H)
-            answers = answers + out(F.scaled_dot_product_attention(questions, keys, values).transpose(1, 2).flatten(2))
+            questions = apply_rope(self._heads(ask, norm(answers)), turns).transpose(
+                1, 2
+            )  # (R, H, A, D/H)
+            answers = answers + out(
+                F.scaled_dot_product_attention(questions, keys, values).transpose(1, 2).flatten(2)
+            )
         return self.decoder(self.norm(answers).view(*asked.shape, -1))  # type: ignore[no-any-return]
 
     def _turns(self, places: torch.Tensor) -> torch.Tensor:
         """(B, C, N) -> (R, N, 1, D/H / 2)."""
-        return turns_of(places.flatten(0, 1), self.head_dim)[:, :, 0]
+        return rope_turns(places.flatten(0, 1), self.head_dim)[:, :, 0]
 
     def _heads(self, linear: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """(R, N, D) -> (R, N, H, D/H), or twice the heads, of keys and values. The first H are there to be turned."""
+        """(R, N, D) -> (R, N, H, D/H), or twice the heads, of keys and values. The first H are there to be apply_rope."""
         assert isinstance(linear, nn.Linear)
         found = F.linear(x, *in_pairs(linear, self.HEADS * self.head_dim, self.head_dim))
         return found.view(*x.shape[:2], -1, self.head_dim)

@@ -2,19 +2,25 @@
 
 import torch
 
-from citrus_ray.models.encoder import patches
-from citrus_ray.tasks.kinds import Hide, Representation
+from citrus_ray.models.nets.encoder import patches
+from citrus_ray.tasks.specs import Hide, Representation
 
 
-def draw_bands(hide: Hide, n_batch: int, n_chans: int, nyquist: float, generator: torch.Generator) -> torch.Tensor:
+def draw_bands(
+    hide: Hide, n_batch: int, n_chans: int, nyquist: float, generator: torch.Generator
+) -> torch.Tensor:
     """(B, C, count, 2): low and high of every band, as shares of the spectrum."""
     device, top = generator.device, hide.top(nyquist)
     if hide.band is not None:
         return torch.tensor(hide.band, device=device).div(top).expand(n_batch, n_chans, 1, 2)
     n_slots, width = hide.slots(nyquist), hide.width / top
-    order = torch.rand(n_batch, n_chans, n_slots, generator=generator, device=device).argsort(dim=-1)
+    order = torch.rand(n_batch, n_chans, n_slots, generator=generator, device=device).argsort(
+        dim=-1
+    )
     # the slots are shifted together, so that bands start anywhere where the width leaves room
-    shift = torch.rand(n_batch, n_chans, 1, generator=generator, device=device) * (1 - n_slots * width)
+    shift = torch.rand(n_batch, n_chans, 1, generator=generator, device=device) * (
+        1 - n_slots * width
+    )
     low = order[..., : hide.count] * width + shift
     return torch.stack([low, low + width], dim=-1)
 
@@ -30,7 +36,9 @@ def in_bands(edges: torch.Tensor, n_bins: int) -> torch.Tensor:
     return inside.scatter(-1, middle[..., None], True).any(dim=2)
 
 
-def take_out(x: torch.Tensor, edges: torch.Tensor, fill: str, generator: torch.Generator) -> torch.Tensor:
+def take_out(
+    x: torch.Tensor, edges: torch.Tensor, fill: str, generator: torch.Generator
+) -> torch.Tensor:
     """(B, C, T) without the content of its bands; something else of the band is there if `fill` says so."""
     spectrum = torch.fft.rfft(x)  # (B, C, T//2 + 1)
     hidden = in_bands(edges, spectrum.shape[-1])
@@ -39,7 +47,9 @@ def take_out(x: torch.Tensor, edges: torch.Tensor, fill: str, generator: torch.G
     return cleaned
 
 
-def _filling(spectrum: torch.Tensor, hidden: torch.Tensor, fill: str, generator: torch.Generator) -> torch.Tensor:
+def _filling(
+    spectrum: torch.Tensor, hidden: torch.Tensor, fill: str, generator: torch.Generator
+) -> torch.Tensor:
     n_batch, device = len(spectrum), spectrum.device
     if fill == "swap" and n_batch > 1:  # a lone window has none to swap with: its band stays empty
         shift = torch.randint(1, n_batch, (1,), generator=generator, device=device)
@@ -57,7 +67,9 @@ def patch_spectra(x: torch.Tensor, patch: int, n_fft: int | None) -> torch.Tenso
     With `n_fft`, of a Hann window of that many samples around every patch, zeros beyond the ends: finer in frequency,
     but it also holds what the patch's neighbours show.
     """
-    frames = patches(x, patch) if n_fft is None else _frames(x, patch, n_fft)  # (B, C, N, n_fft or P)
+    frames = (
+        patches(x, patch) if n_fft is None else _frames(x, patch, n_fft)
+    )  # (B, C, N, n_fft or P)
     spectra: torch.Tensor = torch.fft.rfft(frames, norm="ortho")
     return spectra
 

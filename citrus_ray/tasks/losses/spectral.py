@@ -8,11 +8,18 @@ frequencies of every patch.
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.encoder import Encoder, hide_samples
-from citrus_ray.tasks.kinds import Spectral
-from citrus_ray.tasks.reconstruction import ReconstructionTask
-from citrus_ray.tasks.spectra import draw_bands, in_bands, n_parts, patch_spectra, represent, take_out
-from citrus_ray.tasks.task import Loss
+from citrus_ray.models.nets.encoder import Encoder, hide_samples
+from citrus_ray.tasks.losses.reconstruction import ReconstructionTask
+from citrus_ray.tasks.losses.spectra import (
+    draw_bands,
+    in_bands,
+    n_parts,
+    patch_spectra,
+    represent,
+    take_out,
+)
+from citrus_ray.tasks.losses.task import Loss
+from citrus_ray.tasks.specs import Spectral
 
 
 class SpectralTask(ReconstructionTask):
@@ -24,7 +31,9 @@ class SpectralTask(ReconstructionTask):
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         spec, patch = self.spec, self.encoder.patch
-        target = represent(patch_spectra(x, patch, self.n_fft), spec.predict, spec.floor)  # (B, C, N, F, parts)
+        target = represent(
+            patch_spectra(x, patch, self.n_fft), spec.predict, spec.floor
+        )  # (B, C, N, F, parts)
         hidden = self.hidden((len(x), x.shape[1], x.shape[2] // patch), generator)
         wanted = hidden[..., None].expand(target.shape[:-1])  # (B, C, N, F)
         if spec.hide is not None:

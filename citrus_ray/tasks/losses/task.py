@@ -5,7 +5,7 @@ from abc import abstractmethod
 import torch
 from torch import nn
 
-from citrus_ray.models.encoder import Encoder
+from citrus_ray.models.nets.encoder import Encoder
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 

@@ -1,0 +1,1 @@
+"""Looking after sets of data: fetch an original, describe a set, write one."""

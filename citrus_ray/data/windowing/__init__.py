@@ -1,0 +1,1 @@
+"""From recordings to what a network gets: segments, alignment, scale, splits, cache."""

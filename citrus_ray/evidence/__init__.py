@@ -1,0 +1,1 @@
+"""What the records say, decided once: winners, pairs, intervals, gains, verdicts. Every surface prints what stands here."""

@@ -1,0 +1,1 @@
+"""Networks. They take plain sizes and know no spec."""

@@ -1,0 +1,1 @@
+"""What to try next in each cell: studies, designs, racing, Optuna. No Ray."""

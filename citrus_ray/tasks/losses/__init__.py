@@ -1,0 +1,1 @@
+"""Pre-training losses. They take plain sizes and know no spec."""
