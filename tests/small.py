@@ -13,7 +13,7 @@ from citrus_ray.experiment.sweep import Cell, Sweep, parse_sweep
 from citrus_ray.experiment.trial import Finetune, Pretrain, Trial
 from citrus_ray.models.specs import Conv
 from citrus_ray.records import Record
-from citrus_ray.spec import flatten, parse_yaml
+from citrus_ray.spec import digest_of, flatten, parse_yaml
 from citrus_ray.tasks.specs import Masked
 
 SOURCE = Synthetic(
@@ -88,8 +88,9 @@ def record_of(
     cell: Cell, repeat: dict[str, Any], metrics: dict[str, float], **fields: Any
 ) -> Record:
     """A member's record as a worker would write it."""
+    what = [cell.digest, repeat, fields.get("trial"), fields.get("params"), fields.get("phase")]
     common: dict[str, Any] = {
-        "digest": "m",
+        "digest": digest_of(what),
         "trial": "t",
         "phase": "final",
         "status": "ok",
@@ -98,7 +99,7 @@ def record_of(
     }
     given = (
         common
-        | {"config": flatten(cell.trial.tree()), "seed": repeat.get("seed", 0), "data_digest": "d"}
+        | {"config": flatten(cell.trial.tree()) | flatten(repeat), "seed": repeat.get("seed", 0), "data_digest": "d"}
         | fields
     )
     return Record(cell=cell.digest, axes=cell.axes, repeat=repeat, metrics=metrics, **given)

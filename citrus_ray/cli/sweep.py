@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from citrus_ray import records
-from citrus_ray.evidence import summary
+from citrus_ray.evidence import screen, summary
+from citrus_ray.evidence.evidence import evidence_of
 from citrus_ray.experiment.dry_run import DryRun, check_data
 from citrus_ray.experiment.sweep import Sweep, parse_sweep
 from citrus_ray.spec import Document, Problem, SpecError, parse_yaml, put, read_yaml
@@ -244,7 +245,7 @@ class SweepCommand:
         records.write_text(self.out / "summary.json", json.dumps(found, indent=1) + "\n")
         from citrus_ray.search.optuna_bridge import export  # Optuna takes a moment to load
 
-        export(self.sweep, self.out / "records", self.out / "optuna.log")
+        export(self.sweep, evidence_of(self.sweep, self.out / "records"), self.out / "optuna.log")
         return found
 
     def _report(self) -> Path:
@@ -257,7 +258,7 @@ class SweepCommand:
         print(
             f"\n{self.sweep.name}: {found['cells'][0]['metric']} of each cell's winner on fresh seeds, 95 % interval\n"
         )
-        print(summary.table(found))
+        print(screen.table(found))
         for caveat in dict.fromkeys(text for cell in found["cells"] for text in cell["caveats"]):
             print(f"caveat: {caveat}")
         for reason in dict.fromkeys(text for cell in found["cells"] for text in cell["failures"]):
@@ -283,13 +284,16 @@ class SweepCommand:
         print(
             f"{self.sweep.name}: {n_done} of {n_all} search trials recorded in {self.out / 'records'}\n"
         )
-        print(summary.table(found))
+        print(screen.table(found))
         return 0
 
     def _top(self) -> int:
-        from citrus_ray.evidence.top import top
 
-        print("\n".join(top(self.sweep, self.out / "records", self.args.top)))
+        print(
+            "\n".join(
+                screen.top(self.sweep, evidence_of(self.sweep, self.out / "records"), self.args.top)
+            )
+        )
         return 0
 
     def _move_aside(self) -> None:

@@ -1,26 +1,20 @@
-"""Two sweeps or two commits side by side, and what changed beyond noise: `python analysis/compare.py A B`.
+"""Two sweeps or two commits side by side, and what changed beyond noise.
 
-A and B are results folders; `results/lowdata@4997ff3` takes only what that commit computed. Test scores of equal cells
-are paired by target, test people and seed. `--page FILE` also writes it as a page.
+Test scores of equal cells are paired by target, test people and seed.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-if (
-    __name__ == "__main__"
-):  # as a script, Python puts analysis/ on the path, not the repository root
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from citrus_ray.evidence.design import Plan, axes_key, difference_bounds, read_plan, score_bounds
-from citrus_ray.evidence.facts import people_of, target_of
-from citrus_ray.evidence.gains import ALPHA, gains
+from citrus_ray.evidence.design import Design, difference_bounds, score_bounds
+from citrus_ray.evidence.evidence import read_evidence
+from citrus_ray.evidence.facts import target_of, test_part_of
+from citrus_ray.evidence.gains import gains
 from citrus_ray.evidence.intervals import (
+    ALPHA,
     DECIMALS,
     Effect,
     SignedRank,
@@ -29,53 +23,27 @@ from citrus_ray.evidence.intervals import (
     score_effect,
     signed_rank,
 )
-from citrus_ray.evidence.outcomes import Cell, cells_of, is_pretrain
-from citrus_ray.evidence.reading import collect
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.units import Units, Value, units
-from citrus_ray.records import Record, write_text
-from citrus_ray.report.captions import cell_label
-from citrus_ray.report.markup import (
-    DASH,
-    interval,
-    number,
-    paragraph,
-    probability,
-    section,
-    spread,
-    table,
-    tag,
-    text,
-)
-from citrus_ray.report.style import CSS
+from citrus_ray.experiment.labels import canonical, is_pretrain
+from citrus_ray.records import Record
 
 Change = Literal["better", "worse", "within noise", "identical", "one value"]
-Place = tuple[str, str, str]  # target, test people, everything else that is repeated
-HEAD = (
-    "cell",
-    "what",
-    "A",
-    "B",
-    "B - A",
-    "95 % interval",
-    "counted",
-    "Wilcoxon p",
-    "Holm p",
-    "change",
-)
+Where = tuple[str, str, str]  # target, test people, everything else that is repeated
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two."""
+    """One of the two: a results folder, or what one commit computed there."""
 
     name: str
-    plan: Plan
-    cells: dict[str, Cell]  # by `axes_key`
+    design: Design
+    cells: dict[str, Outcome]  # by canonical axes
     rows: tuple[Record, ...]
 
 
 @dataclass(frozen=True)
-class Row:
+class Compared:
     """A score or a gain that both sides have."""
 
     label: str
@@ -100,94 +68,72 @@ class Row:
             return "within noise"
         return "better" if self.sign * found.mean > 0 else "worse"
 
-    def fields(self) -> list[str]:
-        ps = (probability(self.test.p), probability(self.p_holm))
-        numbers = (
-            number(self.difference.mean, sign=True),
-            interval(self.difference, sign=True),
-            self.units.said,
-        )
-        return [self.label, self.what, spread(self.a), spread(self.b), *numbers, *ps, self.change]
-
 
 def side(given: str) -> Side:
     """A folder, or a folder@commit."""
     folder, _, commit = given.partition("@")
-    plan = read_plan(Path(folder))
-    found = collect([Path(folder)], lambda _, cell: plan.has(cell))
-    rows = (
-        tuple(row for row in found.rows if (row.commit or "").startswith(commit))
-        if commit
-        else found.rows
-    )
-    cells = cells_of(replace(found, rows=rows), [plan])
-    return Side(given, plan, {axes_key(cell.axes): cell for cell in cells}, rows)
+    found = read_evidence([Path(folder)], commit)
+    cells = {canonical(cell.axes): cell for cell in found.cells}
+    return Side(given, found.designs[0], cells, found.found.rows)
 
 
-def compare(a: Side, b: Side) -> list[Row]:
+def compare(a: Side, b: Side) -> list[Compared]:
     """Scores of all cells that both have, then their gains; p values corrected over all of them."""
-    both = [key for key in a.cells if key in b.cells]
-    found = [
-        _row(a.cells[key], "score", _scores(a.cells[key]), _scores(b.cells[key])) for key in both
+    pairs = [
+        _compared(a.cells[key], "score", _scores(a.cells[key]), _scores(b.cells[key]))
+        for key in a.cells
+        if key in b.cells
     ]
-    gained = [_gains(one) for one in (a, b)]
-    found += [
-        _row(a.cells[key], "gain", gained[0][key], gained[1][key])
-        for key in gained[0]
-        if key in gained[1]
+    mine, others = _gains(a), _gains(b)
+    pairs += [
+        _compared(a.cells[key], "gain", mine[key], others[key]) for key in mine if key in others
     ]
-    kept = [row for row in found if row is not None]
+    kept = [row for row in pairs if row is not None]
     adjusted = holm([row.test.p for row in kept])
     return [replace(row, p_holm=p) for row, p in zip(kept, adjusted, strict=True)]
 
 
-def _scores(cell: Cell) -> dict[Place, float]:
-    return {_place(row): row.metrics[cell.plan.test_metric] for row in cell.scored}
+def _scores(cell: Outcome) -> dict[Where, float]:
+    return {_where(row): row.metrics[cell.design.test_metric] for row in cell.scored}
 
 
-def _place(row: Record) -> Place:
+def _where(row: Record) -> Where:
     repeat = {path: value for path, value in row.repeat.items() if not is_pretrain(path)}
-    return target_of(row), people_of(row), json.dumps(repeat, sort_keys=True)
+    return target_of(row), test_part_of(row), canonical(repeat)
 
 
-def _gains(one: Side) -> dict[str, dict[Place, float]]:
-    found = gains(list(one.cells.values()))
+def _gains(one: Side) -> dict[str, dict[Where, float]]:
     return {
-        axes_key(gain.cell.axes): {_place(pair.row): pair.difference for pair in gain.pairs}
-        for gain in found
+        canonical(gain.cell.axes): {_where(pair.row): pair.difference for pair in gain.pairs}
+        for gain in gains(list(one.cells.values()))
     }
 
 
-def _row(
-    cell: Cell, what: Literal["score", "gain"], a: dict[Place, float], b: dict[Place, float]
-) -> Row | None:
-    shared = [place for place in a if place in b]
+def _compared(
+    cell: Outcome,
+    what: Literal["score", "gain"],
+    a: dict[Where, float],
+    b: dict[Where, float],
+) -> Compared | None:
+    shared, metric = [where for where in a if where in b], cell.design.test_metric
     if not shared:
         return None
-    counted = units([Value(*place[:2], round(b[place] - a[place], DECIMALS)) for place in shared])
-    means = [
-        _mean([Value(*place[:2], one[place]) for place in shared], what, cell) for one in (a, b)
-    ]
-    difference = effect(counted.values, difference_bounds(cell.plan.test_metric))
-    assert difference is not None  # there is at least one shared place
-    sign = 1 if cell.plan.mode == "max" else -1
-    return Row(
-        cell_label(cell),
-        what,
-        means[0],
-        means[1],
-        counted,
-        difference,
-        signed_rank(counted.values),
-        sign,
-    )
 
+    def counted(found: dict[Where, float]) -> Units:
+        return units([Value(*where[:2], found[where]) for where in shared])
 
-def _mean(values: Sequence[Value], what: str, cell: Cell) -> Effect:
-    metric, counted = cell.plan.test_metric, units(values).values
-    found = score_effect(counted, score_bounds(metric)) if what == "score" else effect(counted)
-    assert found is not None  # there is at least one value
-    return found
+    def mean(found: dict[Where, float]) -> Effect | None:
+        values = counted(found).values
+        return score_effect(values, score_bounds(metric)) if what == "score" else effect(values)
+
+    changes = counted({where: round(b[where] - a[where], DECIMALS) for where in shared})
+    one, other, difference = mean(a), mean(b), effect(changes.values, difference_bounds(metric))
+    assert one is not None  # there is at least one shared value
+    assert other is not None
+    assert difference is not None
+    sign = 1 if cell.design.mode == "max" else -1
+    test = signed_rank(changes.values)
+    return Compared(cell.label, what, one, other, changes, difference, test, sign)
 
 
 # ---- what differs before any score ----
@@ -198,16 +144,16 @@ def differences(a: Side, b: Side) -> Iterable[str]:
     for name, values in (("commits", _commits), ("versions", _versions), ("data", _data)):
         one, other = values(a), values(b)
         if one != other:
-            yield f"{name}: A {_said(one - other)}; B {_said(other - one)}"
-    if a.plan.test_metric != b.plan.test_metric:
-        yield f"metric: A {a.plan.test_metric}; B {b.plan.test_metric}; scores of A's are compared"
+            yield f"{name}: A {listed(one - other)}; B {listed(other - one)}"
+    if a.design.test_metric != b.design.test_metric:
+        yield f"metric: A {a.design.test_metric}; B {b.design.test_metric}; scores of A's are compared"
     yield from (
         f"{path}: A {mine}; B {theirs}" for path, (mine, theirs) in sorted(_settings(a, b).items())
     )
     for name, mine, others in (("A", a, b), ("B", b, a)):
-        alone = [cell_label(cell) for key, cell in mine.cells.items() if key not in others.cells]
+        alone = [cell.label for key, cell in mine.cells.items() if key not in others.cells]
         if alone:
-            yield f"only in {name}: {_said(alone)}"
+            yield f"only in {name}: {listed(alone)}"
         failed = sum(row.status == "failed" for row in mine.rows)
         if failed:
             yield f"failed in {name}: {failed:,} of {len(mine.rows):,} members"
@@ -247,80 +193,20 @@ def _fixed(rows: Sequence[Record]) -> dict[str, str]:
     return {path: said for path, said in seen.items() if path not in varied}
 
 
-def _said(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     ordered = sorted(names)
     more = f" and {len(ordered) - 6} more" if len(ordered) > 6 else ""
-    return ", ".join(ordered[:6]) + more or DASH
+    return ", ".join(ordered[:6]) + more or "–"
 
 
-# ---- telling ----
-
-
-def verdict(rows: Sequence[Row]) -> str:
+def verdict(rows: Sequence[Compared]) -> str:
+    """All comparisons in one sentence."""
     if not rows:
-        return "Nothing to compare: no cell of A has test scores on targets, people and seeds that B has too."
-    counts = {
-        name: sum(row.change == name for row in rows)
-        for name in ("better", "worse", "within noise", "identical")
-    }
-    said = ", ".join(f"{n} {name}" for name, n in counts.items())
-    return f"Of {len(rows)} scores and gains: {said} (B against A, both tests at {ALPHA:g}, Holm over {len(rows)})."
-
-
-def lines(a: Side, b: Side, rows: Sequence[Row]) -> list[str]:
-    shown = [list(HEAD), *(row.fields() for row in rows)]
-    widths = [max(len(line[i]) for line in shown) for i in range(len(HEAD))]
-    printed = [
-        "  ".join(said.ljust(width) for said, width in zip(line, widths, strict=True)).rstrip()
-        for line in shown
-    ]
-    return [
-        f"A {a.name}",
-        f"B {b.name}",
-        *differences(a, b),
-        "",
-        *(printed if rows else []),
-        verdict(rows),
-    ]
-
-
-def page(a: Side, b: Side, rows: Sequence[Row]) -> str:
-    listed = tag("ul", *(tag("li", text(said)) for said in differences(a, b)))
-    body = [[text(said) for said in row.fields()] for row in rows]
-    title = f"{a.name} and {b.name}"
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{text(title)}</title>'
-    main = tag(
-        "main",
-        paragraph(verdict(rows), "shows"),
-        section(
-            "Scores and gains",
-            table(HEAD, body, "Paired by target, test people and seed"),
-            name="changes",
-        ),
-        section("What differs beside them", listed, name="differences"),
-    )
-    top = tag(
-        "header", paragraph("citrus_ray: two sweeps side by side", "kicker"), tag("h1", text(title))
-    )
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}</style></head><body>{top}{main}</body></html>\n'
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="analysis/compare.py", description=__doc__)
-    cli.add_argument("a", metavar="A", help="a results folder, or folder@commit")
-    cli.add_argument("b", metavar="B", help="the other one")
-    cli.add_argument("--page", type=Path, metavar="FILE", help="write it as a page too")
-    args = cli.parse_args(argv)
-    absent = [given for given in (args.a, args.b) if not Path(given.partition("@")[0]).is_dir()]
-    if absent:
-        print(
-            f"{absent[0]}: no such folder; give results folders, such as results/quickstart",
-            file=sys.stderr,
+        return (
+            "Nothing to compare: "
+            "no cell of A has test scores on targets, people and seeds that B has too."
         )
-        return 2
-    a, b = side(args.a), side(args.b)
-    rows = compare(a, b)
-    print("\n".join(lines(a, b, rows)))
-    if args.page:
-        write_text(args.page, page(a, b, rows))
-    return 0
+    names: tuple[Change, ...] = ("better", "worse", "within noise", "identical")
+    said = ", ".join(f"{sum(row.change == name for row in rows)} {name}" for name in names)
+    rule = f"B against A, both tests at {ALPHA:g}, Holm over {len(rows)}"
+    return f"Of {len(rows)} scores and gains: {said} ({rule})."

@@ -4,17 +4,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from citrus_ray.evidence.trials import Result
 from citrus_ray.records import Record
 from citrus_ray.store import checkpoint
 
 
-def saved(trials: Sequence[Sequence[Record]], n_members: int) -> dict[str, Any]:
+def saved(trials: Sequence[Result], n_members: int) -> dict[str, Any]:
     """What racing did not run, at the mean price of what ran."""
-    n_saved = sum(n_members - len(rows) for rows in trials if rows[0].status == "pruned")
-    ran = [row.seconds for rows in trials for row in rows]
+    n_saved = sum(n_members - len(t.values) for t in trials if t.status == "pruned")
+    n_ran, seconds = sum(len(t.values) for t in trials), sum(t.seconds for t in trials)
     return {
         "members_saved": n_saved,
-        "seconds_saved": round(n_saved * sum(ran) / max(len(ran), 1), 2),
+        "seconds_saved": round(n_saved * seconds / max(n_ran, 1), 2),
     }
 
 

@@ -9,15 +9,14 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from citrus_ray.evidence.design import Axes, axes_key, score_bounds
-from citrus_ray.evidence.facts import LABELS, LabelKind, labels_of, people_of, target_of
+from citrus_ray.evidence.design import score_bounds
+from citrus_ray.evidence.facts import LABELS, LabelKind, labels_of, target_of, test_part_of
 from citrus_ray.evidence.intervals import Effect, Floats, score_effect, widened
-from citrus_ray.evidence.outcomes import Cell, axes_label
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pooled import regime_axes
 from citrus_ray.evidence.units import Level
-from citrus_ray.report.captions import arm_label
+from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, settings_label
 
-SCRATCH = "from scratch"
 DRAWS = 1999
 CLOSE = 1e-9  # logarithms and back
 FEWEST = 8  # units; of fewer, the percentiles of resamples cover too seldom
@@ -93,18 +92,18 @@ class Saved:
         return f"{100 * value:.3g} %" if self.kind == "fraction" else f"{value:.3g}"
 
 
-def curves(cells: Sequence[Cell]) -> list[Curve]:
+def curves(cells: Sequence[Outcome]) -> list[Curve]:
     """One per kind of label amount and other compared setting; only where there are two amounts or more."""
-    groups: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for cell in cells:
         amount = labels_of(cell.scored[0]) if cell.scored else None
         if amount is not None:
-            groups[amount.kind, axes_key(_rest(cell))].append(cell)
+            groups[amount.kind, canonical(_rest(cell))].append(cell)
     found = [_curve(group) for group in groups.values()]
     return [curve for curve in found if curve is not None]
 
 
-def _curve(cells: Sequence[Cell]) -> Curve | None:
+def _curve(cells: Sequence[Outcome]) -> Curve | None:
     by_arm: dict[str, dict[float, dict[tuple[str, str, int], float]]] = defaultdict(
         lambda: defaultdict(dict)
     )
@@ -112,8 +111,8 @@ def _curve(cells: Sequence[Cell]) -> Curve | None:
         for row in cell.scored:
             amount = labels_of(row)
             if amount is not None:
-                place = (target_of(row), people_of(row), row.seed)
-                by_arm[arm_label(cell)][amount.n][place] = row.metrics[cell.plan.test_metric]
+                place = (target_of(row), test_part_of(row), row.seed)
+                by_arm[cell.arm_label][amount.n][place] = row.metrics[cell.design.test_metric]
     amounts = tuple(sorted(set.intersection(*(set(found) for found in by_arm.values()))))
     places = [set(found[n]) for found in by_arm.values() for n in amounts]
     shared = sorted(set.intersection(*places)) if places else []
@@ -126,15 +125,17 @@ def _curve(cells: Sequence[Cell]) -> Curve | None:
     }
     amount = labels_of(cells[0].scored[0])
     assert amount is not None
-    return Curve(amount.kind, _setting(cells[0]), amounts, level, scores, cells[0].plan.test_metric)
+    return Curve(
+        amount.kind, _setting(cells[0]), amounts, level, scores, cells[0].design.test_metric
+    )
 
 
-def _setting(cell: Cell) -> str:
+def _setting(cell: Outcome) -> str:
     rest = _rest(cell)
-    return axes_label(rest) if rest else ""
+    return settings_label(rest)
 
 
-def _rest(cell: Cell) -> Axes:
+def _rest(cell: Outcome) -> Axes:
     """What is compared apart from pre-training, target and labels."""
     return {
         path: value for path, value in regime_axes(cell.axes).items() if not path.startswith(LABELS)

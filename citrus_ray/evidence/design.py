@@ -1,48 +1,52 @@
-"""What a results folder says it set out to do: its spec.yaml, plan.json and, once it ended, summary.json."""
+"""What was asked: a sweep in hand, or what a results folder says of itself in spec.yaml, plan.json and summary.json."""
 
 import itertools
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from citrus_ray.evidence.trials import Fresh
+from citrus_ray.experiment.labels import Axes, canonical
+from citrus_ray.experiment.sweep import Sweep, parse_sweep
 from citrus_ray.metrics import HARD, RANKED
-from citrus_ray.spec import SpecError, read_yaml
+from citrus_ray.spec import Document, SpecError, read_yaml
 
-Axes = dict[str, Any]
 EDITED = "written by sweeps/run.py"
 
 
 @dataclass(frozen=True)
-class Notes:
-    """What only the sweep itself knows of a cell: its sources' caveats."""
-
-    caveats: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Plan:
+class Design:
     """One results folder's question and design."""
 
     folder: str  # as a reader would type it, from the repository root
     name: str
-    question: str | None
-    text: str  # spec.yaml as run, empty where it is missing
+    question: str | None = None
+    text: str = ""  # spec.yaml as run, empty where it is missing
     metric: str = "val/balanced_accuracy"
     mode: str = "max"
     each: str | None = None  # a repeated setting with an objective at each of its values
     budget: int | None = None  # trials per cell, at most
+    n_trials: dict[str, int] = field(
+        default_factory=dict
+    )  # by canonical axes: fewer in small spaces
+    fresh: Fresh | None = None  # how winners are refitted; None where the folder does not say
     cells: tuple[Axes, ...] = ()  # what will be compared, in order
-    notes: dict[str, Notes] = field(default_factory=dict)  # by `axes_key`
+    caveats: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by canonical axes
     known: frozenset[str] | None = None  # digests of its cells; None where the folder does not say
     spec_digest: str | None = None
     problem: str | None = None
 
     def has(self, cell: str) -> bool:
-        """Whether records of this cell are of the spec that lies in the folder, not of an older one of its name."""
+        """Whether records of this cell are of this spec, not of an older one of its name."""
         return self.known is None or cell in self.known
+
+    def trials_of(self, axes: Axes) -> int | None:
+        """As many trials as the budget has for that cell."""
+        return self.n_trials.get(canonical(axes), self.budget)
 
     @property
     def test_metric(self) -> str:
@@ -50,8 +54,8 @@ class Plan:
 
     @cached_property
     def order(self) -> dict[str, int]:
-        """The place of each planned cell, by `axes_key`."""
-        return {axes_key(axes): place for place, axes in enumerate(self.cells)}
+        """The place of each planned cell, by canonical axes."""
+        return {canonical(axes): place for place, axes in enumerate(self.cells)}
 
 
 def score_bounds(metric: str) -> tuple[float, float]:
@@ -67,39 +71,68 @@ def difference_bounds(metric: str) -> tuple[float, float]:
     return low - high, high - low
 
 
-def axes_key(axes: Axes) -> str:
-    return json.dumps(axes, sort_keys=True)
+def design_of(sweep: Sweep, folder: Path, known: bool = True) -> Design:
+    """The design of a sweep that is in hand; `folder` is the one with its results."""
+    return Design(
+        folder=_shown(folder),
+        name=sweep.name,
+        metric=sweep.objective.metric,
+        mode=sweep.objective.mode,
+        each=sweep.objective.each,
+        budget=sweep.budget.trials,
+        n_trials={canonical(cell.axes): cell.n_trials for cell in sweep.cells},
+        fresh=Fresh(sweep.final.seeds, sweep.final.pretrain),
+        cells=tuple(cell.axes for cell in sweep.cells),
+        known=frozenset(cell.digest for cell in sweep.cells) if known else None,
+    )
 
 
-def read_plan(folder: Path) -> Plan:
-    """Never raises: records without a readable spec are still worth a page."""
-    shown = "/".join(folder.absolute().parts[-2:])
-    summary, said = _read_json(folder / "summary.json"), _read_json(folder / "plan.json")
-    known = frozenset(cell["digest"] for cell in said["cells"]) if said.get("cells") else None
-    spec_digest = said.get("spec_digest", summary.get("spec_digest"))
-    notes = {axes_key(cell["axes"]): _notes(cell) for cell in summary.get("cells", [])}
+def read_design(folder: Path) -> Design:
+    """The design that a folder states. Never raises: records without a readable spec are still worth a page."""
+    summary, plan = _read_json(folder / "summary.json"), _read_json(folder / "plan.json")
+    found: dict[str, Any] = {
+        "folder": _shown(folder),
+        "name": folder.name,
+        "known": frozenset(cell["digest"] for cell in plan["cells"]) if plan.get("cells") else None,
+        "spec_digest": plan.get("spec_digest", summary.get("spec_digest")),
+        "caveats": {
+            canonical(cell["axes"]): tuple(cell.get("caveats") or ())
+            for cell in summary.get("cells", [])
+        },
+    }
     try:
         document = read_yaml(folder / "spec.yaml")
     except SpecError as err:
         reason = "; ".join(problem.message for problem in err.problems)
-        return Plan(
-            shown, folder.name, None, "", notes=notes, known=known, problem=f"spec.yaml {reason}"
-        )
-    objective, tree = document.tree.get("objective") or {}, document.tree
-    return Plan(
-        folder=shown,
-        name=str(tree.get("name", folder.name)),
-        question=_question(document.text),
-        text=document.text,
-        metric=objective.get("metric", Plan.metric),
-        mode=objective.get("mode", Plan.mode),
-        each=objective.get("each"),
-        budget=(tree.get("budget") or {}).get("trials"),
-        cells=_products(tree.get("compare") or {}),
-        notes=notes,
-        known=known,
-        spec_digest=spec_digest,
+        return Design(**found, problem=f"spec.yaml {reason}")
+    return Design(
+        **found
+        | {"question": _question(document.text), "text": document.text}
+        | _asked(document, folder)
     )
+
+
+def _asked(document: Document, folder: Path) -> dict[str, Any]:
+    """What the spec asks for; of one that today's rules refuse, what can be read off it."""
+    try:
+        whole = design_of(parse_sweep(document), folder, known=False)
+    except SpecError:
+        tree = document.tree
+        objective = tree.get("objective") or {}
+        return {
+            "name": str(tree.get("name", folder.name)),
+            "metric": objective.get("metric", Design.metric),
+            "mode": objective.get("mode", Design.mode),
+            "each": objective.get("each"),
+            "budget": (tree.get("budget") or {}).get("trials"),
+            "cells": tuple(_products(tree.get("compare") or {})),
+        }
+    names = ("name", "metric", "mode", "each", "budget", "n_trials", "fresh", "cells")
+    return {name: getattr(whole, name) for name in names}
+
+
+def _shown(folder: Path) -> str:
+    return "/".join(folder.absolute().parts[-2:])
 
 
 def _question(text: str) -> str | None:
@@ -109,8 +142,8 @@ def _question(text: str) -> str | None:
     return said if first.startswith("#") and said and not said.startswith(EDITED) else None
 
 
-def _products(compare: dict[str, list[Any]]) -> tuple[Axes, ...]:
-    return tuple(
+def _products(compare: dict[str, list[Any]]) -> Iterable[Axes]:
+    return (
         dict(zip(compare, values, strict=True)) for values in itertools.product(*compare.values())
     )
 
@@ -121,7 +154,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _notes(cell: dict[str, Any]) -> Notes:
-    return Notes(tuple(cell.get("caveats") or ()))

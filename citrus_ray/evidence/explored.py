@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.evidence.design import axes_key
 from citrus_ray.evidence.gains import Gain
 from citrus_ray.evidence.intervals import Floats
-from citrus_ray.evidence.outcomes import Cell, axis_names, value_label
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pooled import regime_axes
-from citrus_ray.report.captions import arm_label
+from citrus_ray.experiment.labels import axis_names, canonical, value_label
 
 if TYPE_CHECKING:
     import optuna
@@ -87,7 +86,7 @@ def is_installed() -> bool:
     return find_spec("sklearn") is not None
 
 
-def explored(cells: Sequence[Cell], gains: Sequence[Gain]) -> list[Explored]:
+def explored(cells: Sequence[Outcome], gains: Sequence[Gain]) -> list[Explored]:
     """Trials that ran to their end, with the axes that were compared beside the searched ones."""
     against = {gain.cell.digest: gain.against for gain in gains}
     found: dict[str, list[tuple[dict[str, Any], float]]] = defaultdict(list)
@@ -98,11 +97,11 @@ def explored(cells: Sequence[Cell], gains: Sequence[Gain]) -> list[Explored]:
         for trial in cell.searched:
             if trial.status == "ok" and trial.value is not None:
                 settings = trial.params | compared_settings(cell)
-                found[arm_label(cell)].append((settings, trial.value - twin.best.value))
+                found[cell.arm_label].append((settings, trial.value - twin.best.value))
     return [item for arm, trials in found.items() if (item := _explored(arm, trials)) is not None]
 
 
-def compared_settings(cell: Cell) -> dict[str, Any]:
+def compared_settings(cell: Outcome) -> dict[str, Any]:
     target = {path: value for path, value in cell.axes.items() if path == "finetune.target"}
     return {
         path: axes_value(path, value)
@@ -119,7 +118,7 @@ def _explored(arm: str, trials: Sequence[tuple[dict[str, Any], float]]) -> Explo
     varied = [
         path
         for path in shared
-        if len({axes_key({"": settings[path]}) for settings, _ in trials}) > 1
+        if len({canonical({"": settings[path]}) for settings, _ in trials}) > 1
     ]
     if len(trials) < FEWEST or not varied:
         return None

@@ -67,7 +67,7 @@ def modality_of(row: Record) -> str:
     return str(said) if said else MODALITIES.get(kind, MODALITIES.get(target_of(row), UNKNOWN))
 
 
-def people_of(row: Record) -> str:
+def test_part_of(row: Record) -> str:
     """Which groups were test data: they hang on these settings alone."""
     split = {path: value for path, value in row.config.items() if path.startswith(f"{SPLIT}.")}
     return json.dumps(split, sort_keys=True)

@@ -1,33 +1,31 @@
-"""How much does pre-training help? Winners' test scores with it minus without it, paired by everything else.
-
-`python analysis/transfer_gain.py results/lowdata [more results…]` prints what the report shows.
-"""
+"""How much pre-training helps: winners' test scores with it minus without it, paired by everything else."""
 
 import json
 import statistics
-import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
-if (
-    __name__ == "__main__"
-):  # as a script, Python puts analysis/ on the path, not the repository root
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from citrus_ray.evidence.design import difference_bounds, read_plan
-from citrus_ray.evidence.facts import people_of, target_of
-from citrus_ray.evidence.intervals import DECIMALS, Effect, SignedRank, effect, holm, signed_rank
-from citrus_ray.evidence.outcomes import Cell, axes_label, cells_of, is_pretrain
-from citrus_ray.evidence.reading import collect
+from citrus_ray.evidence.design import difference_bounds
+from citrus_ray.evidence.facts import target_of, test_part_of
+from citrus_ray.evidence.intervals import (
+    ALPHA,
+    DECIMALS,
+    Effect,
+    SignedRank,
+    effect,
+    holm,
+    signed_rank,
+)
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.units import Units, Value, units
+from citrus_ray.experiment.labels import count, is_pretrain, settings_label
 from citrus_ray.records import Record
 
-Verdict = Literal["supported", "undecided", "negative"]
-ALPHA = 0.05
+FEW_TARGETS = 5
+Verdict = Literal["supported", "contradicted", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -49,31 +47,27 @@ class Pair:
     def target(self) -> str:
         return target_of(self.row)
 
-    @cached_property
-    def people(self) -> str:
-        return people_of(self.row)
-
     @property
     def value(self) -> Value:
         return self.at(self.difference)
 
     def at(self, value: float) -> Value:
-        return Value(self.target, self.people, value)
+        return Value(self.target, test_part_of(self.row), value)
 
 
 @dataclass(frozen=True)
 class Gain:
     """A pre-trained cell against the from-scratch cell that is equal in everything else."""
 
-    cell: Cell
-    against: Cell
+    cell: Outcome
+    against: Outcome
     pairs: tuple[Pair, ...]
     units: Units  # what the interval and the test count
     effect: Effect
     test: SignedRank
-    p_holm: float
-    n_comparisons: int
     n_unpaired: int  # scored refits of either arm that have no partner
+    p_holm: float = 1.0
+    n_comparisons: int = 1
 
     @property
     def signs(self) -> tuple[int, int, int]:
@@ -82,8 +76,7 @@ class Gain:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the interval leaves 0 out, and on which side."""
-        return verdict_of(self.effect, self.cell.plan.mode)
+        return verdict_of(self.effect, self.cell.design.mode)
 
     @property
     def p_holm_floor(self) -> float:
@@ -97,43 +90,39 @@ def signs_of(pairs: Sequence[Pair]) -> tuple[int, int, int]:
 
 
 def mean_with(pairs: Sequence[Pair]) -> float:
-    return statistics.fmean(units([pair.at(pair.with_) for pair in pairs]).values)
+    return units([pair.at(pair.with_) for pair in pairs]).mean
 
 
 def mean_without(pairs: Sequence[Pair]) -> float:
-    return statistics.fmean(units([pair.at(pair.without) for pair in pairs]).values)
+    return units([pair.at(pair.without) for pair in pairs]).mean
 
 
 def best_baseline(pairs: Sequence[Pair]) -> tuple[str, float] | None:
-    """The dumb baseline to beat, where one was scored beside the pairs."""
-    names = {name for pair in pairs for name in pair.baselines}
-    found = {
-        name: units([pair.at(pair.baselines[name]) for pair in pairs if name in pair.baselines])
+    """The baseline to beat, where one was scored beside the pairs."""
+    names = sorted({name for pair in pairs for name in pair.baselines})
+    means = {
+        name: units([p.at(p.baselines[name]) for p in pairs if name in p.baselines]).mean
         for name in names
     }
-    means = {name: statistics.fmean(counted.values) for name, counted in found.items()}
-    return max(sorted(means.items()), key=lambda item: item[1], default=None)
+    return max(means.items(), key=lambda item: item[1], default=None)
 
 
-def verdict_of(found: Effect, mode: str) -> Verdict:
-    if not found.is_bounded or found.low <= 0 <= found.high:
+def verdict_of(found: Effect | None, mode: str = "max") -> Verdict:
+    """Whether the interval leaves 0 out, and on which side. The one rule of gains, pools and claims."""
+    if found is None or not found.is_bounded or found.low <= 0 <= found.high:
         return "undecided"
-    return "supported" if (found.mean > 0) == (mode == "max") else "negative"
+    return "supported" if (found.mean > 0) == (mode == "max") else "contradicted"
 
 
-Scores = dict[
-    str, tuple[Record, float]
-]  # by what both arms have in common: a row of it, the test score
+Scores = dict[str, tuple[Record, float]]  # by what both arms share: a row of it, the test score
 
 
-def gains(cells: Sequence[Cell]) -> list[Gain]:
+def gains(cells: Sequence[Outcome]) -> list[Gain]:
     """One per pre-trained cell that has a from-scratch partner; p values corrected over all of them."""
     scores = [(cell, _scores(cell)) for cell in cells if cell.scored]
     scratch = [(cell, by_key) for cell, by_key in scores if cell.is_scratch]
     pretrained = [(cell, by_key) for cell, by_key in scores if not cell.is_scratch]
-    found = [
-        gain for cell, by_key in pretrained if (gain := _gain(cell, by_key, scratch)) is not None
-    ]
+    found = [g for cell, by_key in pretrained if (g := _gain(cell, by_key, scratch)) is not None]
     adjusted = holm([gain.test.p for gain in found])
     return [
         replace(gain, p_holm=p, n_comparisons=len(found))
@@ -141,42 +130,37 @@ def gains(cells: Sequence[Cell]) -> list[Gain]:
     ]
 
 
-def _gain(cell: Cell, mine: Scores, scratch: Sequence[tuple[Cell, Scores]]) -> Gain | None:
+def _gain(cell: Outcome, mine: Scores, scratch: Sequence[tuple[Outcome, Scores]]) -> Gain | None:
     partners = [(twin, others) for twin, others in scratch if mine.keys() & others.keys()]
     if not partners:
         return None
     twin, others = max(
         partners, key=lambda found: (found[0].folders == cell.folders, len(mine.keys() & found[1]))
     )
-    metric = cell.plan.test_metric
-    pairs = [_pair(mine[key], others[key], metric) for key in mine if key in others]
+    metric = cell.design.test_metric
+    pairs = tuple(_pair(mine[key], others[key], metric) for key in mine if key in others)
     counted = units([pair.value for pair in pairs])
     spread = effect(counted.values, difference_bounds(metric))
     assert spread is not None  # there is at least one pair
     n_unpaired = len(mine) + len(others) - 2 * len(pairs)
-    return Gain(
-        cell, twin, tuple(pairs), counted, spread, signed_rank(counted.values), 1.0, 1, n_unpaired
-    )
+    return Gain(cell, twin, pairs, counted, spread, signed_rank(counted.values), n_unpaired)
 
 
 def _pair(mine: tuple[Record, float], other: tuple[Record, float], metric: str) -> Pair:
     (row, with_), (scratch, without) = mine, other
-    baselines = {
-        name: found[metric] for name, found in scratch.baselines.items() if metric in found
-    }
+    baselines = {n: found[metric] for n, found in scratch.baselines.items() if metric in found}
     shared = {path: value for path, value in row.repeat.items() if not is_pretrain(path)}
     group = {path: value for path, value in shared.items() if path != "seed"}
-    return Pair(
-        axes_label(shared), axes_label(group) if group else "", with_, without, row, baselines
-    )
+    said = settings_label(shared) or "the only refit"
+    return Pair(said, settings_label(group), with_, without, row, baselines)
 
 
-def _scores(cell: Cell) -> Scores:
+def _scores(cell: Outcome) -> Scores:
     """Refits that differ in pre-training alone are averaged: they share their labels, so they are one pair."""
     rows: dict[str, list[Record]] = defaultdict(list)
     for row in cell.scored:
         rows[pair_key(row)].append(row)
-    metric = cell.plan.test_metric
+    metric = cell.design.test_metric
     return {
         key: (same[0], statistics.fmean(row.metrics[metric] for row in same))
         for key, same in rows.items()
@@ -191,62 +175,31 @@ def pair_key(row: Record) -> str:
         if not is_pretrain(path)
         and path not in row.params
         and not path.startswith("finetune.target.")
+        and path != "finetune.gpu"
     }
     return json.dumps([row.data_digest, same], sort_keys=True)
 
 
-def lines(found: Sequence[Gain]) -> list[str]:
-    """The table on a terminal."""
-    if not found:
-        return ["no pre-trained cell has a scored from-scratch partner yet"]
-    head = (
-        "cell",
-        "gain",
-        "95 % interval",
-        "counted",
-        "pairs",
-        "up/down/tied",
-        "Wilcoxon p",
-        "floor",
-        "Holm p",
-    )
-    rows = [(*head, "verdict")]
-    for gain in found:
-        low, high = gain.effect.low, gain.effect.high
-        start = (
-            axes_label(gain.cell.axes),
-            f"{gain.effect.mean:+.3f}",
-            f"[{low:+.3f}, {high:+.3f}]",
+def gain_caveats(gain: Gain) -> Iterable[str]:
+    """What stands between a gain and a general claim, beyond the caveats of its two cells."""
+    groups = {pair.group for pair in gain.pairs}
+    if len(groups) > 1:
+        listed = "; ".join(sorted(groups))
+        yield f"pairs are pooled over {len(groups)} settings ({listed}): it speaks for the like alone"
+    if gain.units.level == "target" and len(gain.units.values) < FEW_TARGETS:
+        yield (
+            f"only {gain.units.said}: an interval over so few is wide, and rightly so; "
+            "see each target by itself"
         )
-        ps = (f"{gain.test.p:.2g}", f"{gain.test.floor:.2g}", f"{gain.p_holm:.2g}")
-        rows.append(
-            (
-                *start,
-                gain.units.said,
-                str(len(gain.pairs)),
-                "/".join(map(str, gain.signs)),
-                *ps,
-                gain.verdict,
-            )
+    if gain.n_unpaired:
+        lost = count(gain.n_unpaired, "scored refit")
+        yield f"{lost} without a partner in the other arm left out of the gain"
+    mine, others = len(gain.cell.searched), len(gain.against.searched)
+    if mine != others:
+        yield f"unequal search: {count(mine, 'trial')} pre-trained against {others} from scratch"
+    if gain.verdict != "undecided" and gain.p_holm > ALPHA:
+        reach = "could not" if gain.p_holm_floor > ALPHA else "does not"
+        yield (
+            f"the interval leaves 0 out, but the rank test {reach} reach {ALPHA:g} "
+            f"after correction for {count(gain.n_comparisons, 'comparison')}"
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    shown = [
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    said = "counted: what the interval and p rest on; floor: the smallest p that so many can give"
-    return [*shown, f"{said}; Holm: over {len(found)} comparison(s)."]
-
-
-def main(given: Sequence[str] | None = None) -> int:
-    folders = sys.argv[1:] if given is None else given
-    paths = [Path(folder) for folder in folders]
-    plans = [read_plan(path) for path in paths]
-    print(
-        "\n".join(
-            lines(
-                gains(cells_of(collect(paths, lambda number, cell: plans[number].has(cell)), plans))
-            )
-        )
-    )
-    return 0

@@ -9,10 +9,9 @@ import numpy as np
 
 from citrus_ray.evidence.facts import target_of
 from citrus_ray.evidence.intervals import Floats, midranks
-from citrus_ray.evidence.outcomes import Cell
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.units import Value, units
 from citrus_ray.records import Record
-from citrus_ray.report.captions import arm_label
 
 FEWEST = 3  # targets; with two, a rank is a coin's toss
 
@@ -41,14 +40,14 @@ class Ranking:
         return self.ranks[j] - self.ranks[i] < self.critical
 
 
-def ranking(cells: Sequence[Cell]) -> Ranking | None:
+def ranking(cells: Sequence[Outcome]) -> Ranking | None:
     """Pre-trainings, training from scratch and dumb baselines, on the targets where all of them were scored."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         for target, rows in _by_target(cell).items():
-            metric = cell.plan.test_metric
+            metric = cell.design.test_metric
             scores = [Value(target, "", row.metrics[metric]) for row in rows]
-            found[arm_label(cell)][target].append(fmean(units(scores).values))
+            found[cell.arm_label][target].append(fmean(units(scores).values))
             for name, value in _baselines(rows, metric):
                 found[f"baseline: {name}"][target].append(value)
     methods = [method for method in found if not method.startswith("baseline: ")]
@@ -61,10 +60,10 @@ def ranking(cells: Sequence[Cell]) -> Ranking | None:
     if len(targets) < FEWEST or len(methods) < 2:
         return None
     table = np.asarray([[fmean(found[method][target]) for method in methods] for target in targets])
-    return ranked(methods, targets, table, best_is_high=cells[0].plan.mode == "max")
+    return ranked(methods, targets, table, best_is_high=cells[0].design.mode == "max")
 
 
-def _by_target(cell: Cell) -> dict[str, list[Record]]:
+def _by_target(cell: Outcome) -> dict[str, list[Record]]:
     rows: dict[str, list[Record]] = defaultdict(list)
     for row in cell.scored:
         rows[target_of(row)].append(row)

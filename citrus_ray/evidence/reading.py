@@ -75,7 +75,7 @@ def no_collector() -> Iterator[None]:
 
 @no_collector()
 def collect(folders: Sequence[Path], wanted: Wanted = lambda number, cell: True) -> Collection:
-    """Read `<folder>/records/*.jsonl` of every folder. A file that cannot be read is reported, not raised.
+    """The records in several folders. A file that cannot be read is reported, not raised.
 
     `wanted` says of a folder, by number, and a cell whether its records belong.
     """
@@ -104,7 +104,7 @@ def collect(folders: Sequence[Path], wanted: Wanted = lambda number, cell: True)
 
 def _read_folder(folder: Path, unreadable: list[Unreadable]) -> Iterator[Record]:
     share = _Shared()
-    for path in sorted((folder / "records").glob("*.jsonl")):
+    for path in sorted(folder.glob("*.jsonl")):
         try:
             lines = path.read_bytes().splitlines()
             # pydantic's parser takes a third of the time of json's, and makes each key once
@@ -151,9 +151,8 @@ def _places(rows: Iterable[Record], standing: dict[Computation, Record]) -> Iter
 
 
 def _with_result(row: Record, of: Record) -> Record:
-    return replace(
-        row, status=of.status, metrics=of.metrics, reason=of.reason, finished=of.finished
-    )
+    names = ("status", "metrics", "reason", "finished", "crashed", "baselines", "curve", "encoder")
+    return replace(row, **{name: getattr(of, name) for name in names})
 
 
 def _conflicts(rows: Sequence[Record]) -> Iterator[Conflict]:
@@ -171,6 +170,14 @@ def _folders_of_cells(found: Iterable[tuple[int, Record]]) -> dict[str, tuple[in
     for number, row in found:
         folders[row.cell].add(number)
     return {cell: tuple(sorted(numbers)) for cell, numbers in folders.items()}
+
+
+def trials_in(folder: Path) -> list[list[Record]]:
+    """Every readable trial of a folder of records, in order of their digests."""
+    trials: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for row in collect([folder]).rows:
+        trials[row.cell, row.trial].append(row)
+    return sorted(trials.values(), key=lambda rows: rows[0].trial)
 
 
 def table(rows: Iterable[Record]) -> tuple[list[str], list[dict[str, Any]]]:

@@ -1,7 +1,7 @@
-"""Which of target, test people and seed was varied, and so for whom an interval speaks.
+"""What was varied (target, test people or seed), and so for whom an interval speaks.
 
-Whole targets are resampled with everything inside them, else whole test parts, else seeds: values that share a target
-or its people go up and down together, and are one piece of evidence, however many seeds there are.
+Whole targets count with everything inside them, else whole test parts, else seeds: values that share a target or its
+people go up and down together, and are one piece of evidence, however many seeds there are.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ class Value:
     """One score or difference, and where it was measured."""
 
     target: str
-    people: str  # the test part
+    test_part: str
     value: float
 
 
@@ -38,28 +38,32 @@ class Units:
     names: tuple[str, ...]  # of the targets or test parts; empty for seeds
 
     @property
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    @property
     def said(self) -> str:
         n = len(self.values)
         return f"{n:,} {self.level}{'s' * (n != 1)}"
 
 
 def units(found: Sequence[Value]) -> Units:
-    """Means over whatever lies below the highest level that varies. Every target weighs the same, and every part."""
+    """Means over whatever lies below the highest level that varies; every target and every part weighs the same."""
     targets = _grouped(found, lambda v: v.target)
     if len(targets) > 1:
-        return Units(
-            "target", tuple(_mean_over_people(vs) for vs in targets.values()), tuple(targets)
+        means = (
+            fmean(
+                fmean(v.value for v in part)
+                for part in _grouped(vs, lambda v: v.test_part).values()
+            )
+            for vs in targets.values()
         )
-    people = _grouped(found, lambda v: v.people)
-    if len(people) > 1:
-        return Units(
-            "test part", tuple(fmean(v.value for v in vs) for vs in people.values()), tuple(people)
-        )
+        return Units("target", tuple(means), tuple(targets))
+    parts = _grouped(found, lambda v: v.test_part)
+    if len(parts) > 1:
+        means = (fmean(v.value for v in part) for part in parts.values())
+        return Units("test part", tuple(means), tuple(parts))
     return Units("seed", tuple(v.value for v in found), ())
-
-
-def _mean_over_people(found: Sequence[Value]) -> float:
-    return fmean(fmean(v.value for v in vs) for vs in _grouped(found, lambda v: v.people).values())
 
 
 def of_these_targets(found: Sequence[Value]) -> Effect | None:

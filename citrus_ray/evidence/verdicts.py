@@ -1,25 +1,30 @@
-"""Claims against the finals: effect, interval, verdict.
+"""Claims against the refits of winners: effect, interval, verdict.
 
-A place is a combination of everything that the claim does not speak of: target, labels, what is repeated. Within a
-place the two sides are paired by fresh seed. The mean over places gets an interval from the spread within places, so it
-speaks of these places, these test parts and these recordings, not of others like them.
+A place is a combination of everything that the claim does not speak of: target, labels, what else is repeated. Within
+a place the two sides are paired by all that both repeat. The mean over places gets its interval from the spread within
+places, so it speaks of these places, these test parts and these recordings, not of others like them.
 """
 
-import json
-import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-import numpy as np
-
+from citrus_ray.evidence.gains import Verdict, verdict_of
+from citrus_ray.evidence.intervals import LEVEL, Effect, effect, stratified
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.experiment.hypotheses import Hypothesis, side
-from citrus_ray.experiment.sweep import Cell, Sweep, short
+from citrus_ray.experiment.labels import (
+    Axes,
+    canonical,
+    exact_label,
+    part_of,
+    settings_label,
+    unique,
+)
 from citrus_ray.records import Record
 
-Finals = dict[str, list[Record]]  # by cell digest
-LEVEL = 0.95
+Measured = list[tuple[dict[str, Any], float]]  # what was repeated, and what was measured there
 WHAT = {
     "score": "difference",
     "gain": "difference of gains",
@@ -29,95 +34,127 @@ WHAT = {
 }
 
 
-@dataclass(frozen=True)
-class Effect:
-    """A mean difference and its interval; no interval where there is nothing to take a spread from."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-    def tree(self) -> dict[str, Any]:
-        return {"effect": self.mean, "low": self.low, "high": self.high, "n": self.n}
+def judge(claims: Sequence[Hypothesis], cells: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Every claim, for `summary.json`."""
+    return [_judge(claim, cells) for claim in claims]
 
 
-def judge(sweep: Sweep, finals: Finals, metric: str) -> list[dict[str, Any]]:
-    """Every claim of the sweep, for `summary.json`."""
-    return [_judge(claim, sweep, finals, metric) for claim in sweep.claims]
-
-
-def _judge(claim: Hypothesis, sweep: Sweep, finals: Finals, metric: str) -> dict[str, Any]:
-    places = _differences(claim, sweep, finals, metric)
+def _judge(claim: Hypothesis, cells: Sequence[Outcome]) -> dict[str, Any]:
+    settings, values = _places(claim, cells)
+    somewhere = claim.holds == "somewhere"
     level = (
-        1 - (1 - LEVEL) / max(1, len(places)) if claim.holds == "somewhere" else LEVEL
+        1 - (1 - LEVEL) / max(1, len(values)) if somewhere else LEVEL
     )  # Bonferroni: any may hold
-    effects = {place: _effect(values, level) for place, values in places.items()}
-    overall = _overall(claim, places, effects)
+    effects = [found for v in values if (found := effect(v, level=level)) is not None]
+    best = max(effects, key=lambda e: e.low if e.is_bounded else e.mean, default=None)
+    overall = best if somewhere else stratified(values)
+    verdict = _verdict(claim, overall, effects)
+    labels = unique(settings, [lambda s: settings_label(s) or "all", exact_label])
     return {
         "says": claim.says,
         "measure": claim.measure,
         "level": claim.level,
         "holds": claim.holds,
-        **(overall.tree() if overall else {"effect": None, "low": None, "high": None, "n": 0}),
-        "places": [{"place": place} | effect.tree() for place, effect in effects.items()],
-        "places_up": sum(effect.mean > 0 for effect in effects.values()),
-        "verdict": _verdict(claim, overall, list(effects.values())),
+        **_tree(overall),
+        "places": [
+            {"place": place} | _tree(found) for place, found in zip(labels, effects, strict=True)
+        ],
+        "places_up": sum(found.mean > 0 for found in effects),
+        "verdict": verdict,
+        "why": _why(overall) if verdict == "undecided" else None,
     }
 
 
-def _differences(
-    claim: Hypothesis, sweep: Sweep, finals: Finals, metric: str
-) -> dict[str, list[float]]:
-    """Better minus worse by place, a value per fresh seed."""
-    cells = [cell for cell in sweep.cells if claim.is_about(cell.axes)]
-    found: dict[str, list[float]] = defaultdict(list)
-    for one in (cell for cell in cells if side(claim.better, cell.axes)):
-        for other in (cell for cell in cells if side(claim.worse, cell.axes)):
-            if _same_place(claim.others(one.axes), claim.others(other.axes)):
-                a, b = (_values(claim, cell, finals, metric) for cell in (one, other))
-                for repeat, seed in sorted(a.keys() & b.keys()):
-                    found[_place(claim.others(one.axes), repeat)].append(
-                        a[repeat, seed] - b[repeat, seed]
-                    )
-    return dict(found)
+def _tree(found: Effect | None) -> dict[str, Any]:
+    if found is None:
+        return {"effect": None, "low": None, "high": None, "n": 0}
+    tree = found.tree()
+    return {"effect": tree.pop("mean")} | tree
 
 
-def _same_place(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Equal in every axis that both have; a cell from scratch has none of `pretrain`."""
-    return all(one[path] == other[path] for path in one.keys() & other.keys())
+def _verdict(claim: Hypothesis, overall: Effect | None, effects: Sequence[Effect]) -> Verdict:
+    """A claim that holds somewhere is contradicted where it is contradicted everywhere."""
+    found = verdict_of(overall)
+    if found == "contradicted" and claim.holds == "somewhere":
+        return found if all(verdict_of(e) == "contradicted" for e in effects) else "undecided"
+    return found
 
 
-def _values(
-    claim: Hypothesis, cell: Cell, finals: Finals, metric: str
-) -> dict[tuple[str, int], float]:
-    """Test scores, gains over scratch, or speed, by (what is repeated, seed)."""
+def _why(overall: Effect | None) -> str:
+    if overall is None or overall.n < 2:
+        return "too few results"
+    if not overall.is_bounded:
+        return "no spread to make an interval from"
+    return "the interval holds 0 at this size"
+
+
+# ---- pairs within places ----
+
+
+def _places(
+    claim: Hypothesis, cells: Sequence[Outcome]
+) -> tuple[list[dict[str, Any]], list[list[float]]]:
+    """Settings of each place, and better minus worse there, a value per pair."""
+    about = [cell for cell in cells if claim.is_about(cell.axes)]
+    settings: dict[str, dict[str, Any]] = {}
+    values: dict[str, list[float]] = defaultdict(list)
+    for one in (cell for cell in about if side(claim.better, cell.axes)):
+        for other in (cell for cell in about if side(claim.worse, cell.axes)):
+            rest = claim.others(one.axes)
+            if _agree(rest, claim.others(other.axes)):
+                sides = _measured(claim, one, cells), _measured(claim, other, cells)
+                for repeat, difference in differences(*sides):
+                    place = rest | {path: v for path, v in repeat.items() if path != "seed"}
+                    settings[canonical(place)] = place
+                    values[canonical(place)].append(difference)
+    return list(settings.values()), [values[key] for key in settings]
+
+
+def _agree(one: Axes, other: Axes) -> bool:
+    """Whether two cells are equal in every axis that both have; one from scratch has none of `pretrain`."""
+    return all(canonical(one[path]) == canonical(other[path]) for path in one.keys() & other.keys())
+
+
+def differences(one: Measured, other: Measured) -> Measured:
+    """`one` minus `other`, paired by all that both repeat; what a side repeats beyond that is averaged."""
+    everywhere = [repeat.keys() for repeat, _ in [*one, *other]]
+    shared = (
+        sorted(set.intersection(*map(set, everywhere)) - {"pretrain.seed"}) if everywhere else []
+    )
+    means: list[dict[str, float]] = []
+    repeats: dict[str, dict[str, Any]] = {}
+    for found in (one, other):
+        groups: dict[str, list[float]] = defaultdict(list)
+        for repeat, value in found:
+            kept = {path: repeat[path] for path in shared}
+            repeats[canonical(kept)] = kept
+            groups[canonical(kept)].append(value)
+        means.append({key: fmean(values) for key, values in groups.items()})
+    both = sorted(means[0].keys() & means[1].keys())
+    return [(repeats[key], means[0][key] - means[1][key]) for key in both]
+
+
+def _measured(claim: Hypothesis, cell: Outcome, cells: Sequence[Outcome]) -> Measured:
+    """Test scores, gains over scratch, or minus the cost of getting to a level: more is better in all of them."""
+    metric = cell.design.test_metric
     if claim.level is not None:
-        return _speeds(finals[cell.digest], claim.measure, claim.level)
-    own = _scores(finals[cell.digest], lacking(metric) if claim.measure == "missing" else metric)
-    if claim.measure in ("score", "missing"):
+        ok = [row for row in cell.final if row.status == "ok" and row.curve]
+        return [(row.repeat, -cost_to(row.curve, claim.measure, claim.level)) for row in ok]
+    if claim.measure == "missing":
+        return _scores(cell.final, metric.replace("test/", "missing/", 1))
+    own = _scores(cell.final, metric)
+    if claim.measure == "score":
         return own
-    twin = cell.scratch_twin()
-    scratch = _scores(finals[twin.digest], metric) if twin else {}
-    return {key: own[key] - scratch[key] for key in own.keys() & scratch.keys()}
+    twin = next((c for c in cells if c.is_scratch and _are_twins(c, cell)), None)
+    return differences(own, _scores(twin.final, metric)) if twin and twin is not cell else []
 
 
-def _scores(rows: Sequence[Record], metric: str) -> dict[tuple[str, int], float]:
-    ok = (row for row in rows if row.status == "ok" and metric in row.metrics)
-    return {(_without_seeds(row.repeat), row.seed): row.metrics[metric] for row in ok}
+def _are_twins(one: Outcome, other: Outcome) -> bool:
+    return canonical(part_of(one.axes, False)) == canonical(part_of(other.axes, False))
 
 
-def lacking(metric: str) -> str:
-    """The name of a test metric where modalities are missing."""
-    return metric.replace("test/", "missing/", 1)
-
-
-def _speeds(rows: Sequence[Record], measure: str, level: float) -> dict[tuple[str, int], float]:
-    """Minus the cost of getting to `level`, so that more is better as in a score."""
-    ok = (row for row in rows if row.status == "ok" and row.curve)
-    return {
-        (_without_seeds(row.repeat), row.seed): -cost_to(row.curve, measure, level) for row in ok
-    }
+def _scores(rows: Sequence[Record], metric: str) -> Measured:
+    return [(r.repeat, r.metrics[metric]) for r in rows if r.status == "ok" and metric in r.metrics]
 
 
 def cost_to(curve: Sequence[Sequence[float]], measure: str, level: float) -> float:
@@ -128,86 +165,26 @@ def cost_to(curve: Sequence[Sequence[float]], measure: str, level: float) -> flo
         for number, (_, seconds) in enumerate(curve, start=1)
     ]
     costs.append(costs[-1] * (1 + 1 / len(curve)))
-    return float(
-        costs[next((i for i, (value, _) in enumerate(curve) if value >= level), len(curve))]
-    )
-
-
-def _without_seeds(repeat: dict[str, Any]) -> str:
-    return json.dumps(
-        {p: v for p, v in repeat.items() if p not in ("seed", "pretrain.seed")}, sort_keys=True
-    )
-
-
-def _place(axes: dict[str, Any], repeat: str) -> str:
-    """The place in words: `bonn5, 5 per class`."""
-    values = [*axes.values(), *json.loads(repeat).values()]
-    return ", ".join(short(value) for value in values) or "all"
-
-
-def _effect(values: Sequence[float], level: float) -> Effect:
-    return _combined([values], level)
-
-
-def _combined(places: Sequence[Sequence[float]], level: float) -> Effect:
-    """The mean of the places' means. Spread within places alone; degrees of freedom after Satterthwaite."""
-    from scipy.special import stdtrit
-
-    n = sum(len(values) for values in places)
-    mean = float(np.mean([np.mean(values) for values in places]))
-    if any(len(values) < 2 for values in places):
-        return Effect(mean, None, None, n)
-    parts = [float(np.var(values, ddof=1)) / len(values) for values in places]
-    spread = sum(parts)
-    if spread == 0:
-        return Effect(mean, mean, mean, n)
-    freedom = spread**2 / sum(p**2 / (len(v) - 1) for p, v in zip(parts, places, strict=True))
-    half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(spread) / len(places)
-    return Effect(mean, mean - half, mean + half, n)
-
-
-def _overall(
-    claim: Hypothesis, places: dict[str, list[float]], effects: dict[str, Effect]
-) -> Effect | None:
-    """The mean over places, or the place where the claim holds best."""
-    if not places:
-        return None
-    if claim.holds == "somewhere":
-        return max(effects.values(), key=lambda e: e.mean if e.low is None else e.low)
-    return _combined(list(places.values()), LEVEL)
-
-
-def _verdict(claim: Hypothesis, overall: Effect | None, effects: list[Effect]) -> str:
-    if overall is None or overall.low is None or overall.high is None:
-        return "undecided: too few results"
-    if overall.low > 0:
-        return "supported"
-    against = [overall] if claim.holds == "on_average" else effects
-    return (
-        "contradicted"
-        if all(e.high is not None and e.high < 0 for e in against)
-        else "undecided at this size"
-    )
+    at = next((i for i, (value, _) in enumerate(curve) if value >= level), len(curve))
+    return float(costs[at])
 
 
 def lines(judged: Sequence[dict[str, Any]]) -> list[str]:
-    """Hypothesis, effect, interval, verdict, as the last screen shows them."""
+    """Claim, effect, interval, verdict, as the last screen shows them."""
     out = []
     for claim in judged:
         places = len(claim["places"])
         out.append(f"claim: {claim['says']}")
+        verdict = f"{claim['verdict']} ({claim['why']})" if claim["why"] else claim["verdict"]
         if claim["effect"] is None:
-            out.append(f"  {claim['verdict']}")
+            out.append(f"  {verdict}")
             continue
-        interval = (
-            "no interval"
-            if claim["low"] is None
-            else f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"
-        )
-        what = WHAT[claim["measure"]]
+        ends = "no interval"
+        if claim["low"] is not None:
+            ends = f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"
         of = "best place" if claim["holds"] == "somewhere" else f"mean of {places} places"
         out.append(
-            f"  {claim['verdict']}: {what} {claim['effect']:+.3f} {interval} ({of}, {claim['n']} pairs; "
-            f"up in {claim['places_up']} of {places})"
+            f"  {verdict}: {WHAT[claim['measure']]} {claim['effect']:+.3f} {ends} "
+            f"({of}, {claim['n']} pairs; up in {claim['places_up']} of {places})"
         )
     return out

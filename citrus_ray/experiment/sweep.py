@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from pydantic import Field
 
 from citrus_ray.experiment.budgets import Asha, Budget, Failures, Final, Objective, Race
 from citrus_ray.experiment.hypotheses import Hypothesis, side
+from citrus_ray.experiment.labels import canonical, cell_labels, value_label
 from citrus_ray.experiment.search_space import Axis, Sampler, misfits, n_points
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase
@@ -64,7 +65,7 @@ class Sweep(Spec):
         """What is optimised, by name: one metric, or the metric at each value of `objective.each`."""
         metric = self.objective.metric
         return [
-            f"{metric} at {short(value)}"
+            f"{metric} at {_named(value)}"
             for value in self.repeat.get(self.objective.each or "", ())
         ] or [metric]
 
@@ -74,6 +75,7 @@ class Cell:
     """One row of the comparison: a study of its own."""
 
     index: int
+    label: str  # for people: no other cell of the sweep has it
     axes: dict[str, Any]
     trial: Trial
     search: dict[str, Axis]  # the axes that exist in this arm
@@ -95,10 +97,6 @@ class Cell:
             key: value for key, value in self.sweep.objective.tree().items() if value is not None
         }
         return digest_of([members, space, objective, asha, *race])
-
-    @property
-    def label(self) -> str:
-        return ", ".join(f"{path}={short(value)}" for path, value in self.axes.items()) or "all"
 
     @property
     def n_trials(self) -> int:
@@ -150,13 +148,13 @@ def trial_digest(members: list[tuple[dict[str, Any], Trial]], phase: Phase) -> s
     return digest_of([phase, *(member.digest() for _, member in members)])
 
 
-def short(value: Any) -> str:
-    """A compared or searched value in a table: `masked`, `5 per class`, `scratch` for null."""
+def _named(value: Any) -> str:
+    """A value as the name of an objective has it, in summaries and studies: `per_class=5`."""
     if value is None:
         return "scratch"
     if isinstance(value, dict):
         rest = ",".join(
-            f"{k}={short(v)}" for k, v in value.items() if k != "kind" and v is not None
+            f"{k}={_named(v)}" for k, v in value.items() if k != "kind" and v is not None
         )
         return ":".join(part for part in (value.get("kind"), rest) if part)
     return f"{value:.3g}" if isinstance(value, float) else str(value)
@@ -187,9 +185,11 @@ class _Cells:
         self._check_race(cells)
         self._check_objectives()
         # from scratch, other compared values of `pretrain` change nothing: one cell stands for all of them
-        different = {json.dumps(c.axes, sort_keys=True): c for c in cells}.values()
+        different = {canonical(c.axes): c for c in cells}.values()
+        labels = cell_labels([cell.axes for cell in different])
         numbered = tuple(
-            Cell(i, c.axes, c.trial, c.search, c.repeat, c.sweep) for i, c in enumerate(different)
+            replace(cell, index=i, label=label)
+            for i, (cell, label) in enumerate(zip(different, labels, strict=True))
         )
         if cells:
             self._check_reached(cells)
@@ -213,7 +213,7 @@ class _Cells:
             self._try(trial, corner, "search")
         for problem in misfits(self.sweep.sampler, search, self.sweep.budget.trials):
             self.problems.setdefault((problem.path, problem.message), problem)
-        return Cell(0, _in_force(axes, trial), trial, search, repeat, self.sweep)
+        return Cell(0, "", _in_force(axes, trial), trial, search, repeat, self.sweep)
 
     def _try(self, trial: Trial, edits: dict[str, Any], section: str) -> Trial | None:
         try:
@@ -229,7 +229,11 @@ class _Cells:
                     "",
                 )
                 where = f"{section}.{axis}" if axis else section
-                value = "" if not axis or _no_such_path(problem) else f"{short(edits[axis])}: "
+                value = (
+                    ""
+                    if not axis or _no_such_path(problem)
+                    else f"{value_label(axis, edits[axis])}: "
+                )
                 message = value + problem.message
                 self.problems.setdefault((where, message), Problem(where, message))
             return None

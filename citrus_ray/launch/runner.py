@@ -13,7 +13,7 @@ from ray import tune
 
 from citrus_ray import records
 from citrus_ray.data.root import cache_root
-from citrus_ray.evidence.trials import summarise
+from citrus_ray.evidence.trials import result_of
 from citrus_ray.experiment.budgets import Race
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
 from citrus_ray.experiment.trial import Trial
@@ -188,7 +188,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         return rows
 
     def _reply(self, rows: list[Record]) -> dict[str, Any]:
-        result = summarise(rows, self.sweep.objective)
+        result = result_of(rows, self.sweep.objective.metric)
         return {self.sweep.objective.metric: result.value, "status": result.status, "done": True}
 
 
@@ -238,7 +238,7 @@ def show(
 ) -> None:
     """A recorded trial as a TensorBoard run, under the cell's name."""
     metric = cell.sweep.objective.metric
-    result = summarise(rows, cell.sweep.objective)
+    result = result_of(rows, cell.sweep.objective.metric)
     constants = {"phase": rows[0].phase, "status": result.status, "members": len(rows)}
     hparams = constants | cell.axes | rows[0].params
     folder = workplace.tensorboard / tensorboard.slug(cell.label) / rows[0].trial

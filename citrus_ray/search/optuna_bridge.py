@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,8 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from citrus_ray import records
-from citrus_ray.evidence.trials import Result, summarise
+from citrus_ray.evidence.evidence import Evidence
+from citrus_ray.evidence.trials import Result
 from citrus_ray.experiment.search_space import Axes, Axis, Sampler
 from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.records import Status
@@ -109,36 +109,27 @@ def new_study(sweep: Sweep, **kwargs: Any) -> optuna.Study:
     return study
 
 
-def export(sweep: Sweep, folder: Path, path: Path) -> Path:
-    """Search trials in `folder` as a file that Optuna's journal storage and its dashboard open, a study per cell."""
+def export(sweep: Sweep, evidence: Evidence, path: Path) -> Path:
+    """Search trials as a file that Optuna's journal storage and its dashboard open, a study per cell."""
     lines = _Lines()
     storage = JournalStorage(lines)
-    trials = [rows for rows in records.read_all(folder) if rows[0].phase == "search"]
-    for cell, name in zip(sweep.cells, study_names(sweep.cells), strict=True):
-        study = new_study(sweep, storage=storage, study_name=name)
-        found = [summarise(rows, sweep.objective) for rows in trials if rows[0].cell == cell.digest]
-        study.add_trials(
-            [_dated(cell, result) for result in sorted(found, key=lambda r: (r.finished, r.digest))]
-        )
-    return records.write_text(
-        path, "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in lines.logs)
-    )
+    for cell, outcome in zip(sweep.cells, evidence.cells, strict=True):
+        study = new_study(sweep, storage=storage, study_name=outcome.label)
+        study.add_trials([_dated(cell, r, r is outcome.best) for r in outcome.searched])
+    logs = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in lines.logs)
+    return records.write_text(path, logs)
 
 
-def study_names(cells: Sequence[Cell]) -> list[str]:
-    """Labels, numbered where two values look the same in a table."""
-    count = Counter(cell.label for cell in cells)
-    return [
-        cell.label if count[cell.label] == 1 else f"{cell.label} ({cell.index})" for cell in cells
-    ]
-
-
-def _dated(cell: Cell, result: Result) -> FrozenTrial:
+def _dated(cell: Cell, result: Result, is_chosen: bool) -> FrozenTrial:
     trial = frozen(cell.search, result)
-    trial.user_attrs = {"trial": result.digest, "seconds": result.seconds, "reason": result.reason}
+    trial.user_attrs = {
+        "trial": result.digest,
+        "seconds": result.seconds,
+        "reason": result.reason,
+        "chosen": is_chosen,
+    }
     if result.finished:
-        trial.datetime_complete = (
-            datetime.fromisoformat(result.finished).astimezone().replace(tzinfo=None)
-        )
-        trial.datetime_start = trial.datetime_complete - timedelta(seconds=result.seconds)
+        ended = datetime.fromisoformat(result.finished).astimezone().replace(tzinfo=None)
+        trial.datetime_complete = ended
+        trial.datetime_start = ended - timedelta(seconds=result.seconds)
     return trial

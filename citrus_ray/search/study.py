@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 
 from citrus_ray import records
 from citrus_ray.evidence.cost import GpuMeter
-from citrus_ray.evidence.trials import Result, Stop, full, summarise, why_stop
+from citrus_ray.evidence.reading import trials_in
+from citrus_ray.evidence.trials import Result, Stop, counted, result_of, why_stop, winner
 from citrus_ray.experiment.search_space import DESIGNS, design
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
 from citrus_ray.experiment.trial import Trial
@@ -86,9 +87,9 @@ class Study:
         self.exhausted = False
         self.final_rows: list[Record] = []
         mine = [r for r in rows if r[0].cell == cell.digest and r[0].phase == "search"]
-        self.again = [r[0].params for r in mine if r[0].crashed]
-        done = [r for r in mine if not r[0].crashed][: cell.n_trials]
-        known = [summarise(row, self.sweep.objective) for row in done]
+        recorded = [self._result(r) for r in mine]
+        self.again = [result.params for result in recorded if result.crashed]
+        known = [r for r in counted(recorded, cell.n_trials) if not r.crashed]
         self.optuna = self._new_search(known)
         self.points = design(self.sweep.sampler, cell.search, self.sweep.seed)
         for result in known:
@@ -203,7 +204,7 @@ class Study:
 
     def finish(self, job: Job, rows: list[Record]) -> Result:
         """Take in what a job recorded."""
-        result = summarise(rows, self.sweep.objective)
+        result = self._result(rows)
         del self.running[job.digest]
         self.meter.add(rows)
         if job.phase == "final":
@@ -228,13 +229,11 @@ class Study:
 
     @property
     def best(self) -> Result | None:
-        """The best trial that reached its full length; of equals one that does not depend on who came first."""
-        sign = 1 if self.sweep.objective.mode == "max" else -1
-        return max(
-            full(self.results.values()),
-            key=lambda r: (sign * (r.value or 0.0), r.digest),
-            default=None,
-        )
+        """The best trial that reached its full length."""
+        return winner(self.results.values(), self.sweep.objective.mode)
+
+    def _result(self, rows: list[Record]) -> Result:
+        return result_of(rows, self.sweep.objective.metric, self.sweep.objective.each)
 
     @property
     def over(self) -> bool:
@@ -254,7 +253,7 @@ class Studies:
     gave_up: str | None = None  # why
 
     def __post_init__(self) -> None:
-        rows = list(records.read_all(self.folder))
+        rows = trials_in(self.folder)
         cells = {cell.digest for cell in self.sweep.cells}
         clock = Clock(
             max((trial[0].asked_s for trial in rows if trial[0].cell in cells), default=0.0)

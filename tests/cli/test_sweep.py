@@ -279,7 +279,7 @@ def test_the_best_trials_of_each_cell_are_listed_with_their_parameters(spec, tmp
     search_trial(tmp_path / "out" / "records", scratch, "bad", [0.99], status="failed")
     assert main([str(spec), "--top", "2", "--out", "out"]) == 0
     lines = said(capsys).splitlines()
-    assert lines[0] == "pretrain.task=scratch: 3 full trials of 4 recorded"
+    assert lines[0] == "from scratch: 3 full trials of 4 recorded"
     assert [line.split()[:3] for line in lines[3:5]] == [
         ["1", "0.9000", "0.002"],
         ["2", "0.7000", "0.003"],

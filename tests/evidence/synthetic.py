@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from citrus_ray import records
+from citrus_ray.evidence.trials import result_of, winner
 from citrus_ray.records import Phase, Record, Status
 from citrus_ray.spec import digest_of, flatten
 
@@ -66,12 +67,17 @@ class MadeUp:
         return folder
 
     def write_cell(self, folder: Path, axes: dict[str, Any], has_final: bool = True) -> None:
+        """Searched trials, and the refit of the one that validation chose."""
+        tried = {}
         for i in range(self.n_trials):
-            self.write_trial(
-                folder, axes, "search", 10.0 ** -(2 + i * 0.37 % 2), range(self.n_search_seeds), i
-            )
+            lr = 10.0 ** -(2 + i * 0.37 % 2)
+            rows = self.write_trial(folder, axes, "search", lr, range(self.n_search_seeds), i)
+            tried[rows[0].trial] = (result_of(rows, f"val/{METRIC}"), lr, i)
         if has_final:
-            self.write_trial(folder, axes, "final", 1e-2, range(1000, 1000 + self.n_final_seeds))
+            best = winner(result for result, _, _ in tried.values())
+            _, lr, number = tried[best.digest] if best else (None, 1e-2, 0)
+            seeds = range(1000, 1000 + self.n_final_seeds)
+            self.write_trial(folder, axes, "final", lr, seeds, number)
 
     def write_trial(
         self,
@@ -81,7 +87,7 @@ class MadeUp:
         lr: float,
         seeds: Iterable[int],
         number: int = 0,
-    ) -> None:
+    ) -> list[Record]:
         places = itertools.product(self.targets, range(self.n_parts), seeds)
         rows = [
             self.row(axes, phase, lr, target, seed, part, number) for target, part, seed in places
@@ -93,6 +99,7 @@ class MadeUp:
             json.dumps(vars(row), sort_keys=True) for row in rows
         ]  # no fsync: thousands of these are written
         (folder / "records" / f"{trial}.jsonl").write_text("\n".join(lines) + "\n")
+        return rows
 
     def row(
         self,

@@ -1,15 +1,13 @@
 """Two sweeps side by side: known changes are found, noise is not, and what differs is told."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from citrus_ray.evidence.comparison import Row, compare, differences, main, side
+from citrus_ray.evidence.comparison import Compared, compare, differences, side, verdict
 from citrus_ray.records import Record
 from tests.evidence.synthetic import METRIC, MadeUp, change
-from tests.report.chromium import CHROMIUM, browse
 
 
 def shifted(folder: Path, by: float, arm: str = "both") -> Path:
@@ -28,7 +26,7 @@ def shifted(folder: Path, by: float, arm: str = "both") -> Path:
     return folder
 
 
-def compared(a: Path, b: Path) -> dict[tuple[str, str], Row]:
+def compared(a: Path, b: Path) -> dict[tuple[str, str], Compared]:
     rows = compare(side(str(a)), side(str(b)))
     return {(row.label.split(",")[0], row.what): row for row in rows}
 
@@ -84,7 +82,7 @@ def test_what_differs_is_told(tmp_path: Path):
     ]
 
 
-def test_cells_of_one_side_alone_are_named(tmp_path: Path):
+def test_cells_that_one_side_alone_has_are_named(tmp_path: Path):
     a = MadeUp().write(tmp_path / "a")
     b = MadeUp(labels=({"per_class": 8}, {"per_class": 20})).write(tmp_path / "b")
     assert (
@@ -100,26 +98,7 @@ def test_one_folder_is_taken_apart_by_commit(tmp_path: Path):
     assert [cell.is_scratch for cell in side(f"{folder}@bbbb").cells.values()] == [False]
 
 
-def test_nothing_in_common_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_nothing_in_common_is_said(tmp_path: Path):
     a = MadeUp().write(tmp_path / "a")
     b = MadeUp(targets=("bonn",)).write(tmp_path / "b")
-    assert main([str(a), str(b)]) == 0
-    assert "Nothing to compare" in capsys.readouterr().out
-
-
-def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 2
-    assert "no such folder" in capsys.readouterr().err
-
-
-def test_the_page_of_a_comparison_is_readable_on_a_narrow_screen(tmp_path: Path):
-    a, b = MadeUp().write(tmp_path / "a"), shifted(MadeUp().write(tmp_path / "b"), -0.05)
-    assert main([str(a), str(b), "--page", str(tmp_path / "page.html")]) == 0
-    page = (tmp_path / "page.html").read_text()
-    assert not re.search(r"https?://|<script|@import|url\(", page)
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed, and looking at the page needs it")
-    with browse(tmp_path / "profile") as tab:
-        tab.open(tmp_path / "page.html", 400)
-        assert tab.complaints == []
-        assert tab.value("document.documentElement.scrollWidth") <= 400
+    assert "Nothing to compare" in verdict(compare(side(str(a)), side(str(b))))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from citrus_ray.evidence.curves import FEWEST, Curve, curves, labels_saved, needed
-from citrus_ray.report.findings import read_findings
+from citrus_ray.evidence.evidence import read_evidence
 from tests.evidence.synthetic import MASKED, MadeUp
 
 AMOUNTS = (3.0, 8.0, 20.0, 60.0)
@@ -76,7 +76,7 @@ def test_too_few_units_give_no_interval():
 def test_curves_come_from_test_scores_and_both_arms_share_their_units(tmp_path: Path):
     labels = tuple({"per_class": n} for n in (3, 8, 20))
     made = MadeUp(gain=0.1, noise=0.0, label_slope=0.1, labels=labels, n_final_seeds=8)
-    (curve,) = curves(read_findings([made.write(tmp_path)]).cells)
+    (curve,) = curves(read_evidence([made.write(tmp_path)]).cells)
     assert curve.amounts == (3, 8, 20)
     assert curve.arms == ["from scratch", "masked"]
     assert curve.scores["masked"].shape == (8, 3)
@@ -87,9 +87,9 @@ def test_curves_come_from_test_scores_and_both_arms_share_their_units(tmp_path: 
 
 def test_amounts_in_different_units_are_not_put_on_one_axis(tmp_path: Path):
     labels = ({"per_class": 3}, {"per_class": 8}, {"fraction": 1.0})
-    found = curves(read_findings([MadeUp(labels=labels).write(tmp_path)]).cells)
+    found = curves(read_evidence([MadeUp(labels=labels).write(tmp_path)]).cells)
     assert [(curve.kind, curve.amounts) for curve in found] == [("per_class", (3, 8))]
 
 
 def test_a_single_amount_is_no_curve(tmp_path: Path):
-    assert curves(read_findings([MadeUp(tasks=(None, MASKED)).write(tmp_path)]).cells) == []
+    assert curves(read_evidence([MadeUp(tasks=(None, MASKED)).write(tmp_path)]).cells) == []

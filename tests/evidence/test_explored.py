@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.explored import (
     FEWEST,
     Explored,
@@ -14,7 +15,6 @@ from citrus_ray.evidence.explored import (
     importances,
     surface,
 )
-from citrus_ray.report.findings import read_findings
 from tests.evidence.synthetic import MadeUp
 
 
@@ -92,7 +92,7 @@ def test_the_surface_is_ratio_by_band_and_counts_its_trials():
 
 def test_gains_of_trials_are_over_the_scratch_trial_that_validation_chose(tmp_path: Path):
     folder = MadeUp(gain=0.1, noise=0.0, bands=([0.5, 4], [4, 12]), n_trials=FEWEST).write(tmp_path)
-    (found,) = explored((findings := read_findings([folder])).cells, findings.gains)
+    (found,) = explored((findings := read_evidence([folder])).cells, findings.gains)
     scratch = next(cell.best for cell in findings.cells if cell.is_scratch)
     masked = next(cell.searched for cell in findings.cells if not cell.is_scratch)
     assert scratch is not None
@@ -104,5 +104,5 @@ def test_gains_of_trials_are_over_the_scratch_trial_that_validation_chose(tmp_pa
 
 def test_a_handful_of_trials_is_not_explained(tmp_path: Path):
     folder = MadeUp(bands=([0.5, 4], [4, 12]), n_trials=FEWEST - 1).write(tmp_path)
-    findings = read_findings([folder])
+    findings = read_evidence([folder])
     assert explored(findings.cells, findings.gains) == []

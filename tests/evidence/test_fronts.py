@@ -1,11 +1,11 @@
-"""The front of several objectives, on the page."""
+"""The front of several objectives, from a folder alone."""
 
 import pytest
 
 from citrus_ray import records
+from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.fronts import fronts
 from citrus_ray.records import write_text
-from citrus_ray.report.findings import read_findings
 from tests.evidence.test_objectives import EACH, FEW, LABELS
 from tests.evidence.test_summary import LR, VAL
 from tests.small import record_of, sweep_of
@@ -34,21 +34,17 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_page_shows_the_trials_that_none_beats(folder):
-    found = read_findings([folder])
+def test_the_trials_that_none_beats_are_found(folder):
+    found = read_evidence([folder])
     (front,) = fronts(found.cells)
     assert [trial.scores for trial in front.best] == [
         pytest.approx((0.6, 0.8)),
         pytest.approx((0.5, 0.9)),
     ]
     assert len(front.trials) == 3
-    (exhibit,) = [one for one in found.exhibits if one.name == "front"]
-    assert len(exhibit.rows) == 2
-    assert "these 2" in exhibit.shows
-    assert exhibit.draw().axes
 
 
 def test_a_sweep_with_one_objective_has_none(folder):
     path = folder / "spec.yaml"
     path.write_text(path.read_text().replace(f'"each":"{LABELS}"', '"each":null'))
-    assert fronts(read_findings([folder]).cells) == []
+    assert fronts(read_evidence([folder]).cells) == []

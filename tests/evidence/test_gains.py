@@ -6,23 +6,22 @@ from pathlib import Path
 import pytest
 
 from citrus_ray import records
-from citrus_ray.evidence.design import read_plan
-from citrus_ray.evidence.gains import Gain, gains, lines, main, pair_key
-from citrus_ray.evidence.outcomes import Cell, cells_of
-from citrus_ray.evidence.reading import collect
+from citrus_ray.evidence.evidence import read_evidence
+from citrus_ray.evidence.gains import Gain, gain_caveats, pair_key
+from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.screen import gain_lines
 from citrus_ray.records import Record
-from citrus_ray.report.captions import gain_caveats
 from tests.evidence.synthetic import MASKED, MadeUp, change
 
 SPECTRAL = {"kind": "spectral"}
 
 
-def cells_in(*folders: Path) -> list[Cell]:
-    return cells_of(collect(folders), [read_plan(folder) for folder in folders])
+def cells_in(*folders: Path) -> list[Outcome]:
+    return list(read_evidence(folders).cells)
 
 
 def gains_in(*folders: Path) -> list[Gain]:
-    return gains(cells_in(*folders))
+    return read_evidence(folders).gains
 
 
 def test_a_known_gain_is_found_and_supported(tmp_path: Path):
@@ -33,10 +32,10 @@ def test_a_known_gain_is_found_and_supported(tmp_path: Path):
     assert gain.test.p == gain.test.floor == pytest.approx(2 / 2**12)
 
 
-def test_a_loss_is_negative_and_noise_is_undecided(tmp_path: Path):
+def test_a_loss_is_contradicted_and_noise_is_undecided(tmp_path: Path):
     (loss,) = gains_in(MadeUp(gain=-0.1).write(tmp_path / "loss"))
     (noise,) = gains_in(MadeUp(gain=0.0, noise=0.1).write(tmp_path / "noise"))
-    assert loss.verdict == "negative"
+    assert loss.verdict == "contradicted"
     assert noise.verdict == "undecided"
 
 
@@ -92,10 +91,13 @@ def test_every_regime_has_its_own_gain_against_its_own_scratch(tmp_path: Path):
 
 
 def test_p_is_corrected_over_all_comparisons_of_the_page(tmp_path: Path):
+    """Holm by hand: the smaller p counts twice, the larger at least as much."""
     found = gains_in(MadeUp(gain=0.02, tasks=(None, MASKED, SPECTRAL)).write(tmp_path))
+    small, large = sorted(found, key=lambda gain: gain.test.p)
+    assert small.test.p < large.test.p < 0.5
     assert [gain.n_comparisons for gain in found] == [2, 2]
-    assert all(gain.p_holm >= gain.test.p for gain in found)
-    assert max(gain.p_holm / gain.test.p for gain in found) == pytest.approx(2)
+    assert small.p_holm == pytest.approx(2 * small.test.p)
+    assert large.p_holm == pytest.approx(max(2 * small.test.p, large.test.p))
 
 
 def test_refits_that_differ_in_pretraining_alone_are_one_pair(tmp_path: Path):
@@ -162,30 +164,30 @@ def test_equal_differences_give_no_interval_and_no_verdict(tmp_path: Path):
 
 
 def test_where_less_is_better_a_fall_is_a_gain(tmp_path: Path):
-    folder = MadeUp(gain=-0.1).write(tmp_path)
+    folder = MadeUp(gain=-0.1, n_trials=1).write(tmp_path)
     spec = folder / "spec.yaml"
     spec.write_text(spec.read_text().replace("mode: max", "mode: min"))
     (gain,) = gains_in(folder)
     assert gain.verdict == "supported"
 
 
-def test_the_newest_winner_is_the_one_that_counts(tmp_path: Path):
+def test_the_winners_own_refit_counts_however_new_another_is(tmp_path: Path):
     made = MadeUp()
     folder = made.write(tmp_path)
     scratch = made.cells()[0]
-    made.write_trial(folder, scratch, "final", 1e-3, range(1000, 1013))  # ends later: one seed more
+    made.write_trial(folder, scratch, "final", 1e-3, range(1000, 1013))  # of no winner; ends later
     cell = next(cell for cell in cells_in(folder) if cell.is_scratch)
-    assert len(cell.final) == 13
+    assert cell.best is not None
+    assert {row.params == cell.best.params for row in cell.final} == {True}
     assert any("scored for 2 winners" in caveat for caveat in cell.caveats())
 
 
 def test_without_scratch_there_is_no_gain(tmp_path: Path):
     assert gains_in(MadeUp(tasks=(MASKED,)).write(tmp_path)) == []
-    assert lines([]) == ["no pre-trained cell has a scored from-scratch partner yet"]
+    assert gain_lines([]) == ["no pre-trained cell has a scored from-scratch partner yet"]
 
 
-def test_the_command_prints_the_floor_of_p(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main([str(MadeUp().write(tmp_path))]) == 0
-    shown = capsys.readouterr().out
+def test_the_table_prints_the_floor_of_p(tmp_path: Path):
+    shown = "\n".join(gain_lines(gains_in(MadeUp().write(tmp_path))))
     assert "0.00049" in shown
     assert "12/0/0" in shown

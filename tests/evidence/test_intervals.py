@@ -10,20 +10,19 @@ import scipy.stats
 
 from citrus_ray.evidence.intervals import (
     EXACT_UP_TO,
-    FEWEST,
     Effect,
     effect,
     holm,
     midranks,
-    p_floor,
     score_effect,
     signed_rank,
     stratified,
 )
 
 
-def test_the_interval_of_a_few_values_is_the_t_interval_of_scipy():
-    values = np.random.default_rng(0).normal(size=FEWEST - 1).tolist()
+@pytest.mark.parametrize("n", [2, 5, 12, 100])
+def test_the_interval_is_the_t_interval_of_scipy(n: int):
+    values = np.random.default_rng(n).normal(size=n).tolist()
     found = effect(values)
     want = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert found is not None
@@ -37,25 +36,6 @@ def test_one_value_has_no_interval_and_none_no_effect():
     assert effect([]) is None
 
 
-def test_the_bootstrap_is_that_of_scipy_on_t_values():
-    """The ends that scipy's own resampling of t values gives, within what another draw of resamples moves them."""
-    values = np.random.default_rng(4).gamma(4, size=30)
-    error = values.std(ddof=1) / math.sqrt(len(values))
-
-    def t(x, axis=-1):
-        return (x.mean(axis=axis) - values.mean()) / (
-            x.std(axis=axis, ddof=1) / math.sqrt(x.shape[axis])
-        )
-
-    drawn = scipy.stats.bootstrap(
-        (values,), t, n_resamples=20_000, rng=np.random.default_rng(1)
-    ).bootstrap_distribution
-    low, high = values.mean() - np.quantile(drawn, [0.975, 0.025]) * error
-    found = effect(values.tolist())
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.15 * error)
-
-
 def covered(found: Iterable[Effect | None], truth: float) -> float:
     return float(np.mean([e is not None and e.low <= truth <= e.high for e in found]))
 
@@ -64,15 +44,6 @@ def covered(found: Iterable[Effect | None], truth: float) -> float:
 def test_interval_covers_a_known_gain_95_times_in_100(n: int):
     draws = 0.1 + 0.05 * np.random.default_rng(n).standard_normal((2000, n))
     assert covered(map(effect, draws.tolist()), 0.1) == pytest.approx(0.95, abs=0.015)
-
-
-def test_skewed_gains_are_covered_better_than_by_student():
-    draws = np.random.default_rng(1).lognormal(0, 0.8, (2000, 12))
-    truth = math.exp(0.32)
-    student = scipy.stats.ttest_1samp(draws, 0, axis=1).confidence_interval(0.95)
-    assert covered(map(effect, draws.tolist()), truth) > 0.02 + np.mean(
-        (student.low <= truth) & (truth <= student.high)
-    )
 
 
 def test_no_effect_is_taken_for_one_5_times_in_100():
@@ -111,18 +82,17 @@ def test_perfect_scores_have_no_interval():
     assert not found.is_bounded
 
 
+def test_equal_values_have_no_spread_to_make_an_interval_from():
+    for found in (effect([0.25] * 4), stratified([[0.25, 0.25], [0.5, 0.5]])):
+        assert found is not None
+        assert not found.is_bounded
+        assert found.tree()["low"] is found.tree()["high"] is None
+
+
 def test_the_interval_of_a_difference_stays_where_differences_can_lie():
     found = effect([0.9, -0.9, 0.8], (-1.0, 1.0))
     assert found is not None
     assert (found.low, found.high) == (-1.0, 1.0)
-
-
-def test_nearly_equal_values_are_not_bootstrapped_out_of_all_bounds():
-    values = [0.0] * 11 + [0.1]
-    found = effect(values)
-    want = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx((want.low, want.high))
 
 
 def test_targets_held_fixed_are_covered_with_unequal_spread():
@@ -189,11 +159,8 @@ def test_rounding_errors_of_equal_scores_break_no_tie():
 
 @pytest.mark.parametrize("n", [1, 5, 12])
 def test_no_pairs_of_one_sign_go_below_the_floor(n: int):
-    assert (
-        signed_rank([0.1 * i for i in range(1, n + 1)]).p
-        == pytest.approx(p_floor(n))
-        == pytest.approx(2 / 2**n)
-    )
+    found = signed_rank([0.1 * i for i in range(1, n + 1)])
+    assert found.p == pytest.approx(found.floor) == pytest.approx(2 / 2**n)
 
 
 def test_all_differences_zero_is_no_evidence():

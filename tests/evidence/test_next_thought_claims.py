@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from citrus_ray.evidence.summary import CONTROLS, interval
+from citrus_ray.evidence.intervals import effect
+from citrus_ray.evidence.screen import CONTROLS
 from citrus_ray.evidence.verdicts import cost_to
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import validate
@@ -121,9 +122,9 @@ def test_what_was_learnt_from_what_follows_helps_to_tell_timbres_and_gets_there_
         saved.append(costs[0] - costs[1])
         gains.append(tuned.score_test()["test/accuracy"] - fresh.score_test()["test/accuracy"])
     for differences in (gains, saved):
-        found = interval(differences)
+        found = effect(differences)
         assert found is not None
-        assert found["low"] > 0, (gains, saved)
+        assert found.low > 0, (gains, saved)
 
 
 def rounds(member: Member) -> list[dict[str, float]]:

@@ -12,8 +12,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from citrus_ray import records
-from citrus_ray.evidence.summary import summarise, table
-from citrus_ray.evidence.top import top
+from citrus_ray.evidence.evidence import evidence_of
+from citrus_ray.evidence.screen import table, top
+from citrus_ray.evidence.summary import summarise
 from citrus_ray.evidence.trials import Result, front, n_stale
 from citrus_ray.search.optuna_bridge import export
 from citrus_ray.search.study import Study
@@ -106,11 +107,11 @@ def test_the_front_is_in_the_journal_the_screen_and_the_best_trials(tmp_path):
     names = list(found["cells"][0]["front"][0]["val"])
     assert names == [f"{VAL} at per_class=1", f"{VAL} at per_class=4"]
     assert "no trial beats these" in table(found)
-    assert all(name in "\n".join(top(sweep, folder, 3)) for name in names)
+    assert all(name in "\n".join(top(sweep, evidence_of(sweep, folder), 3)) for name in names)
     storage = JournalStorage(
-        JournalFileBackend(str(export(sweep, folder, tmp_path / "optuna.log")))
+        JournalFileBackend(str(export(sweep, evidence_of(sweep, folder), tmp_path / "optuna.log")))
     )
-    study = optuna.load_study(storage=storage, study_name="all")
+    study = optuna.load_study(storage=storage, study_name="the only cell")
     assert study.metric_names == names
     theirs = {json.dumps(trial.params) for trial in study.best_trials}
     assert theirs == {json.dumps(point["params"]) for point in found["cells"][0]["front"]}

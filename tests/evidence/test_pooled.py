@@ -6,17 +6,17 @@ from statistics import fmean
 
 import pytest
 
+from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.facts import LabelAmount, labels_of, modality_of, target_of
-from citrus_ray.evidence.pooled import ALL, Pool, by_target_and_regime, pools
-from citrus_ray.report.findings import read_findings
+from citrus_ray.evidence.pooled import ALL, PooledGain, by_target_and_regime, pools
 from tests.evidence.synthetic import MASKED, MadeUp
 
 LABELS = ({"per_class": 3}, {"per_class": 20})
 TARGETS = ("emgdb", "bonn", "sleep_edf")
 
 
-def pools_in(folder: Path) -> dict[tuple[str, str, str], Pool]:
-    return {(pool.by, pool.value, pool.arm): pool for pool in pools(read_findings([folder]).gains)}
+def pools_in(folder: Path) -> dict[tuple[str, str, str], PooledGain]:
+    return {(pool.by, pool.value, pool.arm): pool for pool in pools(read_evidence([folder]).gains)}
 
 
 def test_gains_are_pooled_overall_by_regime_by_signal_and_by_target(tmp_path: Path):
@@ -58,7 +58,7 @@ def test_targets_that_are_compared_pool_like_targets_that_are_repeated(tmp_path:
         MadeUp(targets=(target,), n_final_seeds=4, name=target).write(tmp_path / target)
         for target in TARGETS
     ]
-    (overall,) = [pool for pool in pools(read_findings(folders).gains) if pool.by == ALL]
+    (overall,) = [pool for pool in pools(read_evidence(folders).gains) if pool.by == ALL]
     assert overall.units.said == "3 targets"
     assert overall.these is not None
     assert overall.these.n == 12
@@ -74,7 +74,7 @@ def test_fixed_targets_and_new_targets_share_their_mean(tmp_path: Path):
 
 def test_the_map_has_a_field_per_target_and_regime(tmp_path: Path):
     found = by_target_and_regime(
-        read_findings([MadeUp(labels=LABELS, targets=TARGETS).write(tmp_path)]).gains
+        read_evidence([MadeUp(labels=LABELS, targets=TARGETS).write(tmp_path)]).gains
     )
     assert set(found["masked"]) == {
         (t, regime) for t in TARGETS for regime in ("3 per class", "20 per class")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.ranks import critical_difference, ranked, ranking
-from citrus_ray.report.findings import read_findings
 from tests.evidence.synthetic import MASKED, MadeUp
 
 
@@ -54,7 +54,7 @@ def test_arms_and_baselines_are_ranked_on_the_targets_that_all_have(tmp_path: Pa
     made = MadeUp(
         targets=("emgdb", "bonn", "mitbih"), baselines=("majority",), noise=0.01, n_final_seeds=4
     )
-    found = ranking(read_findings([made.write(tmp_path)]).cells)
+    found = ranking(read_evidence([made.write(tmp_path)]).cells)
     assert found is not None
     assert found.methods == ("masked", "from scratch", "baseline: majority")
     assert found.ranks == (1.0, 2.0, 3.0)
@@ -63,4 +63,4 @@ def test_arms_and_baselines_are_ranked_on_the_targets_that_all_have(tmp_path: Pa
 
 def test_two_targets_are_not_ranked(tmp_path: Path):
     made = MadeUp(tasks=(None, MASKED), targets=("emgdb", "bonn"))
-    assert ranking(read_findings([made.write(tmp_path)]).cells) is None
+    assert ranking(read_evidence([made.write(tmp_path)]).cells) is None

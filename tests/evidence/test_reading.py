@@ -14,7 +14,10 @@ from tests.evidence.synthetic import MadeUp, spoil
 def test_the_same_records_from_two_machines_count_once(tmp_path: Path):
     here = MadeUp().write(tmp_path / "here")
     shutil.copytree(here, tmp_path / "there")
-    once, twice = collect([here]), collect([here, tmp_path / "there"])
+    once, twice = (
+        collect([here / "records"]),
+        collect([here / "records", tmp_path / "there" / "records"]),
+    )
     assert twice.rows == once.rows
     assert twice.n_read == 2 * once.n_read
     assert not twice.conflicts
@@ -29,7 +32,7 @@ def test_a_computation_with_two_results_is_a_conflict(tmp_path: Path):
         path.stem,
         [replace(rows[0], metrics={"val/balanced_accuracy": 0.1}), *rows[1:]],
     )
-    conflicts = collect([here, there]).conflicts
+    conflicts = collect([here / "records", there / "records"]).conflicts
     assert [conflict.digest for conflict in conflicts] == [rows[0].digest]
     assert conflicts[0].values[0] == 0.1
 
@@ -43,13 +46,13 @@ def test_machines_that_round_differently_do_not_conflict(tmp_path: Path):
             for row in rows
         ]
         records.write(there / "records", path.stem, off)
-    assert not collect([here, there]).conflicts
+    assert not collect([here / "records", there / "records"]).conflicts
 
 
 def test_a_result_stands_for_the_failure_of_the_same_computation(tmp_path: Path):
     here, there = (MadeUp().write(tmp_path / name) for name in ("here", "there"))
     spoil(there, 0, "failed", "out of memory")
-    found = collect([here, there])
+    found = collect([here / "records", there / "records"])
     assert all(row.status == "ok" for row in found.rows)
     assert found.n_superseded > 0
 
@@ -59,27 +62,27 @@ def test_a_member_shared_by_two_trials_stays_in_both(tmp_path: Path):
     axes = made.cells()[0]
     made.write_trial(folder, axes, "final", 1e-2, range(1000, 1005))
     made.write_trial(folder, axes, "final", 1e-2, range(1000, 1012))
-    found = collect([folder])
+    found = collect([folder / "records"])
     assert len(found.rows) == 5 + 12
     assert found.n_computations == 12
 
 
 def test_a_broken_file_is_reported_and_the_rest_is_read(tmp_path: Path):
     folder = MadeUp().write(tmp_path)
-    n = len(collect([folder]).rows)
+    n = len(collect([folder / "records"]).rows)
     (folder / "records" / "broken.jsonl").write_text('{"digest": ')
     (folder / "records" / "other.jsonl").write_text('{"digest": "of another program"}\n')
-    found = collect([folder])
+    found = collect([folder / "records"])
     assert len(found.rows) == n
     assert {item.file for item in found.unreadable} == {"broken.jsonl", "other.jsonl"}
 
 
 def test_a_folder_without_records_is_empty(tmp_path: Path):
-    assert collect([tmp_path]).rows == ()
+    assert collect([tmp_path / "records"]).rows == ()
 
 
 def test_the_table_has_a_column_for_every_axis_setting_and_metric(tmp_path: Path):
-    columns, rows = table(collect([MadeUp().write(tmp_path)]).rows)
+    columns, rows = table(collect([MadeUp().write(tmp_path) / "records"]).rows)
     for name in (
         "axes.pretrain.task",
         "params.finetune.optim.lr",
@@ -100,5 +103,5 @@ def test_twenty_thousand_records_of_real_size_take_seconds(tmp_path: Path):
         lines = [line.replace(row.digest, f"{trial:08x}{i:08x}") for i in range(20)]
         (tmp_path / "records" / f"{trial:016x}.jsonl").write_text("\n".join(lines))
     started = time.perf_counter()
-    assert len(collect([tmp_path]).rows) == 20_000
+    assert len(collect([tmp_path / "records"]).rows) == 20_000
     assert time.perf_counter() - started < 10  # 1.0 s on two cores of 2026

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from citrus_ray import records
-from citrus_ray.evidence.summary import summarise, table
+from citrus_ray.evidence.screen import table
+from citrus_ray.evidence.summary import summarise
 from citrus_ray.evidence.verdicts import cost_to
 from citrus_ray.experiment.hypotheses import Hypothesis
 from citrus_ray.experiment.sweep import Cell
@@ -52,7 +53,7 @@ def recorded(folder: Path, cell: Cell, rounds: list[int]) -> None:
 
 @pytest.mark.parametrize(("measure", "unit"), [("rounds", 1.0), ("seconds", 10.0)])
 def test_a_claim_of_speed_is_judged_by_what_is_saved(tmp_path, measure, unit):
-    sweep = sweep_of(claims=[CLAIM | {"measure": measure}])
+    sweep = sweep_of(claims=[CLAIM | {"measure": measure}], final={"seeds": 4})
     scratch, masked = sweep.cells
     recorded(tmp_path, scratch, [5, 4, 5, 6])
     recorded(tmp_path, masked, [2, 2, 1, 3])

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.intervals import effect
 from citrus_ray.evidence.units import Value, of_these_targets, units
-from citrus_ray.report.findings import read_findings
 from tests.evidence.synthetic import MadeUp
 
 
@@ -78,7 +78,7 @@ def test_a_known_gain_is_covered_95_times_in_100_at_every_level(
 def test_a_gain_counts_the_highest_level_of_its_records(
     tmp_path: Path, made: MadeUp, level: str, n: int
 ):
-    (gain,) = read_findings([made.write(tmp_path)]).gains
+    (gain,) = read_evidence([made.write(tmp_path)]).gains
     assert (gain.units.level, len(gain.units.values)) == (level, n)
     assert gain.effect.n == gain.test.n == n
     assert gain.cell.units.level == level

@@ -1,11 +1,16 @@
 """Claims: which cells they compare, what they find, and what they refuse."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from citrus_ray.evidence.verdicts import Effect, _combined, judge, lines
+from citrus_ray.evidence.design import design_of
+from citrus_ray.evidence.intervals import stratified
+from citrus_ray.evidence.outcomes import Outcome, nothing_of
+from citrus_ray.evidence.verdicts import judge, lines
 from citrus_ray.experiment.hypotheses import matches
 from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.records import Record
@@ -53,9 +58,23 @@ def finals(sweep: Sweep, noise: float = 0.01, **effects: float) -> dict[str, lis
     }
 
 
+def judged(sweep: Sweep, rows: dict[str, list[Record]]) -> list[dict[str, Any]]:
+    """The claims of a sweep whose winners' refits are these rows."""
+    design = design_of(sweep, Path("results/small"))
+    cells: list[Outcome] = [
+        replace(
+            nothing_of(cell.digest, cell.axes, design),
+            final=tuple(rows[cell.digest]),
+            rows=tuple(rows[cell.digest]),
+        )
+        for cell in sweep.cells
+    ]
+    return judge(sweep.claims, cells)
+
+
 def one(claim: dict[str, Any], noise: float = 0.01, **effects: float) -> dict[str, Any]:
     sweep = sweep_with(claim)
-    (found,) = judge(sweep, finals(sweep, noise, **effects), METRIC)
+    (found,) = judged(sweep, finals(sweep, noise, **effects))
     return found
 
 
@@ -67,7 +86,7 @@ def test_an_effect_is_found_and_supported_and_its_opposite_contradicted():
     assert found["n"] == 2 * 2 * 5
     assert found["places_up"] == len(found["places"]) == 4
     assert one(WIDE, wide=-0.1)["verdict"] == "contradicted"
-    assert one(WIDE)["verdict"] == "undecided at this size"
+    assert one(WIDE)["verdict"] == "undecided"
 
 
 def test_pairs_share_everything_else():
@@ -98,12 +117,12 @@ def test_somewhere_asks_for_one_place_and_pays_for_looking_at_many():
     rows[lucky.digest] = [
         record_of(lucky, r.repeat, {METRIC: r.metrics[METRIC] + 0.1}) for r in rows[lucky.digest]
     ]
-    (found,) = judge(sweep, rows, METRIC)
+    (found,) = judged(sweep, rows)
     assert found["verdict"] == "supported"
     assert found["effect"] == pytest.approx(0.1, abs=0.02)
     assert found["n"] == 5
     wide = {place["place"]: place["high"] - place["low"] for place in found["places"]}
-    (on_average,) = judge(sweep_with(WIDE), rows, METRIC)
+    (on_average,) = judged(sweep_with(WIDE), rows)
     narrow = {place["place"]: place["high"] - place["low"] for place in on_average["places"]}
     assert all(wide[place] > narrow[place] for place in narrow)
 
@@ -116,11 +135,11 @@ def test_failed_members_leave_their_pair_and_too_few_decide_nothing():
         record_of(cell, row.repeat, {}, status="failed", reason="x") if i < 4 else row
         for i, row in enumerate(rows[cell.digest])
     ]
-    (found,) = judge(sweep, rows, METRIC)
+    (found,) = judged(sweep, rows)
     assert found["n"] == 4 * 5 - 4
     assert found["low"] is None
-    assert found["verdict"] == "undecided: too few results"
-    (nothing,) = judge(sweep, {cell.digest: [] for cell in sweep.cells}, METRIC)
+    assert found["verdict"] == "undecided"
+    (nothing,) = judged(sweep, {cell.digest: [] for cell in sweep.cells})
     assert nothing["effect"] is None
     assert "undecided" in "\n".join(lines([nothing]))
 
@@ -129,17 +148,21 @@ def test_the_interval_of_a_mean_over_places_holds_the_truth_as_often_as_it_says(
     rng = np.random.default_rng(0)
     truth, hits, n = np.array([0.3, -0.1, 0.0]), 0, 1500
     for _ in range(n):
-        found = _combined(
-            [t + s * rng.normal(size=4) for t, s in zip(truth, (0.1, 0.4, 0.2), strict=True)], 0.95
-        )
-        assert found.low is not None
-        assert found.high is not None
+        spreads = zip(truth, (0.1, 0.4, 0.2), strict=True)
+        found = stratified([(t + s * rng.normal(size=4)).tolist() for t, s in spreads])
+        assert found is not None
         hits += found.low <= truth.mean() <= found.high
     assert hits / n == pytest.approx(0.95, abs=0.02)
 
 
-def test_equal_differences_are_an_interval_of_one_point():
-    assert _combined([[0.25, 0.25], [0.25, 0.25]], 0.95) == Effect(0.25, 0.25, 0.25, 4)
+def test_equal_differences_decide_nothing():
+    found = one(WIDE, noise=0.0, wide=0.25)
+    assert (found["effect"], found["low"], found["verdict"]) == (
+        pytest.approx(0.25),
+        None,
+        "undecided",
+    )
+    assert "no spread" in found["why"]
 
 
 def test_a_block_matches_by_the_keys_that_are_given():
@@ -205,8 +228,59 @@ def test_from_scratch_one_cell_stands_for_all_values_of_the_pretraining():
         c.digest: [record_of(c, {"seed": s}, {METRIC: score(c, s)}) for s in range(3)]
         for c in sweep.cells
     }
-    longer, masked = judge(sweep, rows, METRIC)
+    longer, masked = judged(sweep, rows)
     assert longer["effect"] == pytest.approx(0.11)
     assert longer["n"] == 3
     assert masked["n"] == 6
     assert masked["effect"] == pytest.approx(0.165)
+
+
+def rows_of(cell: Cell, scores: dict[tuple[Any, int], float], path: str) -> list[Record]:
+    """A refit that repeats what stands at `path` beside the seed; a path of None repeats the seed alone."""
+    return [
+        record_of(
+            cell, ({path: value} if value is not None else {}) | {"seed": seed}, {METRIC: score}
+        )
+        for (value, seed), score in scores.items()
+    ]
+
+
+def test_sides_are_paired_by_all_that_both_repeat_and_not_by_seed_alone():
+    """One side has two sources, which the other has no word for: their mean is one side of the pair."""
+    claim = {
+        "says": "masked is better",
+        "better": {"pretrain.task": {"kind": "masked", "span": 3}},
+        "worse": {"pretrain.task": None},
+        "where": {"model.dim": [8], "finetune.labels": [{"per_class": 2}]},
+    }
+    sweep = sweep_with(claim)
+    rows: dict[str, list[Record]] = {}
+    for cell in sweep.cells:
+        if cell.trial.pretraining is None:
+            rows[cell.digest] = rows_of(cell, {(None, s): 0.5 + 0.01 * s for s in range(3)}, "")
+        else:
+            scores = {(k, s): 0.6 + 0.2 * k + 0.02 * s for k in (0, 1) for s in range(3)}
+            rows[cell.digest] = rows_of(cell, scores, "pretrain.source")
+    (found,) = judged(sweep, rows)
+    assert found["n"] == 3
+    assert found["effect"] == pytest.approx(0.7 + 0.02 - 0.5 - 0.01)
+
+
+def test_places_that_read_alike_are_kept_apart():
+    """Two learning rates that both read 0.00123."""
+    rates = [0.001231, 0.001234]
+    compare = {"finetune.optim.lr": rates, "model.dim": [8, 16]}
+    sweep = sweep_of(compare=compare, search={}, claims=[WIDE])
+    rows = {
+        c.digest: [
+            record_of(
+                c,
+                {"seed": s},
+                {METRIC: 0.5 + 0.01 * s + 0.1 * (c.axes["model.dim"] == 16) * c.index},
+            )
+            for s in range(3)
+        ]
+        for c in sweep.cells
+    }
+    (found,) = judged(sweep, rows)
+    assert len(found["places"]) == len({place["place"] for place in found["places"]}) == 2

@@ -25,7 +25,7 @@ def test_the_plan_of_the_quickstart_counts_what_it_will_do():
     assert "cells" in first
     assert "fine-tunes" in first
     text = "\n".join(rest)
-    assert "task=scratch" in text
+    assert "from scratch: " in text
     assert "searches pretrain.task.ratio, finetune.optim.lr" in text
     assert "finetune.target: 640 windows of 4 x 2.56 s at 100 Hz, 16 groups, 4 classes" in text
     assert "pretrain.source: 1600 windows" in text

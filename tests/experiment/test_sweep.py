@@ -12,7 +12,6 @@ from citrus_ray.experiment.sweep import (
     Sweep,
     has_path,
     load_sweep,
-    short,
     trial_digest,
 )
 from citrus_ray.spec import SpecError
@@ -46,7 +45,7 @@ def test_cells_are_the_product_of_what_is_compared():
 
 def test_without_a_comparison_there_is_one_cell():
     (cell,) = sweep_of(compare={}, search={}).cells
-    assert (cell.axes, cell.label) == ({}, "all")
+    assert (cell.axes, cell.label) == ({}, "the only cell")
     assert cell.trial == sweep_of().trial
 
 
@@ -345,13 +344,6 @@ def test_choices_have_names_that_bring_their_values_back():
     axis = Axis(choice=tuple(values))
     assert list(axis.names().values()) == values
     assert all(isinstance(name, str) for name in axis.names())
-
-
-def test_tables_show_values_in_words():
-    assert short(None) == "scratch"
-    assert short({"kind": "masked", "ratio": 0.5, "span": None}) == "masked:ratio=0.5"
-    assert short({"per_class": 5}) == "per_class=5"
-    assert short(0.000123456) == "0.000123"
 
 
 def test_a_sweep_survives_the_way_to_a_worker():

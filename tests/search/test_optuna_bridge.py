@@ -8,6 +8,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from citrus_ray.evidence.evidence import evidence_of
 from citrus_ray.search.optuna_bridge import export
 from tests.evidence.test_summary import LR, search_trial
 from tests.small import sweep_of
@@ -18,7 +19,7 @@ RATIO = "pretrain.task.ratio"
 @pytest.fixture
 def opened(tmp_path):
     def call(sweep):
-        path = export(sweep, tmp_path / "records", tmp_path / "optuna.log")
+        path = export(sweep, evidence_of(sweep, tmp_path / "records"), tmp_path / "optuna.log")
         return JournalStorage(JournalFileBackend(str(path)))
 
     return call
@@ -41,14 +42,15 @@ def test_the_journal_has_a_study_per_cell_with_all_its_trials(opened, tmp_path):
         reason="OSError: x",
     )
     storage = opened(sweep)
-    assert optuna.get_all_study_names(storage) == ["pretrain.task=scratch", "pretrain.task=masked"]
-    one = optuna.load_study(storage=storage, study_name="pretrain.task=scratch")
+    assert optuna.get_all_study_names(storage) == ["from scratch", "masked"]
+    one = optuna.load_study(storage=storage, study_name="from scratch")
     assert (one.best_value, one.best_params) == (0.9, {LR: 0.002})
+    assert [trial.user_attrs["chosen"] for trial in one.trials] == [False, True, False]
     assert [trial.value for trial in one.trials] == [0.7, 0.9, 0.5], (
         "in the order in which they ended"
     )
     assert {trial.duration.total_seconds() for trial in one.trials if trial.duration} == {4.0}
-    two = optuna.load_study(storage=storage, study_name="pretrain.task=masked")
+    two = optuna.load_study(storage=storage, study_name="masked")
     assert {trial.state for trial in two.trials} == {TrialState.PRUNED, TrialState.FAIL}
     assert {trial.user_attrs["reason"] for trial in two.trials} == {None, "OSError: x"}
     assert all(trial.params[RATIO] in ("0.4", "0.6") for trial in two.trials)
@@ -65,6 +67,6 @@ def test_a_sweep_with_nothing_recorded_has_empty_studies(opened):
 def test_cells_that_look_the_same_have_studies_of_their_own(opened):
     sweep = sweep_of(compare={"finetune.optim.lr": [0.0010001, 0.0010002]}, search={})
     assert optuna.get_all_study_names(opened(sweep)) == [
-        "finetune.optim.lr=0.001 (0)",
-        "finetune.optim.lr=0.001 (1)",
+        "lr 0.0010001",
+        "lr 0.0010002",
     ]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from citrus_ray.evidence.summary import interval
+from citrus_ray.evidence.intervals import effect
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import validate
 from citrus_ray.training.finetuning import Member
@@ -51,9 +51,9 @@ def scores(task: dict[str, Any]) -> np.ndarray:
 @pytest.mark.timeout(900)  # two pre-trainings: a minute of a core, minutes of one that is shared
 def test_crossmodal_pretraining_finds_what_sensors_share_and_each_alone_does_not():
     together, alone = scores({"kind": "crossmodal", "expander": 128}), scores({"kind": "masked"})
-    gain = interval(list(together - alone))
+    gain = effect(list(together - alone))
     assert gain is not None
-    assert gain["low"] > 0
+    assert gain.low > 0
     assert (
         together.mean() > 0.5
     )  # one sensor alone knows two letters, and not which of them is shared

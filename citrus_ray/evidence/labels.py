@@ -1,0 +1,109 @@
+"""Labels of cells, made last and over all cells that are shown together: longer until no two read the same."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from citrus_ray.experiment.labels import (
+    SCRATCH,
+    Axes,
+    axis_names,
+    canonical,
+    is_pretrain,
+    joined,
+    part_of,
+    regime_labels,
+    settings_label,
+    shortened,
+    unique,
+    value_label,
+)
+from citrus_ray.records import Record
+
+if TYPE_CHECKING:
+    from citrus_ray.evidence.outcomes import Outcome
+
+# of a pre-training: what cannot change its numbers, or is drawn anew
+ASIDE = {f"pretrain.{name}" for name in ("workers", "threads_per_worker", "gpu", "seed")}
+
+
+def is_from_scratch(row: Record) -> bool:
+    return row.encoder is None and "pretrain.task.kind" not in row.config
+
+
+def arm_of(rows: Sequence[Record], axes: Axes) -> str:
+    """The canonical JSON of how a cell is pre-trained: every setting but those that are searched or repeated."""
+    if not rows:
+        return canonical(part_of(axes, pretrain=True))
+    return SCRATCH if is_from_scratch(rows[0]) else canonical(_arm_settings(rows[0]))
+
+
+def _arm_settings(row: Record) -> dict[str, Any]:
+    varied = {*row.params, *row.repeat, *ASIDE}
+    kept = (path for path in row.config if is_pretrain(path) and not path.endswith(".root"))
+    return {
+        path: row.config[path]
+        for path in kept
+        if not any(path == other or path.startswith(f"{other}.") for other in varied)
+    }
+
+
+def labelled(cells: Sequence["Outcome"]) -> list["Outcome"]:
+    """The cells with their labels."""
+    arms = {cell.arm: cell for cell in cells}
+    arm_labels = dict(zip(arms, _arm_labels(list(arms.values())), strict=True))
+    named = [
+        replace(cell, arm_label=arm_labels[cell.arm], regime_label=regime)
+        for cell, regime in zip(cells, regime_labels([c.axes for c in cells]), strict=True)
+    ]
+    wordings: list[Callable[["Outcome"], str]] = [
+        _of_parts,
+        lambda cell: f"{_of_parts(cell)} ({cell.design.name})",
+        lambda cell: f"{_of_parts(cell)} ({cell.design.folder})",
+        lambda cell: f"{_of_parts(cell)} ({cell.digest})",
+    ]
+    labels = unique(named, wordings)
+    return [replace(cell, label=label) for cell, label in zip(named, labels, strict=True)]
+
+
+def _of_parts(cell: "Outcome") -> str:
+    return joined(cell.arm_label if part_of(cell.axes, True) else "", cell.regime_label)
+
+
+def _arm_labels(cells: Sequence["Outcome"]) -> list[str]:
+    """One per different pre-training: its compared settings, and where they do not tell it apart, the others."""
+    settings = [
+        {} if cell.arm == SCRATCH or not cell.rows else _arm_settings(cell.rows[0])
+        for cell in cells
+    ]
+    compared = [part_of(cell.axes, True) for cell in cells]
+
+    def in_words(shown: Callable[[int], Mapping[str, Any]]) -> Callable[[int], str]:
+        def said(i: int) -> str:
+            if cells[i].arm == SCRATCH:
+                return SCRATCH
+            return settings_label(shown(i)) or "pre-trained"
+
+        return said
+
+    def with_what_differs(i: int) -> dict[str, Any]:
+        peers = [s for s, axes in zip(settings, compared, strict=True) if axes == compared[i]]
+        return compared[i] | {
+            path: value
+            for path, value in settings[i].items()
+            if len({canonical(peer.get(path)) for peer in peers}) > 1
+        }
+
+    return unique(
+        range(len(cells)),
+        [
+            in_words(lambda i: shortened(compared[i], compared)),
+            in_words(lambda i: compared[i]),
+            in_words(with_what_differs),
+        ],
+    )
+
+
+def params_label(params: Mapping[str, Any]) -> str:
+    names = axis_names(params)
+    return ", ".join(f"{names[path]} {value_label(path, value)}" for path, value in params.items())

@@ -1,0 +1,149 @@
+"""The last screen, `--status` and `--top` in words: tables of what the summary and the outcomes say."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from citrus_ray.evidence.evidence import Evidence
+from citrus_ray.evidence.gains import Gain
+from citrus_ray.evidence.trials import ranked
+from citrus_ray.evidence.verdicts import lines as claim_lines
+from citrus_ray.experiment.labels import axis_names, value_label
+from citrus_ray.experiment.sweep import Sweep
+
+CONTROLS = ("halves", "distance", "difference", "same_run", "run_identity")  # baselines of pairs
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Best trial, test score and transfer gain of every cell, and the claims."""
+    head = ("cell", "trials", "best trial", "val", "test", "gain over scratch", "best baseline")
+    cells = summary["cells"]
+    parts = [
+        aligned([head, *map(_line, cells)]),
+        *_fronts(cells),
+        *_controls(cells),
+        *_robustness(summary),
+        *claim_lines(summary["claims"]),
+    ]
+    return "\n".join(parts)
+
+
+def _line(cell: dict[str, Any]) -> tuple[str, ...]:
+    failed = f" ({cell['n_failed']} failed)" if cell["n_failed"] else ""
+    stopped = f", {cell['stopped']}" if cell["stopped"] else ""
+    return (
+        cell["label"],
+        f"{cell['n_trials']}{failed}{stopped}",
+        ", ".join(f"{n}={v}" for n, v in _said(cell["best"] or {}).items()) or "-",
+        _score(cell["val"]),
+        spread(cell["test"]),
+        spread(cell["gain"], "+"),
+        best_baseline(cell),
+    )
+
+
+def _said(params: dict[str, Any]) -> dict[str, str]:
+    return {name: value_label(path, params[path]) for path, name in axis_names(params).items()}
+
+
+def _fronts(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Of several objectives, per cell: what can be had at the price of what."""
+    for cell in (cell for cell in cells if cell.get("front")):
+        first = cell["front"][0]
+        head = (f"no trial beats these: {cell['label']}", *first["val"], *_said(first["params"]))
+        points = [
+            ("", *(f"{v:.3f}" for v in point["val"].values()), *_said(point["params"]).values())
+            for point in cell["front"]
+        ]
+        yield aligned([head, *points])
+
+
+def _controls(cells: Sequence[dict[str, Any]]) -> list[str]:
+    """Of pairs: what the runs, and the distance of A and B, give without a network."""
+    asked = [c for c in cells if set(CONTROLS) <= c["baselines"].keys() and not c["gain"]]
+    rows = [
+        (c["label"], spread(c["test"]), *(f"{c['baselines'][name]:.3f}" for name in CONTROLS))
+        for c in asked
+    ]
+    return [aligned([("controls of pairs", "test", *CONTROLS), *rows])] if rows else []
+
+
+def _robustness(summary: dict[str, Any]) -> list[str]:
+    """Test scores by what was missing, where the sweep asks what that does."""
+    cells = [cell for cell in summary["cells"] if cell["missing"] and cell["test"]]
+    if not cells or all(claim["measure"] != "missing" for claim in summary["claims"]):
+        return []
+    names = list(dict.fromkeys(name for cell in cells for name in cell["missing"]))
+    rows = [
+        (c["label"], _score(c["test"]["mean"]), *(_score(c["missing"].get(n)) for n in names))
+        for c in cells
+    ]
+    return [aligned([("test score, missing", "nothing", *names), *rows])]
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def best_baseline(cell: dict[str, Any]) -> str:
+    """The baseline to beat."""
+    found = cell["baselines"]
+    # same_run is no baseline to beat: it is told what no network is
+    names = found.keys() - {"same_run"}
+    best = max(names, key=lambda name: (found[name], name), default=None)
+    return "-" if best is None else f"{best} {found[best]:.3f}"
+
+
+def spread(found: dict[str, Any] | None, sign: str = "") -> str:
+    """`0.967 [0.947, 0.987] n=12`, n being what the interval counts."""
+    if found is None:
+        return "-"
+    ends = ""
+    if found["low"] is not None:
+        ends = f" [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
+    return f"{found['mean']:{sign}.3f}{ends} n={found['n']}"
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns as wide as what stands in them, a rule under the first row."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def top(sweep: Sweep, evidence: Evidence, n: int) -> Iterator[str]:
+    """The best trials of each cell with their parameters. Those that failed or were stopped have no rank."""
+    for cell, outcome in zip(sweep.cells, evidence.cells, strict=True):
+        full = ranked(outcome.searched, outcome.design.mode)
+        more = outcome.n_recorded - len(outcome.searched)
+        beyond = f", {more} more lie beyond the budget" if more else ""
+        yield f"{outcome.label}: {len(full)} full trials of {len(outcome.searched)} recorded{beyond}"
+        several = sweep.objectives if sweep.objective.each else []
+        rows = [("", sweep.objective.metric, *several, *cell.search, "seconds", "trial")]
+        for rank, result in enumerate(full[:n], start=1):
+            params = [value_label(path, result.params[path]) for path in cell.search]
+            scores = [f"{score:.4f}" for score in result.scores] if several else []
+            cost = (f"{result.seconds:.1f}", result.digest)
+            rows.append((str(rank), f"{result.value:.4f}", *scores, *params, *cost))
+        yield aligned(rows) if full else "  none"
+        yield ""
+
+
+def gain_lines(found: Sequence[Gain]) -> list[str]:
+    """The table on a terminal."""
+    if not found:
+        return ["no pre-trained cell has a scored from-scratch partner yet"]
+    head = ("cell", "gain", "95 % interval", "counted", "pairs", "up/down/tied")
+    rows = [(*head, "Wilcoxon p", "floor", "Holm p", "verdict")]
+    for gain in found:
+        low, high = gain.effect.low, gain.effect.high
+        ends = f"[{low:+.3f}, {high:+.3f}]" if gain.effect.is_bounded else "none"
+        start = (gain.cell.label, f"{gain.effect.mean:+.3f}", ends, gain.units.said)
+        ps = (f"{gain.test.p:.2g}", f"{gain.test.floor:.2g}", f"{gain.p_holm:.2g}")
+        signs = "/".join(map(str, gain.signs))
+        rows.append((*start, str(len(gain.pairs)), signs, *ps, gain.verdict))
+    said = "counted: what the interval and p rest on; floor: the smallest p that so many can give"
+    return [aligned(rows), f"{said}; Holm: over {len(found)} comparison(s)."]
