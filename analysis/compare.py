@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""`python analysis/compare.py --help` says what it prints or writes; the code stands in citrus_ray."""
+"""Two sweeps side by side, and what changed beyond noise: `python analysis/compare.py A B`."""
 
 import sys
 
-from citrus_ray.evidence.comparison import main
+from citrus_ray.cli.results import comparison
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(comparison())

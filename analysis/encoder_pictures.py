@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""`python analysis/encoder_pictures.py --help` says what it prints or writes; the code stands in citrus_ray."""
+"""What the best encoder has learned: `python analysis/encoder_pictures.py results/lowdata`."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""`python analysis/report.py --help` says what it prints or writes; the code stands in citrus_ray."""
+"""One page with what a sweep found: `python analysis/report.py results/lowdata [more results…]`."""
 
 import sys
 

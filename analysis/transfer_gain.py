@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""`python analysis/transfer_gain.py --help` says what it prints or writes; the code stands in citrus_ray."""
+"""How much does pre-training help? `python analysis/transfer_gain.py results/lowdata [more results…]`."""
 
 import sys
 
-from citrus_ray.evidence.gains import main
+from citrus_ray.cli.results import transfer_gain
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(transfer_gain())

@@ -69,7 +69,7 @@ def _block_label(path: str, block: dict[str, Any]) -> str:
     return f"{kind} ({rest})" if kind and rest else kind or rest
 
 
-def shortened(axes: Axes, all_axes: Sequence[Axes]) -> Axes:
+def shortened(axes: Mapping[str, Any], all_axes: Sequence[Axes]) -> Axes:
     """`axes` with each block by its kind alone, where no other compared block is of that kind."""
     short: Axes = {}
     for path, value in axes.items():

@@ -14,17 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
-if (
-    __name__ == "__main__"
-):  # as a script, Python puts analysis/ on the path, not the repository root
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import torch
 
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.view import View
-from citrus_ray.evidence.outcomes import Cell as Found
+from citrus_ray.evidence.outcomes import Outcome as Found
 from citrus_ray.experiment.sweep import load_sweep
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.nets.encoder import Encoder, patches
@@ -70,7 +64,7 @@ def best_cell(folder: Path) -> Found:
         raise LookupError(
             f"{folder}: no pre-trained cell has been refitted yet; let the sweep end first"
         )
-    sign = 1 if findings.plan.mode == "max" else -1
+    sign = 1 if findings.design.mode == "max" else -1
     return max(cells, key=lambda cell: sign * (cell.best.value or 0.0) if cell.best else 0.0)
 
 

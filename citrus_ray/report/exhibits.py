@@ -9,7 +9,7 @@ import numpy as np
 
 from citrus_ray.evidence.curves import UNITS, Curve, Saved, curves, labels_saved
 from citrus_ray.evidence.gains import Gain
-from citrus_ray.evidence.pooled import ALL, Pool, by_target_and_regime
+from citrus_ray.evidence.pooled import ALL, PooledGain, by_target_and_regime
 from citrus_ray.evidence.ranks import Ranking, ranking
 from citrus_ray.evidence.units import SPEAKS_FOR
 from citrus_ray.report import captions as words
@@ -46,7 +46,7 @@ class Exhibit:
 def exhibits(findings: "Findings") -> Iterable[Exhibit]:
     """Those that these results can fill."""
     found = findings.pools
-    yield from pooled(found, findings.plan.test_metric)
+    yield from pooled(found, findings.design.test_metric)
     yield from learning(curves(findings.cells))
     yield from map_of_targets(findings.gains)
     yield from ranks(ranking(findings.cells))
@@ -60,7 +60,7 @@ def points(metric: str) -> float:
 # ---- pooled gains ----
 
 
-def pooled(found: Sequence[Pool], metric: str) -> Iterable[Exhibit]:
+def pooled(found: Sequence[PooledGain], metric: str) -> Iterable[Exhibit]:
     """Only where there is something to pool: one cell against one says no more than its own gain."""
     if len(found) < 2:
         return
@@ -93,7 +93,7 @@ POOL_HEAD = (
 )
 
 
-def _pool_line(pool: Pool) -> tuple[str, ...]:
+def _pool_line(pool: PooledGain) -> tuple[str, ...]:
     return (
         *(pool.by, pool.value, pool.arm),
         number(pool.effect.mean, sign=True),
@@ -109,7 +109,7 @@ def _pool_line(pool: Pool) -> tuple[str, ...]:
     )
 
 
-def _pooled_shown(found: Sequence[Pool], metric: str) -> str:
+def _pooled_shown(found: Sequence[PooledGain], metric: str) -> str:
     over = [pool for pool in found if pool.by == ALL]
     said = "; ".join(
         f"{pool.arm} {words.amount(pool.effect.mean, metric, sign=True)} over {pool.units.said} ({pool.verdict})"
@@ -120,12 +120,14 @@ def _pooled_shown(found: Sequence[Pool], metric: str) -> str:
     return f"Over everything: {said}. Of {count(len(parts), 'part')}, {len(kept)} show a gain that excludes 0."
 
 
-def _pool_forest(found: Sequence[Pool], metric: str) -> "Figure":
+def _pool_forest(found: Sequence[PooledGain], metric: str) -> "Figure":
     rows = []
     for pool in found:
-        colour = {"supported": ink.COLOURS[0], "negative": ink.COLOURS[1], "undecided": ink.SOFT}[
-            pool.verdict
-        ]
+        colour = {
+            "supported": ink.COLOURS[0],
+            "contradicted": ink.COLOURS[1],
+            "undecided": ink.SOFT,
+        }[pool.verdict]
         fill = ink.PAPER if pool.verdict == "undecided" else colour
         name = f"all: {pool.arm}" if pool.by == ALL else f"{plots.short(pool.value)}: {pool.arm}"
         how = {"marker": plots.MARKS[pool.verdict], "color": colour, "markerfacecolor": fill}
@@ -216,7 +218,7 @@ def map_of_targets(gains: Sequence[Gain]) -> Iterable[Exhibit]:
     fields = [(arm, place, pool) for arm, table in tables.items() for place, pool in table.items()]
     if len({place for _, place, _ in fields}) < 2:
         return
-    metric = gains[0].cell.plan.test_metric
+    metric = gains[0].cell.design.test_metric
     unit = "points" if words.is_share(metric) else words.metric_name(metric)
     open_ = sum(pool.verdict == "undecided" for _, _, pool in fields)
     targets = list(dict.fromkeys(target for _, (target, _), _ in fields))[:MAX_ROWS]
@@ -246,13 +248,13 @@ def map_of_targets(gains: Sequence[Gain]) -> Iterable[Exhibit]:
     )
 
 
-def _best_field(fields: Sequence[tuple[str, tuple[str, str], Pool]], metric: str) -> str:
+def _best_field(fields: Sequence[tuple[str, tuple[str, str], PooledGain]], metric: str) -> str:
     arm, place, pool = max(fields, key=lambda item: item[2].effect.mean)
     gain, where = words.amount(pool.effect.mean, metric, sign=True), ", ".join(filter(None, place))
     return f"largest is {gain} for {arm} on {where}"
 
 
-def _field_line(arm: str, place: tuple[str, str], pool: Pool) -> tuple[str, ...]:
+def _field_line(arm: str, place: tuple[str, str], pool: PooledGain) -> tuple[str, ...]:
     numbers = (
         number(pool.effect.mean, sign=True),
         interval(pool.effect, sign=True),

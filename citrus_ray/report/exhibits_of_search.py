@@ -12,7 +12,7 @@ from citrus_ray.evidence.explored import (
     surface,
 )
 from citrus_ray.evidence.fronts import fronts
-from citrus_ray.evidence.outcomes import value_label
+from citrus_ray.experiment.labels import value_label
 from citrus_ray.report import captions as words
 from citrus_ray.report.exhibits import MAX_ROWS, Exhibit, points
 from citrus_ray.report.figures import plots, plots_of_search
@@ -26,7 +26,7 @@ FLATTERS = "Validation scores of searched trials, minus the from-scratch trial t
 
 
 def search_exhibits(findings: "Findings") -> Iterable[Exhibit]:
-    metric = findings.plan.test_metric
+    metric = findings.design.test_metric
     scale = points(metric)
     for i, found in enumerate(explored(findings.cells, findings.gains) if is_installed() else []):
         suffix = f"-{i + 1}" if i else ""
@@ -52,7 +52,7 @@ def _fronts(findings: "Findings") -> Iterable[Exhibit]:
         ("cell", "settings", *found[0].names),
         tuple(
             (
-                words.cell_label(front.cell),
+                front.cell.label,
                 words.params_label(trial.params),
                 *(number(s) for s in trial.scores),
             )
@@ -170,7 +170,7 @@ def _cost(findings: "Findings") -> Iterable[Exhibit]:
         ("cell", "search", "refits", "trials", "encoders"),
         tuple(
             (
-                words.cell_label(cell),
+                cell.label,
                 duration(plots.seconds(cell, "search")),
                 duration(plots.seconds(cell, "final")),
                 str(len(cell.searched)),

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from citrus_ray.evidence.design import Plan, read_plan
-from citrus_ray.evidence.gains import Gain, gains
-from citrus_ray.evidence.outcomes import Cell, cells_of
-from citrus_ray.evidence.pooled import Pool, pools
-from citrus_ray.evidence.reading import Collection, collect
+from citrus_ray.evidence.design import Design
+from citrus_ray.evidence.evidence import read_evidence
+from citrus_ray.evidence.gains import Gain, gain_caveats
+from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.pooled import PooledGain, pools
+from citrus_ray.evidence.reading import Collection
 from citrus_ray.report import captions as words
 from citrus_ray.report.exhibits import Exhibit, exhibits
 from citrus_ray.report.exhibits_of_search import search_exhibits
@@ -37,14 +38,14 @@ class Findings:
     """What one page is about."""
 
     folders: list[Path]
-    plans: list[Plan]
+    designs: list[Design]
     found: Collection
-    cells: list[Cell]
+    cells: list[Outcome]
     gains: list[Gain]
     notes: Footnotes = field(default_factory=Footnotes)
 
     @cached_property
-    def pools(self) -> list[Pool]:
+    def pools(self) -> list[PooledGain]:
         return pools(self.gains)
 
     @cached_property
@@ -56,12 +57,12 @@ class Findings:
         for cell in self.cells:
             self.notes.add(cell.digest, cell.caveats())
         for gain in self.gains:
-            self.notes.add(gain_owner(gain), words.gain_caveats(gain))
+            self.notes.add(gain_owner(gain), gain_caveats(gain))
 
     @property
-    def plan(self) -> Plan:
+    def design(self) -> Design:
         """The first folder's, after which the page is named."""
-        return self.plans[0]
+        return self.designs[0]
 
     def marks(self, *owners: str) -> Html:
         """Superscripts that lead to the caveats."""
@@ -84,7 +85,6 @@ def gain_owner(gain: Gain) -> str:
 
 
 def read_findings(folders: Sequence[Path]) -> Findings:
-    plans = [read_plan(folder) for folder in folders]
-    found = collect(folders, lambda number, cell: plans[number].has(cell))
-    cells = cells_of(found, plans)
-    return Findings(list(folders), plans, found, cells, gains(cells))
+    evidence = read_evidence(folders)
+    cells = list(evidence.cells)
+    return Findings(list(folders), list(evidence.designs), evidence.found, cells, evidence.gains)

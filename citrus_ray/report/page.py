@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from citrus_ray.evidence import explored as settings
-from citrus_ray.evidence.design import axes_key
 from citrus_ray.evidence.gains import Gain
-from citrus_ray.evidence.outcomes import Cell, axes_label
+from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.experiment.labels import canonical, settings_label
 from citrus_ray.report import captions as words
 from citrus_ray.report.exhibits import Exhibit
 from citrus_ray.report.figures import ink
@@ -48,7 +48,7 @@ def page(findings: Findings) -> str:
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><link rel="icon" href="data:,">'
-        f"<title>{text(findings.plan.name)}: what pre-training gains</title><style>{CSS}</style>"
+        f"<title>{text(findings.design.name)}: what pre-training gains</title><style>{CSS}</style>"
     )
     parts = [
         verdicts,
@@ -75,9 +75,11 @@ def page(findings: Findings) -> str:
 
 
 def header(findings: Findings) -> Html:
-    plan, rows = findings.plan, findings.found.rows
+    plan, rows = findings.design, findings.found.rows
     more = (
-        f" and {count(len(findings.plans) - 1, 'more folder')}" if len(findings.plans) > 1 else ""
+        f" and {count(len(findings.designs) - 1, 'more folder')}"
+        if len(findings.designs) > 1
+        else ""
     )
     newest = max((row.finished for row in rows), default="")
     state = [
@@ -118,17 +120,19 @@ def incomplete(findings: Findings) -> Html:
 
 
 def _missing(findings: Findings) -> Iterable[str]:
-    there = {axes_key(cell.axes) for cell in findings.cells}
-    absent = [axes for plan in findings.plans for axes in plan.cells if axes_key(axes) not in there]
+    there = {canonical(cell.axes) for cell in findings.cells}
+    absent = [
+        axes for plan in findings.designs for axes in plan.cells if canonical(axes) not in there
+    ]
     if absent:
-        yield f"{count(len(absent), 'compared cell')} without any record: {_listed(map(axes_label, absent))}"
+        yield f"{count(len(absent), 'compared cell')} without any record: {_listed(map(settings_label, absent))}"
     searching = [cell for cell in findings.cells if not cell.final]
     if searching:
-        names = (f"{words.cell_label(cell)} ({words.progress(cell)})" for cell in searching)
+        names = (f"{cell.label} ({words.progress(cell)})" for cell in searching)
         yield f"{count(len(searching), 'cell')} not yet scored on test data: {_listed(names)}"
     unscored = [cell for cell in findings.cells if cell.final and not cell.scored]
     if unscored:
-        names = (words.cell_label(cell) for cell in unscored)
+        names = (cell.label for cell in unscored)
         yield f"every refit failed in {count(len(unscored), 'cell')}: {_listed(names)}"
     paired = {gain.cell.digest for gain in findings.gains}
     alone = [
@@ -137,7 +141,7 @@ def _missing(findings: Findings) -> Iterable[str]:
         if cell.scored and not cell.is_scratch and cell.digest not in paired
     ]
     if alone:
-        names = (words.cell_label(cell) for cell in alone)
+        names = (cell.label for cell in alone)
         yield f"no scored from-scratch partner, so no gain, for {count(len(alone), 'cell')}: {_listed(names)}"
 
 
@@ -148,7 +152,7 @@ def _listed(names: Iterable[str], most: int = 6) -> str:
 
 
 def _trouble(findings: Findings) -> Iterable[str]:
-    yield from (f"{plan.folder}: {plan.problem}" for plan in findings.plans if plan.problem)
+    yield from (f"{plan.folder}: {plan.problem}" for plan in findings.designs if plan.problem)
     if not ink.is_there():
         yield f"matplotlib is not installed, so most figures are missing; {INSTALL}"
     elif not settings.is_installed():
@@ -192,7 +196,7 @@ def _verdict_lines(findings: Findings, gains: Sequence[Gain]) -> Html:
 
 
 def _card(findings: Findings, gain: Gain) -> Html:
-    metric, found = gain.cell.plan.test_metric, gain.effect
+    metric, found = gain.cell.design.test_metric, gain.effect
     range_ = tag("small", text(words.gain_range(found, metric)))
     big = tag("p", text(words.amount(found.mean, metric, sign=True)), range_, cls="big")
     say = tag(
@@ -287,7 +291,7 @@ def missing_table(findings: Findings) -> Html:
         return Html("")
     rows = [
         [
-            text(words.cell_label(cell)),
+            text(cell.label),
             text(number(cell.test.mean if cell.test else None)),
             *(text(number(cell.missing.get(choice))) for choice in choices),
         ]
@@ -301,7 +305,7 @@ def missing_table(findings: Findings) -> Html:
     return section("Missing modalities", said, shown, name="missing")
 
 
-def _cell_line(findings: Findings, cell: Cell, gain: Gain | None) -> list[Html]:
+def _cell_line(findings: Findings, cell: Outcome, gain: Gain | None) -> list[Html]:
     best = cell.best
     gained = (
         joined((text(spread(gain.effect, sign=True)), findings.gain_marks(gain)))
@@ -314,7 +318,7 @@ def _cell_line(findings: Findings, cell: Cell, gain: Gain | None) -> list[Html]:
         or "none recorded"
     )
     return [
-        text(words.cell_label(cell)),
+        text(cell.label),
         joined((text(spread(cell.test)), findings.marks(cell.digest))),
         gained,
         text(number(best.value if best else None)),

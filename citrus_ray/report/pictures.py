@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from citrus_ray.evidence.gains import Gain
-from citrus_ray.evidence.outcomes import Cell
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.report import captions as words
 from citrus_ray.report import handmade as figures
 from citrus_ray.report.findings import Findings, badge
@@ -31,7 +31,7 @@ def gain_figure(findings: Findings) -> Html:
     if not findings.gains:
         return Html("")
     rows = [_gain_row(findings, gain) for gain in by_regime(findings.gains)]
-    axis = f"gain in {words.metric_name(findings.plan.test_metric)}"
+    axis = f"gain in {words.metric_name(findings.design.test_metric)}"
     how = (
         "Mean difference, pre-trained minus from scratch, with its 95 % interval; short ticks are single pairs. "
         "▲ the interval lies on the better side of 0, ▼ on the worse, ◇ it holds 0."
@@ -48,9 +48,9 @@ def gain_figure(findings: Findings) -> Html:
 def by_regime(gains: Sequence[Gain]) -> list[Gain]:
     order = {
         regime: i
-        for i, regime in enumerate(dict.fromkeys(words.regime_label(gain.cell) for gain in gains))
+        for i, regime in enumerate(dict.fromkeys(gain.cell.regime_label for gain in gains))
     }
-    return sorted(gains, key=lambda gain: order[words.regime_label(gain.cell)])
+    return sorted(gains, key=lambda gain: order[gain.cell.regime_label])
 
 
 def _gain_row(findings: Findings, gain: Gain) -> figures.Row:
@@ -58,9 +58,9 @@ def _gain_row(findings: Findings, gain: Gain) -> figures.Row:
     small = tag("small", text(f"{interval(gain.effect, sign=True)}, {gain.units.said}"))
     differences = [pair.difference for pair in gain.pairs]
     mark = words.MARKS[gain.verdict]
-    regime = words.regime_label(gain.cell)
+    regime = gain.cell.regime_label
     return figures.Row(
-        words.arm_label(gain.cell),
+        gain.cell.arm_label,
         gain.effect,
         differences,
         mark,
@@ -94,10 +94,7 @@ def _gain_tables(findings: Findings) -> Html:
     ]
     pairs = [(gain, pair) for gain in findings.gains for pair in gain.pairs]
     lines = [
-        [
-            text(said)
-            for said in (words.cell_label(gain.cell), pair.repeat, *_four(pair.with_, pair.without))
-        ]
+        [text(said) for said in (gain.cell.label, pair.repeat, *_four(pair.with_, pair.without))]
         for gain, pair in pairs[:MAX_LISTED]
     ]
     caption = (
@@ -115,7 +112,7 @@ def _four(with_: float, without: float) -> tuple[str, str, str]:
 
 def _gain_line(findings: Findings, gain: Gain) -> list[Html]:
     ps = (gain.test.p, gain.test.floor, gain.p_holm, gain.p_holm_floor)
-    before = (words.cell_label(gain.cell), words.cell_label(gain.against))
+    before = (gain.cell.label, gain.against.label)
     numbers = (
         interval(gain.effect, sign=True),
         gain.units.said,
@@ -134,7 +131,7 @@ def _gain_line(findings: Findings, gain: Gain) -> list[Html]:
 def score_figure(findings: Findings) -> Html:
     cells = _cells_by_regime(findings.cells)
     rows = [_score_row(findings, cell) for cell in cells]
-    axis = words.metric_name(findings.plan.test_metric)
+    axis = words.metric_name(findings.design.test_metric)
     names = ", ".join(dict.fromkeys(name for row in rows for name, _ in row.lines))
     baseline = f" Dashed lines: baselines ({names})." if names else ""
     how = (
@@ -150,32 +147,29 @@ def score_figure(findings: Findings) -> Html:
     )
 
 
-def _cells_by_regime(cells: Sequence[Cell]) -> list[Cell]:
+def _cells_by_regime(cells: Sequence[Outcome]) -> list[Outcome]:
     order = {
-        regime: i
-        for i, regime in enumerate(dict.fromkeys(words.regime_label(cell) for cell in cells))
+        regime: i for i, regime in enumerate(dict.fromkeys(cell.regime_label for cell in cells))
     }
-    return sorted(cells, key=lambda cell: (order[words.regime_label(cell)], not cell.is_scratch))
+    return sorted(cells, key=lambda cell: (order[cell.regime_label], not cell.is_scratch))
 
 
-def _score_row(findings: Findings, cell: Cell) -> figures.Row:
-    scores = [row.metrics[cell.plan.test_metric] for row in cell.scored]
+def _score_row(findings: Findings, cell: Outcome) -> figures.Row:
+    scores = [row.metrics[cell.design.test_metric] for row in cell.scored]
     score = number(cell.test.mean) if cell.test else DASH
     range_ = f"{interval(cell.test)}, {cell.units.said}" if cell.test else words.progress(cell)
     said = joined((text(score), findings.marks(cell.digest), tag("small", text(range_))))
     mark: figures.Mark = "hollow" if cell.is_scratch else "full"
     lines = tuple(cell.baselines.items())
-    return figures.Row(
-        words.arm_label(cell), cell.test, scores, mark, said, lines, words.regime_label(cell)
-    )
+    return figures.Row(cell.arm_label, cell.test, scores, mark, said, lines, cell.regime_label)
 
 
-def _score_table(findings: Findings, cells: Sequence[Cell]) -> Html:
+def _score_table(findings: Findings, cells: Sequence[Outcome]) -> Html:
     names = list(dict.fromkeys(name for cell in cells for name in cell.baselines))
     head = ["cell", "mean", "95 % interval", "refits", *(f"baseline: {name}" for name in names)]
     rows = [
         [
-            text(words.cell_label(cell)),
+            text(cell.label),
             joined(
                 (text(number(cell.test.mean if cell.test else None)), findings.marks(cell.digest))
             ),
@@ -185,7 +179,7 @@ def _score_table(findings: Findings, cells: Sequence[Cell]) -> Html:
         ]
         for cell in cells
     ]
-    return table(head, rows, words.metric_name(findings.plan.test_metric).capitalize())
+    return table(head, rows, words.metric_name(findings.design.test_metric).capitalize())
 
 
 # ---- search ----
@@ -207,7 +201,7 @@ def history_figure(findings: Findings) -> Html:
     if any(len(cell.searched) > figures.MANY for cell in shown):
         cut += f" Of long searches about {figures.MANY} trials are drawn, evenly chosen."
     how = (
-        f"{words.metric_name(findings.plan.metric).capitalize()} of each trial in the order in which they ended, mean "
+        f"{words.metric_name(findings.design.metric).capitalize()} of each trial in the order in which they ended, mean "
         "over its members. Line: best so far; ring: the trial that was refitted; hollow: stopped early; cross: failed. "
         f"These are the numbers that chose the winners, so they flatter them.{cut}"
     )
@@ -220,16 +214,16 @@ def history_figure(findings: Findings) -> Html:
     )
 
 
-def _panel(cell: Cell, scale: figures.Scale) -> Html:
+def _panel(cell: Outcome, scale: figures.Scale) -> Html:
     steps = [figures.Step(trial.value, trial.status, trial is cell.best) for trial in cell.searched]
-    return figures.history(words.cell_label(cell), steps, scale, cell.plan.mode == "max")
+    return figures.history(cell.label, steps, scale, cell.design.mode == "max")
 
 
-def _trial_table(findings: Findings, cells: Sequence[Cell]) -> Html:
+def _trial_table(findings: Findings, cells: Sequence[Outcome]) -> Html:
     trials = [(cell, i, trial) for cell in cells for i, trial in enumerate(cell.searched, 1)]
     rows = [
         [
-            text(words.cell_label(cell)),
+            text(cell.label),
             text(i),
             text(number(trial.value, 4)),
             text(f"{trial.status}, chosen" if trial is cell.best else trial.status),
@@ -244,5 +238,5 @@ def _trial_table(findings: Findings, cells: Sequence[Cell]) -> Html:
         else f"The first {MAX_LISTED} of {len(trials):,} trials"
     )
     return table(
-        ["cell", "trial", findings.plan.metric, "status", "settings", "digest"], rows, caption
+        ["cell", "trial", findings.design.metric, "status", "settings", "digest"], rows, caption
     )

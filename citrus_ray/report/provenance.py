@@ -5,10 +5,9 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from citrus_ray.evidence.outcomes import Cell
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.reading import Collection
 from citrus_ray.records import Phase, Record
-from citrus_ray.report import captions as words
 from citrus_ray.report.findings import Findings
 from citrus_ray.report.markup import (
     DASH,
@@ -86,7 +85,7 @@ def provenance(findings: Findings) -> Html:
     facts = definitions(_facts(findings, rows))
     specs = [
         details(f"{plan.folder}/spec.yaml, as run", tag("pre", text(plan.text)))
-        for plan in findings.plans
+        for plan in findings.designs
         if plan.text
     ]
     code = tag(
@@ -100,7 +99,7 @@ def _row_commands(findings: Findings) -> Html:
     """The chosen settings of each row as a command, with the digests that it must come back with."""
     rows = [
         [
-            text(words.cell_label(cell)),
+            text(cell.label),
             tag("code", text(row_command(cell))),
             _codes([row.digest for row in cell.final]),
         ]
@@ -117,9 +116,9 @@ def commands(findings: Findings) -> list[str]:
     data = data_flag(findings.found.rows)
     runs = [
         f"python sweeps/run.py {plan.folder}/spec.yaml --out again/{plan.name}{data}"
-        for plan in findings.plans
+        for plan in findings.designs
     ]
-    shown = " ".join(dict.fromkeys(f"again/{plan.name}" for plan in findings.plans))
+    shown = " ".join(dict.fromkeys(f"again/{plan.name}" for plan in findings.designs))
     return [*checkout, *dict.fromkeys(runs), f"python analysis/report.py {shown}"]
 
 
@@ -129,7 +128,7 @@ def data_flag(rows: Iterable[Record]) -> str:
     return " --data DATA" if any(root == "None" or "CITRUS_DATA" in root for root in roots) else ""
 
 
-def row_command(cell: Cell) -> str:
+def row_command(cell: Outcome) -> str:
     """What computes one row alone: its axes and its winner's settings as the only ones compared, no search.
 
     A search of one row would draw other trials than the whole sweep drew; the refit of known settings is the same.
@@ -138,12 +137,12 @@ def row_command(cell: Cell) -> str:
     compare = {path: [value] for path, value in {**cell.axes, **settings}.items()}
     wanted = shlex.quote(f"compare={json.dumps(compare, sort_keys=True)}")
     edits = f"--set {wanted} --set 'search={{}}' --set 'claims=[]'"  # a claim about other rows would be refused
-    folder = cell.plan.folder
+    folder = cell.design.folder
     return f"python sweeps/run.py {folder}/spec.yaml {edits} --out again/{cell.digest}{data_flag(cell.rows)}"
 
 
 def _facts(findings: Findings, rows: Sequence[Record]) -> Iterable[tuple[str, Html]]:
-    specs = dict.fromkeys(plan.spec_digest for plan in findings.plans if plan.spec_digest)
+    specs = dict.fromkeys(plan.spec_digest for plan in findings.designs if plan.spec_digest)
     yield "spec digest", _codes(list(specs)) if specs else text("written when the sweep ends")
     yield "code", _commits(rows)
     yield "versions", text(_versions(rows))

@@ -14,16 +14,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-if (
-    __name__ == "__main__"
-):  # as a script, Python puts analysis/ on the path, not the repository root
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from citrus_ray.evidence import reading as collect
-from citrus_ray.evidence.gains import Gain
-from citrus_ray.evidence.outcomes import Cell
+from citrus_ray.evidence.gains import Gain, gain_caveats
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.records import write_text
-from citrus_ray.report import captions as words
 from citrus_ray.report import publications
 from citrus_ray.report.exhibits import Exhibit
 from citrus_ray.report.findings import Findings, read_findings
@@ -67,13 +61,13 @@ def _cell_rows(findings: Findings) -> tuple[list[str], list[dict[str, Any]]]:
     return list(dict.fromkeys(name for row in rows for name in row)), rows
 
 
-def _cell_row(cell: Cell) -> dict[str, Any]:
+def _cell_row(cell: Outcome) -> dict[str, Any]:
     best, test = cell.best, cell.test
     return {
         "digest": cell.digest,
-        "sweep": cell.plan.name,
+        "sweep": cell.design.name,
         **{f"axes.{path}": collect.plain(value) for path, value in cell.axes.items()},
-        "metric": cell.plan.test_metric,
+        "metric": cell.design.test_metric,
         "test_mean": test and test.mean,
         "test_low": test and _finite(test.low),
         "test_high": test and _finite(test.high),
@@ -114,7 +108,7 @@ def _gain_row(gain: Gain | None) -> dict[str, Any]:
         "holm_p": gain.p_holm,
         "n_comparisons": gain.n_comparisons,
         "verdict": gain.verdict,
-        "gain_caveats": " | ".join(words.gain_caveats(gain)),
+        "gain_caveats": " | ".join(gain_caveats(gain)),
     }
 
 

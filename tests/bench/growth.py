@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from citrus_ray.evidence.evidence import evidence_of
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.launch.runner import row_of
 from citrus_ray.records import write
@@ -67,7 +68,7 @@ def _summary(n_records: int, n_members: int = 10) -> float:
             write(study.folder, digest, rows)
         started = time.process_time()
         summarise(sweep, study.folder, 0.0)
-        journal.export(sweep, study.folder, Path(folder) / "optuna.log")
+        journal.export(sweep, evidence_of(sweep, study.folder), Path(folder) / "optuna.log")
         return time.process_time() - started
 
 

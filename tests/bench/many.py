@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from citrus_ray import records
+from citrus_ray.evidence.evidence import evidence_of
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.launch import cluster  # before Ray: it sets what Ray reads when it is imported
@@ -36,7 +37,7 @@ def _whole(sweep: Sweep, out: Path) -> dict[str, Any]:
     assert {len(rows) for rows in trials} == {MEMBERS}
     started = time.perf_counter()
     summarise(sweep, out / "records", 0.0)
-    journal.export(sweep, out / "records", out / "optuna.log")
+    journal.export(sweep, evidence_of(sweep, out / "records"), out / "optuna.log")
     summary_s = time.perf_counter() - started
     steady = figures([rows[0] for rows in trials], first)
     tenths = steady["s_per_trial_by_tenth"]

@@ -150,7 +150,7 @@ def test_an_edit_is_read_as_yaml(spec, capsys):
         "search={}",
     ]
     assert main([str(spec), "--dry-run", *edits]) == 0
-    assert "finetune.labels=per_class=2: " in said(capsys)
+    assert "labels 2 per class: " in said(capsys)
     assert main([str(spec), "--dry-run", "--set", "trial.finetune.optim={lr: 1e-3}"]) == 0
 
 
@@ -285,7 +285,7 @@ def test_the_best_trials_of_each_cell_are_listed_with_their_parameters(spec, tmp
         ["2", "0.7000", "0.003"],
     ]
     assert lines[5] == ""
-    assert lines[6:8] == ["pretrain.task=masked: 0 full trials of 0 recorded", "  none"]
+    assert lines[6:8] == ["masked: 0 full trials of 0 recorded", "  none"]
 
 
 @pytest.mark.parametrize("n", ["0", "-1", "many"])

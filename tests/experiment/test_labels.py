@@ -2,7 +2,13 @@
 
 import pytest
 
-from citrus_ray.experiment.labels import cell_labels, exact_label, settings_label, unique, value_label
+from citrus_ray.experiment.labels import (
+    cell_labels,
+    exact_label,
+    settings_label,
+    unique,
+    value_label,
+)
 from tests.small import sweep_of
 
 

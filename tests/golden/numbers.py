@@ -124,7 +124,7 @@ def _first_step(trial: Trial, ctx: SignalContext, task: str) -> list[float]:
         else:
             labels = [y] if getattr(module, "uses_labels", False) else []
             loss = module(x, torch.Generator().manual_seed(2), *labels)[0]
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     return [
         size,
         float(loss.detach()),

@@ -180,7 +180,9 @@ def test_the_command_to_make_it_again_asks_for_data_where_it_needs_them(
 def test_one_row_can_be_made_again_alone(tmp_path: Path):
     page = page_of(MadeUp().write(tmp_path))
     compare = {"pretrain.task": [MASKED], "finetune.labels": [{"per_class": 8}]}
-    settings = {"finetune.optim.lr": [0.01], "pretrain.task.ratio": [0.5]}
+    (cell,) = [c for c in read_findings([tmp_path]).cells if not c.is_scratch]
+    assert cell.best is not None
+    settings = {path: [value] for path, value in cell.best.params.items()}
     assert html.escape("'compare=" + json.dumps(compare | settings, sort_keys=True) + "'") in page
 
 

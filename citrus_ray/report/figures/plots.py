@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from citrus_ray.evidence.curves import SCRATCH, UNITS, Curve
+from citrus_ray.evidence.curves import UNITS, Curve
 from citrus_ray.evidence.gains import Gain
 from citrus_ray.evidence.intervals import Effect
-from citrus_ray.evidence.outcomes import Cell
-from citrus_ray.evidence.pooled import Pool
+from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.pooled import PooledGain
 from citrus_ray.evidence.ranks import Ranking
+from citrus_ray.experiment.labels import SCRATCH
 from citrus_ray.report import captions as words
 from citrus_ray.report.figures import ink
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKS = {"supported": "^", "undecided": "D", "negative": "v"}
+MARKS = {"supported": "^", "undecided": "D", "contradicted": "v"}
 NAMES = 34  # characters of a name beside an axis
 
 
@@ -56,23 +57,25 @@ def gain_forest(gains: Sequence[Gain]) -> "Figure":
     """Filled where the interval leaves 0 out."""
     rows = []
     for gain in gains:
-        colour = {"supported": ink.COLOURS[0], "negative": ink.COLOURS[1], "undecided": ink.SOFT}[
-            gain.verdict
-        ]
+        colour = {
+            "supported": ink.COLOURS[0],
+            "contradicted": ink.COLOURS[1],
+            "undecided": ink.SOFT,
+        }[gain.verdict]
         fill = ink.PAPER if gain.verdict == "undecided" else colour
         how = {"marker": MARKS[gain.verdict], "color": colour, "markerfacecolor": fill}
-        rows.append((words.cell_label(gain.cell), gain.effect, how))
-    return forest(rows, f"gain in {words.metric_name(gains[0].cell.plan.test_metric)}", zero=True)
+        rows.append((gain.cell.label, gain.effect, how))
+    return forest(rows, f"gain in {words.metric_name(gains[0].cell.design.test_metric)}", zero=True)
 
 
-def score_forest(cells: Sequence[Cell]) -> "Figure":
+def score_forest(cells: Sequence[Outcome]) -> "Figure":
     rows = []
     for cell in cells:
         if cell.test is not None:
             fill = ink.PAPER if cell.is_scratch else ink.COLOURS[0]
             how = {"marker": "o", "color": ink.COLOURS[0], "markerfacecolor": fill}
-            rows.append((words.cell_label(cell), cell.test, how))
-    return forest(rows, words.metric_name(cells[0].plan.test_metric), zero=False)
+            rows.append((cell.label, cell.test, how))
+    return forest(rows, words.metric_name(cells[0].design.test_metric), zero=False)
 
 
 def learning_curves(curves: Sequence[Curve]) -> "Figure":
@@ -110,7 +113,7 @@ def _curve(ax: "Axes", curve: Curve, arm: str, how: dict[str, Any], shift: float
     ax.errorbar(x, means, yerr=np.abs(ends - means), capsize=3, elinewidth=1, label=arm, **how)
 
 
-def heat_map(tables: dict[str, dict[tuple[str, str], Pool]], scale: float) -> "Figure":
+def heat_map(tables: dict[str, dict[tuple[str, str], PooledGain]], scale: float) -> "Figure":
     """A panel per pre-training: targets down, regimes across, the gain written into each field."""
     targets = list(dict.fromkeys(target for table in tables.values() for target, _ in table))
     regimes = list(dict.fromkeys(regime for table in tables.values() for _, regime in table))
@@ -188,7 +191,7 @@ def critical_difference(found: Ranking) -> "Figure":
     return figure
 
 
-def cost(cells: Sequence[Cell]) -> "Figure":
+def cost(cells: Sequence[Outcome]) -> "Figure":
     """Compute per cell: searching and refitting, told apart by hatching too."""
     with ink.sheet(6.5, 1.0 + 0.26 * len(cells)) as (figure, (ax,)):
         start = np.zeros(len(cells), dtype=np.float64)
@@ -209,7 +212,7 @@ def cost(cells: Sequence[Cell]) -> "Figure":
                 label=name,
             )
             start = start + minutes
-        ax.set_yticks(range(len(cells)), [short(words.cell_label(cell)) for cell in cells])
+        ax.set_yticks(range(len(cells)), [short(cell.label) for cell in cells])
         ax.set_ylim(len(cells) - 0.4, -0.6)
         ax.set_xlabel("minutes of compute, pre-training apart")
         ax.grid(axis="y", visible=False)
@@ -217,5 +220,5 @@ def cost(cells: Sequence[Cell]) -> "Figure":
     return figure
 
 
-def seconds(cell: Cell, phase: str) -> float:
+def seconds(cell: Outcome, phase: str) -> float:
     return sum(row.seconds for row in cell.rows if row.phase == phase)

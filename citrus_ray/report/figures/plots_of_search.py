@@ -7,8 +7,8 @@ import numpy as np
 
 from citrus_ray.evidence.explored import Dependence, Explored, Surface, is_log, is_number, natural
 from citrus_ray.evidence.fronts import Front
-from citrus_ray.evidence.outcomes import Cell, value_label
-from citrus_ray.report.captions import cell_label
+from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.experiment.labels import value_label
 from citrus_ray.report.figures import ink
 from citrus_ray.report.figures.plots import fields, short, written
 
@@ -143,12 +143,12 @@ def fronts(found: Sequence[Front]) -> "Figure":
     with ink.sheet(6.5, 2.3, len(found), 3) as (figure, axes):
         for ax, front in zip(axes, found, strict=True):
             behind, best = (
-                [t.scores for t in front.trials if not t.on_front],
+                [t.scores for t in front.trials if t not in front.best],
                 [t.scores for t in front.best],
             )
             ax.scatter(*_ends(behind), 14, facecolors=ink.PAPER, edgecolors=ink.SCRATCH)
             ax.plot(*_ends(best), marker="o", ms=4, color=ink.COLOURS[0], lw=1)
-            ax.set_title(short(cell_label(front.cell)), fontsize=8)
+            ax.set_title(short(front.cell.label), fontsize=8)
             ax.set_xlabel(short(front.names[0]))
         for ax, front in zip(axes[::3], found[::3], strict=True):
             ax.set_ylabel(short(front.names[-1]))
@@ -160,7 +160,7 @@ def _ends(scores: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
     return [one[0] for one in scores], [one[-1] for one in scores]
 
 
-def histories(cells: Sequence[Cell]) -> "Figure":
+def histories(cells: Sequence[Outcome]) -> "Figure":
     """Each trial's objective in the order in which they ended, and the best so far."""
     with ink.sheet(6.5, 1.9, len(cells), 3) as (figure, axes):
         for ax, cell in zip(axes, cells, strict=True):
@@ -178,7 +178,7 @@ def histories(cells: Sequence[Cell]) -> "Figure":
                 )
             full = [(i, trial.value or 0.0) for i, trial in shown if trial.status == "ok"]
             if full:
-                best = np.maximum if cell.plan.mode == "max" else np.minimum
+                best = np.maximum if cell.design.mode == "max" else np.minimum
                 ax.step(
                     [i for i, _ in full],
                     best.accumulate([v for _, v in full]),
@@ -186,6 +186,6 @@ def histories(cells: Sequence[Cell]) -> "Figure":
                     color=ink.INK,
                     lw=1,
                 )
-            ax.set_title(short(cell_label(cell)), fontsize=8)
+            ax.set_title(short(cell.label), fontsize=8)
             ax.set_xlabel("trial")
     return figure
