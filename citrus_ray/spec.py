@@ -3,20 +3,26 @@
 What a spec *means* is in the classes that inherit from `Spec`; nothing here knows of signals or sweeps.
 """
 
+import ast
 import difflib
+import functools
 import hashlib
+import importlib
+import importlib.util
+import inspect
 import itertools
 import json
 import re
+import textwrap
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 SpecT = TypeVar("SpecT", bound="Spec")
@@ -83,6 +89,91 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+# ---- descriptions ----
+
+
+@functools.cache
+def descriptions(model: type[Spec]) -> dict[str, str]:
+    """What each key means: the string that stands under its field, in the class or one it inherits from.
+
+    Read from the source text when asked for, so that no start-up waits for it.
+    """
+    found: dict[str, str] = {}
+    for cls in reversed(model.__mro__):
+        if issubclass(cls, Spec) and cls is not Spec:
+            (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+            assert isinstance(body, ast.ClassDef)
+            for field_, under in itertools.pairwise(body.body):
+                if not (isinstance(field_, ast.AnnAssign) and isinstance(field_.target, ast.Name)):
+                    continue
+                said = under.value if isinstance(under, ast.Expr) else None
+                if isinstance(said, ast.Constant) and isinstance(said.value, str):
+                    found[field_.target.id] = " ".join(said.value.split())
+    found.setdefault("kind", "Which of the variants this is.")
+    return {name: found[name] for name in model.model_fields if name in found}
+
+
+# ---- late names ----
+
+
+def locate(path: str) -> Any:
+    """The object at `package.module:Name`, imported now and not before."""
+    module, colon, name = path.partition(":")
+    if not colon or not name:
+        raise ValueError(f"{path}: must read package.module:Name")
+    try:
+        found = importlib.import_module(module)
+    except ImportError as err:
+        raise ValueError(
+            f"{path}: {module} cannot be imported ({err}); install it, or add its folder to "
+            "PYTHONPATH"
+        ) from None
+    if not hasattr(found, name):
+        near = difflib.get_close_matches(name, dir(found), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{path}: {module} has no {name}{hint}")
+    return getattr(found, name)
+
+
+class Kinds:
+    """Spec classes by `kind`, for a field: each is imported when a value first asks for it.
+
+    A stranger's class is asked for by its path, `kind: "package.module:Class"`, by the same door.
+    """
+
+    def __init__(
+        self, table: Mapping[str, str], written_out: Callable[[Any], Any] = lambda value: value
+    ) -> None:
+        self.table, self.written_out = table, written_out
+
+    def of(self, kind: Any) -> type[Spec]:
+        if isinstance(kind, str) and ":" in kind:
+            found = locate(kind)
+            if not (isinstance(found, type) and issubclass(found, Spec)):
+                raise ValueError(f"kind={kind}: must name a class of specs, which inherits Spec")
+            return found
+        if not isinstance(kind, str) or kind not in self.table:
+            known = ", ".join(f"'{name}'" for name in self.table)
+            raise ValueError(f"kind={_short(kind)}: must be one of {known}")
+        return locate(self.table[kind])  # type: ignore[no-any-return]
+
+    def classes(self) -> list[type[Spec]]:
+        return [self.of(kind) for kind in self.table]
+
+    def __call__(self, value: Any) -> Any:
+        """A word, a short form or a block as a spec; runs before pydantic looks at the field."""
+        if isinstance(value, Spec):
+            return value
+        block = self.written_out(value)
+        if not isinstance(block, dict):
+            raise ValueError(f"{_short(value)}: must be a block with a `kind`, or a name")
+        if "kind" not in block:
+            raise ValueError(
+                "`kind` is required here and missing; it says which of the variants this is"
+            )
+        return validate(self.of(block["kind"]), block)
+
+
 # ---- errors ----
 
 
@@ -120,6 +211,52 @@ def refuse(message: str, path: str = "") -> SpecError:
     return SpecError([Problem(path, message)])
 
 
+# ---- classes from outside ----
+
+FoundT = TypeVar("FoundT")
+
+
+class Foreign(Spec):
+    """A class outside this package, looked up when it is built. Its source is part of the digest."""
+
+    cls: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    """`package.module:Class`, importable on every machine that runs trials."""
+    kwargs: dict[str, Any] = {}
+    """What the class is built with, by keyword: plain values."""
+
+    @property
+    def found(self) -> Any:
+        return locate(self.cls)
+
+    def made(self, base: type[FoundT], *args: Any) -> FoundT:
+        """An object of the class, which must inherit `base`."""
+        found = self.found
+        if not (isinstance(found, type) and issubclass(found, base)):
+            rule = f"must inherit {base.__module__}:{base.__name__}"
+            raise ValueError(f"cls={self.cls}: {rule}; see docs/own-model.md")
+        try:
+            return found(*args, **self.kwargs)
+        except TypeError as err:
+            raise ValueError(
+                f"cls={self.cls}: cannot be built with kwargs={_short(self.kwargs)}: {err}"
+            ) from err
+
+    def identity(self) -> dict[str, Any]:
+        """With the text of its module: other code, other numbers."""
+        try:
+            origin = importlib.util.find_spec(self.cls.partition(":")[0])
+        except (ImportError, ValueError):
+            origin = None
+        if origin is None or not origin.origin or not Path(origin.origin).is_file():
+            raise refuse(
+                f"cls={self.cls}: its module cannot be found; install it, or add its folder to "
+                "PYTHONPATH",
+                "cls",
+            )
+        code = hashlib.sha256(Path(origin.origin).read_bytes()).hexdigest()[:16]
+        return super().identity() | {"code": code}
+
+
 # ---- validation ----
 
 
@@ -140,7 +277,11 @@ def _problems(model: type[Spec], tree: Mapping[str, Any], err: ValidationError) 
     found = []
     for item in err.errors(include_url=False):
         loc = _loc_in_tree(tree, item["loc"], item["type"] == "missing")
-        found.append(Problem(dotted(loc), _say(model, loc, dict(item))))
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, SpecError):  # of a block inside, which was validated by itself
+            found += [replace(p, path=joined_path(dotted(loc), p.path)) for p in cause.problems]
+        else:
+            found.append(Problem(dotted(loc), _say(model, loc, dict(item))))
     return found
 
 
@@ -226,6 +367,11 @@ def dotted(loc: Loc) -> str:
     """`("compare", "seed", 1)` -> `compare.seed[1]`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return text.removeprefix(".")
+
+
+def joined_path(outer: str, inner: str) -> str:
+    """`trial.model` and `dim` -> `trial.model.dim`."""
+    return f"{outer}{inner}" if inner.startswith("[") else f"{outer}.{inner}".strip(".")
 
 
 def put(tree: dict[str, Any], path: str, value: Any) -> None:

@@ -1,6 +1,5 @@
 """Small values that tests share: the smallest signals, trials and sweeps that still mean something."""
 
-import typing
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from citrus_ray.experiment.sweep import Cell, Sweep, parse_sweep
 from citrus_ray.experiment.trial import Finetune, Pretrain, Trial
 from citrus_ray.models.specs import Conv
 from citrus_ray.records import Record
-from citrus_ray.spec import digest_of, flatten, parse_yaml
+from citrus_ray.spec import Foreign, Kinds, digest_of, flatten, parse_yaml
 from citrus_ray.tasks.specs import Masked
 
 SOURCE = Synthetic(
@@ -64,10 +63,9 @@ def sweep_of(text: str = SWEEP, **edits: Any) -> Sweep:
     return parse_sweep(parse_yaml(text, "small.yaml"), edits)
 
 
-def registered(union: Any) -> list[Any]:
-    """The classes of a registry: what stands in its union, or the one class where it holds one only."""
-    inside = typing.get_args(union)[0]
-    return list(typing.get_args(inside)) or [inside]
+def registered(kinds: Kinds) -> list[Any]:
+    """The classes of a registry that can be built from their defaults."""
+    return [kind for kind in kinds.classes() if not issubclass(kind, Foreign)]
 
 
 def windows_of(y: np.ndarray, group: np.ndarray, n_classes: int) -> Windows:

@@ -3,16 +3,11 @@
 A spec holds the whole block: it dumps and digests as if it had been written out.
 """
 
-import json
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from citrus_ray.data.formats.labels import unknown
-from citrus_ray.data.source import Source
 from citrus_ray.spec import read_yaml
 
 FOLDER = Path(__file__).parent / "sets"
@@ -46,16 +41,3 @@ def written_out(value: Any) -> Any:
             f"{rule}; write {{set: {names()[0]}, …}}, or drop `set` and write the block out"
         )
     return block(value["set"]) | {key: edit for key, edit in value.items() if key != "set"}
-
-
-def resolver(union: Any) -> Callable[[Any], Any]:
-    """For a field of type `union`: what runs before pydantic looks at it."""
-    adapter = cache(lambda: TypeAdapter(union))
-
-    def resolve(value: Any) -> Any:
-        if isinstance(value, Source):
-            return value
-        # behind a function pydantic forgets that a value came from JSON, and refuses lists for tuples: so once more
-        return adapter().validate_json(json.dumps(written_out(value)))
-
-    return resolve

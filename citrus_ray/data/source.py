@@ -16,6 +16,8 @@ Normalize = Literal["none", "window", "recording"]
 class Source(Spec):
     """Where signals come from. `prepare` does the work; `citrus_ray.data.windowing.cache.load` does it once."""
 
+    kind: str
+
     @abstractmethod
     def prepare(self) -> Windows:
         """Read or make every window. Slow: call `cache.load(source)` instead."""

@@ -61,11 +61,13 @@ def _block_label(path: str, block: dict[str, Any]) -> str:
         return f"{block['per_class']} per class"
     if set(block) == {"fraction"}:
         return f"{100 * block['fraction']:.3g} %"
-    if set(block) == {"set"}:
-        return str(block["set"])
-    inner = ((key, value_label(f"{path}.{key}", v)) for key, v in block.items() if key != "kind")
+    inner = (
+        (key, value_label(f"{path}.{key}", v))
+        for key, v in block.items()
+        if key not in ("kind", "set")
+    )
     rest = ", ".join(f"{key} {said}" for key, said in inner)
-    kind = str(block.get("kind", ""))
+    kind = str(block.get("kind", block.get("set", "")))
     return f"{kind} ({rest})" if kind and rest else kind or rest
 
 

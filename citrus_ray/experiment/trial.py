@@ -8,16 +8,13 @@ from pydantic import Field, model_validator
 from citrus_ray.context import SignalContext
 from citrus_ray.data import AnySource
 from citrus_ray.data.source import Source
-from citrus_ray.data.sources.pairs import Pairs
 from citrus_ray.data.windowing.align import AnyAlign, Native
 from citrus_ray.data.windowing.splits import Labels, Split
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.specs import Conv, Crossmodal, Pooling
-from citrus_ray.spec import Aside, Problem, Spec, digest_of
+from citrus_ray.models.specs import Conv, Pooling
+from citrus_ray.spec import Aside, Later, Problem, Spec, digest_of, locate
 from citrus_ray.tasks import AnyTask
-from citrus_ray.tasks.specs import Crossmodal as CrossmodalTask
-from citrus_ray.tasks.specs import NextThought, Reconstruction
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -69,8 +66,8 @@ class Pretrain(Spec):
     @model_validator(mode="after")
     def _no_label_is_learnt(self) -> "Pretrain":
         """What follows what is known without labels; what is of one class is not."""
-        asked = self.source.ask if isinstance(self.source, Pairs) else None
-        if isinstance(self.task, NextThought) and asked == "same_class":
+        asked = getattr(self.source, "ask", None)
+        if self.task is not None and self.task.kind == "next_thought" and asked == "same_class":
             raise ValueError(
                 "source.ask=same_class: next_thought would learn from labels; give `ask: next`"
             )
@@ -97,9 +94,8 @@ class Finetune(Spec):
     mixup: Annotated[float, Field(ge=0)] = (
         0.0  # of pairs of windows, by a share from Beta(mixup, mixup); 0: none
     )
-    drop_modality: Share = (
-        0.0  # chance of each modality to be missing from a training window; one stays always
-    )
+    # chance of each modality to be missing from a training window; one stays always
+    drop_modality: Annotated[Share, Later()] = 0.0
     patience: Count | None = None  # stop after as many rounds without a better one
     gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = (
         0.0  # share of one per trial, whose members are stacked
@@ -137,10 +133,7 @@ class Finetune(Spec):
 
     def identity(self) -> dict[str, Any]:
         own = super().identity()
-        later = (
-            set() if self.drop_modality else {"drop_modality"}
-        )  # records of before it was a key keep their names
-        unused = later | set(OF_STEPS if self.mode == "probe" else ())
+        unused = OF_STEPS if self.mode == "probe" else ()
         return {name: value for name, value in own.items() if name not in unused}
 
     def uses(self, name: str) -> bool:
@@ -213,7 +206,9 @@ class Trial(Spec):
                 found.append(Problem("model", f"{complaint} (signals of {path})"))
         source = contexts.get("pretrain.source")
         if source and self.pretraining is not None and self.pretraining.task is not None:
-            complaint = self.pretraining.task.check(source) or self._of_other_channels(source)
+            complaint = self.pretraining.task.check(source) or self.pretraining.task.misfit(
+                self.model, source
+            )
             found += [Problem("pretrain.task", complaint)] if complaint else []
         target = contexts.get("finetune.target")
         if source and target:
@@ -247,24 +242,9 @@ class Trial(Spec):
             )
         return found
 
-    def _of_other_channels(self, source: SignalContext) -> str | None:
-        assert self.pretraining is not None
-        task, model = self.pretraining.task, self.model
-        if isinstance(task, CrossmodalTask) or isinstance(model, Crossmodal):
-            return _across_sensors(task, model, source)
-        if model.mixes_channels and isinstance(task, Reconstruction):
-            rule = f"{model.kind} has one token for all channels, but {task.kind} predicts each from its own"
-            return f"{rule}; use next_thought, with `weights: {{masked: 1.0}}` to hide volumes"
-        return None
-
     def run(self) -> dict[str, float]:
         """Run this one trial in this process, without Ray; validation metrics of its best round."""
-        from citrus_ray.training.finetuning import Member
-        from citrus_ray.training.pretraining import ensure_encoder
-
-        member = Member(self, ensure_encoder(self))
-        member.finish()
-        return member.best
+        return locate("citrus_ray.training.finetuning:run_alone")(self)  # type: ignore[no-any-return]
 
 
 def _modalities(model: AnyEncoder, ctx: SignalContext) -> tuple[str, ...]:
@@ -274,16 +254,3 @@ def _modalities(model: AnyEncoder, ctx: SignalContext) -> tuple[str, ...]:
         if model.multimodal
         else ctx.modalities
     )
-
-
-def _across_sensors(task: AnyTask | None, model: AnyEncoder, source: SignalContext) -> str | None:
-    """Why a task, or a model, that is of several sensors does not go with the other and with the signals."""
-    if not isinstance(model, Crossmodal):
-        return f"crossmodal masks the embeddings of sensors, which {model.kind} has not; give `model: crossmodal`"
-    if isinstance(task, Reconstruction) and task.drop_modality:
-        return f"drop_modality={task.drop_modality:g}: each sensor of a crossmodal model learns from itself; drop it"
-    there = [sensor.name for sensor in model.of(source) if sensor.rows]
-    if isinstance(task, CrossmodalTask) and task.mask == "spatial" and len(there) < 2:
-        rule = f"mask=spatial: needs signals of 2 sensors, but there is only {', '.join(there)}"
-        return f"{rule}; give `model.sensors: channel`, or another mask"
-    return None

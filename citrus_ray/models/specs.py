@@ -1,154 +1,225 @@
-"""The sizes of each kind of encoder. The module that a spec builds stands in the file of its name."""
+"""What a sweep may say of each kind of encoder. No torch: `build` looks the network up by its name."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.encoder_spec import EncoderSpec, Share, Size
 from citrus_ray.models.sensors import Sensor, sensors
+from citrus_ray.spec import Foreign, Kinds, Spec
 
-if (
-    TYPE_CHECKING
-):  # torch takes a second to load, and a plan does without: each `build` loads its own
-    from citrus_ray.models import AnySingle
-    from citrus_ray.models.nets.citrus import CitrusEncoder
-    from citrus_ray.models.nets.conv import ConvEncoder
-    from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
-    from citrus_ray.models.nets.patch import PatchEncoder
-    from citrus_ray.models.nets.sequence import SequenceEncoder
+if TYPE_CHECKING:  # torch takes a second to load, and a plan does without
+    from citrus_ray.models.nets.encoder import Encoder
 
+Size = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Positions = Literal["rotary", "learned", "none"]
 Pooling = Literal["mean", "channels", "late"]
 Name = Annotated[str, Field(min_length=1)]
 
 
+class EncoderSpec(Spec):
+    """Sizes of an encoder; the defaults are the preset `small`. `build` makes it for the signals at hand."""
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    net: ClassVar[str]  # `module:Class` of the network, which takes the signals' facts and sizes
+    mixes_channels: ClassVar[bool] = False  # as `Encoder.mixes_channels`
+    multimodal: ClassVar[bool] = False  # as `Encoder.multimodal`
+
+    kind: str
+
+    if TYPE_CHECKING:  # a field of some kinds, worked out by others
+
+        @property
+        def patch(self) -> int:
+            """Samples per token."""
+            ...
+
+    @property
+    def width(self) -> int:
+        """Numbers per token."""
+        return int(getattr(self, "dim", 0))
+
+    def sizes(self) -> dict[str, Any]:
+        """Everything that the network is built from, beside the facts of the signals."""
+        return {n: getattr(self, n) for n in type(self).model_fields if n != "kind"}
+
+    def build(self, ctx: SignalContext) -> "Encoder":
+        from citrus_ray.spec import locate
+
+        return locate(self.net)(ctx, **self.sizes())  # type: ignore[no-any-return]
+
+    def check(self, ctx: SignalContext) -> str | None:
+        """Why this encoder means nothing for such windows, or None."""
+        if ctx.n_times // self.patch < 2:
+            rule = f"a window of {ctx.n_times} samples must hold at least 2 patches"
+            return f"patch={self.patch}: {rule}; at most {ctx.n_times // 2} does"
+        return None
+
+    def misfit(self, source: SignalContext, target: SignalContext) -> str | None:
+        """Why an encoder that was pre-trained on `source` cannot be carried over to `target`, or None."""
+        one, two = (
+            (ctx.n_chans, "pairs" if ctx.n_parts == 2 else "windows") for ctx in (source, target)
+        )
+        if not self.mixes_channels or one == two:
+            return None
+        return (
+            f"is built for {one[0]} channels and {one[1]}, but the target has {two[0]} channels "
+            f"and {two[1]}; give both the same voxels, and pairs of both"
+        )
+
+
+# ---- one encoder for one kind of signal ----
+
+
 class Conv(EncoderSpec):
-    """`strides` multiply to the samples per token; every stage is one strided and `depth` residual convolutions."""
+    """Residual convolutions along time: each stage one strided and `depth` residual ones."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"base": {"dim": 128, "depth": 2}}
+    net: ClassVar[str] = "citrus_ray.models.nets.conv:ConvEncoder"
 
     kind: Literal["conv"] = "conv"
     dim: Size = 32
+    """Width D of a token."""
     strides: Annotated[tuple[Size, ...], Field(min_length=1)] = (2, 2, 2, 2)
+    """Stride of each stage; they multiply to the samples per token."""
     kernel: Annotated[int, Field(ge=3)] = 7
+    """Taps of a convolution, an odd number."""
     depth: Size = 1
+    """Residual pairs of convolutions in each stage."""
     dropout: Share = 0.0
+    """Share of features dropped inside a residual pair."""
 
     @model_validator(mode="after")
     def _odd_kernel(self) -> "Conv":
         if self.kernel % 2 == 0:
-            raise ValueError(
-                f"kernel={self.kernel}: must be odd to keep tokens aligned; {self.kernel + 1} is"
-            )
+            rule = "must be odd to keep tokens aligned"
+            raise ValueError(f"kernel={self.kernel}: {rule}; {self.kernel + 1} is")
         return self
 
     @property
     def patch(self) -> int:
-        product = 1
-        for stride in self.strides:
-            product *= stride
-        return product
+        return math.prod(self.strides)
 
-    def build(self, ctx: SignalContext) -> "ConvEncoder":
-        from citrus_ray.models.nets.conv import ConvEncoder
-
-        return ConvEncoder(self)
+    def sizes(self) -> dict[str, Any]:
+        return super().sizes() | {"patch": self.patch}
 
 
 class TransformerSpec(EncoderSpec):
     """What encoders with a transformer have in common."""
 
     dim: Size = 48
+    """Width D of a token."""
     layers: Size = 2
+    """Blocks of the transformer."""
     heads: Size = 4
-    mlp: Size = 2  # width of a block's hidden layer, in units of dim
+    """Heads of attention; must divide `dim`."""
+    mlp: Size = 2
+    """Width of a block's hidden layer, in units of `dim`."""
     dropout: Share = 0.1
+    """Share dropped of attention and of hidden layers."""
     positions: Positions = "rotary"
-    max_tokens: Annotated[int, Field(ge=2)] = (
-        1024  # learned positions only: the longest sequence they reach
-    )
-    modality: bool = False  # add an embedding of what each channel measures
+    """How a token knows its place: rotary, a learned table, or not at all."""
+    max_tokens: Annotated[int, Field(ge=2)] = 1024
+    """The longest sequence that learned positions reach, in tokens."""
+    modality: bool = False
+    """Add an embedding of what each channel measures."""
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> "TransformerSpec":
         if self.dim % self.heads:
-            raise ValueError(
-                f"heads={self.heads}: must divide dim={self.dim}; 1, 2 and 4 divide most widths"
-            )
+            rule = f"must divide dim={self.dim}; 1, 2 and 4 divide most widths"
+            raise ValueError(f"heads={self.heads}: {rule}")
         if self.positions == "rotary" and (self.dim // self.heads) % 2:
             rule = f"dim / heads = {self.dim // self.heads}: must be even for rotary positions"
             raise ValueError(f"{rule}; use positions: learned, or another dim")
         return self
 
+    def transformer(self) -> dict[str, Any]:
+        """The sizes of the transformer alone."""
+        return {
+            name: getattr(self, name) for name in TransformerSpec.model_fields if name != "kind"
+        }
+
+    def sizes(self) -> dict[str, Any]:
+        inner = self.transformer()
+        own = {n: v for n, v in super().sizes().items() if n not in inner or n == "dim"}
+        return own | {"patch": self.patch, "transformer": inner}
+
     def check(self, ctx: SignalContext) -> str | None:
-        n_tokens = ctx.n_times // getattr(self, "patch", 1)
+        return self._too_long(ctx.n_times // self.patch) or super().check(ctx)
+
+    def _too_long(self, n_tokens: int) -> str | None:
         if self.positions == "learned" and n_tokens > self.max_tokens:
-            return f"max_tokens={self.max_tokens}: a window has {n_tokens} tokens; raise it, or use positions: rotary"
-        return super().check(ctx)
+            rule = f"a window has {n_tokens} tokens; raise it, or use positions: rotary"
+            return f"max_tokens={self.max_tokens}: {rule}"
+        return None
 
 
 class Patch(TransformerSpec):
-    """`patch` samples are a token, read by one linear layer."""
+    """A transformer over patches of samples, each channel by itself, in the style of PatchTST."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "base": {"dim": 128, "layers": 6, "heads": 8, "mlp": 4}
     }
+    net: ClassVar[str] = "citrus_ray.models.nets.patch:PatchEncoder"
 
     kind: Literal["patch"] = "patch"
     patch: Size = 16
-
-    def build(self, ctx: SignalContext) -> "PatchEncoder":
-        from citrus_ray.models.nets.patch import PatchEncoder
-
-        return PatchEncoder(self, ctx)
+    """Samples per token."""
 
 
 class Citrus(TransformerSpec):
-    """A token is `steps` latent steps of `conv`: `conv.patch * steps` samples."""
+    """CiTrus: a transformer over patches of latent steps of `conv`, each channel by itself."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "base": {
             "conv": {"dim": 128, "strides": [2, 2, 2], "depth": 2},
-            "dim": 128,
-            "layers": 6,
-            "heads": 8,
-            "mlp": 4,
+            **Patch.PRESETS["base"],
         }
     }
+    net: ClassVar[str] = "citrus_ray.models.nets.citrus:CitrusEncoder"
 
     kind: Literal["citrus"] = "citrus"
     conv: Conv = Conv(dim=32, strides=(2, 2, 2))
+    """The convolutional part."""
     steps: Size = 2
+    """Latent steps of `conv` in a token, which holds `conv.patch * steps` samples."""
 
     @property
     def patch(self) -> int:
         return self.conv.patch * self.steps
 
-    def build(self, ctx: SignalContext) -> "CitrusEncoder":
-        from citrus_ray.models.nets.citrus import CitrusEncoder
+    def build(self, ctx: SignalContext) -> "Encoder":
+        from citrus_ray.spec import locate
 
-        return CitrusEncoder(self, ctx)
+        sizes = self.sizes() | {"conv": self.conv.build(ctx)}
+        return locate(self.net)(ctx, **sizes)  # type: ignore[no-any-return]
 
 
 class Sequence(TransformerSpec):
-    """`project: false` is the published form: no input layer, the voxels are the token, with zeros up to `dim`."""
+    """A transformer over volumes: all channels of a moment are one token, as in Next Thought Prediction."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "base": {"dim": 128, "layers": 4, "heads": 4, "mlp": 4},
         "published": {"dim": 420, "layers": 3, "heads": 2, "mlp": 4, "project": False},
         "large": {"dim": 768, "layers": 12, "heads": 12, "mlp": 4, "max_tokens": 512},
     }
+    net: ClassVar[str] = "citrus_ray.models.nets.sequence:SequenceEncoder"
     mixes_channels: ClassVar[bool] = True
 
     kind: Literal["sequence"] = "sequence"
     positions: Positions = "learned"
+    """How a token knows its place: rotary, a learned table, or not at all."""
     max_tokens: Size = 128
+    """The longest sequence that learned positions reach, in tokens."""
     project: bool = True
-    summary: Literal["cls", "mean"] = (
-        "cls"  # what heads read: the first token, or the mean over volumes
-    )
+    """Whether a layer reads the channels; false is the published form: they are the token, with zeros up to `dim`."""
+    summary: Literal["cls", "mean"] = "cls"
+    """What heads read: the first token, or the mean over volumes."""
 
     @property
     def patch(self) -> int:
@@ -157,58 +228,101 @@ class Sequence(TransformerSpec):
     @model_validator(mode="after")
     def _one_modality(self) -> "Sequence":
         if self.modality:
-            raise ValueError(
-                "modality=true: a token holds all channels, so there is no modality to add; drop it"
-            )
+            rule = "a token holds all channels, so there is no modality to add; drop it"
+            raise ValueError(f"modality=true: {rule}")
         return self
 
     def check(self, ctx: SignalContext) -> str | None:
-        n_tokens = ctx.n_times + ctx.n_parts
-        if self.positions == "learned" and n_tokens > self.max_tokens:
-            return f"max_tokens={self.max_tokens}: a window has {n_tokens} tokens; raise it, or use positions: rotary"
         if not self.project and ctx.n_chans > self.dim:
             rule = f"project=false: the {ctx.n_chans} channels are the token"
             return f"{rule}, so dim={self.dim} must be at least as many; raise it, or project"
-        return super().check(ctx)
+        return self._too_long(ctx.n_times + ctx.n_parts) or super().check(ctx)
 
-    def build(self, ctx: SignalContext) -> "SequenceEncoder":
-        from citrus_ray.models.nets.sequence import SequenceEncoder
 
-        return SequenceEncoder(self, ctx)
+# ---- the registry ----
+
+MODELS = {
+    "citrus": "citrus_ray.models.specs:Citrus",
+    "conv": "citrus_ray.models.specs:Conv",
+    "crossmodal": "citrus_ray.models.specs:Crossmodal",
+    "custom": "citrus_ray.models.specs:Custom",
+    "patch": "citrus_ray.models.specs:Patch",
+    "sequence": "citrus_ray.models.specs:Sequence",
+}
+
+
+def _written_out(value: Any) -> Any:
+    """`citrus` and `{kind: citrus, preset: base, dim: 96}` as whole blocks."""
+    block = {"kind": value} if isinstance(value, str) else value
+    if not (isinstance(block, dict) and "preset" in block and "kind" in block):
+        return block
+    presets: dict[str, dict[str, Any]] = {"small": {}, **KINDS.of(block["kind"]).PRESETS}  # type: ignore[attr-defined]
+    name = block["preset"]
+    if name not in presets:
+        raise ValueError(f"preset={name!r}: must be one of {', '.join(presets)}")
+    return _over(presets[name], {key: v for key, v in block.items() if key != "preset"})
+
+
+def _over(base: Mapping[str, Any], edits: Mapping[str, Any]) -> dict[str, Any]:
+    """`edits` over `base`, block by block."""
+    out = dict(base)
+    for key, value in edits.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = _over(out[key], value) if both else value
+    return out
+
+
+KINDS = Kinds(MODELS, _written_out)
+SINGLES = Kinds({k: v for k, v in MODELS.items() if k != "crossmodal"}, _written_out)
+AnyEncoder = Annotated[SerializeAsAny[EncoderSpec], BeforeValidator(KINDS)]
+AnySingle = Annotated[SerializeAsAny[EncoderSpec], BeforeValidator(SINGLES)]
+
+
+# ---- of several sensors ----
 
 
 class Crossmodal(EncoderSpec):
-    """`encoder` is built anew for every sensor. `aggregator: mlp` is the released one, `attention` takes any subset."""
+    """CroSSL: an encoder for each sensor, at its own rate, and an aggregator of their embeddings."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "base": {"encoder": {"kind": "conv", "dim": 128, "depth": 2}, "layers": 2}
+        "base": {"encoder": {"kind": "conv", **Conv.PRESETS["base"]}, "layers": 2}
     }
-
-    kind: Literal["crossmodal"] = "crossmodal"
+    net: ClassVar[str] = "citrus_ray.models.nets.crossmodal:CrossmodalEncoder"
     mixes_channels: ClassVar[bool] = True
     multimodal: ClassVar[bool] = True
-    encoder: "AnySingle" = Conv()
+
+    kind: Literal["crossmodal"] = "crossmodal"
+    encoder: AnySingle = Conv()
+    """The encoder that is built anew for every sensor, of any kind but this one."""
     sensors: Literal["modality", "channel"] | Annotated[tuple[Name, ...], Field(min_length=1)] = (
         "modality"
     )
+    """What is a sensor: the channels of a modality, each channel, or the modalities of this list."""
     aggregator: Literal["attention", "mlp"] = "attention"
-    layers: Size = 1  # of attention
+    """What joins their embeddings: attention takes any subset of them, mlp is the released one."""
+    layers: Size = 1
+    """Blocks of attention in the aggregator."""
     heads: Size = 4
+    """Heads of attention in the aggregator."""
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> "Crossmodal":
-        dim = self.encoder.dim
+        dim = self.encoder.width
         if self.aggregator == "attention" and dim % self.heads:
-            raise ValueError(
-                f"heads={self.heads}: must divide encoder.dim={dim}; 1, 2 and 4 divide most widths"
-            )
+            rule = f"must divide encoder.dim={dim}; 1, 2 and 4 divide most widths"
+            raise ValueError(f"heads={self.heads}: {rule}")
         if isinstance(self.sensors, tuple) and len(set(self.sensors)) < len(self.sensors):
-            raise ValueError(f"sensors: must name each one once, but got {', '.join(self.sensors)}")
+            given = ", ".join(self.sensors)
+            raise ValueError(f"sensors: must name each one once, but got {given}")
         return self
 
     @property
     def patch(self) -> int:
         return self.encoder.patch
+
+    @property
+    def width(self) -> int:
+        return self.encoder.width
 
     def of(self, ctx: SignalContext) -> tuple[Sensor, ...]:
         """The sensors that it is built for: those of the signals, or the named ones, there or not."""
@@ -221,20 +335,72 @@ class Crossmodal(EncoderSpec):
     def check(self, ctx: SignalContext) -> str | None:
         known = self.of(ctx)
         there = sorted(sensor.name for sensor in sensors(ctx, "modality"))
-        extra = set(there) - {sensor.name for sensor in known}
+        extra = sorted(set(there) - {sensor.name for sensor in known})
         if not isinstance(self.sensors, str) and extra:
-            return f"sensors: does not name {', '.join(sorted(extra))}; add it, or leave its channels out of the source"
+            way = "add it, or leave its channels out of the source"
+            return f"sensors: does not name {', '.join(extra)}; {way}"
         complaints = [(sensor.name, self.encoder.check(sensor.ctx)) for sensor in known]
-        return next((f"{name}: {complaint}" for name, complaint in complaints if complaint), None)
+        return next((f"{name}: {said}" for name, said in complaints if said), None)
 
     def misfit(self, source: SignalContext, target: SignalContext) -> str | None:
         one, two = ([sensor.name for sensor in self.of(ctx)] for ctx in (source, target))
         if one == two:
             return None
-        rule = f"was pre-trained on {', '.join(one)}, but the target has {', '.join(two)}"
-        return f"{rule}; name all of them in `model.sensors`, and those that one lacks are absent there"
+        return (
+            f"was pre-trained on {', '.join(one)}, but the target has {', '.join(two)}; "
+            "name all of them in `model.sensors`, and those that one lacks are absent there"
+        )
 
-    def build(self, ctx: SignalContext) -> "CrossmodalEncoder":
-        from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
+    def sizes(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("aggregator", "layers", "heads")}
+        return own | {"dim": self.width, "patch": self.patch, "make": self.encoder.build}
 
-        return CrossmodalEncoder(self, ctx)
+    def build(self, ctx: SignalContext) -> "Encoder":
+        from citrus_ray.spec import locate
+
+        return locate(self.net)(ctx, sensors=self.of(ctx), **self.sizes())  # type: ignore[no-any-return]
+
+
+# ---- a network from outside ----
+
+
+class Custom(Foreign, EncoderSpec):
+    """A network of your own: `cls` is an `Encoder` outside this package, built as `cls(ctx, **kwargs)`."""
+
+    kind: Literal["custom"] = "custom"
+
+    @property
+    def mixes_channels(self) -> bool:  # type: ignore[override]
+        return bool(self.found.mixes_channels)
+
+    @property
+    def multimodal(self) -> bool:  # type: ignore[override]
+        return bool(self.found.multimodal)
+
+    @property
+    def patch(self) -> int:
+        return self._size("patch", 1)
+
+    @property
+    def width(self) -> int:
+        return self._size("dim", 0)
+
+    def _size(self, name: str, unknown: int) -> int:
+        """As it is given, or the default that the class has for it."""
+        parameters = inspect.signature(self.found).parameters
+        default = parameters[name].default if name in parameters else inspect.Parameter.empty
+        of_class = getattr(self.found, name, unknown)
+        known = of_class if default is inspect.Parameter.empty else default
+        return int(self.kwargs.get(name, known))
+
+    def build(self, ctx: SignalContext) -> "Encoder":
+        from citrus_ray.models.nets.encoder import Encoder
+
+        return self.made(Encoder, ctx)  # type: ignore[type-abstract]
+
+    def check(self, ctx: SignalContext) -> str | None:
+        try:
+            self.build(ctx)
+        except ValueError as err:
+            return str(err)
+        return super().check(ctx)

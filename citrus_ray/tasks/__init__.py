@@ -1,9 +1,5 @@
-"""Pre-training tasks. The union is the registry: a new task is its spec in `kinds.py`, one file and one entry here."""
+"""Pre-training tasks: what a sweep asks of one is in `specs`, the losses are in `losses`."""
 
-from typing import Annotated
+from citrus_ray.tasks.specs import AnyTask
 
-from pydantic import Field
-
-from citrus_ray.tasks.specs import Crossmodal, Masked, NextThought, Spectral
-
-AnyTask = Annotated[Crossmodal | Masked | NextThought | Spectral, Field(discriminator="kind")]
+__all__ = ["AnyTask"]

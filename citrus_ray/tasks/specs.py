@@ -1,122 +1,152 @@
-"""What can be asked of each kind of task. The module that a spec builds stands in the file of its name."""
+"""What a sweep may ask of each pre-training task. No torch: `build` looks the loss up by its name."""
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from citrus_ray.context import SignalContext
-from citrus_ray.spec import Later, Spec
-from citrus_ray.tasks.task_spec import TaskSpec
+from citrus_ray.models.specs import Crossmodal, EncoderSpec
+from citrus_ray.spec import Foreign, Kinds, Later, Spec, locate
 
-if (
-    TYPE_CHECKING
-):  # torch takes a second to load, and a plan does without: each `build` loads its own
+if TYPE_CHECKING:  # torch takes a second to load, and a plan does without
     from citrus_ray.models.nets.encoder import Encoder
-    from citrus_ray.tasks.losses.crossmodal import CrossmodalTask
-    from citrus_ray.tasks.losses.masked import MaskedTask
-    from citrus_ray.tasks.losses.next_thought import NextThoughtTask
-    from citrus_ray.tasks.losses.spectral import SpectralTask
     from citrus_ray.tasks.losses.task import Task
 
-Representation = Literal["log_magnitude", "magnitude_phase", "real_imag"]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
+LOSSES = "citrus_ray.tasks.losses"
+
+
+class TaskSpec(Spec):
+    """What is learnt without labels."""
+
+    kind: str
+
+    @abstractmethod
+    def build(self, ctx: SignalContext, encoder: "Encoder") -> "Task": ...
+
+    def check(self, ctx: SignalContext) -> str | None:
+        """Why this task means nothing for such windows, or None."""
+        return None
+
+    def misfit(self, model: EncoderSpec, ctx: SignalContext) -> str | None:
+        """Why this task and this encoder do not go together on such windows, or None."""
+        return None
 
 
 # ---- something is hidden and predicted ----
 
 
 class Reconstruction(TaskSpec):
-    """`ratio` of every channel's patches is hidden, in runs of `span`.
-
-    Several modalities at once: `drop_modality` hides all patches of one modality in that share of windows, which only
-    other channels can make up for, so it needs a decoder that looks across channels: `mix` layers of attention.
-    """
+    """Patches of every channel are hidden, and something of them is predicted from what is left."""
 
     ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of every channel's patches that is hidden."""
     span: Count = 2
+    """Patches in a run of hidden ones."""
     loss: Literal["mse", "l1", "huber"] = "mse"
+    """How far a prediction is from what was hidden."""
     drop_modality: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of windows in which all of one modality is hidden, for others to make up for; needs `mix`."""
     mix: Annotated[int, Field(ge=0)] = 0
-    by_modality: bool = False  # a decoder per modality instead of one for all
-    # what the encoder reads: all patches, a mask token in place of hidden ones, or the visible ones alone, which is
-    # faster the more is hidden; the decoder then asks them for what is not there
+    """Layers of attention across channels in the decoder."""
+    by_modality: bool = False
+    """A decoder per modality instead of one for all."""
     encode: Annotated[Literal["all", "visible"], Later()] = "all"
+    """What the encoder reads: all patches, hidden ones as a mask token, or the visible ones alone, which is faster."""
 
     @model_validator(mode="after")
     def _visible_alone_stay_in_their_channel(self) -> "Reconstruction":
         if self.encode == "visible" and (self.mix or self.drop_modality):
-            rule = "encode=visible: channels show different moments, so the decoder cannot look across them"
-            raise ValueError(f"{rule}; set mix and drop_modality to 0, or encode: all")
+            rule = "channels show different moments, so the decoder cannot look across them"
+            raise ValueError(
+                f"encode=visible: {rule}; set mix and drop_modality to 0, or encode: all"
+            )
         return self
 
     @model_validator(mode="after")
     def _dropped_can_be_predicted(self) -> "Reconstruction":
         if self.drop_modality and not self.mix:
-            raise ValueError(
-                f"drop_modality={self.drop_modality:g}: a modality that is all hidden can only be predicted from other "
-                "channels; set mix to 1 or more"
-            )
+            rule = "a modality that is all hidden can only be predicted from other channels"
+            raise ValueError(f"drop_modality={self.drop_modality:g}: {rule}; set mix to 1 or more")
         return self
 
     def check(self, ctx: SignalContext) -> str | None:
         if self.drop_modality and len(set(ctx.modalities)) < 2:
-            there = ctx.modalities[0]
-            return f"drop_modality={self.drop_modality:g}: needs signals of 2 modalities, but all are {there}"
+            rule = f"needs signals of 2 modalities, but all are {ctx.modalities[0]}"
+            return f"drop_modality={self.drop_modality:g}: {rule}"
+        return None
+
+    def misfit(self, model: EncoderSpec, ctx: SignalContext) -> str | None:
+        if model.multimodal and self.drop_modality:
+            rule = "each sensor of a crossmodal model learns from itself; drop it"
+            return f"drop_modality={self.drop_modality:g}: {rule}"
+        if model.mixes_channels and not model.multimodal:
+            return (
+                f"{model.kind} has one token for all channels, but {self.kind} predicts each from "
+                "its own; use next_thought, with `weights: {masked: 1.0}` to hide volumes"
+            )
         return None
 
     def build(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
         """The task, or one for each sensor of a crossmodal encoder."""
-        from citrus_ray.tasks.losses.reconstruction import of_each_sensor
-
-        return of_each_sensor(self, encoder) if encoder.multimodal else self.single(ctx, encoder)
+        if not encoder.multimodal:
+            return self.single(ctx, encoder)
+        of_sensors: Any = encoder
+        tasks = [self.single(sensor.ctx, of_sensors.of(sensor)) for sensor in of_sensors.there]
+        return locate(f"{LOSSES}.reconstruction:EachSensor")(tasks, encoder)  # type: ignore[no-any-return]
 
     @abstractmethod
     def single(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
         """For an encoder whose tokens are of one channel each."""
 
+    def common(self) -> dict[str, Any]:
+        """What all such tasks are built from."""
+        return {n: getattr(self, n) for n in Reconstruction.model_fields if n != "kind"}
+
 
 class Masked(Reconstruction):
-    """The target is the samples of hidden patches."""
+    """Masked auto-encoding: the samples of hidden patches are predicted."""
 
     kind: Literal["masked"] = "masked"
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of every channel's patches that is hidden."""
 
-    def single(self, ctx: SignalContext, encoder: "Encoder") -> "MaskedTask":
-        from citrus_ray.tasks.losses.masked import MaskedTask
-
-        return MaskedTask(self, ctx, encoder)
+    def single(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
+        return locate(f"{LOSSES}.masked:MaskedTask")(ctx, encoder, **self.common())  # type: ignore[no-any-return]
 
 
 class Hide(Spec):
-    """Bands of frequency that the encoder does not see: `band`, or `count` bands of `width` drawn for every channel."""
+    """Bands of frequency that the encoder does not see."""
 
     band: tuple[float, float] | None = None
+    """The band, low and high in `unit`; null: bands are drawn anew for every channel."""
     count: Count = 1
+    """How many bands are drawn."""
     width: Annotated[float, Field(gt=0)] = 0.2
-    unit: Literal["hz", "share"] = (
-        "share"  # of `band` and `width`; a share is of the spectrum, 0 to half the rate
-    )
-    fill: Literal["zero", "noise", "swap"] = (
-        "zero"  # noise of the same power, or the band of another window
-    )
+    """Width of each drawn band, in `unit`."""
+    unit: Literal["hz", "share"] = "share"
+    """Of `band` and `width`; a share is of the spectrum, which goes from 0 to half the rate."""
+    fill: Literal["zero", "noise", "swap"] = "zero"
+    """What stands in a hidden band: nothing, noise of the same power, or the band of another window."""
 
     @model_validator(mode="after")
     def _leaves_some(self) -> "Hide":
         if self.band is not None and not 0 <= self.band[0] < self.band[1]:
             raise ValueError(f"band={list(self.band)}: 0 <= low < high must hold")
         if self.unit == "share" and self.band is not None and self.band[1] > 1:
-            raise ValueError(
-                f"band={list(self.band)}: a share ends at 1; give unit: hz for a band in Hz"
-            )
-        if self.unit == "share" and self.band is None and self.count >= self.slots(1.0):
-            rule = f"count={self.count} bands of width={self.width:g} would leave nothing of the spectrum to see"
-            raise ValueError(f"{rule}; lower either")
+            way = "give unit: hz for a band in Hz"
+            raise ValueError(f"band={list(self.band)}: a share ends at 1; {way}")
+        if self.unit == "share" and self.band is None and self.count >= self.n_slots(1.0):
+            rule = f"count={self.count} bands of width={self.width:g}"
+            raise ValueError(f"{rule} would leave nothing of the spectrum to see; lower either")
         return self
 
-    def slots(self, nyquist: float) -> int:
+    def n_slots(self, nyquist: float) -> int:
         """How many bands of `width` lie side by side."""
         return math.floor(self.top(nyquist) / self.width + 1e-9)
 
@@ -124,42 +154,55 @@ class Hide(Spec):
         """The end of the spectrum, in `unit`."""
         return nyquist if self.unit == "hz" else 1.0
 
+    def sizes(self, nyquist: float) -> dict[str, Any]:
+        """What the loss draws bands from."""
+        top = self.top(nyquist)
+        own: dict[str, Any] = {"band": self.band, "count": self.count, "top": top}
+        return own | {"n_slots": self.n_slots(nyquist), "width": self.width / top}
+
     def problem(self, nyquist: float) -> str | None:
         """Why such bands cannot be taken out of signals whose spectrum ends at `nyquist`, or None."""
         if self.unit == "hz" and self.band is not None and self.band[1] > nyquist:
-            return f"hide.band={list(self.band)}: signals end at {nyquist:g} Hz; take a lower band"
-        if self.unit == "hz" and self.band is None and self.count >= self.slots(nyquist):
-            return f"hide: {self.count} bands of {self.width:g} Hz leave nothing of {nyquist:g} Hz to see; lower either"
+            rule = f"signals end at {nyquist:g} Hz; take a lower band"
+            return f"hide.band={list(self.band)}: {rule}"
+        if self.unit == "hz" and self.band is None and self.count >= self.n_slots(nyquist):
+            rule = f"{self.count} bands of {self.width:g} Hz leave nothing of {nyquist:g} Hz to see"
+            return f"hide: {rule}; lower either"
         return None
 
 
 class Spectral(Reconstruction):
-    """`transform: stft` looks at `window` patches around each, `rfft` at the patch alone."""
+    """Frequency-based masked auto-encoding: the spectrum of what is hidden is predicted."""
 
     kind: Literal["spectral"] = "spectral"
-    predict: Representation = "log_magnitude"
+    predict: Literal["log_magnitude", "magnitude_phase", "real_imag"] = "log_magnitude"
+    """What of the spectrum is predicted."""
     transform: Literal["rfft", "stft"] = "rfft"
+    """Whether the spectrum is of the patch alone, or of `window` patches around it."""
     window: Annotated[int, Field(ge=2)] = 4
+    """Patches in the window of `transform: stft`."""
     floor: Annotated[float, Field(gt=0)] = 0.01
+    """Added to magnitudes before their logarithm."""
     hide: Hide | None = None
+    """Bands of frequency to hide as well; null: none."""
 
     @model_validator(mode="after")
     def _hides_something(self) -> "Spectral":
         if self.ratio == 0 and self.hide is None:
-            raise ValueError(
-                "ratio=0 and hide=null: nothing is hidden; give a ratio above 0 or bands to hide"
-            )
+            way = "give a ratio above 0 or bands to hide"
+            raise ValueError(f"ratio=0 and hide=null: nothing is hidden; {way}")
         return self
 
     def check(self, ctx: SignalContext) -> str | None:
-        return super().check(ctx) or (
-            self.hide.problem(ctx.sfreq / 2) if self.hide is not None else None
-        )
+        bands = self.hide.problem(ctx.sfreq / 2) if self.hide is not None else None
+        return super().check(ctx) or bands
 
-    def single(self, ctx: SignalContext, encoder: "Encoder") -> "SpectralTask":
-        from citrus_ray.tasks.losses.spectral import SpectralTask
-
-        return SpectralTask(self, ctx, encoder)
+    def single(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
+        names = ("predict", "transform", "window", "floor")
+        own = self.common() | {name: getattr(self, name) for name in names}
+        own["hide"] = self.hide and self.hide.sizes(ctx.sfreq / 2)
+        own["fill"] = self.hide.fill if self.hide else "zero"
+        return locate(f"{LOSSES}.spectral:SpectralTask")(ctx, encoder, **own)  # type: ignore[no-any-return]
 
 
 # ---- two views should agree ----
@@ -170,17 +213,20 @@ class Vicreg(Spec):
 
     kind: Literal["vicreg"] = "vicreg"
     invariance: Weight = 25.0
+    """Weight of the distance between the two views of a window."""
     variance: Weight = 25.0
+    """Weight of a spread over the batch that is below 1."""
     covariance: Weight = 1.0
+    """Weight of what different dimensions share."""
 
     @model_validator(mode="after")
     def _agrees_and_differs(self) -> "Vicreg":
         if not self.invariance:
-            raise ValueError("invariance=0: nothing asks the two views to agree; give it a weight")
+            rule = "nothing asks the two views to agree"
+            raise ValueError(f"invariance=0: {rule}; give it a weight")
         if not self.variance:
-            raise ValueError(
-                "variance=0: the same embedding for every window would be best; give it a weight"
-            )
+            rule = "the same embedding for every window would be best"
+            raise ValueError(f"variance=0: {rule}; give it a weight")
         return self
 
 
@@ -188,58 +234,77 @@ class Barlow(Spec):
     """Zbontar et al. 2021: the cross-correlation of the two views should be the identity."""
 
     kind: Literal["barlow"] = "barlow"
-    redundancy: Annotated[float, Field(gt=0)] = 0.005  # weight of what is beside the diagonal
+    redundancy: Annotated[float, Field(gt=0)] = 0.005
+    """Weight of what is beside the diagonal."""
 
 
 class InfoNce(Spec):
-    """van den Oord et al. 2018: find the other view of a window among those of the batch. All others are negatives."""
+    """van den Oord et al. 2018: find the other view of a window among those of the batch; all others are negatives."""
 
     kind: Literal["infonce"] = "infonce"
     temperature: Annotated[float, Field(gt=0)] = 0.2
+    """Divides how alike two embeddings are."""
 
 
 Agreement = Vicreg | Barlow | InfoNce
 
 
-class Crossmodal(TaskSpec):
-    """`mask`: spatial hides whole sensors, random elements of their embeddings, temporal steps of their tokens.
+def agreement(spec: Agreement) -> Callable[..., Any]:
+    """The loss of two views that a block asks for."""
+    weights = {name: value for name, value in spec.tree().items() if name != "kind"}
+    return partial(locate(f"{LOSSES}.agreement:{spec.kind}"), **weights)
 
-    `keep` is the chance of each to be seen. `expander` is the width of the layers between the embedding and the loss;
-    0: none, as released.
-    """
+
+class CrossmodalViews(TaskSpec):
+    """CroSSL: two masked views of the sensors' embeddings, aggregated, should be alike."""
 
     kind: Literal["crossmodal"] = "crossmodal"
     mask: Literal["spatial", "random", "temporal"] = "spatial"
+    """What is hidden: whole sensors, elements of their embeddings, or steps of their tokens."""
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    disjoint: bool = False  # no cell is seen in both views, so that they can agree on nothing that one sensor shows
+    """Chance of each to be seen in a view."""
+    disjoint: bool = False
+    """Whether nothing is seen in both views, so that they cannot agree on what one sensor shows."""
     loss: Annotated[Agreement, Field(discriminator="kind")] = Vicreg()
+    """What makes the views agree and windows differ."""
     expander: Annotated[int, Field(ge=0)] = 0
-    narrowest: Annotated[float, Field(ge=0, lt=1)] = (
-        0.01  # spread of validation embeddings at which training ends
-    )
+    """Width of the layers between the embedding and the loss; 0: none, as released."""
+    narrowest: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Spread of validation embeddings, beside their size, at which training ends as collapsed."""
 
     @model_validator(mode="after")
-    def _leaves_for_the_other(self) -> "Crossmodal":
+    def _leaves_for_the_other(self) -> "CrossmodalViews":
         if self.disjoint and self.keep > 0.5:
-            raise ValueError(
-                f"keep={self.keep:g}: two disjoint views keep half each at most; lower it to 0.5"
-            )
+            rule = "two disjoint views keep half each at most"
+            raise ValueError(f"keep={self.keep:g}: {rule}; lower it to 0.5")
         return self
 
-    def build(self, ctx: SignalContext, encoder: "Encoder") -> "CrossmodalTask":
-        from citrus_ray.tasks.losses.crossmodal import CrossmodalTask
+    def misfit(self, model: EncoderSpec, ctx: SignalContext) -> str | None:
+        if not isinstance(model, Crossmodal):
+            rule = f"masks the embeddings of sensors, which {model.kind} has not"
+            return f"crossmodal {rule}; give `model: crossmodal`"
+        there = [sensor.name for sensor in model.of(ctx) if sensor.rows]
+        if self.mask == "spatial" and len(there) < 2:
+            rule = f"needs signals of 2 sensors, but there is only {', '.join(there)}"
+            return f"mask=spatial: {rule}; give `model.sensors: channel`, or another mask"
+        return None
 
-        return CrossmodalTask(self, encoder)
+    def build(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
+        names = ("mask", "keep", "disjoint", "expander", "narrowest")
+        own = {name: getattr(self, name) for name in names} | {"agreement": agreement(self.loss)}
+        return locate(f"{LOSSES}.crossmodal:CrossmodalTask")(encoder, **own)  # type: ignore[no-any-return]
 
 
 # ---- does B follow A? ----
 
 
 class Weights(Spec):
-    """Of the two losses. The predecessor of the published study took 0.1 and 0.9."""
+    """Weights of the two losses of Next Thought Prediction; the published study's predecessor took 0.1 and 0.9."""
 
     next: Weight = 1.0
+    """Weight of whether B follows A."""
     masked: Weight = 0.0
+    """Weight of what hidden volumes were."""
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "Weights":
@@ -249,18 +314,48 @@ class Weights(Spec):
 
 
 class NextThought(TaskSpec):
-    """`ratio` of the volumes are hidden where the masked loss has a weight."""
+    """Next Thought Prediction: does B follow A, of pairs of windows?"""
 
     kind: Literal["next_thought"] = "next_thought"
     weights: Weights = Weights()
+    """Weights of the two losses."""
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of volumes that is hidden, where the masked loss has a weight."""
 
     def check(self, ctx: SignalContext) -> str | None:
         if ctx.n_parts != 2:
-            return "next_thought is asked of pairs; give pretrain.source `{kind: pairs, ask: next, of: …}`"
+            way = "give pretrain.source `{kind: pairs, ask: next, of: …}`"
+            return f"next_thought is asked of pairs; {way}"
         return None
 
-    def build(self, ctx: SignalContext, encoder: "Encoder") -> "NextThoughtTask":
-        from citrus_ray.tasks.losses.next_thought import NextThoughtTask
+    def build(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
+        own = {"next_weight": self.weights.next, "masked_weight": self.weights.masked}
+        net = locate(f"{LOSSES}.next_thought:NextThoughtTask")
+        return net(ctx, encoder, ratio=self.ratio, **own)  # type: ignore[no-any-return]
 
-        return NextThoughtTask(self, ctx, encoder)
+
+# ---- a task from outside ----
+
+
+class CustomTask(Foreign, TaskSpec):
+    """A task of your own: `cls` is a `Task` outside this package, built as `cls(ctx, encoder, **kwargs)`."""
+
+    kind: Literal["custom"] = "custom"
+
+    def build(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
+        from citrus_ray.tasks.losses.task import Task
+
+        return self.made(Task, ctx, encoder)  # type: ignore[type-abstract]
+
+
+# ---- the registry ----
+
+TASKS = {
+    "crossmodal": "citrus_ray.tasks.specs:CrossmodalViews",
+    "custom": "citrus_ray.tasks.specs:CustomTask",
+    "masked": "citrus_ray.tasks.specs:Masked",
+    "next_thought": "citrus_ray.tasks.specs:NextThought",
+    "spectral": "citrus_ray.tasks.specs:Spectral",
+}
+KINDS = Kinds(TASKS)
+AnyTask = Annotated[SerializeAsAny[TaskSpec], BeforeValidator(KINDS)]

@@ -21,6 +21,7 @@ from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.closed_form import fit
 from citrus_ray.training.loading import load_encoder
 from citrus_ray.training.loop import LossOf, Part, seeded, shuffled, train
+from citrus_ray.training.pretraining import ensure_encoder
 
 Losses = Generator[float, None, None]  # the mean loss of each round of training
 
@@ -228,6 +229,13 @@ class Member:
     def signal(self, index: Index) -> Signal:
         """The windows at `index` as the network sees them, (n, C, T)."""
         return self.view(index)
+
+
+def run_alone(trial: Trial) -> dict[str, float]:
+    """Validation metrics of a trial's best round, computed in this process."""
+    member = Member(trial, ensure_encoder(trial))
+    member.finish()
+    return member.best
 
 
 def score_on_test(

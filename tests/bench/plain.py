@@ -15,9 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from citrus_ray.context import SignalContext
 from citrus_ray.data.windowing.normalize import Scale
 from citrus_ray.data.windows import Signal
-from citrus_ray.models.encoder_spec import EncoderSpec
 from citrus_ray.models.nets.encoder import hide_samples
-from citrus_ray.models.specs import Citrus, Conv, TransformerSpec
+from citrus_ray.models.specs import Citrus, Conv, EncoderSpec, TransformerSpec
 
 
 class Samples(Dataset[torch.Tensor]):

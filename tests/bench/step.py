@@ -22,7 +22,7 @@ from citrus_ray.data.windowing.view import View
 from citrus_ray.data.windows import Windows
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.encoder_spec import EncoderSpec
+from citrus_ray.models.specs import EncoderSpec
 from citrus_ray.spec import Spec, validate
 from citrus_ray.tasks.specs import Masked
 from citrus_ray.training.loop import Training, seeded, shuffled

@@ -1,5 +1,4 @@
-"""What every source in the registry promises. A new entry in the union is tested without another line, if its
-defaults mean something; else it needs an example here."""
+"""Every source in the registry keeps the contract; one whose defaults mean nothing needs an example here."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from citrus_ray.data import AnySource
+from citrus_ray.data.kinds import KINDS as SOURCES
 from citrus_ray.data.source import Source
 from citrus_ray.data.sources.bidmc import Bidmc
 from citrus_ray.data.sources.bonn import Bonn
@@ -23,9 +22,8 @@ from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.sources.synthetic_fmri import SyntheticFmri
 from citrus_ray.data.sources.uci_har import UciHar
 from citrus_ray.data.sources.uwave import UWave
-from citrus_ray.data.windowing import cache
-from citrus_ray.data.windows import Windows
 from citrus_ray.spec import validate
+from citrus_ray.testing import SourceContract
 from tests.data import layouts, originals
 from tests.small import registered
 
@@ -69,88 +67,42 @@ EXAMPLES: dict[type[Source], Callable[[Path], Source]] = {
     UciHar: layouts.uci_har,
     UWave: layouts.uwave,
 }
-KINDS = registered(AnySource)
-pytestmark = pytest.mark.parametrize("source", KINDS, ids=lambda kind: kind.__name__, indirect=True)
 
 
-@pytest.fixture(scope="module")
-def source(request: Any, tmp_path_factory: Any) -> Source:
+@pytest.fixture(scope="module", params=registered(SOURCES), ids=lambda kind: kind.__name__)
+def example(request: Any, tmp_path_factory: Any) -> Source:
     kind: type[Source] = request.param
-    return EXAMPLES[kind](tmp_path_factory.mktemp("source")) if kind in EXAMPLES else kind()
+    known = EXAMPLES.get(kind)
+    return known(tmp_path_factory.mktemp("source")) if known else validate(kind, {})
 
 
-def same(one: Windows, other: Windows) -> bool:
-    arrays = all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("x", "y", "group")
-    )
-    names = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats", "digest")
-    places = [
-        None if w.places is None else np.stack(list(vars(w.places).values())).tolist()
-        for w in (one, other)
-    ]
-    return (
-        arrays
-        and places[0] == places[1]
-        and all(getattr(one, name) == getattr(other, name) for name in names)
-    )
+class TestSources(SourceContract):
+    @pytest.fixture
+    def source(self, example: Source) -> Source:
+        return example
 
 
-def test_a_spec_survives_its_tree_and_names_itself(source):
-    assert validate(type(source), source.tree()) == source
-    assert source.tree()["kind"] == source.kind
-
-
-def test_windows_are_finite_and_every_name_is_used(source):
-    source.check()
-    found = source.prepare()
-    assert found.x.dtype == np.float32
-    assert np.isfinite(found.x).all()
-    assert found.group.dtype == np.int64
-    assert np.unique(found.group).tolist() == list(range(len(found.groups)))
-    if found.y is None:  # a set to pre-train on
-        assert found.classes == ()
-    else:
-        assert found.y.dtype == np.int64
-        assert np.unique(found.y).tolist() == list(range(len(found.classes)))
-    assert len(set(found.groups)) == len(found.groups)
-    assert len(set(found.classes)) == len(found.classes)
-    assert found.digest == source.digest()
-
-
-def test_normalised_windows_have_no_mean_and_unit_spread(source):
-    if isinstance(source, Pairs):
+def test_normalised_windows_have_no_mean_and_unit_spread(example):
+    if isinstance(example, Pairs):
         pytest.skip("they are as their source made them")
-    found = source.prepare()
+    found = example.prepare()
     x = found.x
-    if isinstance(
-        source, Fmri | SyntheticFmri
-    ):  # a window may be one volume, so it is runs that are normalised
-        x = np.stack(
-            [
-                x[found.group == run].swapaxes(0, 1).reshape(x.shape[1], -1)
-                for run in np.unique(found.group)
-            ]
-        )
+    if isinstance(example, Fmri | SyntheticFmri):
+        # a window may be one volume, so it is runs that are normalised
+        runs = (x[found.group == run] for run in np.unique(found.group))
+        x = np.stack([run.swapaxes(0, 1).reshape(x.shape[1], -1) for run in runs])
     else:
-        assert source.normalize == "window"
+        assert example.normalize == "window"
     assert np.abs(x.mean(axis=-1)).max() < 1e-4
     assert x.std(axis=-1) == pytest.approx(1, abs=1e-3)
 
 
-def test_the_same_spec_makes_the_same_windows(source):
-    assert same(source.prepare(), source.prepare())
-
-
-def test_the_cache_gives_back_what_was_prepared(source):
-    assert same(cache.load(source), source.prepare())
-
-
-def test_recordings_are_the_same_however_they_are_normalised(source):
+def test_recordings_are_the_same_however_they_are_normalised(example):
     """Or pre-training would not know that it reads what the target tests on."""
-    if isinstance(source, Synthetic):
+    if isinstance(example, Synthetic):
         pytest.skip("made from a seed")
-    field = "normalize_by" if isinstance(source, Fmri | SyntheticFmri) else "normalize"
-    field = "of.normalize_by" if isinstance(source, Pairs) else field
-    other = source.at({field: "none"})
-    assert other.digest() != source.digest()
-    assert other.recordings() == source.recordings()
+    field = "normalize_by" if isinstance(example, Fmri | SyntheticFmri) else "normalize"
+    field = "of.normalize_by" if isinstance(example, Pairs) else field
+    other = example.at({field: "none"})
+    assert other.digest() != example.digest()
+    assert other.recordings() == example.recordings()

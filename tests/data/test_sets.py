@@ -172,7 +172,10 @@ def test_an_axis_may_go_over_sets():
         "$CITRUS_DATA/bonn",
         "$CITRUS_DATA/uwave",
     }
-    assert any(cell.label.startswith("finetune.target=bonn5") for cell in cells)
+    assert {cell.label.split(", ")[1] for cell in cells} == {
+        "target bonn5",
+        "target uwave (seconds 3)",
+    }
     over = "repeat:\n  finetune.target: [bonn5, uwave]\n"
     (cell, *_) = parse_sweep(parse_yaml(SWEEP.replace("repeat:\n", over))).cells
     members = [member for _, member in cell.members({"finetune.optim.lr": 1e-3}, "search")]

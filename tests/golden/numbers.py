@@ -116,7 +116,7 @@ def _first_step(trial: Trial, ctx: SignalContext, task: str) -> list[float]:
         if trial.pretrain is not None and trial.pretrain.task is not None:
             module: torch.nn.Module = trial.pretrain.task.build(ctx, encoder)
         else:
-            module = Classifier(encoder, ctx, task)  # type: ignore[arg-type]
+            module = Classifier(encoder, ctx, task)
     size = _size(list(module.parameters()))
     with seeded(4):
         if isinstance(module, Classifier):

@@ -8,10 +8,10 @@ from torch import nn
 
 from citrus_ray.context import MODALITIES, MODALITY_SLOTS, SignalContext, modality_slot
 from citrus_ray.models import AnyEncoder
-from citrus_ray.models.encoder_spec import EncoderSpec
 from citrus_ray.models.nets.blocks import Block, apply_rope, rope_turns
 from citrus_ray.models.nets.dropout import dropped
-from citrus_ray.models.specs import Citrus, Patch
+from citrus_ray.models.specs import KINDS as MODELS
+from citrus_ray.models.specs import Citrus, EncoderSpec, Patch
 from citrus_ray.spec import Spec, SpecError, validate
 from citrus_ray.training.loop import seeded
 from tests.small import registered
@@ -188,7 +188,7 @@ def test_there_is_room_for_modalities_to_come():
     assert modality_slot("nobody knows") == modality_slot("unknown") == 0
 
 
-@pytest.mark.parametrize("kind", registered(AnyEncoder), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", registered(MODELS), ids=lambda kind: kind.__name__)
 def test_a_word_is_the_small_preset_and_base_is_larger(kind):
     word = kind.model_fields["kind"].default
     small, named, base = (
@@ -218,7 +218,7 @@ def test_keys_go_over_those_of_a_preset_block_by_block():
             {"kind": "patch", "dim": 12, "heads": 4},
             "dim / heads = 3: must be even for rotary positions",
         ),
-        ("patchy", "kind=\"patchy\": must be one of 'citrus', 'conv', 'patch'"),
+        ("patchy", "kind=\"patchy\": must be one of 'citrus', 'conv', 'crossmodal'"),
     ],
 )
 def test_a_model_that_means_nothing_is_refused_with_the_way_out(value, rule):
@@ -227,7 +227,7 @@ def test_a_model_that_means_nothing_is_refused_with_the_way_out(value, rule):
     assert rule in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", registered(AnyEncoder), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", registered(MODELS), ids=lambda kind: kind.__name__)
 def test_depths_hold_every_parameter_once(kind):
     encoder = kind().build(CTX)
     found = [p for depth in encoder.depths() for p in depth.parameters()]

@@ -31,7 +31,9 @@ NAN = float("nan")
 
 def built(ctx: SignalContext = ONE_RATE, seed: int = 0, **edits: Any) -> CrossmodalEncoder:
     with seeded(seed):
-        return Crossmodal(encoder=SMALL, **edits).build(ctx).eval()
+        encoder = Crossmodal(encoder=SMALL, **edits).build(ctx).eval()
+    assert isinstance(encoder, CrossmodalEncoder)
+    return encoder
 
 
 def signals(*shape: int, seed: int = 0) -> torch.Tensor:

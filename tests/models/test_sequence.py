@@ -22,7 +22,9 @@ class Holder(Spec):
 
 def built(ctx: SignalContext, **edits: object) -> SequenceEncoder:
     with seeded(0):
-        return validate(Sequence, {"dim": 16, "heads": 2} | edits).build(ctx).eval()
+        encoder = validate(Sequence, {"dim": 16, "heads": 2} | edits).build(ctx).eval()
+    assert isinstance(encoder, SequenceEncoder)
+    return encoder
 
 
 def x_of(ctx: SignalContext, n: int = 3) -> torch.Tensor:
@@ -93,6 +95,7 @@ def test_the_published_size_is_a_preset():
     assert isinstance(spec, Sequence)
     assert (spec.dim, spec.layers, spec.heads, spec.project) == (420, 3, 2, False)
     encoder = spec.build(replace(PAIR, n_chans=417))
+    assert isinstance(encoder, SequenceEncoder)
     assert sum(p.numel() for p in encoder.transformer.blocks.parameters()) == 3 * 2_122_260
 
 

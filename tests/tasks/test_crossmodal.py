@@ -14,11 +14,10 @@ from citrus_ray.experiment.optim import Optim
 from citrus_ray.models.specs import Conv, Patch
 from citrus_ray.models.specs import Crossmodal as Model
 from citrus_ray.spec import SpecError, validate
-from citrus_ray.tasks.losses.agreement import agreement
 from citrus_ray.tasks.losses.crossmodal import CrossmodalTask, relative_spread
 from citrus_ray.tasks.losses.masking import two_views
 from citrus_ray.tasks.losses.reconstruction import EachSensor
-from citrus_ray.tasks.specs import Barlow, Crossmodal, InfoNce, Masked, Vicreg
+from citrus_ray.tasks.specs import Barlow, CrossmodalViews, InfoNce, Masked, Vicreg, agreement
 from citrus_ray.training.loop import seeded, shuffled, train
 
 CTX = SignalContext(3, 48, 50.0, modalities=("ecg", "eeg", "emg"))
@@ -31,7 +30,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def task_of(**edits: Any) -> CrossmodalTask:
     with seeded(0):
-        return Crossmodal(**edits).build(CTX, Model(encoder=CONV).build(CTX))
+        task = CrossmodalViews(**edits).build(CTX, Model(encoder=CONV).build(CTX))
+    assert isinstance(task, CrossmodalTask)
+    return task
 
 
 # ---- views ----
@@ -69,7 +70,7 @@ def test_a_split_that_differs_from_window_to_window_would_be_agreed_on_without_a
 
 def test_more_than_half_cannot_be_kept_twice_without_overlap():
     with pytest.raises(SpecError, match="half each at most"):
-        validate(Crossmodal, {"disjoint": True, "keep": 0.6})
+        validate(CrossmodalViews, {"disjoint": True, "keep": 0.6})
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.5, 0.8])
@@ -127,7 +128,9 @@ def test_windows_that_lack_sensors_are_learnt_from(mask):
 
 def test_an_encoder_of_patches_has_no_parameter_that_waits_for_a_gradient():
     with seeded(0):
-        task = Crossmodal().build(CTX, Model(encoder=Patch(dim=8, layers=1, patch=8)).build(CTX))
+        task = CrossmodalViews().build(
+            CTX, Model(encoder=Patch(dim=8, layers=1, patch=8)).build(CTX)
+        )
     task(torch.randn(6, 3, 48), generator())[0].backward()
     assert not [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None]
 
@@ -157,7 +160,7 @@ def numpy_vicreg(a: np.ndarray, b: np.ndarray, weights: tuple[float, float, floa
 def test_vicreg_is_what_the_formulas_say(weights):
     a, b = (0.7 * torch.randn(16, 6, generator=generator(seed)) for seed in (0, 1))
     spec = Vicreg(invariance=weights[0], variance=weights[1], covariance=weights[2])
-    assert float(agreement(spec, a, b)[0]) == pytest.approx(
+    assert float(agreement(spec)(a, b)[0]) == pytest.approx(
         numpy_vicreg(a.numpy(), b.numpy(), weights), rel=1e-5
     )
 
@@ -165,15 +168,15 @@ def test_vicreg_is_what_the_formulas_say(weights):
 def test_barlow_wants_the_identity_and_infonce_finds_the_other_view():
     z = torch.linalg.qr(torch.randn(64, 4, generator=generator()))[0]
     z = (z - z.mean(dim=0)) * 8
-    assert float(agreement(Barlow(), z, 3 * z)[0]) < 0.02 < float(agreement(Barlow(), z, -z)[0])
-    loss, terms = agreement(InfoNce(temperature=0.05), z, z)
+    assert float(agreement(Barlow())(z, 3 * z)[0]) < 0.02 < float(agreement(Barlow())(z, -z)[0])
+    loss, terms = agreement(InfoNce(temperature=0.05))(z, z)
     assert float(terms["found"]) == 1
-    assert float(loss) < float(agreement(InfoNce(temperature=0.05), z, z.flip(0))[0])
+    assert float(loss) < float(agreement(InfoNce(temperature=0.05))(z, z.flip(0))[0])
 
 
 def test_embeddings_that_are_all_the_same_cost_vicreg_its_whole_variance():
     same = torch.ones(16, 6)
-    loss, terms = agreement(Vicreg(invariance=25, variance=25, covariance=0), same, same)
+    loss, terms = agreement(Vicreg(invariance=25, variance=25, covariance=0))(same, same)
     assert float(terms["invariance"]) == 0
     assert float(loss) == pytest.approx(0.5 * 0.99)
 

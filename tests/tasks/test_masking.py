@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.encoder import Encoder, hide_samples
 from citrus_ray.models.specs import Conv
+from citrus_ray.tasks.losses.masked import MaskedTask
 from citrus_ray.tasks.losses.masking import n_hidden, places, span_mask
 from citrus_ray.tasks.specs import Masked
 
@@ -112,6 +113,7 @@ class Silent(Encoder):
 def test_the_loss_counts_hidden_samples_only():
     spec = Masked(ratio=0.5, span=1)
     task = spec.single(SignalContext(2, 32, 1.0), Silent())
+    assert isinstance(task, MaskedTask)
     for p in task.decoder.parameters():
         torch.nn.init.zeros_(p)
     x = torch.randn(3, 2, 32, generator=generator(5))

@@ -22,7 +22,9 @@ SHOWN = {"kind": "synthetic_fmri", "n_subjects": 4, "seed": 1}
 def built(**weights: float) -> NextThoughtTask:
     with seeded(0):
         spec = validate(NextThought, {"weights": weights} if weights else {})
-        return spec.build(CTX, Sequence(dim=16, heads=2, dropout=0.0).build(CTX))
+        task = spec.build(CTX, Sequence(dim=16, heads=2, dropout=0.0).build(CTX))
+    assert isinstance(task, NextThoughtTask)
+    return task
 
 
 def masks() -> torch.Generator:

@@ -1,5 +1,7 @@
 """Spectral pre-training: targets against numpy and scipy, bands that are really gone, a loss over what is hidden."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -20,10 +22,10 @@ from citrus_ray.tasks.losses.spectra import (
     take_out,
 )
 from citrus_ray.tasks.losses.spectral import SpectralTask
-from citrus_ray.tasks.specs import Hide, Representation, Spectral
+from citrus_ray.tasks.specs import Hide, Spectral
 
 SFREQ = 100.0
-NAMES: tuple[Representation, ...] = ("log_magnitude", "magnitude_phase", "real_imag")
+NAMES: tuple[Any, ...] = ("log_magnitude", "magnitude_phase", "real_imag")
 CTX = SignalContext(n_chans=2, n_times=400, sfreq=SFREQ, modalities=("eeg", "eeg"))
 
 
@@ -85,7 +87,7 @@ def test_silence_has_a_finite_target():
 
 @given(count=st.integers(1, 3), width=st.floats(0.05, 0.24), seed=st.integers(0, 50))
 def test_drawn_bands_are_as_many_and_as_wide_as_asked_and_lie_apart(count, width, seed):
-    edges = draw_bands(Hide(count=count, width=width), 4, 2, 50.0, generator(seed)).numpy()
+    edges = draw_bands(4, 2, generator(seed), **Hide(count=count, width=width).sizes(50.0)).numpy()
     assert edges.shape == (4, 2, count, 2)
     assert edges.min() >= 0
     assert edges.max() <= 1 + 1e-6
@@ -95,14 +97,14 @@ def test_drawn_bands_are_as_many_and_as_wide_as_asked_and_lie_apart(count, width
 
 
 def test_bands_differ_from_row_to_row_and_a_given_band_is_the_same_in_all():
-    drawn = draw_bands(Hide(width=0.2), 8, 2, 50.0, generator())
+    drawn = draw_bands(8, 2, generator(), **Hide(width=0.2).sizes(50.0))
     assert len({tuple(row) for row in drawn.reshape(16, 2).tolist()}) > 2
-    given_band = draw_bands(Hide(band=(8, 12), unit="hz"), 3, 2, 50.0, generator())
+    given_band = draw_bands(3, 2, generator(), **Hide(band=(8, 12), unit="hz").sizes(50.0))
     assert given_band.reshape(6, 2).tolist() == [pytest.approx([0.16, 0.24])] * 6
 
 
 def test_a_band_in_hertz_covers_its_frequencies_and_no_others():
-    edges = draw_bands(Hide(band=(8, 12), unit="hz"), 1, 1, SFREQ / 2, generator())
+    edges = draw_bands(1, 1, generator(), **Hide(band=(8, 12), unit="hz").sizes(SFREQ / 2))
     at = np.fft.rfftfreq(400, 1 / SFREQ)
     assert np.array_equal(
         in_bands(edges, len(at))[0, 0].numpy(), (at >= 8 - 1e-6) & (at <= 12 + 1e-6)
@@ -120,14 +122,14 @@ def rhythm(hz: float) -> torch.Tensor:
 
 def test_what_is_taken_out_is_gone_and_the_rest_is_left():
     x = (rhythm(10) + rhythm(30))[None, None]
-    edges = draw_bands(Hide(band=(8, 12), unit="hz"), 1, 1, SFREQ / 2, generator())
+    edges = draw_bands(1, 1, generator(), **Hide(band=(8, 12), unit="hz").sizes(SFREQ / 2))
     torch.testing.assert_close(
         take_out(x, edges, "zero", generator())[0, 0], rhythm(30), atol=1e-4, rtol=0
     )
 
 
 def test_content_of_a_hidden_band_cannot_reach_the_encoder():
-    edges = draw_bands(Hide(band=(8, 12), unit="hz"), 3, 1, SFREQ / 2, generator())
+    edges = draw_bands(3, 1, generator(), **Hide(band=(8, 12), unit="hz").sizes(SFREQ / 2))
     x = noise(3, 1, 400)
     one, other = (
         take_out(signal, edges, "zero", generator()) for signal in (x, x + 5 * rhythm(10))
@@ -137,7 +139,7 @@ def test_content_of_a_hidden_band_cannot_reach_the_encoder():
 
 def test_noise_has_the_power_of_what_it_stands_for():
     x = 3 * rhythm(10)[None, None].repeat(400, 1, 1)
-    edges = draw_bands(Hide(band=(8, 12), unit="hz"), 400, 1, SFREQ / 2, generator())
+    edges = draw_bands(400, 1, generator(), **Hide(band=(8, 12), unit="hz").sizes(SFREQ / 2))
     filled = take_out(x, edges, "noise", generator())
     assert float(filled.var()) == pytest.approx(float(x.var()), rel=0.1)
     assert abs(float((filled * rhythm(10)).mean())) < 0.2
@@ -145,7 +147,7 @@ def test_noise_has_the_power_of_what_it_stands_for():
 
 def test_swap_gives_the_band_of_another_window():
     x = torch.stack([rhythm(10), 2 * rhythm(11), 3 * rhythm(9)])[:, None] + rhythm(30)
-    edges = draw_bands(Hide(band=(8, 12), unit="hz"), 3, 1, SFREQ / 2, generator())
+    edges = draw_bands(3, 1, generator(), **Hide(band=(8, 12), unit="hz").sizes(SFREQ / 2))
     swapped = (take_out(x, edges, "swap", generator()) - rhythm(30))[:, 0]
     others = x[:, 0] - rhythm(30)
     for i, row in enumerate(swapped):
@@ -175,6 +177,7 @@ class Listening(Encoder):
 def silent_task(**fields) -> tuple[SpectralTask, Listening]:
     encoder = Listening()
     task = Spectral(**fields).single(CTX, encoder)
+    assert isinstance(task, SpectralTask)
     for p in task.decoder.parameters():
         torch.nn.init.zeros_(p)
     return task, encoder
@@ -217,6 +220,7 @@ def test_hidden_patches_do_not_reach_the_encoder_through_the_filter_either():
 def test_visible_tokens_of_a_real_encoder_do_not_move_when_hidden_samples_do():
     encoder = Conv(dim=8, strides=(2, 2)).build(CTX).eval()
     task = Spectral(hide=Hide(width=0.3)).single(CTX, encoder)
+    assert isinstance(task, SpectralTask)
     x, seen = noise(2, 2, 400), []
     task.decoder.register_forward_hook(lambda module, args, out: seen.append(args[0]))
     for scale in (0.0, 30.0):

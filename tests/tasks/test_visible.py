@@ -8,12 +8,10 @@ import torch
 
 from citrus_ray.context import SignalContext
 from citrus_ray.experiment.optim import Optim
-from citrus_ray.models.encoder_spec import EncoderSpec
-from citrus_ray.models.specs import Citrus, Conv, Patch
+from citrus_ray.models.specs import Citrus, Conv, EncoderSpec, Patch
 from citrus_ray.spec import SpecError, validate
 from citrus_ray.tasks.losses.masking import span_mask
-from citrus_ray.tasks.specs import Hide, Masked, Spectral
-from citrus_ray.tasks.task_spec import TaskSpec
+from citrus_ray.tasks.specs import Hide, Masked, Spectral, TaskSpec
 from citrus_ray.training.loop import seeded, shuffled, train
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg", "ecg"))

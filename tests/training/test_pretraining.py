@@ -19,8 +19,7 @@ from citrus_ray.spec import SpecError
 from citrus_ray.store import checkpoint
 from citrus_ray.store.leases import Lease, Leases
 from citrus_ray.tasks import AnyTask
-from citrus_ray.tasks.specs import Crossmodal as CrossmodalTask
-from citrus_ray.tasks.specs import Masked, Spectral
+from citrus_ray.tasks.specs import CrossmodalViews, Masked, Spectral
 from citrus_ray.training import pretraining as pretrain
 from tests.small import SCRATCH
 
@@ -124,7 +123,7 @@ BRIEF: list[tuple[Any, AnyEncoder, AnyTask]] = [
     (OTHER, Conv(dim=8), Masked()),
     (OTHER, Patch(dim=16, layers=1), Masked(encode="visible")),
     (OTHER, Citrus(conv=Conv(dim=8), dim=16, layers=1), Spectral()),
-    (SENSORS, Crossmodal(encoder=Conv(dim=8, strides=(4, 4))), CrossmodalTask(expander=16)),
+    (SENSORS, Crossmodal(encoder=Conv(dim=8, strides=(4, 4))), CrossmodalViews(expander=16)),
 ]
 
 
@@ -151,7 +150,7 @@ def test_the_precision_of_its_products_is_part_of_an_encoders_name() -> None:
 def test_a_loss_of_covariances_is_never_computed_in_bfloat16() -> None:
     windows = cache.load(SENSORS)
     encoder = Crossmodal(encoder=Conv(dim=8, strides=(4, 4))).build(windows.context)
-    task = CrossmodalTask().build(windows.context, encoder).eval()
+    task = CrossmodalViews().build(windows.context, encoder).eval()
     x = torch.from_numpy(View.of(windows, np.arange(8), True)(np.arange(8)))
     seen = []
     with torch.autocast("cpu", torch.bfloat16):

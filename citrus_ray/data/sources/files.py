@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, ParamSpec, Self, TypeVar
+from typing import Annotated, Literal, ParamSpec, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -42,7 +42,7 @@ from citrus_ray.data.source import Normalize, Source
 from citrus_ray.data.windowing.assemble import assemble, gather, time_blocks
 from citrus_ray.data.windowing.segments import Cut, Pieces
 from citrus_ray.data.windows import Windows
-from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
+from citrus_ray.spec import Aside, Later, Problem, SpecError, digest_of, refuse
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Files(Source):
     channels: Names | None = None  # which, in this order; all without
     streams: Names | None = None  # which streams of multi-rate npz files
     modality: Name | Names | None = None  # overrules what the files say
-    absent: Literal["refuse", "keep"] = (
+    absent: Annotated[Literal["refuse", "keep"], Later()] = (
         "refuse"  # recordings that lack some channels: these are absent from windows
     )
     stride_s: Positive | None = None  # from window to window; `seconds` without: no overlap
@@ -143,10 +143,6 @@ class Files(Source):
             raise ValueError(
                 f"group_pattern={pattern} must hold one (…) around the group, but holds {n_groups}"
             )
-
-    def identity(self) -> dict[str, Any]:
-        own = super().identity()
-        return {name: value for name, value in own.items() if name != "absent" or value != "refuse"}
 
     # ---- where things are ----
 

@@ -6,19 +6,17 @@ split can have one window on both sides. Every anchor A gives as many pairs of t
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from citrus_ray.data.kinds import AnySource
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.stack import CHUNK, stacked
 from citrus_ray.data.windows import Index, Places, Signal, Windows
 from citrus_ray.spec import refuse
-
-if TYPE_CHECKING:
-    from citrus_ray.data import AnySource
 
 Count = Annotated[int, Field(ge=1)]
 Samples = Annotated[int, Field(ge=0)]
@@ -32,7 +30,7 @@ class Pairs(Source):
     """`ask: next` needs no label of the source, `ask: same_class` compares them."""
 
     kind: Literal["pairs"] = "pairs"
-    of: "AnySource"
+    of: AnySource
     ask: Literal["next", "same_class"] = "next"
     gap: Samples = 0  # next: samples between A and what follows it
     negatives: Literal["any_run", "same_run", "other_subject"] = (

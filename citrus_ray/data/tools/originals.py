@@ -3,9 +3,9 @@ source, so no source may need it to read its data.
 """
 
 import sys
-import typing
+from typing import Any
 
-from citrus_ray.data import AnySource
+from citrus_ray.data.kinds import KINDS, SOURCES, AnySource
 from citrus_ray.data.root import place_at
 from citrus_ray.data.source import Source
 from citrus_ray.data.tools.fetch import Original
@@ -18,15 +18,14 @@ class Described(Spec):
     source: AnySource
 
 
-def source_of(block: typing.Any) -> Source:
+def source_of(block: Any) -> Source:
     source: Source = validate(Described, {"source": block}).source
     return source
 
 
 def kinds() -> dict[str, type[Source]]:
     """Every source that is registered, by its kind."""
-    found = typing.get_args(typing.get_args(AnySource)[0])
-    return {kind.model_fields["kind"].default: kind for kind in found}
+    return {kind: KINDS.of(kind) for kind in SOURCES}  # type: ignore[misc]
 
 
 def originals() -> dict[str, Original]:

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from citrus_ray.context import MODALITY_SLOTS, SignalContext, modality_slot
 from citrus_ray.models.nets.dropout import Dropout, dropped
-from citrus_ray.models.specs import TransformerSpec
 
 
 class Transformer(nn.Module):
@@ -18,21 +17,27 @@ class Transformer(nn.Module):
     `places` (B*C, N) says where tokens stand when they are not all of a window.
     """
 
-    def __init__(self, spec: TransformerSpec, ctx: SignalContext) -> None:
+    def __init__(
+        self,
+        ctx: SignalContext,
+        *,
+        dim: int,
+        layers: int,
+        heads: int,
+        mlp: int,
+        dropout: float,
+        positions: str,
+        max_tokens: int,
+        modality: bool,
+    ) -> None:
         super().__init__()
-        self.mask_token = nn.Parameter(torch.zeros(spec.dim))
-        self.table = (
-            nn.Parameter(0.02 * torch.randn(spec.max_tokens, spec.dim))
-            if spec.positions == "learned"
-            else None
-        )
-        self.kinds = ModalityEmbedding(spec.dim, ctx) if spec.modality else None
-        self.rotary, self.head_dim = spec.positions == "rotary", spec.dim // spec.heads
-        width = spec.mlp * spec.dim
-        self.blocks = nn.ModuleList(
-            Block(spec.dim, spec.heads, width, spec.dropout) for _ in range(spec.layers)
-        )
-        self.norm = nn.LayerNorm(spec.dim)
+        self.mask_token = nn.Parameter(torch.zeros(dim))
+        learned = positions == "learned"
+        self.table = nn.Parameter(0.02 * torch.randn(max_tokens, dim)) if learned else None
+        self.kinds = ModalityEmbedding(dim, ctx) if modality else None
+        self.rotary, self.head_dim = positions == "rotary", dim // heads
+        self.blocks = nn.ModuleList(Block(dim, heads, mlp * dim, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim)
 
     def forward(
         self,
@@ -99,7 +104,7 @@ class Block(nn.Module):
     def _heads(
         self, x: torch.Tensor, turns: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(R, N, D) -> queries, keys and values, the first two apply_rope by their places: (R, H, N, D/H) each."""
+        """(R, N, D) -> queries, keys and values, the first two turned by their places: (R, H, N, D/H) each."""
         rows, n_tokens, dim = x.shape
         qkv = (
             self.qkv(x)
@@ -139,7 +144,7 @@ class ModalityEmbedding(nn.Module):
 
 
 def rope_turns(places: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """How far each pair of features is apply_rope at every place: (N,) or (R, N) -> (…, N, 1, 1, D/H / 2), complex."""
+    """How far each pair of features is turned at every place: (N,) or (R, N) -> (…, N, 1, 1, D/H / 2), complex."""
     speeds = 10_000 ** (-torch.arange(0, head_dim, 2, device=places.device) / head_dim)
     angles = (places[..., None] * speeds)[
         ..., None, None, :
@@ -154,7 +159,7 @@ def apply_rope(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
 
 
 def in_pairs(linear: nn.Linear, n: int, head_dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias with the first `n` outputs in another order: those side by side that are apply_rope together.
+    """Weight and bias with the first `n` outputs in another order: those side by side that are turned together.
 
     Stored weights have them half a head apart. Ordering weights once a step costs next to nothing; turning features
     that lie apart took a dozen passes in runs of a few numbers, a fifth of a block.

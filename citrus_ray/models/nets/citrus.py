@@ -5,22 +5,32 @@ convolution, because a receptive field that reaches into them would show them to
 replaced by the mask token.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.blocks import Transformer
 from citrus_ray.models.nets.encoder import Encoder, all_but, at_places, hide_samples
-from citrus_ray.models.specs import Citrus
 
 
 class CitrusEncoder(Encoder):
-    def __init__(self, spec: Citrus, ctx: SignalContext) -> None:
+    def __init__(
+        self,
+        ctx: SignalContext,
+        *,
+        conv: Encoder,
+        steps: int,
+        dim: int,
+        patch: int,
+        transformer: dict[str, Any],
+    ) -> None:
         super().__init__()
-        self.dim, self.patch, self.steps = spec.dim, spec.patch, spec.steps
-        self.conv = spec.conv.build(ctx)
-        self.embed = nn.Linear(spec.steps * spec.conv.dim, spec.dim)
-        self.transformer = Transformer(spec, ctx)
+        self.dim, self.patch, self.steps = dim, patch, steps
+        self.conv = conv
+        self.embed = nn.Linear(steps * conv.dim, dim)
+        self.transformer = Transformer(ctx, **transformer)
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         if hidden is not None:

@@ -6,13 +6,12 @@ from torch import nn
 from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.models.nets.heads import LateFusion, LinearHead
-from citrus_ray.models.specs import Pooling
 
 
 class Classifier(nn.Module):
     """(B, C, T) -> logits (B, K). The head reads the encoder's summary, or its rows side by side or one by one."""
 
-    def __init__(self, encoder: Encoder, ctx: SignalContext, pool: Pooling) -> None:
+    def __init__(self, encoder: Encoder, ctx: SignalContext, pool: str) -> None:
         super().__init__()
         self.encoder, self.by_row = encoder, pool != "mean"
         n_rows = encoder.n_rows(ctx.n_chans) if self.by_row else 1

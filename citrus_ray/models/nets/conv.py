@@ -1,29 +1,43 @@
 """Residual 1-D convolutional encoder. Each channel is a signal of its own: the same filters read all of them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.dropout import Dropout
 from citrus_ray.models.nets.encoder import Encoder, hide_samples
-from citrus_ray.models.specs import Conv
 
 
 class ConvEncoder(Encoder):
     """No batch statistics: a window's tokens do not depend on which other windows share its batch."""
 
-    def __init__(self, spec: Conv) -> None:
+    def __init__(
+        self,
+        ctx: SignalContext,
+        *,
+        dim: int,
+        patch: int,
+        strides: Sequence[int],
+        kernel: int,
+        depth: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
-        self.dim, self.patch = spec.dim, spec.patch
-        widths = [max(spec.dim >> (len(spec.strides) - 1 - i), 8) for i in range(len(spec.strides))]
-        widths[-1] = spec.dim
-        self.stages = nn.Sequential(
-            *(
-                _stage(spec, n_in, n_out, stride)
-                for n_in, n_out, stride in zip([1, *widths[:-1]], widths, spec.strides, strict=True)
-            )
-        )
-        self.norm = nn.LayerNorm(spec.dim)
+        self.dim, self.patch = dim, patch
+        widths = [max(dim >> (len(strides) - 1 - i), 8) for i in range(len(strides))]
+        widths[-1] = dim
+        stages = []
+        for n_in, n_out, stride in zip([1, *widths[:-1]], widths, strides, strict=True):
+            strided, padding = max(kernel, stride), (max(kernel, stride) - stride + 1) // 2
+            # residuals first: it is the order in which first weights are drawn
+            residuals = [Residual(n_out, kernel, dropout) for _ in range(depth)]
+            down = Along(n_in, n_out, strided, stride, padding=padding)
+            stages.append(nn.Sequential(down, *residuals))
+        self.stages = nn.Sequential(*stages)
+        self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         if hidden is not None:
@@ -41,17 +55,6 @@ class ConvEncoder(Encoder):
     def depths(self) -> list[nn.Module]:
         *inner, last = self.stages
         return [*inner, nn.ModuleList([last, self.norm])]
-
-
-def _stage(spec: Conv, n_in: int, n_out: int, stride: int) -> nn.Module:
-    residuals = [Residual(n_out, spec.kernel, spec.dropout) for _ in range(spec.depth)]
-    return nn.Sequential(_downsample(n_in, n_out, spec.kernel, stride), *residuals)
-
-
-def _downsample(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Module:
-    return Along(
-        n_in, n_out, max(kernel, stride), stride, padding=(max(kernel, stride) - stride + 1) // 2
-    )
 
 
 class Along(nn.Conv1d):

@@ -4,6 +4,8 @@ Sensors (`sensors.py`) may have their own rates and lengths. What is absent come
 embedding.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -12,22 +14,32 @@ from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.blocks import Block
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.models.sensors import Sensor
-from citrus_ray.models.specs import Crossmodal
 
 
 class CrossmodalEncoder(Encoder):
     mixes_channels = True
     multimodal = True
 
-    def __init__(self, spec: Crossmodal, ctx: SignalContext) -> None:
+    def __init__(
+        self,
+        ctx: SignalContext,
+        *,
+        sensors: Sequence[Sensor],
+        make: Callable[[SignalContext], Encoder],
+        dim: int,
+        patch: int,
+        aggregator: str,
+        layers: int,
+        heads: int,
+    ) -> None:
+        """`make` builds the encoder of one sensor from the facts of its signals."""
         super().__init__()
-        self.dim, self.patch = spec.encoder.dim, spec.patch
-        self.sensors, self.in_streams = spec.of(ctx), bool(ctx.streams)
-        self.encoders = nn.ModuleDict(
-            {sensor.name: spec.encoder.build(sensor.ctx) for sensor in self.sensors}
-        )
-        names = [sensor.name for sensor in self.sensors]
-        self.aggregator = (Mlp if spec.aggregator == "mlp" else Attention)(spec, names)
+        self.dim, self.patch = dim, patch
+        self.sensors, self.in_streams = tuple(sensors), bool(ctx.streams)
+        self.encoders = nn.ModuleDict({sensor.name: make(sensor.ctx) for sensor in sensors})
+        names = [sensor.name for sensor in sensors]
+        is_mlp = aggregator == "mlp"
+        self.aggregator = Mlp(names, dim) if is_mlp else Attention(names, dim, layers, heads)
 
     def n_rows(self, n_chans: int) -> int:
         return len(self.sensors)
@@ -102,9 +114,8 @@ class CrossmodalEncoder(Encoder):
 class Mlp(nn.Module):
     """All embeddings side by side, zeros for what is not seen, as in the released code."""
 
-    def __init__(self, spec: Crossmodal, names: list[str]) -> None:
+    def __init__(self, names: list[str], dim: int) -> None:
         super().__init__()
-        dim = spec.encoder.dim
         self.layers = nn.Sequential(
             nn.Linear(len(names) * dim, 2 * dim),
             nn.ReLU(),
@@ -121,17 +132,14 @@ class Mlp(nn.Module):
 class Attention(nn.Module):
     """A token of its own reads the embeddings that are seen: any number of them, in any order."""
 
-    def __init__(self, spec: Crossmodal, names: list[str]) -> None:
+    def __init__(self, names: list[str], dim: int, layers: int, heads: int) -> None:
         super().__init__()
-        dim = spec.encoder.dim
         self.names = names
         self.reader = nn.Parameter(0.02 * torch.randn(dim))
         self.kinds = nn.ParameterDict(
             {name: nn.Parameter(0.02 * torch.randn(dim)) for name in names}
         )
-        self.blocks = nn.ModuleList(
-            Block(dim, spec.heads, 2 * dim, dropout=0.0) for _ in range(spec.layers)
-        )
+        self.blocks = nn.ModuleList(Block(dim, heads, 2 * dim, dropout=0.0) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, latent: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:

@@ -3,13 +3,11 @@
 import torch
 from torch import nn
 
-from citrus_ray.models.specs import Pooling
-
 
 class LinearHead(nn.Module):
     """Channels are averaged or kept side by side, then one linear layer: (B, C, D) -> (B, K)."""
 
-    def __init__(self, n_chans: int, dim: int, n_classes: int, pool: Pooling) -> None:
+    def __init__(self, n_chans: int, dim: int, n_classes: int, pool: str) -> None:
         super().__init__()
         self.pool = pool
         n_features = dim * n_chans if pool == "channels" else dim

@@ -1,20 +1,23 @@
 """Patch transformer: samples are cut into patches, each a token. Channel-independent, in the style of PatchTST."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.blocks import Transformer
 from citrus_ray.models.nets.encoder import Encoder, at_places, patches
-from citrus_ray.models.specs import Patch
 
 
 class PatchEncoder(Encoder):
-    def __init__(self, spec: Patch, ctx: SignalContext) -> None:
+    def __init__(
+        self, ctx: SignalContext, *, dim: int, patch: int, transformer: dict[str, Any]
+    ) -> None:
         super().__init__()
-        self.dim, self.patch = spec.dim, spec.patch
-        self.embed = nn.Linear(spec.patch, spec.dim)
-        self.transformer = Transformer(spec, ctx)
+        self.dim, self.patch = dim, patch
+        self.embed = nn.Linear(patch, dim)
+        self.transformer = Transformer(ctx, **transformer)
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         n_batch, n_chans, _ = x.shape

@@ -12,25 +12,29 @@ from torch import nn
 from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.blocks import Transformer
 from citrus_ray.models.nets.encoder import Encoder, hide_samples
-from citrus_ray.models.specs import Sequence
 
 
 class SequenceEncoder(Encoder):
     mixes_channels = True
 
-    def __init__(self, spec: Sequence, ctx: SignalContext) -> None:
+    def __init__(
+        self,
+        ctx: SignalContext,
+        *,
+        dim: int,
+        patch: int,
+        project: bool,
+        summary: str,
+        transformer: dict[str, Any],
+    ) -> None:
         super().__init__()
-        self.dim, self.patch, self.n_parts, self.by_cls = (
-            spec.dim,
-            1,
-            ctx.n_parts,
-            spec.summary == "cls",
-        )
-        self.embed = nn.Linear(ctx.n_chans, spec.dim) if spec.project else None
-        self.cls = nn.Parameter(0.02 * torch.randn(spec.dim))
-        self.sep = nn.Parameter(0.02 * torch.randn(spec.dim)) if self.n_parts == 2 else None
-        self.segments = nn.Parameter(0.02 * torch.randn(2, spec.dim)) if self.n_parts == 2 else None
-        self.transformer = Transformer(spec, ctx)
+        self.dim, self.patch, self.n_parts, self.by_cls = dim, patch, ctx.n_parts, summary == "cls"
+        self.embed = nn.Linear(ctx.n_chans, dim) if project else None
+        is_pair = self.n_parts == 2
+        self.cls = nn.Parameter(0.02 * torch.randn(dim))
+        self.sep = nn.Parameter(0.02 * torch.randn(dim)) if is_pair else None
+        self.segments = nn.Parameter(0.02 * torch.randn(2, dim)) if is_pair else None
+        self.transformer = Transformer(ctx, **transformer)
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         tokens = self._tokens(x, hidden)

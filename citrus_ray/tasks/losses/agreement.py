@@ -6,46 +6,44 @@ Each takes (B, D) twice and gives a scalar and what it is made of.
 import torch
 from torch.nn import functional as F
 
-from citrus_ray.tasks.specs import Agreement, Barlow, InfoNce, Vicreg
-
 Terms = tuple[torch.Tensor, dict[str, torch.Tensor]]
 EPSILON = 1e-4  # beside variances near 1
 
 
-def agreement(spec: Agreement, one: torch.Tensor, other: torch.Tensor) -> Terms:
-    """The loss that `spec` asks for."""
-    match spec:
-        case Vicreg():
-            return vicreg(spec, one, other)
-        case Barlow():
-            return barlow(spec, one, other)
-        case InfoNce():
-            return infonce(spec, one, other)
+def vicreg(
+    one: torch.Tensor,
+    other: torch.Tensor,
+    *,
+    invariance: float,
+    variance: float,
+    covariance: float,
+) -> Terms:
+    """VICReg with these weights, divided by their sum."""
+    terms = {
+        "invariance": F.mse_loss(one, other),
+        "variance": (too_narrow(one) + too_narrow(other)) / 2,
+        "covariance": shared(one) + shared(other),
+    }
+    loss = (
+        invariance * terms["invariance"]
+        + variance * terms["variance"]
+        + covariance * terms["covariance"]
+    )
+    return loss / (invariance + variance + covariance), terms
 
 
-def vicreg(spec: Vicreg, one: torch.Tensor, other: torch.Tensor) -> Terms:
-    invariance = F.mse_loss(one, other)
-    variance = (too_narrow(one) + too_narrow(other)) / 2
-    covariance = shared(one) + shared(other)
-    total = spec.invariance + spec.variance + spec.covariance
-    loss = spec.invariance * invariance + spec.variance * variance + spec.covariance * covariance
-    return loss / total, {"invariance": invariance, "variance": variance, "covariance": covariance}
-
-
-def barlow(spec: Barlow, one: torch.Tensor, other: torch.Tensor) -> Terms:
+def barlow(one: torch.Tensor, other: torch.Tensor, *, redundancy: float) -> Terms:
+    """Barlow Twins; `redundancy` is the weight of what is beside the diagonal."""
     a, b = (standardised(z) for z in (one, other))
     c = a.T @ b / len(a)  # (D, D)
-    invariance = (1 - c.diagonal()).square().mean()
-    redundancy = beside_diagonal(c) / len(c)
-    return invariance + spec.redundancy * redundancy, {
-        "invariance": invariance,
-        "redundancy": redundancy,
-    }
+    alike, apart = (1 - c.diagonal()).square().mean(), beside_diagonal(c) / len(c)
+    return alike + redundancy * apart, {"invariance": alike, "redundancy": apart}
 
 
-def infonce(spec: InfoNce, one: torch.Tensor, other: torch.Tensor) -> Terms:
+def infonce(one: torch.Tensor, other: torch.Tensor, *, temperature: float) -> Terms:
+    """InfoNCE: the other view of a window among those of the batch."""
     a, b = (F.normalize(z, dim=1) for z in (one, other))
-    likeness = a @ b.T / spec.temperature  # (B, B)
+    likeness = a @ b.T / temperature  # (B, B)
     own = torch.arange(len(a), device=a.device)
     loss = (F.cross_entropy(likeness, own) + F.cross_entropy(likeness.T, own)) / 2
     return loss, {"found": (likeness.argmax(dim=1) == own).float().mean()}

@@ -3,28 +3,39 @@
 No input is augmented and, with VICReg or Barlow, no window is a negative: the views differ by what is masked alone.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
 from citrus_ray.models.nets.encoder import Encoder
-from citrus_ray.tasks.losses.agreement import agreement
+from citrus_ray.tasks.losses.agreement import Terms
 from citrus_ray.tasks.losses.masking import two_views
 from citrus_ray.tasks.losses.task import Loss, Task
-from citrus_ray.tasks.specs import Crossmodal
 
 
 class CrossmodalTask(Task):
     encoder: CrossmodalEncoder
 
-    def __init__(self, spec: Crossmodal, encoder: Encoder) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        mask: str,
+        keep: float,
+        disjoint: bool,
+        agreement: Callable[[torch.Tensor, torch.Tensor], Terms],
+        expander: int,
+        narrowest: float,
+    ) -> None:
         super().__init__()
         if not isinstance(encoder, CrossmodalEncoder):
-            raise TypeError(
-                "the crossmodal task needs the crossmodal encoder, whose embeddings it masks"
-            )
-        self.spec, self.encoder = spec, encoder
-        self.expander = _expander(encoder.dim, spec.expander) if spec.expander else nn.Identity()
+            rule = "the crossmodal task needs the crossmodal encoder, whose embeddings it masks"
+            raise TypeError(rule)
+        self.encoder, self.agreement = encoder, agreement
+        self.mask, self.keep, self.disjoint, self.narrowest = mask, keep, disjoint, narrowest
+        self.expander = _expander(encoder.dim, expander) if expander else nn.Identity()
         encoder.without_mask()
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
@@ -34,7 +45,7 @@ class CrossmodalTask(Task):
         with torch.autocast(
             x.device.type, enabled=False
         ):  # covariances are products too, and small
-            loss, terms = agreement(self.spec.loss, one, other)
+            loss, terms = self.agreement(one, other)
         spread = torch.stack([relative_spread(view) for view in views]).mean()
         return loss, {
             name: value.detach() for name, value in {**terms, "embedding_std": spread}.items()
@@ -45,17 +56,17 @@ class CrossmodalTask(Task):
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """(B, M, N, D), (B, M) -> twice what is seen of the embeddings (B, M, D), and of which sensors (B, M)."""
         n_batch, n_sensors, n_tokens, dim = latent.shape
-        shape = {"spatial": (1, 1), "temporal": (n_tokens, 1), "random": (1, dim)}[self.spec.mask]
+        shape = {"spatial": (1, 1), "temporal": (n_tokens, 1), "random": (1, dim)}[self.mask]
         cells = present[..., None, None].expand(n_batch, n_sensors, *shape)
-        seen = two_views(cells.flatten(1), self.spec.keep, generator, self.spec.disjoint)
+        seen = two_views(cells.flatten(1), self.keep, generator, self.disjoint)
         seen = seen.view(2, n_batch, n_sensors, *shape)
         return [(_mean_over_seen(latent, view), view.flatten(2).any(dim=2)) for view in seen]
 
     def complaint(self, metrics: dict[str, float]) -> str | None:
         spread = metrics["val/embedding_std"]
-        if spread >= self.spec.narrowest:
+        if spread >= self.narrowest:
             return None
-        rule = f"embeddings have collapsed: their spread is {spread:.2g}, below narrowest={self.spec.narrowest:g}"
+        rule = f"embeddings have collapsed: their spread is {spread:.2g}, below narrowest={self.narrowest:g}"
         return f"{rule}; give the loss's variance more weight, or lower the rate"
 
 

@@ -1,17 +1,18 @@
 """Masked auto-encoding: hide runs of patches, predict their samples from what is left."""
 
+from typing import Any
+
 import torch
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.encoder import Encoder, at_places, patches
 from citrus_ray.tasks.losses.reconstruction import ReconstructionTask
 from citrus_ray.tasks.losses.task import Loss
-from citrus_ray.tasks.specs import Masked
 
 
 class MaskedTask(ReconstructionTask):
-    def __init__(self, spec: Masked, ctx: SignalContext, encoder: Encoder) -> None:
-        super().__init__(spec, ctx, encoder, encoder.patch)
+    def __init__(self, ctx: SignalContext, encoder: Encoder, **common: Any) -> None:
+        super().__init__(ctx, encoder, encoder.patch, **common)
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         target = patches(x, self.encoder.patch)  # (B, C, T) -> (B, C, N, P)

@@ -11,18 +11,26 @@ from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.encoder import Encoder, patches
 from citrus_ray.tasks.losses.masking import span_mask
 from citrus_ray.tasks.losses.task import Loss, Task
-from citrus_ray.tasks.specs import NextThought
 
 
 class NextThoughtTask(Task):
     uses_labels = True
 
-    def __init__(self, spec: NextThought, ctx: SignalContext, encoder: Encoder) -> None:
+    def __init__(
+        self,
+        ctx: SignalContext,
+        encoder: Encoder,
+        *,
+        next_weight: float,
+        masked_weight: float,
+        ratio: float,
+    ) -> None:
         super().__init__()
-        self.spec, self.ctx, self.encoder = spec, ctx, encoder
-        self.head = _head(encoder.dim, 2) if spec.weights.next else None
+        self.next_weight, self.masked_weight, self.ratio = next_weight, masked_weight, ratio
+        self.ctx, self.encoder = ctx, encoder
+        self.head = _head(encoder.dim, 2) if next_weight else None
         n_out = encoder.patch * (ctx.n_chans if encoder.mixes_channels else 1)
-        self.decoder = _head(encoder.dim, n_out) if spec.weights.masked else None
+        self.decoder = _head(encoder.dim, n_out) if masked_weight else None
         if self.decoder is None:
             encoder.without_mask()
 
@@ -37,12 +45,12 @@ class NextThoughtTask(Task):
         if self.head is not None:
             logits = self.head(self.encoder.summary(x).mean(dim=1))  # (B, C, D) -> (B, 2)
             asked = F.cross_entropy(logits, y)
-            loss = loss + self.spec.weights.next * asked
+            loss = loss + self.next_weight * asked
             hits = (logits.argmax(dim=1) == y).float().mean()
             metrics |= {"next_loss": asked.detach(), "next_accuracy": hits.detach()}
         if self.decoder is not None:
             masked = self._masked(self.decoder, x, generator)
-            loss = loss + self.spec.weights.masked * masked
+            loss = loss + self.masked_weight * masked
             metrics |= {"masked_mse": masked.detach()}
         return loss, metrics
 
@@ -52,9 +60,7 @@ class NextThoughtTask(Task):
         """Mean squared error over the samples of hidden tokens, which are hidden in all channels at once."""
         target = patches(x, self.encoder.patch)  # (B, C, T) -> (B, C, N, P)
         n_batch, n_chans, n_tokens, _ = target.shape
-        hidden = span_mask((n_batch, 1, n_tokens), self.spec.ratio, 1, generator).expand(
-            -1, n_chans, -1
-        )
+        hidden = span_mask((n_batch, 1, n_tokens), self.ratio, 1, generator).expand(-1, n_chans, -1)
         predicted = decoder(
             self.encoder(x, hidden)
         )  # (B, C, N, P), or (B, 1, N, C*P) where channels are mixed

@@ -12,7 +12,6 @@ from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.tasks.losses.masking import hide_modalities, n_hidden, places, span_mask
 from citrus_ray.tasks.losses.task import Loss, Task
-from citrus_ray.tasks.specs import Reconstruction
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 
@@ -21,20 +20,30 @@ class ReconstructionTask(Task):
     """Predicts `n_out` numbers of every patch, or of those that it asks for."""
 
     def __init__(
-        self, spec: Reconstruction, ctx: SignalContext, encoder: Encoder, n_out: int
+        self,
+        ctx: SignalContext,
+        encoder: Encoder,
+        n_out: int,
+        *,
+        ratio: float,
+        span: int,
+        loss: str,
+        drop_modality: float,
+        mix: int,
+        by_modality: bool,
+        encode: str,
     ) -> None:
         super().__init__()
         self.ctx, self.encoder = ctx, encoder
-        self.reads_all, self.ratio, self.span = spec.encode == "all", spec.ratio, spec.span
-        self.drop_modality, self.loss = spec.drop_modality, LOSSES[spec.loss]
-        self.metric = f"hidden_{spec.loss}"
+        self.reads_all, self.ratio, self.span = encode == "all", ratio, span
+        self.drop_modality, self.loss = drop_modality, LOSSES[loss]
+        self.metric = f"hidden_{loss}"
+        self.decoder: Decoder | QueryDecoder
         if self.reads_all:
-            self.decoder: Decoder | QueryDecoder = Decoder(
-                encoder.dim, n_out, ctx, spec.mix, spec.by_modality
-            )
-            return
-        encoder.without_mask()
-        self.decoder = QueryDecoder(encoder.dim, n_out, ctx, spec.by_modality)
+            self.decoder = Decoder(encoder.dim, n_out, ctx, mix, by_modality)
+        else:
+            encoder.without_mask()
+            self.decoder = QueryDecoder(encoder.dim, n_out, ctx, by_modality)
 
     def hidden(self, shape: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
         """(B, C, N) bool, True = hidden."""
@@ -55,13 +64,6 @@ class ReconstructionTask(Task):
         """What is hidden, as it was predicted and as it is."""
         loss = self.loss(predicted, target)
         return loss, {self.metric: loss.detach()}
-
-
-def of_each_sensor(spec: Reconstruction, encoder: Encoder) -> "EachSensor":
-    assert isinstance(encoder, CrossmodalEncoder)
-    return EachSensor(
-        [spec.single(sensor.ctx, encoder.of(sensor)) for sensor in encoder.there], encoder
-    )
 
 
 class EachSensor(Task):
@@ -136,7 +138,7 @@ class QueryDecoder(nn.Module):
     """What stands at places that the encoder did not read, asked of the tokens that it did: (B, C, A, n_out).
 
     `ROUNDS` layers of attention from places to tokens, then a hidden layer. The first question is the same everywhere,
-    apply_rope by its place; the next is what the answer leaves open. Keys and values are those of all rounds.
+    turned by its place; the next is what the answer leaves open. Keys and values are those of all rounds.
     """
 
     ROUNDS, HEADS = 3, 4
@@ -177,7 +179,7 @@ class QueryDecoder(nn.Module):
         return rope_turns(places.flatten(0, 1), self.head_dim)[:, :, 0]
 
     def _heads(self, linear: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """(R, N, D) -> (R, N, H, D/H), or twice the heads, of keys and values. The first H are there to be apply_rope."""
+        """(R, N, D) -> (R, N, H, D/H), or twice the heads, of keys and values. The first H are there to be turned."""
         assert isinstance(linear, nn.Linear)
         found = F.linear(x, *in_pairs(linear, self.HEADS * self.head_dim, self.head_dim))
         return found.view(*x.shape[:2], -1, self.head_dim)

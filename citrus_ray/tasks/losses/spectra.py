@@ -3,25 +3,32 @@
 import torch
 
 from citrus_ray.models.nets.encoder import patches
-from citrus_ray.tasks.specs import Hide, Representation
 
 
 def draw_bands(
-    hide: Hide, n_batch: int, n_chans: int, nyquist: float, generator: torch.Generator
+    n_batch: int,
+    n_chans: int,
+    generator: torch.Generator,
+    *,
+    band: tuple[float, float] | None,
+    count: int,
+    n_slots: int,
+    width: float,
+    top: float,
 ) -> torch.Tensor:
-    """(B, C, count, 2): low and high of every band, as shares of the spectrum."""
-    device, top = generator.device, hide.top(nyquist)
-    if hide.band is not None:
-        return torch.tensor(hide.band, device=device).div(top).expand(n_batch, n_chans, 1, 2)
-    n_slots, width = hide.slots(nyquist), hide.width / top
-    order = torch.rand(n_batch, n_chans, n_slots, generator=generator, device=device).argsort(
-        dim=-1
-    )
+    """(B, C, count, 2): low and high of every band, as shares of the spectrum, which ends at `top`.
+
+    The given band, or `count` of `n_slots` bands of `width` (a share) drawn for every channel.
+    """
+    device = generator.device
+    if band is not None:
+        return torch.tensor(band, device=device).div(top).expand(n_batch, n_chans, 1, 2)
+    shape = (n_batch, n_chans)
+    order = torch.rand(*shape, n_slots, generator=generator, device=device).argsort(dim=-1)
     # the slots are shifted together, so that bands start anywhere where the width leaves room
-    shift = torch.rand(n_batch, n_chans, 1, generator=generator, device=device) * (
-        1 - n_slots * width
-    )
-    low = order[..., : hide.count] * width + shift
+    room = 1 - n_slots * width
+    shift = torch.rand(*shape, 1, generator=generator, device=device) * room
+    low = order[..., :count] * width + shift
     return torch.stack([low, low + width], dim=-1)
 
 
@@ -81,12 +88,12 @@ def _frames(x: torch.Tensor, patch: int, n_fft: int) -> torch.Tensor:
     return padded.unfold(-1, n_fft, patch) * torch.hann_window(n_fft, device=x.device)
 
 
-def n_parts(representation: Representation) -> int:
+def n_parts(representation: str) -> int:
     """Numbers per frequency."""
     return {"log_magnitude": 1, "magnitude_phase": 3, "real_imag": 2}[representation]
 
 
-def represent(spectra: torch.Tensor, representation: Representation, floor: float) -> torch.Tensor:
+def represent(spectra: torch.Tensor, representation: str, floor: float) -> torch.Tensor:
     """(B, C, N, F) complex -> (B, C, N, F, parts). `floor` is added before the logarithm, beside magnitudes near 1."""
     if representation == "real_imag":
         return torch.view_as_real(spectra)

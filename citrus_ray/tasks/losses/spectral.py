@@ -5,6 +5,8 @@ spectrum of every patch; the loss counts its hidden entries, which are all frequ
 frequencies of every patch.
 """
 
+from typing import Any
+
 import torch
 
 from citrus_ray.context import SignalContext
@@ -19,27 +21,39 @@ from citrus_ray.tasks.losses.spectra import (
     take_out,
 )
 from citrus_ray.tasks.losses.task import Loss
-from citrus_ray.tasks.specs import Spectral
 
 
 class SpectralTask(ReconstructionTask):
-    def __init__(self, spec: Spectral, ctx: SignalContext, encoder: Encoder) -> None:
-        n_fft = encoder.patch * spec.window if spec.transform == "stft" else None
+    def __init__(
+        self,
+        ctx: SignalContext,
+        encoder: Encoder,
+        *,
+        predict: str,
+        transform: str,
+        window: int,
+        floor: float,
+        hide: dict[str, Any] | None,
+        fill: str,
+        **common: Any,
+    ) -> None:
+        """`hide` says which bands are drawn, as `draw_bands` takes it; null: none."""
+        n_fft = encoder.patch * window if transform == "stft" else None
         n_bins = (n_fft or encoder.patch) // 2 + 1
-        super().__init__(spec, ctx, encoder, n_bins * n_parts(spec.predict))
-        self.spec, self.n_fft, self.n_bins = spec, n_fft, n_bins
+        super().__init__(ctx, encoder, n_bins * n_parts(predict), **common)
+        self.predict, self.floor, self.hide, self.fill = predict, floor, hide, fill
+        self.n_fft, self.n_bins = n_fft, n_bins
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
-        spec, patch = self.spec, self.encoder.patch
-        target = represent(
-            patch_spectra(x, patch, self.n_fft), spec.predict, spec.floor
-        )  # (B, C, N, F, parts)
+        patch = self.encoder.patch
+        spectra = patch_spectra(x, patch, self.n_fft)
+        target = represent(spectra, self.predict, self.floor)  # (B, C, N, F, parts)
         hidden = self.hidden((len(x), x.shape[1], x.shape[2] // patch), generator)
         wanted = hidden[..., None].expand(target.shape[:-1])  # (B, C, N, F)
-        if spec.hide is not None:
-            edges = draw_bands(spec.hide, len(x), x.shape[1], self.ctx.sfreq / 2, generator)
-            # patches first: a filter over the whole window would spread what they hide to their neighbours
-            x = take_out(hide_samples(x, hidden, patch), edges, spec.hide.fill, generator)
+        if self.hide is not None:
+            edges = draw_bands(len(x), x.shape[1], generator, **self.hide)
+            # patches first: a filter over the whole window would spread them to their neighbours
+            x = take_out(hide_samples(x, hidden, patch), edges, self.fill, generator)
             wanted = wanted | in_bands(edges, self.n_bins)[:, :, None]
         predicted = self._predicted(x, hidden).view(target.shape)
         return self.compared(predicted[wanted], target[wanted])
