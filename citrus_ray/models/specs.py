@@ -1,5 +1,6 @@
 """What a sweep may say of each kind of encoder. No torch: `build` looks the network up by its name."""
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import replace
