@@ -39,5 +39,5 @@ clean:       ## remove the virtual environment and tool caches; results stay
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("citrus_ray needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + "; call make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --editable '.[analysis,dev]'
+	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
 	touch $@

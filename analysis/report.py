@@ -3,7 +3,7 @@
 
 import sys
 
-from citrus_ray.report.report import main
+from citrus_ray.cli.results import report
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report())

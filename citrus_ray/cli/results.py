@@ -52,3 +52,25 @@ def _are_there(folders: Sequence[str]) -> bool:
         way = "give one that sweeps/run.py wrote, such as results/quickstart"
         print(f"{absent[0]}: no such folder; {way}", file=sys.stderr)
     return not absent
+
+
+def report(argv: Sequence[str] | None = None) -> int:
+    """One self-contained page with what a sweep found, works on a sweep that is still running.
+
+    Writes into the first folder: report.html, cells and members as CSV and Parquet, tables/ (a CSV
+    behind each figure) and figures/ (SVG, PDF, PNG).
+    """
+    cli = argparse.ArgumentParser(prog="analysis/report.py", description=report.__doc__)
+    cli.add_argument("folders", nargs="+", metavar="RESULTS", help="a results folder of a sweep")
+    cli.add_argument(
+        "--page-only",
+        action="store_true",
+        help="only the page and CSV: no Parquet, no figure files",
+    )
+    args = cli.parse_args(argv)
+    if not _are_there(args.folders):
+        return 2
+    from citrus_ray.report.files import write_report
+
+    print(write_report([Path(given) for given in args.folders], publish=not args.page_only))
+    return 0

@@ -250,7 +250,7 @@ class SweepCommand:
 
     def _report(self) -> Path:
         """The page for people."""
-        from citrus_ray.report.report import write_report
+        from citrus_ray.report.files import write_report
 
         return write_report([self.out])
 

@@ -11,7 +11,6 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,11 +78,6 @@ class Surface:
     labels: tuple[tuple[str, ...], tuple[str, ...]]
     gains: Floats  # (first, second)
     counts: npt.NDArray[np.int64]
-
-
-def is_installed() -> bool:
-    """Whether scikit-learn is there; forests are all that needs it."""
-    return find_spec("sklearn") is not None
 
 
 def explored(cells: Sequence[Outcome], gains: Sequence[Gain]) -> list[Explored]:

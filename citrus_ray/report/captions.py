@@ -16,11 +16,10 @@ from citrus_ray.evidence.intervals import Effect
 from citrus_ray.evidence.labels import params_label as params_label
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.units import SPEAKS_FOR
+from citrus_ray.experiment.labels import count
 from citrus_ray.metrics import HARD, RANKED
-from citrus_ray.report.handmade import Mark
-from citrus_ray.report.markup import DASH, count, number, probability, sentence
+from citrus_ray.report.numbers import DASH, number, probability, sentence
 
-MARKS: dict[Verdict, Mark] = {"supported": "up", "undecided": "open", "contradicted": "down"}
 SIGNS: dict[Verdict, str] = {"supported": "▲", "undecided": "◇", "contradicted": "▼"}
 
 
@@ -158,7 +157,7 @@ def gains_shown(gains: Sequence[Gain]) -> str:
 
 def verdicts_shown(gains: Sequence[Gain]) -> str:
     """The count of verdicts."""
-    n = {verdict: sum(gain.verdict == verdict for gain in gains) for verdict in MARKS}
+    n = {verdict: sum(gain.verdict == verdict for gain in gains) for verdict in SIGNS}
     said = (
         f"{n['supported']} supported, {n['undecided']} undecided, {n['contradicted']} contradicted"
     )

@@ -4,18 +4,9 @@ from collections.abc import Sequence
 
 from citrus_ray.evidence.comparison import Compared, Side, differences, verdict
 from citrus_ray.evidence.screen import aligned
-from citrus_ray.report.markup import (
-    interval,
-    number,
-    paragraph,
-    probability,
-    section,
-    spread,
-    table,
-    tag,
-    text,
-)
-from citrus_ray.report.style import CSS
+from citrus_ray.report.exhibits import Table
+from citrus_ray.report.numbers import interval, number, probability, spread
+from citrus_ray.report.render import rendered
 
 HEAD = (
     *("cell", "what", "A", "B", "B - A", "95 % interval"),
@@ -38,26 +29,11 @@ def lines(a: Side, b: Side, rows: Sequence[Compared]) -> list[str]:
 
 
 def page(a: Side, b: Side, rows: Sequence[Compared]) -> str:
-    listed = tag("ul", *(tag("li", text(said)) for said in differences(a, b)))
-    body = [[text(said) for said in fields(row)] for row in rows]
-    title = f"{a.name} and {b.name}"
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{text(title)}</title>"
-    )
-    main = tag(
-        "main",
-        paragraph(verdict(rows), "shows"),
-        section(
-            "Scores and gains",
-            table(HEAD, body, "Paired by target, test people and seed"),
-            name="changes",
-        ),
-        section("What differs beside them", listed, name="differences"),
-    )
-    kicker = paragraph("citrus_ray: two sweeps side by side", "kicker")
-    top = tag("header", kicker, tag("h1", text(title)))
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}</style></head>'
-        f"<body>{top}{main}</body></html>\n"
+    title = "Paired by target, test people and seed"
+    return rendered(
+        "comparison.html.j2",
+        title=f"{a.name} and {b.name}",
+        verdict=verdict(rows),
+        changes=Table(title, HEAD, tuple(map(fields, rows))),
+        differences=list(differences(a, b)),
     )

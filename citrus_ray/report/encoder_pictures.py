@@ -18,13 +18,13 @@ import torch
 
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.view import View
+from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.outcomes import Outcome as Found
 from citrus_ray.experiment.sweep import load_sweep
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.nets.encoder import Encoder, patches
 from citrus_ray.records import write_text
 from citrus_ray.report.figures import ink
-from citrus_ray.report.findings import read_findings
 from citrus_ray.report.pictured import FOLDER, Pictured
 from citrus_ray.store import checkpoint
 from citrus_ray.tasks.losses.masking import span_mask
@@ -58,13 +58,13 @@ class Restored:
 
 def best_cell(folder: Path) -> Found:
     """Validation chooses, as everywhere."""
-    findings = read_findings([folder])
-    cells = [cell for cell in findings.cells if not cell.is_scratch and cell.final and cell.best]
+    found = read_evidence([folder])
+    cells = [cell for cell in found.cells if not cell.is_scratch and cell.final and cell.best]
     if not cells:
         raise LookupError(
             f"{folder}: no pre-trained cell has been refitted yet; let the sweep end first"
         )
-    sign = 1 if findings.design.mode == "max" else -1
+    sign = 1 if found.designs[0].mode == "max" else -1
     return max(cells, key=lambda cell: sign * (cell.best.value or 0.0) if cell.best else 0.0)
 
 

@@ -1,29 +1,75 @@
-"""Pooled results: each picture with the sentence that it shows, how to read it and the table behind it."""
+"""What the page shows: each picture with its sentence, how to read it and the tables behind it."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 
 from citrus_ray.evidence.curves import UNITS, Curve, Saved, curves, labels_saved
-from citrus_ray.evidence.gains import Gain
-from citrus_ray.evidence.pooled import ALL, PooledGain, by_target_and_regime
+from citrus_ray.evidence.evidence import Evidence
+from citrus_ray.evidence.explored import Dependence, Explored, dependences, explored, surface
+from citrus_ray.evidence.fronts import fronts
+from citrus_ray.evidence.gains import Gain, gain_caveats
+from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.pooled import ALL, PooledGain, by_target_and_regime, pools
 from citrus_ray.evidence.ranks import Ranking, ranking
 from citrus_ray.evidence.units import SPEAKS_FOR
+from citrus_ray.experiment.labels import count, value_label
 from citrus_ray.report import captions as words
-from citrus_ray.report.figures import ink, plots
-from citrus_ray.report.markup import DASH, count, interval, number, probability, sentence
+from citrus_ray.report.figures import ink, results, search
+from citrus_ray.report.numbers import DASH, duration, interval, number, probability, sentence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from citrus_ray.report.findings import Findings
-
-MAX_ROWS = 60  # of a forest or heat map; with more, nothing can be read
+MAX_ROWS = 90  # of a forest or heat map; with more, nothing can be read
 MAX_CURVES = 8
+MAX_PANELS = 6
+MAX_HISTORIES = 48
+MAX_LISTED = 1000  # rows of a table on the page; the files under tables/ hold all
 SIDES = ("pre-trained", "from scratch", "best dumb baseline")
+FLATTERS = (
+    "Validation scores of searched trials, minus the from-scratch trial that validation chose: "
+    "no result."
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """What stands in a table where it is more than text: footnotes, or a look of its own."""
+
+    text: str
+    notes: tuple[int, ...] = ()
+    style: str = ""  # `code`, or a class of the page
+
+    def __str__(self) -> str:
+        return self.text
+
+
+TableRow = tuple[str | Field, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head; the page shows the first of very many."""
+
+    name: str
+    head: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+    @property
+    def title(self) -> str:
+        if len(self.rows) <= MAX_LISTED:
+            return self.name
+        return f"{self.name}, the first {MAX_LISTED} of {len(self.rows):,} rows; all in tables/"
+
+    @property
+    def shown(self) -> tuple[TableRow, ...]:
+        return self.rows[:MAX_LISTED]
 
 
 @dataclass(frozen=True)
@@ -34,27 +80,185 @@ class Exhibit:
     title: str
     shows: str
     how: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]  # the table behind it
+    tables: tuple[Table, ...]  # behind the picture, its own first
     draw: Callable[[], "Figure"]
 
     @cached_property
     def picture(self) -> ink.Picture:
         return ink.Picture(self.name, self.draw)
 
+    @property
+    def inline(self) -> Markup:
+        return self.picture.inline(self.shows)
 
-def exhibits(findings: "Findings") -> Iterable[Exhibit]:
-    """Those that these results can fill."""
-    found = findings.pools
-    yield from pooled(found, findings.design.test_metric)
-    yield from learning(curves(findings.cells))
-    yield from map_of_targets(findings.gains)
-    yield from ranks(ranking(findings.cells))
+
+@dataclass
+class Footnotes:
+    """Caveats by number, each with what it stands beside."""
+
+    owners: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, owner: str, caveats: Iterable[str]) -> None:
+        for caveat in caveats:
+            self.owners.setdefault(caveat, []).append(owner)
+
+    def of(self, *owners: str) -> tuple[int, ...]:
+        listed = enumerate(self.owners.values(), 1)
+        return tuple(i for i, found in listed if any(owner in found for owner in owners))
+
+
+class Findings:
+    """What one page is about: what the evidence says, and numbered caveats beside it."""
+
+    def __init__(self, folders: Sequence[Path], evidence: Evidence) -> None:
+        self.folders, self.evidence, self.notes = folders, evidence, Footnotes()
+        self.designs, self.found = evidence.designs, evidence.found
+        self.cells, self.gains = list(evidence.cells), evidence.gains
+        self.design = self.designs[0]  # after which the page is named
+        for cell in self.cells:
+            self.notes.add(cell.digest, cell.caveats())
+        for gain in self.gains:
+            self.notes.add(gain_owner(gain), gain_caveats(gain))
+
+    @cached_property
+    def results(self) -> list[Exhibit]:
+        """Gains and test scores."""
+        return [*_gains(self), *_scores(self)]
+
+    @cached_property
+    def exhibits(self) -> list[Exhibit]:
+        """What lies behind them, as far as these results can fill it."""
+        metric = self.design.test_metric
+        return [
+            *pooled(pools(self.gains), metric),
+            *learning(curves(self.cells)),
+            *map_of_targets(self.gains),
+            *ranks(ranking(self.cells)),
+            *_hangs_on(self, metric),
+            *_fronts(self),
+            *_cost(self),
+        ]
+
+    @cached_property
+    def search(self) -> list[Exhibit]:
+        return list(_histories(self))
+
+    @property
+    def all(self) -> list[Exhibit]:
+        return [*self.results, *self.exhibits, *self.search]
+
+    def gain_notes(self, gain: Gain) -> tuple[int, ...]:
+        return self.notes.of(gain_owner(gain), gain.cell.digest, gain.against.digest)
+
+
+def gain_owner(gain: Gain) -> str:
+    return f"{gain.cell.digest}-{gain.against.digest}"
+
+
+def badge(gain: Gain) -> str:
+    return f"{words.SIGNS[gain.verdict]} {gain.verdict}"
+
+
+def by_regime(gains: Sequence[Gain]) -> list[Gain]:
+    order = list(dict.fromkeys(gain.cell.regime_label for gain in gains))
+    return sorted(gains, key=lambda gain: order.index(gain.cell.regime_label))
 
 
 def points(metric: str) -> float:
     """The factor from differences to what is read: points of 100 where the metric is a share."""
     return 100.0 if words.is_share(metric) else 1.0
+
+
+def _first(n: int, most: int, things: str) -> str:
+    return f" The first {most} of {n} {things} are drawn." if n > most else ""
+
+
+# ---- gains and scores ----
+
+
+def _gains(findings: Findings) -> Iterable[Exhibit]:
+    gains = by_regime(findings.gains)
+    if not gains:
+        return
+    head = ("cell", "against", "gain", "95 % interval", "counted", "pairs", "up / down / tied")
+    ps = ("Wilcoxon p", "floor of p", "Holm p", "floor of Holm p")
+    rows = tuple(_gain_line(findings, gain) for gain in gains)
+    pairs = tuple(
+        (
+            gain.cell.label,
+            pair.repeat,
+            number(pair.with_, 4),
+            number(pair.without, 4),
+            number(pair.with_ - pair.without, 4, sign=True),
+        )
+        for gain in gains
+        for pair in gain.pairs
+    )
+    yield Exhibit(
+        "gain",
+        "Gain over training from scratch",
+        words.gains_shown(findings.gains),
+        "Mean difference, pre-trained minus from scratch, with its 95 % interval; short ticks are "
+        "single pairs. ▲ the interval lies on the better side of 0, ▼ on the worse, ◇ it holds 0."
+        + _first(len(gains), MAX_ROWS, "gains"),
+        (
+            Table(
+                "Gains, paired by target, labels and seed", (*head, *SIDES, *ps, "verdict"), rows
+            ),
+            Table("Every pair", ("cell", "pair", *SIDES[:2], "difference"), pairs),
+        ),
+        lambda: results.gain_forest(gains[:MAX_ROWS]),
+    )
+
+
+def _gain_line(findings: Findings, gain: Gain) -> TableRow:
+    ps = (gain.test.p, gain.test.floor, gain.p_holm, gain.p_holm_floor)
+    return (
+        *(gain.cell.label, gain.against.label),
+        Field(number(gain.effect.mean, sign=True), findings.gain_notes(gain)),
+        *(interval(gain.effect, sign=True), gain.units.said, str(len(gain.pairs))),
+        " / ".join(map(str, gain.signs)),
+        *words.sides(gain.pairs),
+        *(probability(p) for p in ps),
+        Field(badge(gain), style=f"badge {gain.verdict}"),
+    )
+
+
+def _scores(findings: Findings) -> Iterable[Exhibit]:
+    order = list(dict.fromkeys(cell.regime_label for cell in findings.cells))
+
+    def place(cell: Outcome) -> tuple[int, bool]:
+        return order.index(cell.regime_label), not cell.is_scratch
+
+    cells = sorted(findings.cells, key=place)
+    if not cells:
+        return
+    names = list(dict.fromkeys(name for cell in cells for name in cell.baselines))
+    rows: tuple[TableRow, ...] = tuple(
+        (
+            cell.label,
+            Field(number(cell.test.mean if cell.test else None), findings.notes.of(cell.digest)),
+            interval(cell.test) if cell.test else DASH,
+            cell.units.said if cell.test else words.progress(cell),
+            f"{len(cell.scored)} of {len(cell.final)}",
+            *(number(cell.baselines.get(name)) for name in names),
+        )
+        for cell in cells
+    )
+    metric = words.metric_name(findings.design.test_metric).capitalize()
+    head = ("cell", "mean", "95 % interval", "counted", "refits")
+    said = f" Dashed lines: baselines ({', '.join(names)})." if names else ""
+    yield Exhibit(
+        "scores",
+        "Test scores",
+        words.scores_shown(findings.cells),
+        "Mean over the refits of each cell's winner on fresh seeds, with its 95 % interval; short "
+        "ticks are single refits. Filled: pre-trained; hollow: from scratch."
+        f"{said} Validation data chose the winner; test data was scored once, after the search."
+        + _first(len(cells), MAX_ROWS, "cells"),
+        (Table(metric, (*head, *(f"baseline: {name}" for name in names)), rows),),
+        lambda: results.score_forest(cells[:MAX_ROWS]),
+    )
 
 
 # ---- pooled gains ----
@@ -68,12 +272,12 @@ def pooled(found: Sequence[PooledGain], metric: str) -> Iterable[Exhibit]:
         "pooled",
         "When does it help?",
         _pooled_shown(found, metric),
-        "The same pairs, pooled in other ways. Mean over what the interval counts (see the table) and its 95 % "
-        "interval; ▲ above 0, ▼ below, ◇ undecided. Where there are several targets they count as a sample of targets; "
-        "'for these targets' in the table holds them fixed and is narrower. Holm corrects within each way of pooling.",
-        POOL_HEAD,
-        tuple(_pool_line(pool) for pool in found),
-        lambda: _pool_forest(found[:MAX_ROWS], metric),
+        "The same pairs, pooled in other ways. Mean over what the interval counts (see the table) "
+        "and its 95 % interval; ▲ above 0, ▼ below, ◇ undecided. Where there are several targets "
+        "they count as a sample of targets; 'for these targets' in the table holds them fixed and "
+        "is narrower. Holm corrects within each way of pooling.",
+        (Table("Pooled gains", POOL_HEAD, tuple(_pool_line(pool) for pool in found)),),
+        lambda: results.pool_forest(found[:MAX_ROWS], metric, ALL),
     )
 
 
@@ -120,22 +324,6 @@ def _pooled_shown(found: Sequence[PooledGain], metric: str) -> str:
     return f"Over everything: {said}. Of {count(len(parts), 'part')}, {len(kept)} show a gain that excludes 0."
 
 
-def _pool_forest(found: Sequence[PooledGain], metric: str) -> "Figure":
-    rows = []
-    for pool in found:
-        colour = {
-            "supported": ink.COLOURS[0],
-            "contradicted": ink.COLOURS[1],
-            "undecided": ink.SOFT,
-        }[pool.verdict]
-        fill = ink.PAPER if pool.verdict == "undecided" else colour
-        name = f"all: {pool.arm}" if pool.by == ALL else f"{plots.short(pool.value)}: {pool.arm}"
-        how = {"marker": plots.MARKS[pool.verdict], "color": colour, "markerfacecolor": fill}
-        rows.append((plots.short(name), pool.effect, how))
-    breaks = [i for i in range(1, len(rows)) if found[i].by != found[i - 1].by]
-    return plots.forest(rows, f"gain in {words.metric_name(metric)}", zero=True, breaks=breaks)
-
-
 # ---- learning curves ----
 
 
@@ -158,16 +346,21 @@ def learning(found: Sequence[Curve]) -> Iterable[Exhibit]:
         "reaches the score of the pre-trained arm; 'or more' where it was not measured so far. The interval resamples "
         f"whole units, both arms together, and needs 8 of them.{dropped}",
         (
-            "setting",
-            "pre-training",
-            "labels",
-            "scratch needs",
-            "95 % interval",
-            "labels saved",
-            "counted",
+            Table(
+                "Labels saved",
+                (
+                    "setting",
+                    "pre-training",
+                    "labels",
+                    "scratch needs",
+                    "95 % interval",
+                    "labels saved",
+                    "counted",
+                ),
+                tuple(_saved_line(item) for item in saved),
+            ),
         ),
-        tuple(_saved_line(item) for item in saved),
-        lambda: plots.learning_curves(shown),
+        lambda: results.learning_curves(shown),
     )
 
 
@@ -233,18 +426,23 @@ def map_of_targets(gains: Sequence[Gain]) -> Iterable[Exhibit]:
         f"Gain in {unit}; ◇ marks fields whose interval holds 0, which speak neither way. Orange is a gain, "
         "purple a loss; the sign is written, since print in grey shows only the size.",
         (
-            "pre-training",
-            "target",
-            "regime",
-            "gain",
-            "95 % interval",
-            "counted",
-            *SIDES,
-            "pairs",
-            "verdict",
+            Table(
+                "Target by target",
+                (
+                    "pre-training",
+                    "target",
+                    "regime",
+                    "gain",
+                    "95 % interval",
+                    "counted",
+                    *SIDES,
+                    "pairs",
+                    "verdict",
+                ),
+                tuple(_field_line(*item) for item in fields),
+            ),
         ),
-        tuple(_field_line(*item) for item in fields),
-        lambda: plots.heat_map(drawn, points(metric)),
+        lambda: results.heat_map(drawn, points(metric)),
     )
 
 
@@ -286,9 +484,14 @@ def ranks(found: Ranking | None) -> Iterable[Exhibit]:
         f"{apart} of the other {count(len(found.methods) - 1, 'method')} rank apart from it.",
         "Mean rank of each method over the targets that all of them were scored on, regimes averaged, 1 is best. Bars "
         "join methods closer than Nemenyi's critical difference at 0.05: the evidence cannot order them.",
-        ("method", "mean rank", *found.targets),
-        tuple(_rank_line(found, i) for i in range(len(found.methods))),
-        lambda: plots.critical_difference(found),
+        (
+            Table(
+                "Ranks over targets",
+                ("method", "mean rank", *found.targets),
+                tuple(_rank_line(found, i) for i in range(len(found.methods))),
+            ),
+        ),
+        lambda: results.critical_difference(found),
     )
 
 
@@ -297,4 +500,217 @@ def _rank_line(found: Ranking, i: int) -> tuple[str, ...]:
         found.methods[i],
         f"{found.ranks[i]:.2f}",
         *(number(score) for score in np.asarray(found.scores)[:, i]),
+    )
+
+
+# ---- what the search saw: validation scores, which explain choices and are no results ----
+
+
+def _hangs_on(findings: Findings, metric: str) -> Iterable[Exhibit]:
+    scale = points(metric)
+    for i, found in enumerate(explored(findings.cells, findings.gains)):
+        suffix = f"-{i + 1}" if i else ""
+        order = dependences(found)
+        yield _dependence(found, order, scale, suffix)
+        yield from _surface(found, order, scale, suffix)
+        yield _parallel(found, scale, suffix)
+
+
+def _histories(findings: Findings) -> Iterable[Exhibit]:
+    cells = [cell for cell in findings.cells if cell.searched]
+    if not cells:
+        return
+    rows: tuple[TableRow, ...] = tuple(
+        (
+            *(cell.label, str(i), number(trial.value, 4)),
+            f"{trial.status}, chosen" if trial is cell.best else trial.status,
+            words.params_label(trial.params),
+            Field(trial.digest, style="code"),
+        )
+        for cell in cells
+        for i, trial in enumerate(cell.searched, 1)
+    )
+    metric = findings.design.metric
+    yield Exhibit(
+        "search",
+        "Search",
+        words.history_shown(cells),
+        f"{words.metric_name(metric).capitalize()} of each trial in the order in which they ended, "
+        "mean over its members. Line: best so far; ring: the trial that was chosen; hollow: "
+        "stopped early; cross: failed. These are the numbers that chose the winners, so they "
+        "flatter them." + _first(len(cells), MAX_HISTORIES, "cells"),
+        (Table("Every trial", ("cell", "trial", metric, "status", "settings", "digest"), rows),),
+        lambda: search.histories(cells[:MAX_HISTORIES]),
+    )
+
+
+def _fronts(findings: Findings) -> Iterable[Exhibit]:
+    found = fronts(findings.cells)
+    if not found:
+        return
+    n = sum(len(front.best) for front in found)
+    yield Exhibit(
+        "front",
+        "What can be had at the price of what",
+        f"No trial beats {'this one' if n == 1 else f'these {n}'} in one objective without losing in another.",
+        "A dot per trial, by its validation scores in the first and the last objective; filled: on the front. The "
+        "refit that is reported is of the best mean.",
+        (
+            Table(
+                "What can be had at the price of what",
+                ("cell", "settings", *found[0].names),
+                tuple(
+                    (
+                        front.cell.label,
+                        words.params_label(trial.params),
+                        *(number(s) for s in trial.scores),
+                    )
+                    for front in found
+                    for trial in front.best
+                ),
+            ),
+        ),
+        lambda: search.fronts(found[:MAX_PANELS]),
+    )
+
+
+def _dependence(found: Explored, order: list[Dependence], scale: float, suffix: str) -> Exhibit:
+    shown = order[:MAX_PANELS]
+    rows = [
+        (
+            item.name,
+            _share(item),
+            item.labels[int(at)] if item.labels else f"{at:.4g}",
+            number(gain, sign=True),
+            str(n),
+        )
+        for item in order
+        for at, gain, n in item.seen
+    ]
+    return Exhibit(
+        f"settings{suffix}",
+        f"What the gain hangs on: {found.arm}",
+        _settings_shown(order, scale),
+        f"{FLATTERS} Line or bar: partial dependence of a random forest, all other settings as tried; rings: means "
+        "of the trials there, larger for more of them. In brackets the share of the variance that the setting explains "
+        "by itself (functional ANOVA, Optuna). Searches go where scores are good, so both lean on few bad trials.",
+        (
+            Table(
+                f"What the gain hangs on: {found.arm}",
+                ("setting", "importance", "value", "mean gain of trials there", "trials"),
+                tuple(rows),
+            ),
+        ),
+        lambda: search.dependence(shown, scale),
+    )
+
+
+def _share(item: Dependence) -> str:
+    return DASH if item.importance is None else f"{100 * item.importance:.1f} %"
+
+
+def _settings_shown(order: list[Dependence], scale: float) -> str:
+    first = order[0]
+    if first.importance is None:
+        return "All trials gain the same, so no setting explains anything."
+    moved = f"{scale * first.swing:.1f} points" if scale > 1 else number(first.swing)
+    return f"Most of what varies goes with {first.name} ({_share(first)}): over its range the gain moves by {moved}."
+
+
+def _surface(
+    found: Explored, order: list[Dependence], scale: float, suffix: str
+) -> Iterable[Exhibit]:
+    made = surface(found, order)
+    if made is None:
+        return
+    one, other = made.names
+    fields = [
+        (i, j)
+        for i in range(len(made.labels[0]))
+        for j in range(len(made.labels[1]))
+        if made.counts[i, j]
+    ]
+    i, j = max(fields, key=lambda at: made.gains[at])
+    best = f"{one} {made.labels[0][i]} with {other} {made.labels[1][j]}"
+    yield Exhibit(
+        f"surface{suffix}",
+        f"{one} by {other}: {found.arm}".capitalize(),
+        f"The best mean gain is at {best}, from {count(int(made.counts[i, j]), 'trial')}.",
+        f"{FLATTERS} Mean gain of the trials in each field, their number in brackets; empty fields were not tried.",
+        (
+            Table(
+                f"{one} by {other}: {found.arm}".capitalize(),
+                (one, other, "mean gain", "trials"),
+                tuple(
+                    (
+                        made.labels[0][i],
+                        made.labels[1][j],
+                        number(made.gains[i, j], sign=True),
+                        str(made.counts[i, j]),
+                    )
+                    for i, j in fields
+                ),
+            ),
+        ),
+        lambda: search.surface(made, scale),
+    )
+
+
+def _parallel(found: Explored, scale: float, suffix: str) -> Exhibit:
+    best = max(range(len(found.rows)), key=lambda i: found.gains[i])
+    names = found.names
+    return Exhibit(
+        f"parallel{suffix}",
+        f"Every trial: {found.arm}",
+        f"The best of {count(len(found.rows), 'trial')} has {words.params_label(found.rows[best])}.",
+        f"{FLATTERS} A line per trial, from setting to setting to its gain; the best tenth in blue. Lines that cross "
+        "the whole height of an axis say that the setting does not decide.",
+        (
+            Table(
+                f"Every trial: {found.arm}",
+                (*names.values(), "validation gain"),
+                tuple(
+                    (
+                        *(value_label(path, row[path]) for path in found.paths),
+                        number(gain, 4, sign=True),
+                    )
+                    for row, gain in sorted(
+                        zip(found.rows, found.gains, strict=True), key=lambda item: -item[1]
+                    )
+                ),
+            ),
+        ),
+        lambda: search.parallel(found, scale),
+    )
+
+
+def _cost(findings: Findings) -> Iterable[Exhibit]:
+    cells = [cell for cell in findings.cells if cell.rows]
+    if not cells:
+        return
+    total = sum(row.seconds for cell in cells for row in cell.rows)
+    failed = sum(row.seconds for cell in cells for row in cell.rows if row.status == "failed")
+    yield Exhibit(
+        "cost",
+        "Cost",
+        f"{duration(total)} of compute in fine-tunes, {duration(failed)} of it in runs that failed.",
+        "Seconds in members as recorded, added up; wall time is less where trials ran side by side. Pre-training is "
+        "computed once per encoder, shared by all trials that ask for it, and not in these records.",
+        (
+            Table(
+                "Cost",
+                ("cell", "search", "refits", "trials", "encoders"),
+                tuple(
+                    (
+                        cell.label,
+                        duration(results.seconds(cell, "search")),
+                        duration(results.seconds(cell, "final")),
+                        str(len(cell.searched)),
+                        str(len({row.encoder for row in cell.rows if row.encoder})),
+                    )
+                    for cell in cells
+                ),
+            ),
+        ),
+        lambda: results.cost(cells[:MAX_ROWS]),
     )

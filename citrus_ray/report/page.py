@@ -1,122 +1,77 @@
-"""The page, top to bottom. Pictures and provenance have files of their own; what is said is in words.py."""
+"""The page, top to bottom: what stands where. How it looks is in templates/page.html.j2."""
 
+import json
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from citrus_ray.evidence import explored as settings
 from citrus_ray.evidence.gains import Gain
 from citrus_ray.evidence.outcomes import Outcome
-from citrus_ray.experiment.labels import canonical, settings_label
+from citrus_ray.experiment.labels import canonical, count, settings_label
+from citrus_ray.records import Phase, Record
 from citrus_ray.report import captions as words
-from citrus_ray.report.exhibits import Exhibit
-from citrus_ray.report.figures import ink
-from citrus_ray.report.findings import Findings, badge
-from citrus_ray.report.markup import (
-    DASH,
-    Html,
-    count,
-    details,
-    duration,
-    figure,
-    joined,
-    number,
-    paragraph,
-    section,
-    sentence,
-    spread,
-    table,
-    tag,
-    text,
-)
+from citrus_ray.report.exhibits import Field, Findings, Table, TableRow, badge, by_regime
+from citrus_ray.report.numbers import DASH, duration, number, sentence, spread
 from citrus_ray.report.pictured import pictured
-from citrus_ray.report.pictures import (
-    MAX_LISTED,
-    by_regime,
-    gain_figure,
-    history_figure,
-    score_figure,
-)
-from citrus_ray.report.provenance import failures, provenance
-from citrus_ray.report.style import CSS
+from citrus_ray.report.render import rendered
 
-INSTALL = "pip install -e '.[analysis]' brings it"
 CARDS = 4  # gains; beyond it, one line each
 MANY = 12  # undecided gains that are shown without being asked for
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the page asks the network for nothing
+MAX_CODES = 12
+ALONE = (
+    "Refits the row's winner with its settings as they were chosen, without searching anew: a "
+    "search of one row would draw other trials than the whole sweep drew."
+)
+ROOTS = ("finetune.target.root", "pretrain.source.root")
 
 
 def page(findings: Findings) -> str:
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><link rel="icon" href="data:,">'
-        f"<title>{text(findings.design.name)}: what pre-training gains</title><style>{CSS}</style>"
+    encoders = {row.encoder for row in findings.found.rows}
+    drawn = [item for folder in findings.folders for item in pictured(folder, encoders)]
+    return rendered(
+        "page.html.j2",
+        **_header(findings),
+        incomplete=[*_missing(findings), *_trouble(findings)],
+        **_verdicts(findings),
+        results=findings.results,
+        notes=[sentence(said) for said in findings.notes.owners],
+        test_people=words.test_people(findings.cells),
+        no_baselines=""
+        if any(cell.baselines for cell in findings.cells)
+        else " No dumb baselines are recorded, so chance and one-feature scores are unknown.",
+        exhibits=[*findings.exhibits, *drawn],
+        cell_table=_cell_table(findings),
+        missing=_missing_modalities(findings.cells),
+        search=findings.search,
+        **_failures(findings),
+        **_provenance(findings),
     )
-    parts = [
-        verdicts,
-        gain_figure,
-        score_figure,
-        caveats,
-        shown,
-        of_encoders,
-        cell_table,
-        missing_table,
-        history_figure,
-        failures,
-        provenance,
-    ]
-    body = joined((part(findings) for part in parts), "\n")
-    foot = tag(
-        "footer",
-        text(
-            "Made by analysis/report.py from records, spec.yaml and summary.json; running it again gives this page."
-        ),
-    )
-    main = tag("main", incomplete(findings), body)
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{header(findings)}{main}{foot}</body></html>\n'
 
 
-def header(findings: Findings) -> Html:
-    plan, rows = findings.design, findings.found.rows
-    more = (
-        f" and {count(len(findings.designs) - 1, 'more folder')}"
-        if len(findings.designs) > 1
-        else ""
-    )
-    newest = max((row.finished for row in rows), default="")
-    state = [
-        count(len(findings.cells), "cell"),
-        count(sum(len(cell.searched) for cell in findings.cells), "searched trial"),
-        count(sum(len(cell.scored) for cell in findings.cells), "scored refit"),
-        f"records up to {newest[:16].replace('T', ' ')} UTC" if newest else "no records",
-    ]
-    kicker = paragraph(f"citrus_ray sweep report: {plan.name} ({plan.folder}){more}", "kicker")
-    asked, mark, rest = (plan.question or f"{plan.name}: what does pre-training gain?").partition(
-        "?"
-    )
-    deck = [paragraph(rest.strip(), "deck")] if rest.strip() else []
-    return tag(
-        "header",
-        kicker,
-        tag("h1", text(asked + mark)),
-        *deck,
-        paragraph(" · ".join(state), "state"),
-    )
+def _header(findings: Findings) -> dict[str, Any]:
+    design, cells = findings.design, findings.cells
+    n_more = len(findings.designs) - 1
+    more = f" and {count(n_more, 'more folder')}" if n_more else ""
+    newest = max((row.finished for row in findings.found.rows), default="")
+    recorded = f"records up to {newest[:16].replace('T', ' ')} UTC" if newest else "no records"
+    question = design.question or f"{design.name}: what does pre-training gain?"
+    asked, mark, rest = question.partition("?")
+    return {
+        "name": design.name,
+        "kicker": f"citrus_ray sweep report: {design.name} ({design.folder}){more}",
+        "asked": asked + mark,
+        "deck": rest.strip(),
+        "state": [
+            count(len(cells), "cell"),
+            count(sum(len(cell.searched) for cell in cells), "searched trial"),
+            count(sum(len(cell.scored) for cell in cells), "scored refit"),
+            recorded,
+        ],
+    }
 
 
 # ---- what is missing ----
-
-
-def incomplete(findings: Findings) -> Html:
-    said = [*_missing(findings), *_trouble(findings)]
-    if not said:
-        return Html("")
-    items = tag("ul", *(tag("li", text(line)) for line in said))
-    return tag(
-        "div",
-        tag("strong", text("Not all there yet, or not all well")),
-        items,
-        cls="notice",
-        id="incomplete",
-    )
 
 
 def _missing(findings: Findings) -> Iterable[str]:
@@ -153,10 +108,6 @@ def _listed(names: Iterable[str], most: int = 6) -> str:
 
 def _trouble(findings: Findings) -> Iterable[str]:
     yield from (f"{plan.folder}: {plan.problem}" for plan in findings.designs if plan.problem)
-    if not ink.is_there():
-        yield f"matplotlib is not installed, so most figures are missing; {INSTALL}"
-    elif not settings.is_installed():
-        yield f"scikit-learn is not installed, so it is not shown what the gain hangs on; {INSTALL}"
     found = findings.found
     if found.unreadable:
         first = found.unreadable[0]
@@ -170,161 +121,227 @@ def _trouble(findings: Findings) -> Iterable[str]:
         yield f"{count(found.n_superseded, 'failed or cut-short run')} stand corrected by a full result of the same"
 
 
-# ---- verdicts and cells ----
+# ---- verdicts ----
 
 
-def verdicts(findings: Findings) -> Html:
-    if not findings.gains:
+def _verdicts(findings: Findings) -> dict[str, Any]:
+    """Cards for a few gains; of many, a line each, and undecided ones folded where they are very many."""
+    gains = by_regime(findings.gains)
+    if not gains:
         said = "No verdict yet: it needs a pre-trained and a from-scratch cell, both scored on test data."
-        return tag("section", paragraph(said, "shows"), id="verdicts")
-    if len(findings.gains) <= CARDS:
-        return tag("section", *(_card(findings, gain) for gain in findings.gains), id="verdicts")
-    undecided = [gain for gain in by_regime(findings.gains) if gain.verdict == "undecided"]
-    decided = [gain for gain in by_regime(findings.gains) if gain.verdict != "undecided"]
-    said = paragraph(words.verdicts_shown(findings.gains), "shows")
-    if len(undecided) <= MANY:
-        return tag(
-            "section", said, _verdict_lines(findings, by_regime(findings.gains)), id="verdicts"
-        )
-    # a screen full of open questions hides what was found; none is left out
-    folded = details(f"The {len(undecided)} undecided ones", _verdict_lines(findings, undecided))
-    return tag("section", said, _verdict_lines(findings, decided), folded, id="verdicts")
+        return {"verdicts_said": said, "cards": [], "lines": [], "folded": []}
+    if len(gains) <= CARDS:
+        cards = [_card(findings, gain) for gain in findings.gains]
+        return {"verdicts_said": "", "cards": cards, "lines": [], "folded": []}
+    undecided = [gain for gain in gains if gain.verdict == "undecided"]
+    folded = undecided if len(undecided) > MANY else []  # a screen of open questions hides the rest
+    return {
+        "verdicts_said": words.verdicts_shown(gains),
+        "cards": [],
+        "lines": [_card(findings, gain) for gain in gains if gain not in folded],
+        "folded": [_card(findings, gain) for gain in folded],
+    }
 
 
-def _verdict_lines(findings: Findings, gains: Sequence[Gain]) -> Html:
-    return tag("ul", *(_verdict_line(findings, gain) for gain in gains), cls="sentences")
+def _card(findings: Findings, gain: Gain) -> dict[str, Any]:
+    metric = gain.cell.design.test_metric
+    return {
+        "verdict": gain.verdict,
+        "badge": badge(gain),
+        "amount": words.amount(gain.effect.mean, metric, sign=True),
+        "range": words.gain_range(gain.effect, metric),
+        "sentence": words.verdict_sentence(gain),
+        "evidence": words.evidence(gain),
+        "line": words.verdict_line(gain),
+        "notes": findings.gain_notes(gain),
+    }
 
 
-def _card(findings: Findings, gain: Gain) -> Html:
-    metric, found = gain.cell.design.test_metric, gain.effect
-    range_ = tag("small", text(words.gain_range(found, metric)))
-    big = tag("p", text(words.amount(found.mean, metric, sign=True)), range_, cls="big")
-    say = tag(
-        "p",
-        badge(gain),
-        text(f" {words.verdict_sentence(gain)}"),
-        findings.gain_marks(gain),
-        cls="say",
-    )
-    body = tag("div", say, paragraph(words.evidence(gain), "fine"))
-    return tag("article", big, body, cls=f"verdict {gain.verdict}")
+# ---- tables ----
+
+CELL_HEAD = (
+    *("cell", "test", "gain", "validation, chosen trial", "trials", "failed", "pruned"),
+    *("chosen settings", "baselines", "compute", "digest"),
+)
 
 
-def _verdict_line(findings: Findings, gain: Gain) -> Html:
-    said = tag("span", text(words.verdict_line(gain)), findings.gain_marks(gain))
-    return tag("li", badge(gain), said)
+def _cell_table(findings: Findings) -> Table:
+    gains = findings.evidence.gain_of
+    rows = tuple(_cell_line(findings, cell, gains.get(cell.digest)) for cell in findings.cells)
+    return Table("One row per compared cell", CELL_HEAD, rows)
 
 
-def shown(findings: Findings) -> Html:
-    """Every picture that the results can fill."""
-    return joined((exhibit(item) for item in findings.exhibits), "\n")
-
-
-def of_encoders(findings: Findings) -> Html:
-    """What analysis/encoder_pictures.py left, if it was run."""
-    known = {row.encoder for row in findings.found.rows}
-    return joined((part for folder in findings.folders for part in pictured(folder, known)), "\n")
-
-
-def exhibit(item: Exhibit) -> Html:
-    cut = (
-        f", the first {MAX_LISTED} of {len(item.rows):,} rows; all in tables/"
-        if len(item.rows) > MAX_LISTED
-        else ""
-    )
-    rows = [[text(said) for said in row] for row in item.rows[:MAX_LISTED]]
-    behind = details("The table behind this figure", table(item.head, rows, item.title + cut))
-    drawn = item.picture.inline(item.shows)
-    return section(
-        item.title,
-        figure(f"figure-{item.name}", item.shows, drawn, item.how, behind),
-        name=item.name,
-    )
-
-
-def caveats(findings: Findings) -> Html:
-    if not findings.notes.owners:
-        return Html("")
-    items = [
-        tag("li", text(f"{sentence(said)}."), id=f"note-{i}")
-        for i, said in enumerate(findings.notes.owners, 1)
-    ]
-    baselines = any(cell.baselines for cell in findings.cells)
-    missing = (
-        ""
-        if baselines
-        else " No dumb baselines are recorded, so chance and one-feature scores are unknown."
-    )
-    lead = paragraph(f"The small numbers beside scores and gains lead here.{missing}", "fine")
-    people = paragraph(words.test_people(findings.cells))
-    return section(
-        "Read these numbers with care", people, lead, tag("ol", *items, cls="notes"), name="caveats"
-    )
-
-
-def cell_table(findings: Findings) -> Html:
-    head = [
-        "cell",
-        "test",
-        "gain",
-        "validation, chosen trial",
-        "trials",
-        "failed",
-        "pruned",
-        "chosen settings",
-    ]
-    head += ["baselines", "compute", "digest"]
-    gains = {gain.cell.digest: gain for gain in findings.gains}
-    rows = [_cell_line(findings, cell, gains.get(cell.digest)) for cell in findings.cells]
-    said = paragraph(
-        "Also as cells.csv, and every member of every trial as members.csv, in the same folder.",
-        "fine",
-    )
-    return section("All cells", table(head, rows, "One row per compared cell"), said, name="cells")
-
-
-def missing_table(findings: Findings) -> Html:
-    """Nothing where no set has two modalities."""
-    cells = [cell for cell in findings.cells if cell.missing]
-    choices = list(dict.fromkeys(choice for cell in cells for choice in cell.missing))
-    if not cells:
-        return Html("")
-    rows = [
-        [
-            text(cell.label),
-            text(number(cell.test.mean if cell.test else None)),
-            *(text(number(cell.missing.get(choice))) for choice in choices),
-        ]
-        for cell in cells
-    ]
-    said = paragraph(
-        "Test scores of the same refits, had the named modalities not been recorded at test.",
-        "fine",
-    )
-    shown = table(["cell", "nothing missing", *choices], rows, "Test scores by what is missing")
-    return section("Missing modalities", said, shown, name="missing")
-
-
-def _cell_line(findings: Findings, cell: Outcome, gain: Gain | None) -> list[Html]:
+def _cell_line(findings: Findings, cell: Outcome, gain: Gain | None) -> TableRow:
     best = cell.best
-    gained = (
-        joined((text(spread(gain.effect, sign=True)), findings.gain_marks(gain)))
-        if gain
-        else text(DASH)
-    )
-    counts = (len(cell.searched), cell.n_searched("failed"), cell.n_searched("pruned"))
-    baselines = (
-        ", ".join(f"{name} {number(score)}" for name, score in cell.baselines.items())
-        or "none recorded"
-    )
-    return [
-        text(cell.label),
-        joined((text(spread(cell.test)), findings.marks(cell.digest))),
+    gained: str | Field = DASH
+    if gain:
+        gained = Field(spread(gain.effect, sign=True), findings.gain_notes(gain))
+    baselines = ", ".join(f"{name} {number(score)}" for name, score in cell.baselines.items())
+    return (
+        cell.label,
+        Field(spread(cell.test), findings.notes.of(cell.digest)),
         gained,
-        text(number(best.value if best else None)),
-        *(text(n) for n in counts),
-        text(words.params_label(best.params) or "nothing searched" if best else DASH),
-        text(baselines),
-        text(duration(sum(row.seconds for row in cell.rows))),
-        tag("code", text(cell.digest)),
+        number(best.value if best else None),
+        str(len(cell.searched)),
+        *(str(cell.n_searched(status)) for status in ("failed", "pruned")),
+        words.params_label(best.params) or "nothing searched" if best else DASH,
+        baselines or "none recorded",
+        duration(sum(row.seconds for row in cell.rows)),
+        Field(cell.digest, style="code"),
+    )
+
+
+def _missing_modalities(cells: Sequence[Outcome]) -> Table | None:
+    """Nothing where no set has two modalities."""
+    found = [cell for cell in cells if cell.missing]
+    choices = list(dict.fromkeys(choice for cell in found for choice in cell.missing))
+    if not found:
+        return None
+    rows = tuple(
+        (
+            cell.label,
+            number(cell.test.mean if cell.test else None),
+            *(number(cell.missing.get(choice)) for choice in choices),
+        )
+        for cell in found
+    )
+    return Table("Test scores by what is missing", ("cell", "nothing missing", *choices), rows)
+
+
+# ---- what went wrong ----
+
+
+def _failures(findings: Findings) -> dict[str, Any]:
+    rows = findings.found.rows
+    counts = Counter((row.phase, row.status) for row in rows)
+    names: dict[Phase, str] = {"search": "searched", "final": "refitted"}
+    said = "; ".join(
+        f"members {name}: {sum(row.phase == phase for row in rows):,}, of which "
+        f"{counts[phase, 'failed']:,} failed and {counts[phase, 'pruned']:,} were stopped early"
+        for phase, name in names.items()
+    )
+    reasons = Counter(
+        (row.phase, row.reason or "no reason recorded") for row in rows if row.status == "failed"
+    )
+    listed: tuple[TableRow, ...] = tuple(
+        (f"{n:,}", phase, Field(reason, style="wide"))
+        for (phase, reason), n in reasons.most_common()
+    )
+    conflicts: tuple[TableRow, ...] = tuple(
+        (Field(c.digest, style="code"), c.phase, c.metric, ", ".join(f"{v:.6g}" for v in c.values))
+        for c in findings.found.conflicts
+    )
+    title = "The same computation with different results"
+    head = ("digest", "phase", "metric", "values")
+    return {
+        "failures_said": f"{sentence(said)}.",
+        "reasons": Table("Why members failed", ("members", "phase", "reason"), listed)
+        if listed
+        else None,
+        "conflicts": Table(title, head, conflicts) if conflicts else None,
+    }
+
+
+# ---- how to get the same numbers again ----
+
+
+def _provenance(findings: Findings) -> dict[str, Any]:
+    """The chosen settings of each row as a command, with the digests that it must come back with."""
+    rows: tuple[TableRow, ...] = tuple(
+        (
+            cell.label,
+            Field(row_command(cell), style="code"),
+            Field(_codes([row.digest for row in cell.final]), style="code"),
+        )
+        for cell in findings.cells
+        if cell.final
+    )
+    head = ("cell", "command", "digests of its refits")
+    return {
+        "commands": commands(findings),
+        "alone": ALONE,
+        "row_commands": Table("The command for each row", head, rows),
+        "facts": list(_facts(findings, findings.found.rows)),
+        "specs": [(design.folder, design.text) for design in findings.designs if design.text],
+    }
+
+
+def commands(findings: Findings) -> list[str]:
+    """What to type to get these numbers anew."""
+    commits = sorted({row.commit.rstrip("+") for row in findings.found.rows if row.commit})
+    checkout = [f"git checkout {commit}" for commit in commits[-1:]]
+    data = data_flag(findings.found.rows)
+    runs = [
+        f"python sweeps/run.py {plan.folder}/spec.yaml --out again/{plan.name}{data}"
+        for plan in findings.designs
     ]
+    shown = " ".join(dict.fromkeys(f"again/{plan.name}" for plan in findings.designs))
+    return [*checkout, *dict.fromkeys(runs), f"python analysis/report.py {shown}"]
+
+
+def data_flag(rows: Iterable[Record]) -> str:
+    """` --data DATA` where a source lies under the data folder, which is another one on every machine."""
+    roots = {str(row.config[path]) for row in rows for path in ROOTS if path in row.config}
+    return " --data DATA" if any(root == "None" or "CITRUS_DATA" in root for root in roots) else ""
+
+
+def row_command(cell: Outcome) -> str:
+    """What computes one row alone: its axes and its winner's settings as the only ones compared, no search.
+
+    A search of one row would draw other trials than the whole sweep drew; the refit of known settings is the same.
+    """
+    settings = cell.final[0].params if cell.final else {}
+    compare = {path: [value] for path, value in {**cell.axes, **settings}.items()}
+    wanted = shlex.quote(f"compare={json.dumps(compare, sort_keys=True)}")
+    edits = f"--set {wanted} --set 'search={{}}' --set 'claims=[]'"  # a claim about other rows would be refused
+    folder = cell.design.folder
+    return f"python sweeps/run.py {folder}/spec.yaml {edits} --out again/{cell.digest}{data_flag(cell.rows)}"
+
+
+def _facts(findings: Findings, rows: Sequence[Record]) -> Iterable[tuple[str, str]]:
+    specs = dict.fromkeys(design.spec_digest for design in findings.designs if design.spec_digest)
+    yield "spec digest", _codes(list(specs)) if specs else "written when the sweep ends"
+    yield "code", _commits(rows)
+    yield "versions", _versions(rows)
+    yield "data digests", _codes(sorted({row.data_digest for row in rows}))
+    yield "encoder digests", _codes(sorted({row.encoder for row in rows if row.encoder}))
+    yield "compute", _compute(rows)
+    found = findings.found
+    yield "records", f"{found.n_read:,} lines read, {found.n_computations:,} different computations"
+
+
+def _commits(rows: Sequence[Record]) -> str:
+    commits = Counter(row.commit for row in rows)
+    if not commits or set(commits) == {None}:
+        return "no commit recorded: the code did not run from a git checkout"
+    edited = " (with uncommitted edits)"
+    named = [
+        (c.rstrip("+") + edited * c.endswith("+") if c else "not recorded", n)
+        for c, n in commits.most_common()
+    ]
+    return "; ".join(n_ if len(named) == 1 else f"{n_}: {n:,} members" for n_, n in named)
+
+
+def _versions(rows: Sequence[Record]) -> str:
+    seen: dict[str, set[str]] = {}
+    for versions in {id(row.versions): row.versions for row in rows}.values():
+        for name, version in versions.items():
+            seen.setdefault(name, set()).add(version)
+    return (
+        ", ".join(
+            f"{name} {' and '.join(sorted(versions))}" for name, versions in sorted(seen.items())
+        )
+        or DASH
+    )
+
+
+def _compute(rows: Sequence[Record]) -> str:
+    seconds = duration(sum(row.seconds for row in rows))
+    at_once = ", ".join(str(n) for n in sorted({row.concurrency for row in rows})) or DASH
+    peak = max((row.peak_mb for row in rows), default=0.0)
+    return f"{seconds} in members (pre-training apart), {at_once} trials at once, at most {peak:,.0f} MB per process"
+
+
+def _codes(digests: Sequence[str | None]) -> str:
+    more = f" and {len(digests) - MAX_CODES} more" if len(digests) > MAX_CODES else ""
+    return ", ".join(str(digest) for digest in digests[:MAX_CODES]) + more or "none"

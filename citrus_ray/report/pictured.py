@@ -4,9 +4,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from markupsafe import Markup
+
+from citrus_ray.report.exhibits import Table
 from citrus_ray.report.figures import ink
-from citrus_ray.report.markup import Html, details, figure, section, table, text
 
 FOLDER = "pictures"
 
@@ -24,17 +27,19 @@ class Pictured:
     encoder: str = ""  # digest of what it was made from
 
 
-def pictured(folder: Path, known: set[str | None]) -> Iterable[Html]:
-    """Those of encoders that the results still have: a picture of another encoder would be out of date."""
+def pictured(folder: Path, known: set[str | None]) -> Iterable[dict[str, Any]]:
+    """Those of encoders that the results still have: of another one, a picture would be out of date."""
     for path in sorted((folder / FOLDER).glob("*.json")):
         said = Pictured(**json.loads(path.read_text(encoding="utf-8")))
         if said.encoder in known:
-            drawn = ink.inlined(path.with_suffix(".svg").read_text(encoding="utf-8"), said.shows)
-            rows = [[text(cell) for cell in row] for row in said.rows]
-            behind = details("The table behind this figure", table(said.head, rows, said.title))
-            how = f"{said.how} Encoder {said.encoder}."
-            yield section(
-                said.title,
-                figure(f"figure-{said.name}", said.shows, drawn, how, behind),
-                name=said.name,
-            )
+            svg = path.with_suffix(".svg").read_text(encoding="utf-8")
+            inline: Markup = ink.inlined(svg, said.shows)
+            rows = tuple(tuple(row) for row in said.rows)
+            yield {
+                "name": said.name,
+                "title": said.title,
+                "shows": said.shows,
+                "how": f"{said.how} Encoder {said.encoder}.",
+                "inline": inline,
+                "tables": [Table(said.title, tuple(said.head), rows)],
+            }

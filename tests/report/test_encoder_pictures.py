@@ -24,8 +24,8 @@ from citrus_ray.report.encoder_pictures import (
     restored_picture,
 )
 from citrus_ray.report.figures import ink
+from citrus_ray.report.files import write_report
 from citrus_ray.report.pictured import FOLDER, Pictured
-from citrus_ray.report.report import write_report
 from citrus_ray.training.finetuning import Member
 from tests.evidence.synthetic import MadeUp
 from tests.small import PRETRAINED

@@ -5,14 +5,14 @@ import io
 import pickle
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from citrus_ray.report.markup import Html, tag
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,6 +51,7 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
+    "text.parse_math": False,  # a label with a dollar sign is a label
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and edited
     "pdf.fonttype": 42,
 }
@@ -71,16 +72,20 @@ def sheet(
         figure = Figure(figsize=(width, height * rows))
         axes = [figure.add_subplot(rows, columns, i + 1) for i in range(n)]
         yield figure, axes
+        _plain_logs(axes)
         ConstrainedLayoutEngine().execute(
             figure
         )  # once; as the figure's own engine it would draw twice per format
 
 
-def is_there() -> bool:
-    """Whether matplotlib is installed; it is not among what a sweep needs."""
-    from importlib.util import find_spec
+def _plain_logs(axes: Sequence["Axes"]) -> None:
+    """Numbers at logarithmic axes as numbers: matplotlib writes TeX there, and text here is text."""
+    from matplotlib.ticker import LogFormatter, NullFormatter, StrMethodFormatter
 
-    return find_spec("matplotlib") is not None
+    for axis in (axis for ax in axes for axis in (ax.xaxis, ax.yaxis)):
+        if isinstance(axis.get_major_formatter(), LogFormatter):
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Picture:
     def publish(self, folder: Path) -> None:
         Drawn(self.name, self.figure, self.svg).publish(folder)
 
-    def inline(self, said: str) -> Html:
+    def inline(self, said: str) -> Markup:
         return inlined(self.svg, said)
 
 
@@ -133,7 +138,7 @@ def write_drawn(folder: str) -> None:
         drawn.publish(Path(folder))
 
 
-def inlined(svg: str, said: str) -> Html:
+def inlined(svg: str, said: str) -> Markup:
     """A figure as part of the page, in the page's colours but for those that tell things apart."""
     inside = svg[svg.index("<defs>") : svg.rindex("</svg>")]
     inside = re.sub(
@@ -144,10 +149,12 @@ def inlined(svg: str, said: str) -> Html:
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert box is not None  # matplotlib writes it
     width = float(box[1]) * 96 / 72
-    size = {"viewBox": f"0 0 {box[1]} {box[2]}", "width": f"{width:g}"}
-    least = f"min-width: {min(NARROWEST, width):g}px"
-    whole = tag("svg", Html(inside), role="img", aria_label=said, style=least, **size)
-    return tag("div", whole, cls="scroll drawn", role="region", tabindex="0", aria_label=said)
+    place = Markup('class="scroll drawn" role="region" tabindex="0" aria-label="{}"').format(said)
+    how = Markup('role="img" aria-label="{}" style="min-width: {}px"').format(
+        said, f"{min(NARROWEST, width):g}"
+    )
+    size = f'viewBox="0 0 {box[1]} {box[2]}" width="{width:g}"'
+    return Markup(f"<div {place}><svg {how} {size}>{inside}</svg></div>")
 
 
 def style(more: dict[str, Any] | None = None) -> AbstractContextManager[None]:

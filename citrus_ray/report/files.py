@@ -1,50 +1,63 @@
-"""One self-contained page with what a sweep found: `python analysis/report.py results/lowdata [more results…]`.
+"""Files of one report: the page, its tables as CSV and Parquet, its figures as SVG, PDF and PNG."""
 
-Writes into the first folder: report.html, cells and members as CSV and Parquet, tables/ (a CSV behind each figure) and
-figures/ (SVG, PDF, PNG). Works on a sweep that is still running.
-"""
-
-import argparse
 import csv
 import io
 import math
+import pickle
+import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from citrus_ray.evidence import reading as collect
+import pyarrow
+import pyarrow.parquet
+
+from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.gains import Gain, gain_caveats
 from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.reading import no_collector, plain, table
 from citrus_ray.records import write_text
-from citrus_ray.report import publications
-from citrus_ray.report.exhibits import Exhibit
-from citrus_ray.report.findings import Findings, read_findings
+from citrus_ray.report.exhibits import Findings
+from citrus_ray.report.figures import ink
 from citrus_ray.report.page import page
 
 
-@collect.no_collector()
+@no_collector()
 def write_report(folders: Sequence[Path], publish: bool = True) -> Path:
     """The page of one or several results folders, written into the first of them, with its tables.
 
     `publish` also writes the tables as Parquet and the figures as SVG, PDF and PNG.
     """
-    findings, home = read_findings(folders), folders[0].resolve()
-    with publications.figure_files(home, findings) if publish else nullcontext():
-        tables = {"members": collect.table(findings.found.rows), "cells": _cell_rows(findings)}
+    findings, home = Findings(folders, read_evidence(folders)), folders[0].resolve()
+    with figure_files(home / "figures", findings) if publish else nullcontext():
+        tables = {"members": table(findings.found.rows), "cells": _cell_rows(findings)}
         for name, (columns, rows) in tables.items():
             write_text(home / f"{name}.csv", csv_text(columns, rows))
             if publish:
-                publications.write_parquet(home / f"{name}.parquet", columns, rows)
-        for item in findings.exhibits:
-            write_text(home / "tables" / f"{item.name}.csv", csv_text(item.head, _named(item)))
+                write_parquet(home / f"{name}.parquet", columns, rows)
+        for item in findings.all:
+            first = item.tables[0]
+            named = [dict(zip(first.head, map(str, row), strict=True)) for row in first.rows]
+            write_text(home / "tables" / f"{item.name}.csv", csv_text(first.head, named))
         write_text(home / "report.html", page(findings))
     return folders[0] / "report.html"
 
 
-def _named(item: Exhibit) -> list[dict[str, Any]]:
-    return [dict(zip(item.head, row, strict=True)) for row in item.rows]
+@contextmanager
+def figure_files(folder: Path, findings: Findings) -> Iterator[None]:
+    """Writes the figures in a process of its own while the block runs: fonts and pixels take a third of a report."""
+    pictures = [item.picture for item in findings.all]
+    drawn = [ink.Drawn(picture.name, picture.figure, picture.svg) for picture in pictures]
+    code = f"from citrus_ray.report.figures.ink import write_drawn; write_drawn({str(folder)!r})"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        pickle.dump(drawn, process.stdin)
+        process.stdin.close()
+        yield
+    if process.returncode:
+        raise RuntimeError(f"{folder}: the figures could not be written, see above")
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
@@ -55,8 +68,23 @@ def csv_text(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
     return file.getvalue()
 
 
+def write_parquet(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    """A column holds numbers where all of its values are numbers, else text."""
+    found = {name: pyarrow.array(_column([row.get(name) for row in rows])) for name in columns}
+    pyarrow.parquet.write_table(pyarrow.table(found), path)
+
+
+def _column(values: list[Any]) -> list[Any]:
+    known = [value for value in values if value is not None]
+    if all(isinstance(value, int) and not isinstance(value, bool) for value in known):
+        return values
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+        return [None if value is None else float(value) for value in values]
+    return [None if value is None else str(value) for value in values]
+
+
 def _cell_rows(findings: Findings) -> tuple[list[str], list[dict[str, Any]]]:
-    by_cell = {gain.cell.digest: gain for gain in findings.gains}
+    by_cell = findings.evidence.gain_of
     rows = [_cell_row(cell) | _gain_row(by_cell.get(cell.digest)) for cell in findings.cells]
     return list(dict.fromkeys(name for row in rows for name in row)), rows
 
@@ -66,7 +94,7 @@ def _cell_row(cell: Outcome) -> dict[str, Any]:
     return {
         "digest": cell.digest,
         "sweep": cell.design.name,
-        **{f"axes.{path}": collect.plain(value) for path, value in cell.axes.items()},
+        **{f"axes.{path}": plain(value) for path, value in cell.axes.items()},
         "metric": cell.design.test_metric,
         "test_mean": test and test.mean,
         "test_low": test and _finite(test.low),
@@ -78,10 +106,7 @@ def _cell_row(cell: Outcome) -> dict[str, Any]:
         "n_trials": len(cell.searched),
         "n_failed": cell.n_searched("failed"),
         "n_pruned": cell.n_searched("pruned"),
-        **{
-            f"best.{path}": collect.plain(value)
-            for path, value in (best.params if best else {}).items()
-        },
+        **{f"best.{path}": plain(value) for path, value in (best.params if best else {}).items()},
         **{f"baseline.{name}": score for name, score in cell.baselines.items()},
         "caveats": " | ".join(cell.caveats()),
     }
@@ -114,26 +139,3 @@ def _gain_row(gain: Gain | None) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    cli = argparse.ArgumentParser(prog="analysis/report.py", description=__doc__)
-    cli.add_argument(
-        "folders", nargs="+", type=Path, metavar="RESULTS", help="a results folder of a sweep"
-    )
-    cli.add_argument(
-        "--page-only",
-        action="store_true",
-        help="only the page and CSV: no Parquet, no figure files",
-    )
-    args = cli.parse_args(argv)
-    folders: list[Path] = args.folders
-    absent = [folder for folder in folders if not folder.is_dir()]
-    if absent:
-        print(
-            f"{absent[0]}: no such folder; give one that sweeps/run.py wrote, such as results/quickstart",
-            file=sys.stderr,
-        )
-        return 2
-    print(write_report(folders, publish=not args.page_only))
-    return 0

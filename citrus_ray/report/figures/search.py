@@ -10,13 +10,14 @@ from citrus_ray.evidence.fronts import Front
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.experiment.labels import value_label
 from citrus_ray.report.figures import ink
-from citrus_ray.report.figures.plots import fields, short, written
+from citrus_ray.report.figures.results import fields, short, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_LINES = 400
+MAX_TRIALS = 400  # dots in a panel; of more trials, every second or third and so on is drawn
 BEHIND = {
     "facecolor": ink.PAPER,
     "edgecolor": "none",
@@ -161,31 +162,38 @@ def _ends(scores: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
 
 
 def histories(cells: Sequence[Outcome]) -> "Figure":
-    """Each trial's objective in the order in which they ended, and the best so far."""
-    with ink.sheet(6.5, 1.9, len(cells), 3) as (figure, axes):
+    """Each trial's objective in the order in which they ended; line: best so far; ring: the chosen one."""
+    with ink.sheet(6.5, 1.55, len(cells), 4) as (figure, axes):
         for ax, cell in zip(axes, cells, strict=True):
-            shown = [
-                (i, trial) for i, trial in enumerate(cell.searched, 1) if trial.value is not None
-            ]
-            for status, fill in (("ok", ink.COLOURS[0]), ("pruned", ink.PAPER)):
-                of = [(i, trial.value or 0.0) for i, trial in shown if trial.status == status]
-                ax.scatter(
-                    [i for i, _ in of],
-                    [v for _, v in of],
-                    14,
-                    facecolors=fill,
-                    edgecolors=ink.COLOURS[0],
-                )
-            full = [(i, trial.value or 0.0) for i, trial in shown if trial.status == "ok"]
-            if full:
-                best = np.maximum if cell.design.mode == "max" else np.minimum
-                ax.step(
-                    [i for i, _ in full],
-                    best.accumulate([v for _, v in full]),
-                    where="post",
-                    color=ink.INK,
-                    lw=1,
-                )
-            ax.set_title(short(cell.label), fontsize=8)
-            ax.set_xlabel("trial")
+            _history(ax, cell)
+        shared = [limit for ax in axes for limit in ax.get_ylim()]
+        for ax in axes:
+            ax.set_ylim(min(shared), max(shared))
     return figure
+
+
+def _history(ax: "Axes", cell: Outcome) -> None:
+    every = -(-len(cell.searched) // MAX_TRIALS) or 1
+    shown = [
+        (i, trial)
+        for i, trial in enumerate(cell.searched, 1)
+        if i % every == 0 or trial is cell.best
+    ]
+    for status, fill in (("ok", ink.COLOURS[0]), ("pruned", ink.PAPER)):
+        of = [(i, t.value) for i, t in shown if t.status == status and t.value is not None]
+        ax.scatter(*_ends(of), 12, facecolors=fill, edgecolors=ink.COLOURS[0])
+    full = [(i, t.value) for i, t in shown if t.is_full and t.value is not None]
+    if full:
+        best = np.maximum if cell.design.mode == "max" else np.minimum
+        places, values = zip(*full, strict=True)
+        ax.step(places, best.accumulate(values), where="post", color=ink.INK, lw=0.9)
+    chosen = [(i, t.value) for i, t in shown if t is cell.best and t.value is not None]
+    ax.scatter(*_ends(chosen), 46, facecolors="none", edgecolors=ink.INK)
+    failed = [i for i, trial in shown if trial.status == "failed"]
+    low, high = ax.get_ylim()
+    ax.scatter(failed, [low] * len(failed), 16, color=ink.COLOURS[1], marker="x")
+    ax.set_ylim(low - 0.05 * (high - low), high)
+    ax.set_title(short(cell.label, 26), fontsize=7.5)
+    ax.tick_params(labelsize=7)
+    ax.locator_params(axis="x", integer=True, nbins=5)
+    ax.locator_params(axis="y", nbins=4)

@@ -1,6 +1,8 @@
 """The drawings for page and paper: numbers in, a figure out. What they show in words stands in exhibits.py."""
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,62 +22,111 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKS = {"supported": "^", "undecided": "D", "contradicted": "v"}
+MAX_TICKS = 120  # single values under an interval; more would be a smear
 NAMES = 34  # characters of a name beside an axis
 
 
-def short(name: str) -> str:
-    return name if len(name) <= NAMES else name[: NAMES - 1] + "…"
+def short(name: str, most: int = NAMES) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def forest(
-    rows: Sequence[tuple[str, Effect, dict[str, Any]]],
-    axis: str,
-    zero: bool,
-    breaks: Sequence[int] = (),
-) -> "Figure":
-    """A mark and its interval per row, top to bottom; a line before the rows in `breaks`."""
+@dataclass(frozen=True)
+class Bar:
+    """One row of a forest: a mark with its interval, the single values under it, and what it is held against."""
+
+    name: str
+    effect: Effect | None
+    look: dict[str, Any]
+    values: Sequence[float] = ()
+    beside: Sequence[float] = ()  # dashed lines
+    group: str = ""
+
+
+def forest(bars: Sequence[Bar], axis: str, zero: bool = False) -> "Figure":
+    """A row per bar, top to bottom; bars of a group under its name."""
+    rows: list[Bar | str] = []
+    for group, members in itertools.groupby(bars, lambda bar: bar.group):
+        rows += [group] if group else []
+        rows += members
     with ink.sheet(6.5, 0.8 + 0.28 * len(rows)) as (figure, (ax,)):
-        for i, (_, effect, how) in enumerate(rows):
-            ends = (
-                [[effect.mean - effect.low], [effect.high - effect.mean]]
-                if effect.is_bounded
-                else None
-            )
-            ax.errorbar([effect.mean], [i], xerr=ends, capsize=3, ecolor=ink.INK, **how)
-        for i in breaks:
-            ax.axhline(i - 0.5, color=ink.GRID, linewidth=1)
+        for i, bar in enumerate(rows):
+            if isinstance(bar, str):
+                ax.axhline(i, color=ink.GRID, linewidth=0.8)
+            else:
+                _bar(ax, i, bar)
         if zero:
             ax.axvline(0, color=ink.INK, linewidth=1)
-        ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+        names = [bar if isinstance(bar, str) else short(bar.name) for bar in rows]
+        ax.set_yticks(range(len(rows)), names)
+        for label, bar in zip(ax.get_yticklabels(), rows, strict=True):
+            label.set_fontweight("bold" if isinstance(bar, str) else "normal")
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(axis="y", visible=False)
         ax.set_xlabel(axis)
     return figure
 
 
+def _bar(ax: "Axes", i: int, bar: Bar) -> None:
+    values = list(bar.values)[:: -(-len(bar.values) // MAX_TICKS) or 1]
+    if values:
+        ticks: dict[str, Any] = {"marker": "|", "linestyle": "none", "markersize": 9}
+        ax.plot(values, [i] * len(values), color=ink.SOFT, alpha=0.45, zorder=1, **ticks)
+    for value in bar.beside:
+        ax.plot([value, value], [i - 0.38, i + 0.38], color=ink.COLOURS[1], linestyle="--")
+    if bar.effect is not None:
+        found = bar.effect
+        ends = [[found.mean - found.low], [found.high - found.mean]] if found.is_bounded else None
+        ax.errorbar([found.mean], [i], xerr=ends, capsize=3, ecolor=ink.INK, **bar.look)
+
+
+def verdict_look(verdict: str) -> dict[str, Any]:
+    """Filled where the interval leaves 0 out; a shape for each verdict."""
+    colours = {"supported": ink.COLOURS[0], "contradicted": ink.COLOURS[1]}
+    colour = colours.get(verdict, ink.SOFT)
+    fill = ink.PAPER if verdict == "undecided" else colour
+    return {"marker": MARKS[verdict], "color": colour, "markerfacecolor": fill}
+
+
 def gain_forest(gains: Sequence[Gain]) -> "Figure":
-    """Filled where the interval leaves 0 out."""
-    rows = []
-    for gain in gains:
-        colour = {
-            "supported": ink.COLOURS[0],
-            "contradicted": ink.COLOURS[1],
-            "undecided": ink.SOFT,
-        }[gain.verdict]
-        fill = ink.PAPER if gain.verdict == "undecided" else colour
-        how = {"marker": MARKS[gain.verdict], "color": colour, "markerfacecolor": fill}
-        rows.append((gain.cell.label, gain.effect, how))
-    return forest(rows, f"gain in {words.metric_name(gains[0].cell.design.test_metric)}", zero=True)
+    """Mean differences with their intervals; ticks are single pairs."""
+    bars = [
+        Bar(
+            gain.cell.arm_label,
+            gain.effect,
+            verdict_look(gain.verdict),
+            [pair.difference for pair in gain.pairs],
+            group=gain.cell.regime_label,
+        )
+        for gain in gains
+    ]
+    metric = words.metric_name(gains[0].cell.design.test_metric)
+    return forest(bars, f"gain in {metric}", zero=True)
 
 
 def score_forest(cells: Sequence[Outcome]) -> "Figure":
-    rows = []
+    """Test scores with their intervals; ticks are single refits, dashed lines baselines."""
+    bars = []
     for cell in cells:
-        if cell.test is not None:
-            fill = ink.PAPER if cell.is_scratch else ink.COLOURS[0]
-            how = {"marker": "o", "color": ink.COLOURS[0], "markerfacecolor": fill}
-            rows.append((cell.label, cell.test, how))
-    return forest(rows, words.metric_name(cells[0].design.test_metric), zero=False)
+        fill = ink.PAPER if cell.is_scratch else ink.COLOURS[0]
+        look = {"marker": "o", "color": ink.COLOURS[0], "markerfacecolor": fill}
+        scores = [row.metrics[cell.design.test_metric] for row in cell.scored]
+        beside = list(cell.baselines.values())
+        bars.append(Bar(cell.arm_label, cell.test, look, scores, beside, cell.regime_label))
+    return forest(bars, words.metric_name(cells[0].design.test_metric))
+
+
+def pool_forest(pools: Sequence[PooledGain], metric: str, everything: str) -> "Figure":
+    """Pooled gains; pools of one cut under its name."""
+    bars = [
+        Bar(
+            f"all: {pool.arm}" if pool.by == everything else f"{short(pool.value)}: {pool.arm}",
+            pool.effect,
+            verdict_look(pool.verdict),
+            group="" if pool.by == everything else f"by {pool.by}",
+        )
+        for pool in pools
+    ]
+    return forest(bars, f"gain in {words.metric_name(metric)}", zero=True)
 
 
 def learning_curves(curves: Sequence[Curve]) -> "Figure":
