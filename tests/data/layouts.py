@@ -37,9 +37,8 @@ def uci_har(
         ):
             x = noise(k, 128, seed=c) * 0.1
             x += 10 * c + np.arange(k)[:, None] - x.mean(axis=1, keepdims=True)
-            rows = [
-                "".join(f"{value:16.7e}" for value in row) for row in x
-            ]  # as published, less a digit
+            # as published, less a digit
+            rows = ["".join(f"{value:16.7e}" for value in row) for row in x]
             (folder / "Inertial Signals" / f"{name}_{part}.txt").write_text("\n".join(rows) + "\n")
     return UciHar(**({"root": str(root), "normalize": "window"} | edits))
 

@@ -483,9 +483,8 @@ def test_what_is_fetched_is_what_the_source_reads(server, tmp_path, name):
         server.files["MD5SUMS"] = "".join(lines).encode()
     elif known.sums:
         server.files[known.sums] = sums(server.files)
-    loose = replace(
-        known, files=tuple(RemoteFile(file.path) for file in known.files)
-    )  # made up, so of other checksums
+    # made up, so of other checksums
+    loose = replace(known, files=tuple(RemoteFile(file.path) for file in known.files))
     assert fetch(loose, tmp_path, way(bases=(server.url,)))
     folder = str(tmp_path / name)
     reader = source_of(parse_yaml(known.block(folder)).tree)

@@ -203,9 +203,8 @@ def test_resampling_is_scipys_polyphase_filter_over_the_whole_recording(tmp_path
     whole = resample_poly(x, up, down, axis=-1)
     n = int(target)
     got = np.concatenate([*windows.x], axis=1)
-    assert (
-        np.abs(got - whole[:, : got.shape[1]])[:, n:-n].max() < 1e-5
-    )  # the ends are padded otherwise: next test
+    # the ends are padded otherwise: next test
+    assert np.abs(got - whole[:, : got.shape[1]])[:, n:-n].max() < 1e-5
 
 
 def test_an_offset_does_not_ring_at_the_ends_of_a_recording(tmp_path):
@@ -337,9 +336,8 @@ def test_a_segment_yields_as_many_windows_as_fit_and_a_short_one_none_or_a_padde
         "1 of 2 segments are shorter than 1 s and gave no window" in c for c in dropped.caveats
     )
     assert len(padded) == 3
-    assert np.array_equal(
-        padded.x[2, :, 25:75], zscore(x[:, 300:350])
-    )  # normalised before the zeros come
+    # normalised before the zeros come
+    assert np.array_equal(padded.x[2, :, 25:75], zscore(x[:, 300:350]))
     assert not padded.x[2, :, :25].any()
     assert not padded.x[2, :, 75:].any()
     assert any("padded with zeros" in c for c in padded.caveats)
@@ -361,9 +359,8 @@ def test_a_limit_spreads_the_windows_over_the_segment(tmp_path):
 
 def test_times_rounded_to_a_table_do_not_cost_a_sample(tmp_path):
     write_npz(tmp_path / "a.npz", noise(3610), 360.0)
-    starts = [
-        (k + 0.5) / 360 for k in range(0, 3400, 181)
-    ]  # between samples: both ends may round inwards
+    # between samples: both ends may round inwards
+    starts = [(k + 0.5) / 360 for k in range(0, 3400, 181)]
     rows = "".join(f"a,{start:.4f},{start + 179 / 360:.4f},k,p\n" for start in starts)
     (tmp_path / "l.csv").write_text(HEAD + rows)
     assert len(files(tmp_path, labels="l.csv", sfreq=360.0, seconds=179 / 360).prepare()) == len(
@@ -390,9 +387,8 @@ def test_windows_with_missing_samples_are_dropped_and_counted(tmp_path):
         assert len(windows) == 9
         assert np.isfinite(windows.x).all()
         assert windows.caveats == ("dropped for missing samples: 1 of 10 windows",)
-    assert (
-        len(files(tmp_path, pattern="*.hea", sfreq=50.0).prepare()) == 9
-    )  # resampling does not spread a gap
+    # resampling does not spread a gap
+    assert len(files(tmp_path, pattern="*.hea", sfreq=50.0).prepare()) == 9
 
 
 def test_a_channel_without_any_sample_is_an_error(tmp_path):

@@ -52,9 +52,8 @@ def score(features: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
 def test_sensors_tell_together_what_none_can_tell_alone():
     found, y, group = seen(SPEC, edges)
     alone = [score(x, y, group) for x in found]
-    assert (
-        max(alone) < 0.65
-    )  # two letters in four, and no sign of which: a half at best, a little more by luck
+    # two letters in four, and no sign of which: a half at best, a little more by luck
+    assert max(alone) < 0.65
     assert score(np.concatenate(found, axis=1), y, group) > max(alone) + 0.1
 
 
@@ -71,9 +70,8 @@ def test_all_letters_have_one_magnitude_spectrum():
         own=0.0, rhythm=0.0, noise=0.0, n_subjects=1, windows_per_subject=400
     ).prepare()
     for stream in windows.streams:
-        spectra = np.abs(np.fft.rfft(stream.x[:, 0]))[
-            :, 1:
-        ]  # of the mean, normalising leaves nothing
+        # of the mean, normalising leaves nothing
+        spectra = np.abs(np.fft.rfft(stream.x[:, 0]))[:, 1:]
         of_each = np.stack([spectra[windows.labels == k].mean(axis=0) for k in range(4)])
         np.testing.assert_allclose(of_each / of_each.mean(axis=0), 1.0, atol=0.1)
 

@@ -20,9 +20,8 @@ def pick(
 ) -> Picks:
     """The wanted channels, in the order wanted, all of them readable."""
     channels = _of_streams(header, streams)
-    signals = [
-        c for c in channels if c.modality != "stim"
-    ]  # a trigger channel holds the labels: only by name
+    # a trigger channel holds the labels: only by name
+    signals = [c for c in channels if c.modality != "stim"]
     picks = signals if names is None else _named(header.path, channels, names)
     faults = dict.fromkeys(c.fault for c in picks if c.fault)
     if faults or not picks:
@@ -68,9 +67,8 @@ def union(
     first = list(dict.fromkeys((c.stream, c.name) for of in picks.values() for c in of))
     place = {name: i for i, name in enumerate(names or ())}
     stream_place = {name: i for i, name in enumerate(streams or ())}
-    first.sort(
-        key=lambda key: (stream_place.get(key[0], 0), place.get(key[1], 0))
-    )  # stable: else as they appear
+    # stable: else as they appear
+    first.sort(key=lambda key: (stream_place.get(key[0], 0), place.get(key[1], 0)))
     return tuple(found[key] for key in first)
 
 

@@ -108,9 +108,8 @@ def _edf_load(path: Path, picks: Sequence[Channel]) -> list[Samples]:
 
     read_raw = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
     found: dict[str, Samples] = {}
-    for rate in {
-        c.sfreq for c in picks
-    }:  # rate by rate: mne would blow all up to the highest by FFT
+    # rate by rate: mne would blow all up to the highest by FFT
+    for rate in {c.sfreq for c in picks}:
         names = [c.name for c in picks if c.sfreq == rate]
         raw = read_raw(
             path, include=names, exclude_after_unique=True, stim_channel=None, verbose="ERROR"
@@ -275,9 +274,8 @@ def _npz_load(path: Path, picks: Sequence[Channel]) -> list[Samples]:
 
 def _npz_block(data: Any, end: str) -> Samples:
     scale = np.asarray(data.get(f"scale{end}", 1.0), dtype=np.float64)
-    return np.asarray(
-        data[f"x{end}"] * scale.reshape(-1, 1), dtype=np.float32
-    )  # one factor, or one per channel
+    # one factor, or one per channel
+    return np.asarray(data[f"x{end}"] * scale.reshape(-1, 1), dtype=np.float32)
 
 
 ReadHeader = Callable[[Path], tuple[Channel, ...]]

@@ -44,11 +44,17 @@ class Bidmc(Source):
     """Windows of `seconds` at `sfreq` of the columns `channels`."""
 
     kind: Literal["bidmc"] = "bidmc"
+    """BIDMC: PPG, ECG and breathing of 53 patients, unlabelled."""
     root: Root = None
+    """Folder of the set."""
     seconds: Positive = 8.0
+    """Length of a window in s."""
     sfreq: Positive = SFREQ
+    """Rate in Hz that recordings are resampled to."""
     channels: Annotated[tuple[Name, ...], Field(min_length=1)] = ("PLETH",)
+    """Columns of the files, in this order: RESP, PLETH, V, AVR, II."""
     normalize: Normalize = "window"
+    """z-score each channel over its window or its recording, or not at all."""
 
     @property
     def n_times(self) -> int:

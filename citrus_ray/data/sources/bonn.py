@@ -54,9 +54,13 @@ class Bonn(Recorded):
     """Which of five sets an EEG is from, or whether it is of a seizure."""
 
     kind: Literal["bonn"] = "bonn"
+    """The Bonn EEG as published: five sets of 100 segments."""
     task: Literal["set", "seizure"] = "set"
-    seconds: Positive = 1.0253  # 178 samples, of which a segment has 23
+    """Classes: which of the five sets, or whether it is of a seizure."""
+    seconds: Positive = 1.0253
+    """Length of a window in s; 1.0253 are 178 samples, of which a segment has 23."""
     sfreq: Positive = SFREQ
+    """Rate in Hz that segments are resampled to."""
 
     def files(self) -> list[Path]:
         return [path for of in self._segments().values() for path in of]

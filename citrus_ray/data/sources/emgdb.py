@@ -73,11 +73,13 @@ class EmgDb(Recorded):
     """Which of three people a stretch of needle EMG is from."""
 
     kind: Literal["emgdb"] = "emgdb"
+    """Needle EMG of three subjects, one diagnosis each."""
     seconds: Positive = 0.375
+    """Length of a window in s."""
     sfreq: Positive = 4000.0
-    n_blocks: Annotated[int, Field(ge=1)] = (
-        8  # groups that each record is cut into; 1 keeps every window
-    )
+    """Rate in Hz that records are resampled to."""
+    n_blocks: Annotated[int, Field(ge=1)] = 8
+    """Groups that each record is cut into, by time; 1 keeps every window."""
 
     def files(self) -> list[Path]:
         return [part for path in self._headers() for part in file_parts(path)]

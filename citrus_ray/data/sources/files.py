@@ -68,32 +68,43 @@ class Files(Source):
     """Windows of `seconds` at `sfreq`, cut from the recordings that `pattern` matches under `root`."""
 
     kind: Literal["files"] = "files"
-    root: Annotated[str, Field(min_length=1), Aside()]  # may hold ~ and $VARIABLES
-    pattern: Name  # relative to root: recordings/*.npz, **/*.edf
+    """Recordings of one's own: EDF, BDF, WFDB or npz."""
+    root: Annotated[str, Field(min_length=1), Aside()]
+    """Folder of the recordings; may hold ~ and $VARIABLES."""
+    pattern: Name
+    """Which files, relative to root: recordings/*.npz, **/*.edf."""
     seconds: Positive
-    sfreq: Rate  # every recording is resampled to this rate; native: none, one x per rate
-    labels: Name | None = None  # CSV relative to root: file,start_s,stop_s,label,group
-    group_pattern: str | None = (
-        None  # without labels: a regex whose one (…) finds the group in a file's stem
-    )
-    channels: Names | None = None  # which, in this order; all without
-    streams: Names | None = None  # which streams of multi-rate npz files
-    modality: Name | Names | None = None  # overrules what the files say
-    absent: Literal["refuse", "keep"] = (
-        "refuse"  # recordings that lack some channels: these are absent from windows
-    )
-    stride_s: Positive | None = None  # from window to window; `seconds` without: no overlap
-    classes: Names | None = None  # which labels, in this order; all without
-    merge: dict[str, str] | None = None  # label -> its new name
-    max_windows_per_segment: Annotated[int, Field(ge=1)] | None = (
-        None  # spread evenly over the segment
-    )
-    short: Literal["drop", "pad"] = "drop"  # what becomes of a segment shorter than `seconds`
-    group_blocks: Annotated[int, Field(ge=2)] | None = (
-        None  # cut each group into so many by time, where it must be
-    )
-    caveats: Names | None = None  # what must stand beside every number from this set
+    """Length of a window in s."""
+    sfreq: Rate
+    """Rate in Hz that every recording is resampled to; native: none, one stream per rate."""
+    labels: Name | None = None
+    """CSV relative to root: file,start_s,stop_s,label,group."""
+    group_pattern: str | None = None
+    """Without labels: regex whose one (…) finds the group in a file's stem."""
+    channels: Names | None = None
+    """Channels, in this order; all without."""
+    streams: Names | None = None
+    """Streams of multi-rate npz files."""
+    modality: Name | Names | None = None
+    """What the channels measure, one or one each; overrules what the files say."""
+    absent: Literal["refuse", "keep"] = "refuse"
+    """Recordings that lack some channels: refuse them, or mark these as absent from windows."""
+    stride_s: Positive | None = None
+    """Seconds from window to window; `seconds` without: no overlap."""
+    classes: Names | None = None
+    """Labels to use, in this order; all without."""
+    merge: dict[str, str] | None = None
+    """Labels and their new names."""
+    max_windows_per_segment: Annotated[int, Field(ge=1)] | None = None
+    """Windows of a labelled stretch at most, spread evenly over it."""
+    short: Literal["drop", "pad"] = "drop"
+    """What becomes of a stretch shorter than `seconds`: dropped, or padded with zeros."""
+    group_blocks: Annotated[int, Field(ge=2)] | None = None
+    """Cut each group into so many by time, where it must be."""
+    caveats: Names | None = None
+    """What must stand beside every number from this set."""
     normalize: Normalize = "window"
+    """z-score each channel over its window or its recording, or not at all."""
 
     @property
     def n_least(self) -> int:
@@ -331,9 +342,8 @@ class Files(Source):
     def prepare(self) -> Windows:
         items = self._survey()
         tracks = self._all_tracks(items)
-        clock = min(
-            tracks, key=lambda track: track.sfreq
-        )  # windows begin with a sample of the slowest
+        # windows begin with a sample of the slowest
+        clock = min(tracks, key=lambda track: track.sfreq)
         stride = max(1, round((self.stride_s or self.seconds) * clock.sfreq))
         cut = Cut(
             clock.sfreq,

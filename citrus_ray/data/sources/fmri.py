@@ -66,34 +66,39 @@ class Fmri(Source):
     """Windows of `volumes` from the files that `pattern` matches under `root`."""
 
     kind: Literal["fmri"] = "fmri"
-    root: Annotated[str, Field(min_length=1), Aside()]  # may hold ~ and $VARIABLES
-    pattern: Name = "**/*_bold.nii.gz"  # relative to root: NIfTI images, or npz recordings
-    mask: Name | None = (
-        None  # NIfTI relative to root, {subject} stands for each one's: which voxels. npz has none
-    )
-    regions: bool = False  # the mask's numbers are regions, and a channel is the mean over one
-    labels: Name | None = (
-        None  # .csv: as in `kind: files`; .txt: label and run of each volume; events.tsv: BIDS
-    )
-    subjects: Name = "(sub-[0-9A-Za-z]+)"  # a regex whose one (…) finds the person in a path; all are one without match
-    group_by: Literal["run", "subject"] = "run"  # what no split cuts; a .csv names the runs itself
-    voxels: Voxels = (
-        "same"  # where people differ in them: pad with zeros, or give each one columns of their own
-    )
-    tr: Positive | None = None  # seconds from volume to volume, where a header is silent or wrong
-    delay_s: Annotated[float, Field(ge=0)] = (
-        0.0  # blood answers late: how much later labels begin and end
-    )
-    classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = (
-        None  # which labels, in this order
-    )
-    labelled: bool = True  # false: labels say where runs are, and windows go through all of each
+    """Functional MRI: NIfTI images through a mask, or npz recordings."""
+    root: Annotated[str, Field(min_length=1), Aside()]
+    """Folder of the files; may hold ~ and $VARIABLES."""
+    pattern: Name = "**/*_bold.nii.gz"
+    """Which files, relative to root: NIfTI images, or npz recordings."""
+    mask: Name | None = None
+    """NIfTI relative to root: which voxels; {subject} stands for each one's. npz has none."""
+    regions: bool = False
+    """The mask's numbers are regions, and a channel is the mean over one."""
+    labels: Name | None = None
+    """Relative to root. .csv: as in `kind: files`; .txt: label and run a line; events.tsv: BIDS."""
+    subjects: Name = "(sub-[0-9A-Za-z]+)"
+    """Regex whose one (…) finds the subject in a path; without match all are one."""
+    group_by: Literal["run", "subject"] = "run"
+    """What no split cuts; a .csv names the runs itself."""
+    voxels: Voxels = "same"
+    """Where subjects differ in them: refuse, pad with zeros, or give each columns of their own."""
+    tr: Positive | None = None
+    """Seconds from volume to volume, where a header is silent or wrong."""
+    delay_s: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds by which labels begin and end later, as blood answers late."""
+    classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    """Labels to use, in this order; all without."""
+    labelled: bool = True
+    """False: labels say where runs are, and windows go through all of each."""
     volumes: Volumes = 1
-    stride: Volumes | None = None  # volumes from window to window; `volumes` without: no overlap
-    detrend: bool = True  # take the straight line out of what is normalised
-    normalize_by: NormalizeBy = (
-        "run"  # z-score each channel over its run, or over all runs of a person
-    )
+    """Volumes of a window."""
+    stride: Volumes | None = None
+    """Volumes from window to window; `volumes` without."""
+    detrend: bool = True
+    """Take the straight line out of what is normalised."""
+    normalize_by: NormalizeBy = "run"
+    """z-score each channel over its run, over all runs of a subject, or not at all."""
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
@@ -303,9 +308,8 @@ class Fmri(Source):
         gathered = gather(
             self._pieces(found, layout, cut), [Track(layout.channels, cut.sfreq, cut.n_times)]
         )
-        subjects = np.unique([s.subject for s in found for _ in s.runs], return_inverse=True)[
-            1
-        ]  # of each run
+        # of each run
+        subjects = np.unique([s.subject for s in found for _ in s.runs], return_inverse=True)[1]
         classes = self._classes(found, gathered.origin)
         return assemble(
             cut,

@@ -37,12 +37,19 @@ class MitBih(Recorded):
     """`seconds` around each R peak: ventricular ectopic or not, or the five classes of AAMI."""
 
     kind: Literal["mitbih"] = "mitbih"
+    """MIT-BIH Arrhythmia: a window is one beat."""
     task: Literal["pvc", "aami"] = "pvc"
+    """Classes: ventricular ectopic or not, or the five of AAMI."""
     seconds: Positive = 0.5
+    """Length of a window in s, its R peak in the middle."""
     sfreq: Positive = 360.0
-    channels: Names = ("MLII",)  # records without them are left out, and a caveat says which
-    records: Names | None = None  # which, by name; all without
-    paced: bool = True  # false leaves out the four records with paced beats, as EC57 does
+    """Rate in Hz that records are resampled to."""
+    channels: Names = ("MLII",)
+    """Leads; records without them are left out, and a caveat says which."""
+    records: Names | None = None
+    """Records to use, by name; all without."""
+    paced: bool = True
+    """Keep the four records with paced beats; EC57 leaves them out."""
 
     @model_validator(mode="after")
     def _leaves_records(self) -> Self:

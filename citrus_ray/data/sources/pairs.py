@@ -32,26 +32,27 @@ class Pairs(Source):
     """`ask: next` needs no label of the source, `ask: same_class` compares them."""
 
     kind: Literal["pairs"] = "pairs"
+    """Pairs of windows of another source."""
     of: "AnySource"
+    """Source whose windows are paired."""
     ask: Literal["next", "same_class"] = "next"
-    gap: Samples = 0  # next: samples between A and what follows it
-    negatives: Literal["any_run", "same_run", "other_subject"] = (
-        "any_run"  # next: where other Bs are from
-    )
-    buffer: Samples = (
-        0  # next: samples around A and what follows, in their run, that other Bs keep clear of
-    )
-    partners: Literal["any_run", "across_runs", "across_conditions"] = (
-        "any_run"  # same_class: B, of the same subject
-    )
-    per_anchor: Count = 1  # pairs of each kind
-    groups_of: Count = (
-        1  # so many groups of the source, in the order of their names, are one group of pairs
-    )
-    shuffle_labels: bool = (
-        False  # a null: whether a pair is of one kind or the other is drawn by lot
-    )
+    """Does B follow A (no label needed), or are they of one class?"""
+    gap: Samples = 0
+    """next: samples between A and what follows it."""
+    negatives: Literal["any_run", "same_run", "other_subject"] = "any_run"
+    """next: where other Bs are from."""
+    buffer: Samples = 0
+    """next: samples around A and what follows, in their run, that other Bs keep clear of."""
+    partners: Literal["any_run", "across_runs", "across_conditions"] = "any_run"
+    """same_class: where B is from, of the same subject."""
+    per_anchor: Count = 1
+    """Pairs of each kind for each A."""
+    groups_of: Count = 1
+    """Groups of the source, in the order of their names, that are one group of pairs."""
+    shuffle_labels: bool = False
+    """A null: whether a pair is of one kind or the other is drawn by lot."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Draws the Bs, and the lot."""
 
     @model_validator(mode="after")
     def _means_something(self) -> "Pairs":

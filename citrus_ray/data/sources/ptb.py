@@ -31,13 +31,15 @@ class Ptb(Recorded):
     """Why a patient was admitted. Several diagnoses are those of few patients: `classes` names what is kept."""
 
     kind: Literal["ptb"] = "ptb"
+    """PTB Diagnostic ECG, labelled by the reason for admission."""
     seconds: Positive = 4.0
+    """Length of a window in s."""
     sfreq: Positive = 250.0
-    channels: Names | None = None  # i, ii, …, vz; all 15 without
-    classes: Names | None = (
-        "Healthy control",
-        "Myocardial infarction",
-    )  # null: every reason that is given
+    """Rate in Hz that records are resampled to."""
+    channels: Names | None = None
+    """Leads, in this order: i, ii, …, vz; all 15 without."""
+    classes: Names | None = ("Healthy control", "Myocardial infarction")
+    """Reasons for admission to keep, in this order; null: every one that is given."""
 
     def files(self) -> list[Path]:
         return [part for path in self._headers() for part in file_parts(path)]

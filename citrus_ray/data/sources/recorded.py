@@ -31,10 +31,15 @@ class Recorded(Source):
     """Windows of `seconds` at `sfreq` from the recordings under `root`."""
 
     kind: str
+    """Which set."""
     root: Root = None
+    """Folder of the set."""
     seconds: Positive
+    """Length of a window in s."""
     sfreq: Positive
+    """Rate in Hz that recordings are resampled to."""
     normalize: Normalize = "window"
+    """z-score each channel over its window or its recording, or not at all."""
 
     @abstractmethod
     def files(self) -> list[Path]:

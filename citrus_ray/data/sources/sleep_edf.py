@@ -48,13 +48,17 @@ class SleepEdf(Recorded):
     """Stages of sleep from EEG, EOG, chin EMG and breathing. `seconds` below 30 cuts within the scored epochs."""
 
     kind: Literal["sleep_edf"] = "sleep_edf"
+    """Sleep-EDF Expanded, cassette study: stages of sleep."""
     seconds: Annotated[float, Field(gt=0, le=EPOCH_S)] = EPOCH_S
+    """Length of a window in s; below 30 it is cut within scored epochs."""
     sfreq: Positive = 100.0
+    """Rate in Hz that channels are resampled to."""
     channels: Names = ("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal", EMG, "Resp oro-nasal")
-    subjects: Names | None = None  # SC400, SC401, …; all without
-    wake_minutes: Annotated[float, Field(ge=0)] | None = (
-        30.0  # kept before and after sleep; null keeps the whole day
-    )
+    """Channels, in this order."""
+    subjects: Names | None = None
+    """Subjects to use: SC400, SC401, …; all without."""
+    wake_minutes: Annotated[float, Field(ge=0)] | None = 30.0
+    """Minutes of wake kept before and after sleep; null keeps the whole day."""
 
     def files(self) -> list[Path]:
         return [path for pair in self._nights() for path in pair]

@@ -22,20 +22,25 @@ class Synthetic(Source):
     """`n_subjects` people with `windows_per_subject` windows each, classes balanced within every person."""
 
     kind: Literal["synthetic"] = "synthetic"
+    """Synthetic windows whose class is a rhythm."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Draws the subjects."""
     n_subjects: Annotated[int, Field(ge=1)] = 24
+    """Subjects, each a group."""
     windows_per_subject: Annotated[int, Field(ge=1)] = 40
+    """Windows of each subject, classes balanced."""
     n_chans: Annotated[int, Field(ge=1)] = 4
+    """Channels."""
     sfreq: Annotated[float, Field(gt=0)] = 100.0
+    """Rate in Hz."""
     seconds: Annotated[float, Field(gt=0)] = 2.56
-    rhythms: Annotated[tuple[float, ...], Field(min_length=2)] = (
-        6.0,
-        9.0,
-        13.0,
-        19.0,
-    )  # Hz, one class each
-    rhythm_gain: Annotated[float, Field(ge=0)] = 0.5  # rhythm over background, as amplitudes
+    """Length of a window in s."""
+    rhythms: Annotated[tuple[float, ...], Field(min_length=2)] = (6.0, 9.0, 13.0, 19.0)
+    """Frequencies in Hz, a class each."""
+    rhythm_gain: Annotated[float, Field(ge=0)] = 0.5
+    """Rhythm over background, as amplitudes."""
     normalize: Normalize = "window"
+    """z-score each window, or not at all."""
 
     @property
     def n_times(self) -> int:

@@ -37,33 +37,53 @@ class SyntheticFmri(Source):
     """`n_subjects` people, `n_runs` runs each, of `n_blocks` blocks of `block` volumes."""
 
     kind: Literal["synthetic_fmri"] = "synthetic_fmri"
+    """Synthetic functional series of sounds of several timbres."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Draws the subjects."""
     n_subjects: Count = 8
+    """Subjects."""
     n_runs: Count = 4
+    """Runs of each subject."""
     n_blocks: Annotated[int, Field(ge=2)] = 12
+    """Blocks of each run, one timbre each."""
     block: Count = 12
+    """Volumes of a block."""
     tr: Annotated[float, Field(gt=0)] = 2.0
+    """Seconds from volume to volume."""
     n_voxels: Count = 40
-    fewer_voxels: Annotated[int, Field(ge=0)] = 0  # people lack up to so many, which are zeros then
+    """Voxels, a channel each."""
+    fewer_voxels: Annotated[int, Field(ge=0)] = 0
+    """Voxels that a subject lacks at most; they are zeros then."""
     timbres: Annotated[int, Field(ge=2)] = 4
-    design: Literal["mixed", "one_per_run"] = (
-        "mixed"  # one_per_run: a run holds one timbre, as in a published study
-    )
-    imagined: bool = (
-        False  # every other block is imagined, weaker: classes are timbre/heard and timbre/imagined
-    )
-    gain: Gain = 1.0  # of the response over the noise
-    own: Share = 0.3  # of the mixing, what is a person's own
-    offset: Gain = 1.0  # spread of the level of runs
-    drift: Gain = 0.5  # spread of the slope of runs, from end to end
-    memory: Share = 0.2  # of the noise, from volume to volume
+    """Timbres, as many classes."""
+    design: Literal["mixed", "one_per_run"] = "mixed"
+    """Timbres of a run: mixed, or one per run, as in a published study."""
+    imagined: bool = False
+    """Every other block is imagined, weaker: classes are timbre/heard and timbre/imagined."""
+    gain: Gain = 1.0
+    """Response over noise, as amplitudes."""
+    own: Share = 0.3
+    """Share of the mixing that is a subject's own."""
+    offset: Gain = 1.0
+    """Spread of the level of runs."""
+    drift: Gain = 0.5
+    """Spread of the slope of runs, from end to end."""
+    memory: Share = 0.2
+    """Autocorrelation of the noise from volume to volume."""
     volumes: Count = 5
+    """Volumes of a window."""
     stride: Count | None = None
-    labelled: bool = True  # false: windows go through whole runs, across blocks
-    delay_s: Gain = 4.0  # how much later than the sound labels begin and end
+    """Volumes from window to window; `volumes` without."""
+    labelled: bool = True
+    """False: windows go through whole runs, across blocks."""
+    delay_s: Gain = 4.0
+    """Seconds by which labels begin and end after the sound."""
     group_by: Literal["subject", "run"] = "subject"
+    """What no split cuts."""
     detrend: bool = True
+    """Take the straight line out of what is normalised."""
     normalize_by: NormalizeBy = "run"
+    """z-score each voxel over its run, over all runs of a subject, or not at all."""
 
     @model_validator(mode="after")
     def _means_something(self) -> "SyntheticFmri":

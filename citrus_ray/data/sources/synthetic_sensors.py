@@ -27,20 +27,33 @@ class SyntheticSensors(Source):
     """`n_subjects` people with `windows_per_subject` windows each; a sensor for each of `rates`."""
 
     kind: Literal["synthetic_sensors"] = "synthetic_sensors"
+    """Synthetic sensors of one body whose class is what they share."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Draws the subjects."""
     n_subjects: Annotated[int, Field(ge=1)] = 24
+    """Subjects, each a group."""
     windows_per_subject: Annotated[int, Field(ge=1)] = 20
+    """Windows of each subject."""
     rates: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2, max_length=8)
     ] = (64.0, 48.0, 32.0)
+    """Rates in Hz, a sensor each."""
     seconds: Annotated[float, Field(gt=0)] = 2.0
-    letters: Annotated[int, Field(ge=2, le=4)] = 4  # as many classes
-    burst: Amount = 4.5  # height of a letter's jump, over noise of `noise`
-    own: Amount = 1.0  # strength of the letter that is a sensor's own, over that of the shared one
-    rhythm: Amount = 0.3  # slow, a sensor's own
+    """Length of a window in s."""
+    letters: Annotated[int, Field(ge=2, le=4)] = 4
+    """Letters, as many classes."""
+    burst: Amount = 4.5
+    """Height of a letter's jump."""
+    own: Amount = 1.0
+    """Strength of the letter that is a sensor's own, over that of the shared one."""
+    rhythm: Amount = 0.3
+    """Amplitude of a slow rhythm that is a sensor's own."""
     noise: Amount = 0.1
-    absent: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of people who lack one of the sensors
+    """Standard deviation of white noise."""
+    absent: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of subjects who lack one sensor."""
     normalize: Normalize = "window"
+    """z-score each sensor over its window, or not at all."""
 
     def recordings(self) -> str:
         return self.model_copy(update={"normalize": "window"}).digest()

@@ -36,16 +36,15 @@ class UciHar(Source):
     """Three axes of each of `signals`, as published: acceleration in g, rotation in rad/s."""
 
     kind: Literal["uci_har"] = "uci_har"
-    root: Root = None  # the folder `UCI HAR Dataset`, or the one that holds it
+    """UCI HAR: six activities, a phone at the waist of 30 subjects."""
+    root: Root = None
+    """The folder `UCI HAR Dataset`, or the one that holds it."""
     signals: Annotated[
         tuple[Literal["total_acc", "body_acc", "body_gyro"], ...], Field(min_length=1)
-    ] = (
-        "total_acc",
-        "body_gyro",
-    )
-    normalize: Literal["none", "window"] = (
-        "none"  # gravity tells lying from sitting: a window's own mean takes it away
-    )
+    ] = ("total_acc", "body_gyro")
+    """Signals, three axes of each: acceleration in g, rotation in rad/s."""
+    normalize: Literal["none", "window"] = "none"
+    """z-score each window or not; gravity, which tells lying from sitting, goes with its mean."""
 
     @property
     def ch_names(self) -> tuple[str, ...]:

@@ -37,8 +37,11 @@ class UWave(Source):
     """Windows of a whole gesture, 315 samples at 100 Hz."""
 
     kind: Literal["uwave"] = "uwave"
+    """uWave: eight gestures, a window each."""
     root: Root = None
+    """Folder with the `.ts` or `.arff` files."""
     normalize: Literal["none", "window"] = "window"
+    """z-score each axis over its gesture, or not."""
 
     def _files(self) -> list[Path]:
         """TRAIN and TEST, both of one format."""
@@ -109,9 +112,8 @@ def _read(path: Path) -> tuple[Signal, list[str]]:
 def _cases(path: Path) -> Iterator[tuple[int, list[str], str]]:
     """Line number, a text per dimension, and the label, of every line after `@data`."""
     lines = enumerate(path.read_text("latin-1").splitlines(), start=1)
-    if not any(
-        text.strip().lower() == "@data" for _, text in lines
-    ):  # leaves `lines` behind that line
+    # leaves `lines` behind that line
+    if not any(text.strip().lower() == "@data" for _, text in lines):
         raise broken(path, f"has no line `@data`, so it is no {path.suffix} file; {AGAIN}")
     for line, text in lines:
         text = text.strip()

@@ -63,9 +63,8 @@ class Original:
     citation: str = ""
     archive: Literal["zip", "tar.gz"] | None = None
     mirrors: tuple[str, ...] = ()  # further base URLs
-    sums: str | None = (
-        None  # the list of checksums, below the base URL: lines of `<checksum> <path>`
-    )
+    # the list of checksums, below the base URL: lines of `<checksum> <path>`
+    sums: str | None = None
     wanted: str = ""  # a regular expression of whole paths in it
     page: str = ""  # for people: what the set is, and how to get it by hand
     kind: str = ""  # of the source that reads it; the name without
@@ -198,9 +197,8 @@ def _download(url: str, path: Path, file: RemoteFile, original: Original, way: W
     resumed = part.exists() and part.stat().st_size > 0
     _receive(url, part, file, way)
     fault = _fault(part, file, original.archive)
-    if (
-        fault and resumed
-    ):  # what was there before may be of another version: once more, from nothing
+    # what was there before may be of another version: once more, from nothing
+    if fault and resumed:
         part.unlink()
         _receive(url, part, file, way)
         fault = _fault(part, file, original.archive)

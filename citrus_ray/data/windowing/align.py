@@ -29,6 +29,7 @@ class Align(Spec):
     channels: (
         Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
     ) = "keep"
+    """Keep all (each a signal of its own), average into one, the first only, or those named."""
 
     @abstractmethod
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
@@ -98,6 +99,7 @@ class Native(Align):
     """As they are: encoders take any length."""
 
     kind: Literal["native"] = "native"
+    """As they are: encoders take any length."""
 
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
         return x, sfreq
@@ -107,10 +109,13 @@ class Truncate(Align):
     """The first samples, at whatever rate: what the code of TF-C and SimMTM does, on the first channel."""
 
     kind: Literal["truncate"] = "truncate"
+    """The first samples."""
     n_times: Times
+    """Samples of a pre-training window."""
     channels: (
         Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
     ) = "first"
+    """Keep all (each a signal of its own), average into one, the first only, or those named."""
 
     def problem(self, ctx: SignalContext) -> str | None:
         if ctx.n_times < self.n_times:
@@ -125,7 +130,9 @@ class Pad(Align):
     """Zeros on both sides, at whatever rate."""
 
     kind: Literal["pad"] = "pad"
+    """Zeros on both sides."""
     n_times: Times
+    """Samples of a pre-training window."""
 
     def problem(self, ctx: SignalContext) -> str | None:
         if ctx.n_times > self.n_times:
@@ -140,7 +147,9 @@ class Interpolate(Align):
     """Linear interpolation of the whole window to a number of samples, no filter: what the code of bioFAME does."""
 
     kind: Literal["interpolate"] = "interpolate"
+    """Linear interpolation."""
     n_times: Times
+    """Samples of a pre-training window."""
 
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
         n = x.shape[-1]
@@ -160,8 +169,11 @@ class Resample(Align):
     """
 
     kind: Literal["resample"] = "resample"
+    """Anti-aliased resampling."""
     sfreq: Annotated[float, Field(gt=0)]
+    """Rate of pre-training windows in Hz."""
     n_times: Times
+    """Samples of a pre-training window, and of each segment."""
 
     def expects(self) -> float | None:
         return self.sfreq

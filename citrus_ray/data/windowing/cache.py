@@ -48,9 +48,8 @@ def _alone(digest: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     with file:
-        with contextlib.suppress(
-            OSError
-        ):  # a file system without locks: several prepare, the first one's is kept
+        # a file system without locks: several prepare, the first one's is kept
+        with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield
@@ -87,9 +86,8 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
     if windows.y is not None:
         np.save(partial / "y.npy", windows.y)
     if windows.places is not None:
-        np.save(
-            partial / "places.npy", np.stack(list(vars(windows.places).values()))
-        )  # (3, n) or (3, n, 2)
+        # (3, n) or (3, n, 2)
+        np.save(partial / "places.npy", np.stack(list(vars(windows.places).values())))
     (partial / "meta.json").write_text(json.dumps(_meta(windows, digest)))
     for path in partial.iterdir():
         with path.open("rb") as handle:

@@ -9,9 +9,8 @@ import numpy as np
 
 from citrus_ray.data.windows import Index, Signal
 
-SAMPLE = (
-    2048  # windows that the scale is taken from; more would read a large set for the third digit
-)
+# windows that the scale is taken from; more would read a large set for the third digit
+SAMPLE = 2048
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ Span = tuple[int, int]  # first sample and length
 class Pieces:
     """The windows of one recording, the segment that each is from, and what was left out."""
 
-    windows: Iterator[
-        tuple[Signal, ...]
-    ]  # n times (C, T) of each stream, made as they are asked for
+    # n times (C, T) of each stream, made as they are asked for
+    windows: Iterator[tuple[Signal, ...]]
     first: Index  # (n,), the sample that each begins at
     origin: tuple[Segment, ...]
     tally: Counter[str]
@@ -86,9 +85,8 @@ class Cut:
     def spans(self, segment: Segment, n_total: int) -> list[Span]:
         """Every window of a segment, in a recording of `n_total` samples."""
         n = self.length(segment, n_total)
-        first = min(
-            round(segment.start_s * self.sfreq), n_total - n
-        )  # rounding may pass the end by one
+        # rounding may pass the end by one
+        first = min(round(segment.start_s * self.sfreq), n_total - n)
         if n < self.n_times:
             return [(first, n)] if self.short == "pad" and n > 0 else []
         starts = np.arange(0, n - self.n_times + 1, self.stride)

@@ -17,12 +17,15 @@ class Split(Spec):
     """Shares of groups. Test groups hang on `seed` alone, so no trial ever validates on another trial's test data."""
 
     val: Share = 0.25
+    """Share of groups that validate, drawn per trial from those that do not test."""
     test: Share = 0.25
-    folds: Annotated[int, Field(ge=2)] | None = (
-        None  # group k-fold: `test` is then fold `fold` of `folds`
-    )
+    """Share of groups that test; drawn from `seed` alone."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Group k-fold: so many parts, of which `fold` tests in place of a share."""
     fold: Annotated[int, Field(ge=0)] | None = None
+    """Which of `folds` tests, from 0."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Draws the test groups, so that no trial ever validates on another trial's test data."""
 
     @model_validator(mode="after")
     def _leaves_a_train_part(self) -> "Split":
@@ -45,8 +48,11 @@ class Labels(Spec):
     """How many training windows show their label. Subsets of one seed are nested, and the same in every arm."""
 
     per_class: Annotated[int, Field(ge=1)] | None = None
+    """Labelled training windows of each class."""
     count: Annotated[int, Field(ge=1)] | None = None
+    """Labelled training windows in all."""
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of training windows that are labelled, rounded up."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Labels":

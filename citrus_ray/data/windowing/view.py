@@ -42,9 +42,8 @@ class View:
         """(B, C, T) of the windows at `index`."""
         parts = [scale(x[index]) for x, scale in zip(self.arrays, self.scales, strict=True)]
         x = parts[0] if len(parts) == 1 else _together(parts)
-        whole = (
-            self.multimodal or not np.isnan(x[..., 0]).any()
-        )  # a channel is absent for all of a window
+        # a channel is absent for all of a window
+        whole = self.multimodal or not np.isnan(x[..., 0]).any()
         return x if whole else filled(x)
 
     @property
