@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from citrus_ray.data.formats.labels import unknown
+from citrus_ray.data.faults import unknown
 from citrus_ray.data.source import Source
 from citrus_ray.spec import read_yaml
 

@@ -32,15 +32,15 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Places:
+class Origins:
     """Where windows were taken: (n,) each, or (n, 2) where a window is a pair, A before B."""
 
     subject: Index
     run: Index  # stretches without a break, numbered through the whole set
     first: Index  # the sample of its run that a window begins at
 
-    def take(self, index: Index) -> "Places":
-        return Places(self.subject[index], self.run[index], self.first[index])
+    def take(self, index: Index) -> "Origins":
+        return Origins(self.subject[index], self.run[index], self.first[index])
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Windows:
     streams: tuple[
         Stream, ...
     ] = ()  # of a multi-rate set: all, the first of which is `x`; empty for one rate
-    places: Places | None = None  # where the source knows
+    origins: Origins | None = None  # where the source knows
 
     def __post_init__(self) -> None:
         problem = self._broken_rule()
@@ -81,7 +81,9 @@ class Windows:
             self.streams[0].x is not self.x or any(len(s.x) != n for s in self.streams)
         ):
             return f"every stream needs the same {n} windows, the first of them `x`; replace both, or drop `streams`"
-        if self.places is not None and any(len(known) != n for known in vars(self.places).values()):
+        if self.origins is not None and any(
+            len(known) != n for known in vars(self.origins).values()
+        ):
             return f"{n} windows need as many places; give one for each, or none"
         return None
 
@@ -100,7 +102,7 @@ class Windows:
     @property
     def are_pairs(self) -> bool:
         """Whether each is two windows side by side in time, (n, C, 2T)."""
-        return self.places is not None and self.places.run.ndim == 2
+        return self.origins is not None and self.origins.run.ndim == 2
 
     @property
     def labels(self) -> Index:
@@ -118,8 +120,8 @@ class Windows:
         streams = tuple(replace(stream, x=rows(stream.x, index)) for stream in self.streams)
         x = streams[0].x if streams else rows(self.x, index)
         y = None if self.y is None else self.y[index]
-        places = self.places and self.places.take(index)
-        return replace(self, x=x, group=self.group[index], y=y, streams=streams, places=places)
+        origins = self.origins and self.origins.take(index)
+        return replace(self, x=x, group=self.group[index], y=y, streams=streams, origins=origins)
 
     def class_counts(self) -> dict[str, int]:
         counts = Counter(self.labels.tolist())

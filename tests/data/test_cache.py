@@ -17,7 +17,7 @@ import pytest
 from citrus_ray.data.root import cache_root
 from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.windowing import cache
-from citrus_ray.data.windowing.stack import stacked
+from citrus_ray.data.windowing.disk import on_disk
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import MachineError, SpecError
 from tests.small import SOURCE
@@ -92,7 +92,7 @@ def test_a_disk_that_is_full_while_windows_are_stacked_is_the_machines_fault(mon
     with pytest.raises(
         MachineError, match=r"cannot be written: No space left on device; set \$CITRUS_CACHE"
     ):
-        stacked([np.ones((n, 2, 4), np.float32)], (2, 4))
+        on_disk([np.ones((n, 2, 4), np.float32)], (2, 4))
 
 
 def test_where_files_cannot_be_locked_a_process_that_is_overtaken_uses_what_the_other_made(

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import normalized_mutual_info_score
 
-from citrus_ray.data.source import zscore
 from citrus_ray.data.sources.files import Files
 from citrus_ray.data.sources.mitbih import MitBih
 from citrus_ray.data.sources.synthetic import Synthetic
@@ -18,6 +17,7 @@ from citrus_ray.data.sources.uwave import UWave
 from citrus_ray.data.tools import quality as module
 from citrus_ray.data.tools.describe import as_json, main_describe, render, source_of, warnings
 from citrus_ray.data.tools.quality import Quality, confounding, measure, overlap
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Stream, Windows
 from citrus_ray.spec import SpecError
 from tests.small import SOURCE, windows_of

@@ -14,13 +14,13 @@ from pydantic import TypeAdapter
 from scipy.signal import resample_poly
 
 from citrus_ray.data import AnySource
-from citrus_ray.data.formats import recordings
+from citrus_ray.data.formats import digests
 from citrus_ray.data.modality import guess_modality
-from citrus_ray.data.source import zscore
 from citrus_ray.data.sources.files import Files
 from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.tools import export
 from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.spec import SpecError, validate
 
 SOURCE = Synthetic(n_subjects=2, windows_per_subject=6, n_chans=3, normalize="none")
@@ -35,7 +35,7 @@ DATA = Path(
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("CITRUS_CACHE", str(tmp_path_factory.mktemp("cache")))
-    recordings._file_digest.cache_clear()
+    digests._file_digest.cache_clear()
 
 
 def noise(n_times: int = 1000, n_chans: int = 2, seed: int = 0) -> np.ndarray:
@@ -723,7 +723,7 @@ def test_everything_wrong_is_reported_at_once(tmp_path):
     rows = "a,0,99,k,p\nb,0,1,k,p\nc,0,1,k,p\nnobody,0,1,k,p\na,3,2,k,p\na,0,1,k,\n"
     (tmp_path / "l.csv").write_text(HEAD + rows)
     said = problems_of(files(tmp_path, labels="l.csv", channels=("c0", "c1"))).splitlines()
-    places = [
+    origins = [
         "l.csv:6",
         "l.csv:7",
         "l.csv:5",
@@ -731,8 +731,8 @@ def test_everything_wrong_is_reported_at_once(tmp_path):
         "b.npz: cannot be read",
         "c.npz: channels: `c1`",
     ]
-    assert len(said) == len(places)
-    assert all(any(place in line for line in said) for place in places), said
+    assert len(said) == len(origins)
+    assert all(any(place in line for line in said) for place in origins), said
 
 
 def test_the_same_complaint_about_many_rows_or_files_is_cut_short(tmp_path):
@@ -807,7 +807,7 @@ def test_the_digest_follows_the_bytes_and_not_the_place(tmp_path, fmt):
 def test_a_second_start_does_not_read_the_data_again(tmp_path, monkeypatch):
     write_npz(tmp_path / "a.npz", noise())
     first = files(tmp_path).content()
-    recordings._file_digest.cache_clear()  # as a new process begins
+    digests._file_digest.cache_clear()  # as a new process begins
     monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("was read again"))
     assert files(tmp_path).content() == first
 
@@ -817,7 +817,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, monkeyp
     first = files(tmp_path).content()
     (tmp_path / "occupied").write_text("a file where the cache should be")
     monkeypatch.setenv("CITRUS_CACHE", str(tmp_path / "occupied"))
-    recordings._file_digest.cache_clear()
+    digests._file_digest.cache_clear()
     assert files(tmp_path).content() == first
 
 

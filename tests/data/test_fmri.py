@@ -13,7 +13,7 @@ from scipy.signal import detrend
 from scipy.stats import zscore as scipy_zscore
 
 from citrus_ray.data.sources.fmri import Fmri
-from citrus_ray.data.windowing.cleaning import straightened
+from citrus_ray.data.windowing.normalize import straightened
 from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.spec import SpecError, validate
 from tests.data.layouts import (

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from citrus_ray.data.formats.labels import unknown
+from citrus_ray.data.faults import broken, unknown
 from citrus_ray.data.formats.recordings import Header
-from citrus_ray.data.formats.signals import Channel, broken
+from citrus_ray.data.formats.signals import Channel
 from citrus_ray.spec import Problem, SpecError
 
 Picks = tuple[Channel, ...]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from citrus_ray.data.formats.labels import Segment, capped, match, read_labels
-from citrus_ray.data.formats.signals import AGAIN, broken
+from citrus_ray.data.faults import AGAIN, broken, capped
+from citrus_ray.data.formats.labels import Stretch, match, read_labels
 from citrus_ray.spec import Problem, SpecError
 
 HEAD = ["labels", "chunks"]  # the first line of Haxby's labels.txt
@@ -16,16 +16,16 @@ HEAD = ["labels", "chunks"]  # the first line of Haxby's labels.txt
 
 @dataclass(frozen=True)
 class Run:
-    """A stretch of volumes without a break. Times in its segments count from its first volume."""
+    """A stretch of volumes without a break. Times in its stretches count from its first volume."""
 
     name: str
     first: int
     n_volumes: int
-    segments: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
 
-    def wanted(self, labelled: bool) -> tuple[Segment, ...]:
+    def wanted(self, labelled: bool) -> tuple[Stretch, ...]:
         """What to cut: the labelled stretches, or the whole run where nothing is labelled."""
-        return self.segments if labelled else (Segment(self.name, 0.0, math.inf, "", self.name),)
+        return self.stretches if labelled else (Stretch(self.name, 0.0, math.inf, "", self.name),)
 
 
 def attributes(path: Path, image: str, n_volumes: int, tr: float) -> list[Run]:
@@ -66,12 +66,12 @@ def _lines(path: Path) -> list[str]:
         raise broken(path, f"is no text: {err}; {AGAIN}", "labels") from None
 
 
-def _stretches(lines: Sequence[tuple[int, str]], image: str, run: str, tr: float) -> list[Segment]:
-    """Volumes of one label in a row are one segment."""
-    out, first = list[Segment](), 0
+def _stretches(lines: Sequence[tuple[int, str]], image: str, run: str, tr: float) -> list[Stretch]:
+    """Volumes of one label in a row are one stretch."""
+    out, first = list[Stretch](), 0
     for label, same in itertools.groupby(lines, key=lambda line: line[1]):
         numbers = [n for n, _ in same]
-        out.append(Segment(image, first * tr, (first + len(numbers)) * tr, label, run, numbers[0]))
+        out.append(Stretch(image, first * tr, (first + len(numbers)) * tr, label, run, numbers[0]))
         first += len(numbers)
     return out
 
@@ -85,7 +85,7 @@ def bids_events(path: Path, run: Run, tr: float) -> Run:
     if missing:
         rule = f"has no column {', '.join(missing)}; BIDS names onset, duration and trial_type, separated by tabs"
         raise SpecError([Problem("labels", rule, str(path), 1)])
-    found, wrong = list[Segment](), list[Problem]()
+    found, wrong = list[Stretch](), list[Problem]()
     for line, row in rows:
         try:
             onset, duration = float(row["onset"]), float(row["duration"])
@@ -96,23 +96,23 @@ def bids_events(path: Path, run: Run, tr: float) -> Run:
             rule = f"{said}: must be seconds from 0, a duration above 0 and a name; correct or remove the row"
             wrong.append(Problem("labels", rule, str(path), line))
             continue
-        found.append(Segment(path.name, onset, onset + duration, row["trial_type"], run.name, line))
-    return _checked(path, replace(run, segments=tuple(found)), tr, capped(wrong))
+        found.append(Stretch(path.name, onset, onset + duration, row["trial_type"], run.name, line))
+    return _checked(path, replace(run, stretches=tuple(found)), tr, capped(wrong))
 
 
 def table(path: Path, file: str, files: Sequence[str], run: Run, tr: float) -> Run:
-    """The segments of `file` in a table of the layout that `kind: files` reads. Its groups are the table's."""
+    """The stretches of `file` in a table of the layout that `kind: files` reads. Its groups are the table's."""
     rows, wrong = read_labels(path)
     found, unmatched = match(rows, files, path) if rows else ({}, [])
     return _checked(
-        path, replace(run, segments=tuple(found.get(file, ()))), tr, [*wrong, *unmatched]
+        path, replace(run, stretches=tuple(found.get(file, ()))), tr, [*wrong, *unmatched]
     )
 
 
 def _checked(path: Path, run: Run, tr: float, wrong: Sequence[Problem]) -> Run:
-    """The run, if all of its segments lie in it. A volume of slack: tables round."""
+    """The run, if all of its stretches lie in it. A volume of slack: tables round."""
     end = run.n_volumes * tr
-    late = [s for s in run.segments if s.stop_s > end + tr]
+    late = [s for s in run.stretches if s.stop_s > end + tr]
     rule = f"is outside {run.name}, which is {end:g} s long; correct the time, or `tr`"
     problems = [
         *wrong,

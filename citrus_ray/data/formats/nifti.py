@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.data.formats.signals import AGAIN, broken
+from citrus_ray.data.faults import broken, unreadable
 from citrus_ray.data.windows import Signal
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -102,15 +102,11 @@ def _load(path: Path) -> Any:
     try:
         return nibabel.load(path)
     except Exception as err:  # a broken file can raise anything in the library that reads it
-        raise broken(path, f"cannot be read as NIfTI: {_say(err)}; {AGAIN}") from None
+        raise unreadable(path, " as NIfTI", err) from None
 
 
 def _values(path: Path, image: Any) -> npt.NDArray[Any]:
     try:
         return np.asanyarray(image.dataobj)
     except Exception as err:
-        raise broken(path, f"cannot be read: {_say(err)}; {AGAIN}") from None
-
-
-def _say(err: Exception) -> str:
-    return str(err).strip().partition("\n")[0] or type(err).__name__
+        raise unreadable(path, "", err) from None

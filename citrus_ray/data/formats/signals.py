@@ -13,11 +13,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from citrus_ray.data.faults import AGAIN, broken
 from citrus_ray.data.modality import guess_modality
-from citrus_ray.spec import Problem, SpecError
 
 ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
-AGAIN = "copy or download it again"
 Samples = npt.NDArray[Any]
 
 
@@ -33,10 +32,6 @@ class Channel:
     stream: str = ""  # of a multi-rate npz
     index: int = 0  # in the file, or in its stream
     fault: str = ""
-
-
-def broken(path: Path, message: str, field: str = "") -> SpecError:
-    return SpecError([Problem(field, message, str(path))])
 
 
 # ---- EDF and BDF ----

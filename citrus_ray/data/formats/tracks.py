@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Discriminator, Field, Tag
 
-from citrus_ray.data.formats.signals import Channel, broken
+from citrus_ray.data.faults import broken
+from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import refuse
 

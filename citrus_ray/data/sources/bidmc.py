@@ -6,26 +6,26 @@ a set to pre-train on.
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from citrus_ray.data.formats.labels import Segment, tidy, unknown
-from citrus_ray.data.formats.recordings import file_digest, refuse_copies, resample
-from citrus_ray.data.formats.signals import AGAIN, Channel, broken
+from citrus_ray.data.faults import AGAIN, broken, tidy, unknown
+from citrus_ray.data.formats.digests import file_digest, refuse_copies
+from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.formats.recordings import resample
+from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.modality import guess_modality
-from citrus_ray.data.root import Root, folder_of, place_of
-from citrus_ray.data.source import Normalize, Source
-from citrus_ray.data.tools.fetch import PHYSIONET, Original
+from citrus_ray.data.originals import PHYSIONET, Original
+from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.source import Names, Normalize, Positive, Source
 from citrus_ray.data.windowing.assemble import assemble, gather
-from citrus_ray.data.windowing.segments import Cut, Pieces
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of, refuse
 
-Name = Annotated[str, Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
 PATTERN = "bidmc_*_Signals.csv"
 TIME = "Time [s]"
 SFREQ = 125.0
@@ -51,7 +51,7 @@ class Bidmc(Source):
     """Length of a window in s."""
     sfreq: Positive = SFREQ
     """Rate in Hz that recordings are resampled to."""
-    channels: Annotated[tuple[Name, ...], Field(min_length=1)] = ("PLETH",)
+    channels: Names = ("PLETH",)
     """Columns of the files, in this order: RESP, PLETH, V, AVR, II."""
     normalize: Normalize = "window"
     """z-score each channel over its window or its recording, or not at all."""
@@ -82,9 +82,6 @@ class Bidmc(Source):
             )
         return paths
 
-    def recordings(self) -> str:
-        return str(place_of(self.root, self.kind).resolve())
-
     def content(self) -> str:
         return digest_of([(path.name, file_digest(path)) for path in self._files()])
 
@@ -114,18 +111,18 @@ class Bidmc(Source):
 
     def prepare(self) -> Windows:
         self.check()
-        cut = Cut(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
+        cut = Cutter(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
         parts = (self._pieces(path, cut) for path in self._files())
         channels = tuple(Channel(name, SFREQ, 0, guess_modality(name)) for name in self.channels)
         return assemble(
             cut, gather(parts, [Track(channels, self.sfreq, self.n_times)]), (), self.digest()
         )
 
-    def _pieces(self, path: Path, cut: Cut) -> Pieces:
+    def _pieces(self, path: Path, cut: Cutter) -> RecordingWindows:
         # resample before cutting: cutting first leaves filter edges in the window
         x = resample(_samples(path, self._columns(path)), SFREQ, self.sfreq)
         record = path.name.removesuffix("_Signals.csv")
-        return cut(x, [Segment(path.name, 0.0, math.inf, "", record)])
+        return cut(x, [Stretch(path.name, 0.0, math.inf, "", record)])
 
 
 def _samples(path: Path, columns: list[int]) -> Signal:

@@ -12,12 +12,15 @@ from typing import Literal
 
 import numpy as np
 
-from citrus_ray.data.formats.labels import Segment
-from citrus_ray.data.formats.recordings import Header, refuse_copies, resample
-from citrus_ray.data.formats.signals import AGAIN, Channel, broken
-from citrus_ray.data.sources.files import Item, Positive
-from citrus_ray.data.sources.recorded import Recorded, each, found_in
-from citrus_ray.data.tools.fetch import Original, RemoteFile
+from citrus_ray.data.faults import AGAIN, broken, each
+from citrus_ray.data.formats.digests import refuse_copies
+from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.formats.recordings import Header, resample
+from citrus_ray.data.formats.signals import Channel
+from citrus_ray.data.originals import Original, RemoteFile
+from citrus_ray.data.source import Positive
+from citrus_ray.data.sources.files import Item
+from citrus_ray.data.sources.recorded import Recorded, found_in
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import refuse
 
@@ -97,7 +100,7 @@ class Bonn(Recorded):
             else "other"
         )
         channel = Channel("EEG", SFREQ, N_SAMPLES, "eeg", "uV")
-        segment = Segment(path.name, 0.0, float("inf"), label, path.stem)
+        segment = Stretch(path.name, 0.0, float("inf"), label, path.stem)
         return Item(Header(path, (channel,)), (channel,), (segment,))
 
     def signal(self, item: Item) -> Signal:

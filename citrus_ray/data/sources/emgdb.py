@@ -7,18 +7,19 @@ are the same, no split can part them: groups are stretches of time, with a windo
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
+from citrus_ray.data.faults import broken, each
 from citrus_ray.data.formats.channels import pick
-from citrus_ray.data.formats.labels import Segment
-from citrus_ray.data.formats.recordings import Header, check_record, file_parts, read_header
-from citrus_ray.data.formats.signals import broken
-from citrus_ray.data.sources.files import Item, Positive
-from citrus_ray.data.sources.recorded import Recorded, each
-from citrus_ray.data.tools.fetch import PHYSIONET, Original, RemoteFile
+from citrus_ray.data.formats.digests import check_record, file_parts
+from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.formats.recordings import Header, read_header
+from citrus_ray.data.originals import PHYSIONET, Original, RemoteFile
+from citrus_ray.data.source import Count, Positive
+from citrus_ray.data.sources.files import Item
+from citrus_ray.data.sources.recorded import Recorded
 from citrus_ray.spec import refuse
 
 # what the header of each record says of its person
@@ -78,7 +79,7 @@ class EmgDb(Recorded):
     """Length of a window in s."""
     sfreq: Positive = 4000.0
     """Rate in Hz that records are resampled to."""
-    n_blocks: Annotated[int, Field(ge=1)] = 8
+    n_blocks: Count = 8
     """Groups that each record is cut into, by time; 1 keeps every window."""
 
     def files(self) -> list[Path]:
@@ -102,7 +103,7 @@ class EmgDb(Recorded):
         picks = pick(header, None, None, "emg")
         return Item(header, picks, tuple(self._blocks(header, label)))
 
-    def _blocks(self, header: Header, label: str) -> Iterator[Segment]:
+    def _blocks(self, header: Header, label: str) -> Iterator[Stretch]:
         """Consecutive stretches of whole windows, one window apart."""
         seconds = self.n_times / self.sfreq
         # a hair more: a length that is a whole number of windows must not round below it
@@ -126,7 +127,7 @@ class EmgDb(Recorded):
             group = (
                 f"emg_{label} {block + 1}/{self.n_blocks}" if self.n_blocks > 1 else f"emg_{label}"
             )
-            yield Segment(header.path.name, first * seconds, (first + n) * seconds, label, group)
+            yield Stretch(header.path.name, first * seconds, (first + n) * seconds, label, group)
             first += n + 1
 
     def order(self, found: set[str]) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional CSV of labelled segments.
+"""Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional CSV of labelled stretches.
 
 `check` looks at headers and labels only and reports everything that is wrong at once. A window with a missing
 sample is dropped and counted. How each format is read is in recordings.py.
@@ -16,18 +16,12 @@ from typing import Annotated, Any, Literal, ParamSpec, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from citrus_ray.data.faults import broken, capped, tidy, unknown
 from citrus_ray.data.formats.channels import alike, alike_where_there, pick, pick_there, union
-from citrus_ray.data.formats.labels import (
-    Segment,
-    capped,
-    crossing,
-    match,
-    read_labels,
-    tidy,
-    unknown,
-)
-from citrus_ray.data.formats.recordings import Header, file_digest, file_parts, read, read_header
-from citrus_ray.data.formats.signals import FORMATS, Channel, broken
+from citrus_ray.data.formats.digests import file_digest, file_parts
+from citrus_ray.data.formats.labels import Stretch, crossing, match, read_labels
+from citrus_ray.data.formats.recordings import Header, read, read_header
+from citrus_ray.data.formats.signals import FORMATS, Channel
 from citrus_ray.data.formats.tracks import (
     Rate,
     Track,
@@ -37,18 +31,16 @@ from citrus_ray.data.formats.tracks import (
     spread_out,
     whole_samples,
 )
-from citrus_ray.data.root import folder_at, place_at
-from citrus_ray.data.source import Normalize, Source
+from citrus_ray.data.originals import instead
+from citrus_ray.data.root import folder_at
+from citrus_ray.data.source import Count, Name, Names, Normalize, Positive, Source
 from citrus_ray.data.windowing.assemble import assemble, gather, time_blocks
-from citrus_ray.data.windowing.segments import Cut, Pieces
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Positive = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Item:
 
     header: Header
     picks: tuple[Channel, ...]
-    segments: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
 
     @property
     def seconds(self) -> float:
@@ -95,7 +87,7 @@ class Files(Source):
     """Labels to use, in this order; all without."""
     merge: dict[str, str] | None = None
     """Labels and their new names."""
-    max_windows_per_segment: Annotated[int, Field(ge=1)] | None = None
+    max_windows_per_segment: Count | None = None
     """Windows of a labelled stretch at most, spread evenly over it."""
     short: Literal["drop", "pad"] = "drop"
     """What becomes of a stretch shorter than `seconds`: dropped, or padded with zeros."""
@@ -162,23 +154,14 @@ class Files(Source):
     # ---- where things are ----
 
     def _root(self) -> Path:
-        return folder_at(self.root, self._instead)
-
-    def _instead(self) -> str:
-        """For errors: what reads the public original of the set, where that is what is there."""
-        from citrus_ray.data.tools.originals import instead  # it knows every source, this one too
-
-        return instead(self.root)
-
-    def recordings(self) -> str:
-        return str(place_at(self.root).resolve())
+        return folder_at(self.root, lambda: instead(self.root))
 
     def _labels(self) -> Path:
         path = self._root() / str(self.labels)
         if not path.is_file():
             raise broken(
                 path,
-                f"there is no such file; correct `labels:`, it is relative to root{self._instead()}",
+                f"there is no such file; correct `labels:`, it is relative to root{instead(self.root)}",
                 "labels",
             )
         return path
@@ -196,7 +179,7 @@ class Files(Source):
         if not files:
             there = ", ".join(sorted(os.listdir(root))[:8]) or "nothing"
             rule = f"pattern={self.pattern} matches no file under {root}, which holds {there}"
-            raise refuse(f"{rule}{self._instead()}", "pattern")
+            raise refuse(f"{rule}{instead(self.root)}", "pattern")
         return files
 
     def _left_out(self, files: Iterable[str]) -> set[str]:
@@ -226,13 +209,13 @@ class Files(Source):
     def _survey(self) -> list[Item]:
         """Every recording that is used, from headers and labels; or everything that is wrong."""
         files, problems = self._files(), list[Problem]()
-        segments = (
+        stretches = (
             _gather(problems, self._labelled if self.labels else self._whole, files, problems) or {}
         )
-        # with no usable segment the headers are looked at all the same, to report what is wrong with them
+        # with no usable stretch the headers are looked at all the same, to report what is wrong with them
         items = [
-            _gather(problems, self._item, files[name], segments.get(name, []))
-            for name in segments or files
+            _gather(problems, self._item, files[name], stretches.get(name, []))
+            for name in stretches or files
         ]
         found = [item for item in items if item]
         if self.absent == "keep" and found:
@@ -266,7 +249,7 @@ class Files(Source):
 
     def _labelled(
         self, files: dict[str, Path], problems: list[Problem]
-    ) -> dict[str, list[Segment]]:
+    ) -> dict[str, list[Stretch]]:
         rows, bad_rows = read_labels(self._labels())
         found, unmatched = (
             match(rows, files, self._labels(), self._left_out(files)) if rows else ({}, [])
@@ -293,9 +276,9 @@ class Files(Source):
             raise SpecError(problems)
         return {old: new for old, new in names.items() if not self.classes or new in self.classes}
 
-    def _whole(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Segment]]:
+    def _whole(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Stretch]]:
         stems = Counter(PurePosixPath(name).stem for name in files)
-        out = dict[str, list[Segment]]()
+        out = dict[str, list[Stretch]]()
         for name, path in files.items():
             bare = PurePosixPath(name).with_suffix("")
             group = bare.name if stems[bare.name] == 1 else str(bare)
@@ -311,31 +294,31 @@ class Files(Source):
                     problems.append(Problem("group_pattern", rule, str(path)))
                     continue
                 group = found[1]
-            out[name] = [Segment(name, 0.0, math.inf, "", group)]
+            out[name] = [Stretch(name, 0.0, math.inf, "", group)]
         return out
 
-    def _item(self, path: Path, segments: list[Segment]) -> Item:
+    def _item(self, path: Path, stretches: list[Stretch]) -> Item:
         header = read_header(path)
         choose = pick if self.absent == "refuse" else pick_there
         item = Item(
-            header, choose(header, self.streams, self.channels, self.modality), tuple(segments)
+            header, choose(header, self.streams, self.channels, self.modality), tuple(stretches)
         )
         # times are rounded to samples anyway, and tables round theirs to a millisecond
         rates = [*([] if self.sfreq == "native" else [self.sfreq]), *(c.sfreq for c in item.picks)]
         slack = 0.5 / min(rates) + 1e-3
         rule = f"is outside {path.name}, which is {item.seconds:.4f} s long; correct the time or the file"
-        late = [s for s in segments if math.isfinite(s.stop_s) and s.stop_s > item.seconds + slack]
+        late = [s for s in stretches if math.isfinite(s.stop_s) and s.stop_s > item.seconds + slack]
         problems = capped([self._row(f"stop_s={s.stop_s:g} {rule}", s) for s in late])
         rule = "overlaps line {} but has another group, so no split can part them; correct group or times"
         problems += capped(
-            [self._row(rule.format(a.line), b) for a, b in crossing(segments, slack)]
+            [self._row(rule.format(a.line), b) for a, b in crossing(stretches, slack)]
         )
         if problems:
             raise SpecError(problems)
         return item
 
-    def _row(self, message: str, segment: Segment) -> Problem:
-        return Problem("labels", message, str(self._labels()), segment.line)
+    def _row(self, message: str, stretch: Stretch) -> Problem:
+        return Problem("labels", message, str(self._labels()), stretch.line)
 
     # ---- cutting ----
 
@@ -345,7 +328,7 @@ class Files(Source):
         # windows begin with a sample of the slowest
         clock = min(tracks, key=lambda track: track.sfreq)
         stride = max(1, round((self.stride_s or self.seconds) * clock.sfreq))
-        cut = Cut(
+        cut = Cutter(
             clock.sfreq,
             clock.n_times,
             stride,
@@ -376,10 +359,10 @@ class Files(Source):
             return native_tracks(picks, self.seconds)
         return (Track(picks, self.sfreq, round(self.seconds * self.sfreq)),)
 
-    def _pieces(self, item: Item, cut: Cut, tracks: Sequence[Track]) -> Pieces:
+    def _pieces(self, item: Item, cut: Cutter, tracks: Sequence[Track]) -> RecordingWindows:
         own = self._tracks(item.picks)
         streams = [read(item.header, track.channels, track.sfreq).x for track in own]
-        pieces = cut.together(streams, [track.sfreq for track in own], item.segments)
+        pieces = cut.together(streams, [track.sfreq for track in own], item.stretches)
         return replace(
             pieces, windows=(spread_out(window, own, tracks) for window in pieces.windows)
         )
@@ -388,7 +371,7 @@ class Files(Source):
         if not self.labels:
             return ()
         return self.classes or tuple(
-            sorted({segment.label for item in items for segment in item.segments})
+            sorted({stretch.label for item in items for stretch in item.stretches})
         )
 
 

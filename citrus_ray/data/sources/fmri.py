@@ -14,26 +14,24 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from citrus_ray.data.faults import broken, tidy, unknown
 from citrus_ray.data.formats.channels import pick
+from citrus_ray.data.formats.digests import file_digest
 from citrus_ray.data.formats.events import Run, attributes, bids_events, table
-from citrus_ray.data.formats.labels import Segment, tidy, unknown
+from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.nifti import Mask, is_nifti, read_image, read_mask, read_series
-from citrus_ray.data.formats.recordings import file_digest, read, read_header
-from citrus_ray.data.formats.signals import Channel, broken
+from citrus_ray.data.formats.recordings import read, read_header
+from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.formats.voxels import Layout, Voxels
-from citrus_ray.data.root import folder_at, place_at
-from citrus_ray.data.source import Source
-from citrus_ray.data.tools.fetch import Original
+from citrus_ray.data.originals import Original
+from citrus_ray.data.root import folder_at
+from citrus_ray.data.source import Count, Name, Names, Positive, Source
 from citrus_ray.data.windowing.assemble import assemble, gather
-from citrus_ray.data.windowing.cleaning import NormalizeBy, cleaned
-from citrus_ray.data.windowing.segments import Cut, Pieces
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
+from citrus_ray.data.windowing.normalize import NormalizeBy, cleaned
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
-
-Name = Annotated[str, Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
-Volumes = Annotated[int, Field(ge=1)]
 
 # Six people, a tarball each (0.3 GB): every person's mask is another, so each is a set of its own. The address and the
 # names in the tarballs are those that PyMVPA documents and nilearn fetches; they were not tried when this was written.
@@ -87,14 +85,14 @@ class Fmri(Source):
     """Seconds from volume to volume, where a header is silent or wrong."""
     delay_s: Annotated[float, Field(ge=0)] = 0.0
     """Seconds by which labels begin and end later, as blood answers late."""
-    classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    classes: Names | None = None
     """Labels to use, in this order; all without."""
     labelled: bool = True
     """False: labels say where runs are, and windows go through all of each."""
-    volumes: Volumes = 1
-    """Volumes of a window."""
-    stride: Volumes | None = None
-    """Volumes from window to window; `volumes` without."""
+    volumes: Count = 1
+    """Count of a window."""
+    stride: Count | None = None
+    """Count from window to window; `volumes` without."""
     detrend: bool = True
     """Take the straight line out of what is normalised."""
     normalize_by: NormalizeBy = "run"
@@ -194,9 +192,6 @@ class Fmri(Source):
             sorted((str(path.relative_to(self._folder)), file_digest(path)) for path in paths)
         )
 
-    def recordings(self) -> str:
-        return str(place_at(self.root).resolve())
-
     # ---- checking ----
 
     def check(self) -> None:
@@ -283,34 +278,34 @@ class Fmri(Source):
             yield Problem("subjects", f"{rule}; correct the regex, or narrow `pattern`")
         yield from Layout.problems([(s.path, s.subject, s.channels) for s in found], self.voxels)
         there = {
-            segment.label for series in found for run in series.runs for segment in run.segments
+            stretch.label for series in found for run in series.runs for stretch in run.stretches
         }
         yield from (
             unknown("classes", name, there) for name in self.classes or () if name not in there
         )
 
     def _moved(self, run: Run, tr: float) -> Run:
-        """The wanted segments, later by the delay, and not beyond the end."""
+        """The wanted stretches, later by the delay, and not beyond the end."""
         end = run.n_volumes * tr
         moved = [
             replace(s, start_s=s.start_s + self.delay_s, stop_s=min(s.stop_s + self.delay_s, end))
-            for s in run.segments
+            for s in run.stretches
             if self.classes is None or s.label in self.classes
         ]
-        return replace(run, segments=tuple(s for s in moved if s.stop_s > s.start_s))
+        return replace(run, stretches=tuple(s for s in moved if s.stop_s > s.start_s))
 
     # ---- cutting ----
 
     def prepare(self) -> Windows:
         found = self._survey()
-        cut = Cut(1 / found[0].tr, self.volumes, self.stride or self.volumes, "none", "drop")
+        cut = Cutter(1 / found[0].tr, self.volumes, self.stride or self.volumes, "none", "drop")
         layout = Layout.of([(series.subject, series.channels) for series in found], self.voxels)
         gathered = gather(
             self._pieces(found, layout, cut), [Track(layout.channels, cut.sfreq, cut.n_times)]
         )
         # of each run
         subjects = np.unique([s.subject for s in found for _ in s.runs], return_inverse=True)[1]
-        classes = self._classes(found, gathered.origin)
+        classes = self._classes(found, gathered.stretches)
         return assemble(
             cut,
             gathered,
@@ -326,19 +321,21 @@ class Fmri(Source):
         said = ["groups are runs, so one person may be on both sides of a split"] if by_run else []
         return (*said, *layout.caveats())
 
-    def _classes(self, found: Sequence[Series], origin: Sequence[Segment]) -> tuple[str, ...]:
+    def _classes(self, found: Sequence[Series], stretches: Sequence[Stretch]) -> tuple[str, ...]:
         if not self._uses_labels:
             return ()
         labels = {
-            segment.label for series in found for run in series.runs for segment in run.segments
+            stretch.label for series in found for run in series.runs for stretch in run.stretches
         }
-        gone = sorted(labels - {segment.label for segment in origin})
+        gone = sorted(labels - {stretch.label for stretch in stretches})
         if gone:
             rule = f"volumes={self.volumes}: no window is left of {', '.join(gone)}"
             raise refuse(f"{rule}; take fewer volumes, or leave it out of `classes`", "volumes")
         return self.classes or tuple(sorted(labels))
 
-    def _pieces(self, found: Sequence[Series], layout: Layout, cut: Cut) -> Iterator[Pieces]:
+    def _pieces(
+        self, found: Sequence[Series], layout: Layout, cut: Cutter
+    ) -> Iterator[RecordingWindows]:
         """A run after the other. What is normalised together is in memory together."""
         key = (
             (lambda series: series.subject)
@@ -352,7 +349,7 @@ class Fmri(Source):
             ):
                 yield cut(layout.placed(x, series.subject), self._wanted(series, run))
 
-    def _wanted(self, series: Series, run: Run) -> list[Segment]:
+    def _wanted(self, series: Series, run: Run) -> list[Stretch]:
         wanted = run.wanted(self._uses_labels)
         return (
             [replace(s, group=series.subject) for s in wanted]

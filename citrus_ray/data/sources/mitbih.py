@@ -7,13 +7,15 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from citrus_ray.data.faults import AGAIN, broken, each
 from citrus_ray.data.formats.channels import pick
-from citrus_ray.data.formats.labels import Segment
-from citrus_ray.data.formats.recordings import Header, check_record, file_parts, read_header
-from citrus_ray.data.formats.signals import AGAIN, broken
-from citrus_ray.data.sources.files import Item, Names, Positive
-from citrus_ray.data.sources.recorded import Recorded, each, found_in, wanted_of
-from citrus_ray.data.tools.fetch import PHYSIONET, Original
+from citrus_ray.data.formats.digests import check_record, file_parts
+from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.formats.recordings import Header, read_header
+from citrus_ray.data.originals import PHYSIONET, Original
+from citrus_ray.data.source import Names, Positive
+from citrus_ray.data.sources.files import Item
+from citrus_ray.data.sources.recorded import Recorded, found_in, wanted_of
 from citrus_ray.spec import refuse
 
 # The classes of ANSI/AAMI EC57 and the beat codes of WFDB in each; other codes mark rhythm and noise, not beats.
@@ -94,7 +96,7 @@ class MitBih(Recorded):
         picks = pick(header, None, self.channels, "ecg")
         return Item(header, picks, tuple(self._beats(header)))
 
-    def _beats(self, header: Header) -> Iterator[Segment]:
+    def _beats(self, header: Header) -> Iterator[Stretch]:
         """A stretch around every R peak that is not too near an end."""
         path, lead = header.path, header.channels[0]
         half, end, group = (
@@ -105,7 +107,7 @@ class MitBih(Recorded):
         for sample, code in read_beats(path.with_suffix(".atr"), lead.n_times, lead.sfreq):
             start = sample / lead.sfreq - half
             if start >= 0 and start + self.seconds <= end:
-                yield Segment(path.name, start, start + self.seconds, self._label(code), group)
+                yield Stretch(path.name, start, start + self.seconds, self._label(code), group)
 
     def _label(self, code: str) -> str:
         return CLASS_OF[code] if self.task == "aami" else "pvc" if code == "V" else "other"

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from citrus_ray.data.source import Source
+from citrus_ray.data.source import Count, Source
 from citrus_ray.data.windowing import cache
-from citrus_ray.data.windowing.stack import CHUNK, stacked
-from citrus_ray.data.windows import Index, Places, Signal, Windows
+from citrus_ray.data.windowing.disk import CHUNK, on_disk
+from citrus_ray.data.windows import Index, Origins, Signal, Windows
 from citrus_ray.spec import refuse
 
 if TYPE_CHECKING:
     from citrus_ray.data import AnySource
 
-Count = Annotated[int, Field(ge=1)]
 Samples = Annotated[int, Field(ge=0)]
 Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
@@ -76,17 +75,17 @@ class Pairs(Source):
 
     def prepare(self) -> Windows:
         inner = _merged(cache.load(self.of), self.groups_of)
-        if inner.places is None or inner.streams:
+        if inner.origins is None or inner.streams:
             rule = f"kind={self.of.kind}: pairs need windows of one rate, of which run and time are known"
             raise refuse(f"{rule}; fmri, synthetic_fmri and files give them", "of")
-        pool = Pooling.of(inner, by_class=self.ask == "same_class")
+        pool = PairCandidates.of(inner, by_class=self.ask == "same_class")
         a, b, y = self._drawn(pool)
         if not len(a):
             raise refuse(self._none_found(inner), "negatives" if self.ask == "next" else "partners")
         if self.shuffle_labels:
             y = np.random.default_rng([9, self.seed]).permutation(y)
-        places = Places(
-            *(np.stack([known[a], known[b]], axis=1) for known in vars(inner.places).values())
+        origins = Origins(
+            *(np.stack([known[a], known[b]], axis=1) for known in vars(inner.origins).values())
         )
         left, group = np.unique(inner.group[a], return_inverse=True)
         return replace(
@@ -95,15 +94,15 @@ class Pairs(Source):
             y=y,
             group=group.astype(np.int64),
             groups=tuple(inner.groups[g] for g in left),
-            places=places,
+            origins=origins,
             classes=CLASSES[self.ask],
-            caveats=(*inner.caveats, *self._caveats(places, y)),
+            caveats=(*inner.caveats, *self._caveats(origins, y)),
             digest=self.digest(),
         )
 
     # ---- which pairs ----
 
-    def _drawn(self, pool: "Pooling") -> tuple[Index, Index, Index]:
+    def _drawn(self, pool: "PairCandidates") -> tuple[Index, Index, Index]:
         """A, B and label of every pair. An anchor that lacks either kind of B is left out."""
         rng = np.random.default_rng([8, self.seed])
         found = list[tuple[int, int, int]]()
@@ -117,7 +116,7 @@ class Pairs(Source):
         a, b, y = np.array(found, np.int64).reshape(-1, 3).T
         return a, b, y
 
-    def _candidates(self, pool: "Pooling", anchor: int) -> tuple[Index, Index]:
+    def _candidates(self, pool: "PairCandidates", anchor: int) -> tuple[Index, Index]:
         """Every B that makes a pair of the one kind with `anchor`, and of the other."""
         return pool.next(anchor, self) if self.ask == "next" else pool.alike(anchor, self)
 
@@ -129,9 +128,9 @@ class Pairs(Source):
         wanted = f"partners={self.partners}: no window of {there} has both a like and an unlike B in its group"
         return f"{wanted}; raise groups_of, or choose other partners"
 
-    def _caveats(self, places: Places, y: Index) -> Iterator[str]:
+    def _caveats(self, origins: Origins, y: Index) -> Iterator[str]:
         """What a number would mean if the runs of A and B gave the label away."""
-        same_run = places.run[:, 0] == places.run[:, 1]
+        same_run = origins.run[:, 0] == origins.run[:, 1]
         share = max(float((same_run == (y == k)).mean()) for k in (0, 1))
         if share > 0.55:
             yield f"whether A and B are of one run gives the label of {share:.0%} of pairs away"
@@ -139,28 +138,28 @@ class Pairs(Source):
             yield "the labels are shuffled: a null"
 
 
-class Pooling:
+class PairCandidates:
     """The windows that pairs are drawn from, and which of them go together."""
 
-    def __init__(self, inner: Windows, places: Places, kind: Index, condition: Index) -> None:
+    def __init__(self, inner: Windows, origins: Origins, kind: Index, condition: Index) -> None:
         self.group, self.n_times = inner.group, inner.x.shape[2]
-        self.subject, self.run, self.first = places.subject, places.run, places.first
+        self.subject, self.run, self.first = origins.subject, origins.run, origins.first
         self.kind, self.condition = kind, condition
         self.members = {
             g: np.flatnonzero(inner.group == g) for g in np.unique(inner.group).tolist()
         }
 
     @classmethod
-    def of(cls, inner: Windows, by_class: bool) -> "Pooling":
-        assert inner.places is not None
+    def of(cls, inner: Windows, by_class: bool) -> "PairCandidates":
+        assert inner.origins is not None
         none = np.zeros(len(inner), np.int64)
         if not by_class:
-            return cls(inner, inner.places, none, none)
+            return cls(inner, inner.origins, none, none)
         names = [name.partition(CONDITION)[::2] for name in inner.classes]
         kind, condition = (
             np.unique([name[i] for name in names], return_inverse=True)[1] for i in (0, 1)
         )
-        return cls(inner, inner.places, kind[inner.labels], condition[inner.labels])
+        return cls(inner, inner.origins, kind[inner.labels], condition[inner.labels])
 
     def __len__(self) -> int:
         return len(self.group)
@@ -212,6 +211,6 @@ def _merged(inner: Windows, n: int) -> Windows:
 def _side_by_side(x: Signal, a: Index, b: Index) -> Signal:
     """(n, C, T) -> (pairs, C, 2T), on disk."""
     parts = (slice(i, i + CHUNK) for i in range(0, len(a), CHUNK))
-    return stacked(
+    return on_disk(
         (np.concatenate([x[a[p]], x[b[p]]], axis=2) for p in parts), (x.shape[1], 2 * x.shape[2])
     )

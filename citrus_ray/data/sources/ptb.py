@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from citrus_ray.data.faults import broken, each, unknown
 from citrus_ray.data.formats.channels import pick
-from citrus_ray.data.formats.labels import Segment, unknown
-from citrus_ray.data.formats.recordings import check_record, file_parts, read_header
-from citrus_ray.data.formats.signals import broken
-from citrus_ray.data.sources.files import Item, Names, Positive
-from citrus_ray.data.sources.recorded import Recorded, each, found_in
-from citrus_ray.data.tools.fetch import PHYSIONET, Original
+from citrus_ray.data.formats.digests import check_record, file_parts
+from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.formats.recordings import read_header
+from citrus_ray.data.originals import PHYSIONET, Original
+from citrus_ray.data.source import Names, Positive
+from citrus_ray.data.sources.files import Item
+from citrus_ray.data.sources.recorded import Recorded, found_in
 from citrus_ray.spec import SpecError
 
 FIELD = "reason for admission:"
@@ -61,7 +63,7 @@ class Ptb(Recorded):
 
     def _item(self, path: Path, reason: str) -> Item:
         header = read_header(path)
-        whole = Segment(path.name, 0.0, float("inf"), reason, path.parent.name)
+        whole = Stretch(path.name, 0.0, float("inf"), reason, path.parent.name)
         return Item(header, pick(header, None, self.channels, "ecg"), (whole,))
 
     def order(self, found: set[str]) -> Sequence[str]:

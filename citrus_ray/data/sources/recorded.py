@@ -4,27 +4,25 @@ recordings, channels and stretches it has; how they are read and cut is in recor
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from pydantic import model_validator
 
+from citrus_ray.data.faults import unknown
 from citrus_ray.data.formats.channels import alike
-from citrus_ray.data.formats.labels import tidy, unknown
-from citrus_ray.data.formats.recordings import file_digest, read
+from citrus_ray.data.formats.digests import file_digest
+from citrus_ray.data.formats.recordings import read
 from citrus_ray.data.formats.tracks import Track
-from citrus_ray.data.root import Root, folder_of, place_of
-from citrus_ray.data.source import Normalize, Source
-from citrus_ray.data.sources.files import Item, Positive
+from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.source import Normalize, Positive, Source
+from citrus_ray.data.sources.files import Item
 from citrus_ray.data.windowing.assemble import assemble, gather
-from citrus_ray.data.windowing.segments import Cut
+from citrus_ray.data.windowing.cutting import Cutter
 from citrus_ray.data.windows import Signal, Windows
-from citrus_ray.spec import Problem, SpecError, digest_of, refuse
-
-A = TypeVar("A")
-B = TypeVar("B")
+from citrus_ray.spec import SpecError, digest_of, refuse
 
 
 class Recorded(Source):
@@ -76,9 +74,6 @@ class Recorded(Source):
             raise ValueError(f"{rule}; a window needs 2: lengthen it")
         return self
 
-    def recordings(self) -> str:
-        return str(place_of(self.root, self.kind).resolve())
-
     def content(self) -> str:
         """Every file that is used, by its name relative to root: the folder may move."""
         folder = self.folder
@@ -96,13 +91,13 @@ class Recorded(Source):
 
     def prepare(self) -> Windows:
         items = self._survey()
-        cut = Cut(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
+        cut = Cutter(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
         # resample before cutting: cutting first leaves filter edges in the window
-        parts = (cut(self.signal(item), item.segments) for item in items)
+        parts = (cut(self.signal(item), item.stretches) for item in items)
         gathered = gather(parts, [Track(items[0].picks, self.sfreq, self.n_times)])
         wanted, found = (
-            self.order({s.label for i in items for s in i.segments}),
-            {s.label for s in gathered.origin},
+            self.order({s.label for i in items for s in i.stretches}),
+            {s.label for s in gathered.stretches},
         )
         classes, empty = (
             tuple(c for c in wanted if c in found),
@@ -122,19 +117,6 @@ def slow(items: Sequence[Item], sfreq: float) -> Iterator[str]:
     for rate in sorted(set(rates.values())):
         names = ", ".join(name for name in rates if rates[name] == rate)
         yield f"{names}: recorded at {rate:g} Hz, resampled to {sfreq:g} Hz: nothing above {rate / 2:g} Hz is in there"
-
-
-def each(things: Iterable[A], step: Callable[[A], B]) -> list[B]:
-    """`step` of every thing, or everything that they complain of."""
-    out, problems = list[B](), list[Problem]()
-    for thing in things:
-        try:
-            out.append(step(thing))
-        except SpecError as err:
-            problems.extend(err.problems)
-    if problems:
-        raise SpecError(tidy(problems))
-    return out
 
 
 def found_in(folder: Path, pattern: str, what: str) -> list[Path]:

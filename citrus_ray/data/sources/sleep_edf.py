@@ -12,13 +12,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from citrus_ray.data.faults import AGAIN, broken, each
 from citrus_ray.data.formats.channels import pick
-from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.recordings import read_header
-from citrus_ray.data.formats.signals import AGAIN, FORMATS, broken
-from citrus_ray.data.sources.files import Item, Names, Positive
-from citrus_ray.data.sources.recorded import Recorded, each, found_in, wanted_of
-from citrus_ray.data.tools.fetch import PHYSIONET, Original
+from citrus_ray.data.formats.signals import FORMATS
+from citrus_ray.data.originals import PHYSIONET, Original
+from citrus_ray.data.source import Names, Positive
+from citrus_ray.data.sources.files import Item
+from citrus_ray.data.sources.recorded import Recorded, found_in, wanted_of
 from citrus_ray.spec import SpecError, refuse
 
 EPOCH_S = 30.0
@@ -92,7 +94,7 @@ class SleepEdf(Recorded):
         item = Item(header, picks, ())
         return Item(header, picks, tuple(self._epochs(recording, hypnogram, item.seconds)))
 
-    def _epochs(self, recording: Path, hypnogram: Path, end: float) -> Iterator[Segment]:
+    def _epochs(self, recording: Path, hypnogram: Path, end: float) -> Iterator[Stretch]:
         """Scored epochs from `wake_minutes` before sleep to as much after it."""
         scored = read_stages(hypnogram)
         sleep = [(start, stop) for start, stop, stage in scored if stage != "W"]
@@ -111,7 +113,7 @@ class SleepEdf(Recorded):
             for epoch in range(round((stop - start) / EPOCH_S)):
                 begin = start + epoch * EPOCH_S
                 if begin >= first and begin + EPOCH_S <= last:
-                    yield Segment(
+                    yield Stretch(
                         recording.name, begin, begin + EPOCH_S, stage, _subject(recording)
                     )
 

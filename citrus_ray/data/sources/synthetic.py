@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from citrus_ray.data.source import Normalize, Source, zscore
-from citrus_ray.data.windowing.stack import Stack
+from citrus_ray.data.source import Count, Normalize, Positive, Source
+from citrus_ray.data.windowing.disk import DiskArray
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Index, Windows
 
 Rng = np.random.Generator
@@ -25,15 +26,15 @@ class Synthetic(Source):
     """Synthetic windows whose class is a rhythm."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Draws the subjects."""
-    n_subjects: Annotated[int, Field(ge=1)] = 24
+    n_subjects: Count = 24
     """Subjects, each a group."""
-    windows_per_subject: Annotated[int, Field(ge=1)] = 40
+    windows_per_subject: Count = 40
     """Windows of each subject, classes balanced."""
-    n_chans: Annotated[int, Field(ge=1)] = 4
+    n_chans: Count = 4
     """Channels."""
-    sfreq: Annotated[float, Field(gt=0)] = 100.0
+    sfreq: Positive = 100.0
     """Rate in Hz."""
-    seconds: Annotated[float, Field(gt=0)] = 2.56
+    seconds: Positive = 2.56
     """Length of a window in s."""
     rhythms: Annotated[tuple[float, ...], Field(min_length=2)] = (6.0, 9.0, 13.0, 19.0)
     """Frequencies in Hz, a class each."""
@@ -48,7 +49,7 @@ class Synthetic(Source):
 
     def prepare(self) -> Windows:
         labels = list[Index]()
-        with Stack(
+        with DiskArray(
             (self.n_chans, self.n_times)
         ) as stack:  # one person in memory at a time: a spec may ask for many
             for i in range(self.n_subjects):

@@ -14,18 +14,17 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.formats.tracks import Track
-from citrus_ray.data.source import Source
+from citrus_ray.data.source import Count, Source
 from citrus_ray.data.windowing.assemble import assemble, gather
-from citrus_ray.data.windowing.cleaning import NormalizeBy, cleaned
-from citrus_ray.data.windowing.segments import Cut, Pieces
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
+from citrus_ray.data.windowing.normalize import NormalizeBy, cleaned
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import digest_of
 
 Rng = np.random.Generator
-Count = Annotated[int, Field(ge=1)]
 Gain = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -106,11 +105,11 @@ class SyntheticFmri(Source):
         return digest_of({key: value for key, value in self.tree().items() if key not in CUTTING})
 
     def prepare(self) -> Windows:
-        cut = Cut(1 / self.tr, self.volumes, self.stride or self.volumes, "none", "drop")
+        cut = Cutter(1 / self.tr, self.volumes, self.stride or self.volumes, "none", "drop")
         n_times = self.n_blocks * self.block
         channels = tuple(Channel(f"v{i}", cut.sfreq, n_times, "fmri") for i in range(self.n_voxels))
         gathered = gather(self._pieces(cut), [Track(channels, cut.sfreq, cut.n_times)])
-        classes = tuple(sorted({segment.label for segment in gathered.origin} - {""}))
+        classes = tuple(sorted({stretch.label for stretch in gathered.stretches} - {""}))
         said = (
             ("groups are runs, so one person may be on both sides of a split",)
             if self.group_by == "run"
@@ -120,7 +119,7 @@ class SyntheticFmri(Source):
             cut, gathered, classes, self.digest(), said, gathered.recording // self.n_runs
         )
 
-    def _pieces(self, cut: Cut) -> Iterator[Pieces]:
+    def _pieces(self, cut: Cutter) -> Iterator[RecordingWindows]:
         for person in range(self.n_subjects):
             shown, runs = self.person(person)
             for i, (x, names) in enumerate(
@@ -129,14 +128,14 @@ class SyntheticFmri(Source):
                 run = f"_run-{i}" if self.group_by == "run" else ""
                 yield cut(x, self._segments(names, f"sub-{person:02d}{run}"))
 
-    def _segments(self, names: list[str], group: str) -> list[Segment]:
+    def _segments(self, names: list[str], group: str) -> list[Stretch]:
         if not self.labelled:
-            return [Segment("", 0.0, math.inf, "", group)]
+            return [Stretch("", 0.0, math.inf, "", group)]
         edges = np.minimum(
             np.arange(self.n_blocks + 1) * self.block * self.tr + self.delay_s, self._seconds
         )
         return [
-            Segment("", a, b, name, group)
+            Stretch("", a, b, name, group)
             for (a, b), name in zip(pairwise(edges.tolist()), names, strict=True)
         ]
 

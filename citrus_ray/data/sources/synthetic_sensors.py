@@ -12,8 +12,9 @@ import numpy as np
 from pydantic import Field
 
 from citrus_ray.context import MODALITIES
-from citrus_ray.data.source import Normalize, Source, zscore
-from citrus_ray.data.windowing.stack import Stack
+from citrus_ray.data.source import Count, Normalize, Positive, Source
+from citrus_ray.data.windowing.disk import DiskArray
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Index, Signal, Stream, Windows
 
 Rng = np.random.Generator
@@ -30,15 +31,13 @@ class SyntheticSensors(Source):
     """Synthetic sensors of one body whose class is what they share."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Draws the subjects."""
-    n_subjects: Annotated[int, Field(ge=1)] = 24
+    n_subjects: Count = 24
     """Subjects, each a group."""
-    windows_per_subject: Annotated[int, Field(ge=1)] = 20
+    windows_per_subject: Count = 20
     """Windows of each subject."""
-    rates: Annotated[
-        tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2, max_length=8)
-    ] = (64.0, 48.0, 32.0)
+    rates: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=8)] = (64.0, 48.0, 32.0)
     """Rates in Hz, a sensor each."""
-    seconds: Annotated[float, Field(gt=0)] = 2.0
+    seconds: Positive = 2.0
     """Length of a window in s."""
     letters: Annotated[int, Field(ge=2, le=4)] = 4
     """Letters, as many classes."""
@@ -88,7 +87,7 @@ class SyntheticSensors(Source):
 
     def _stream(self, m: int, people: list[Index]) -> Stream:
         name = MODALITIES[1 + m]
-        with Stack((1, self.n_times(m))) as stack:
+        with DiskArray((1, self.n_times(m))) as stack:
             for i, letters in enumerate(people):
                 stack.add(self._signal(i, m, letters))
             return Stream(name, stack.array(), self.rates[m], (name,), (name,))

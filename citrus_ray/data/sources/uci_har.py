@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from citrus_ray.data.formats.recordings import file_digest, refuse_copies
-from citrus_ray.data.formats.signals import AGAIN, broken
-from citrus_ray.data.root import Root, folder_of, place_of
-from citrus_ray.data.source import Source, zscore
-from citrus_ray.data.tools.fetch import Original, RemoteFile
+from citrus_ray.data.faults import AGAIN, broken
+from citrus_ray.data.formats.digests import file_digest, refuse_copies
+from citrus_ray.data.originals import Original, RemoteFile
+from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.source import Source
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Index, Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of
 
@@ -57,9 +58,6 @@ class UciHar(Source):
         folder = (inside if inside.is_dir() else folder) / part
         signals = [folder / "Inertial Signals" / f"{name}_{part}.txt" for name in self.ch_names]
         return [folder / f"subject_{part}.txt", folder / f"y_{part}.txt", *signals]
-
-    def recordings(self) -> str:
-        return str(place_of(self.root, self.kind).resolve())
 
     def content(self) -> str:
         self._check_there()

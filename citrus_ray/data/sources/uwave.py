@@ -10,11 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from citrus_ray.data.formats.recordings import file_digest, refuse_copies
-from citrus_ray.data.formats.signals import AGAIN, broken
-from citrus_ray.data.root import Root, folder_of, place_of
-from citrus_ray.data.source import Source, zscore
-from citrus_ray.data.tools.fetch import Original, RemoteFile
+from citrus_ray.data.faults import AGAIN, broken
+from citrus_ray.data.formats.digests import file_digest, refuse_copies
+from citrus_ray.data.originals import Original, RemoteFile
+from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.source import Source
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of
 
@@ -54,9 +55,6 @@ class UWave(Source):
                 folder, f"holds no {wanted}; correct `root`, or copy both files there", "root"
             )
         return there[0]
-
-    def recordings(self) -> str:
-        return str(place_of(self.root, self.kind).resolve())
 
     def content(self) -> str:
         return digest_of([file_digest(path) for path in self._files()])

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray.data import sets
-from citrus_ray.data.formats.labels import unknown
+from citrus_ray.data import originals, sets
+from citrus_ray.data.faults import unknown
 from citrus_ray.data.source import Source
-from citrus_ray.data.tools import originals
 from citrus_ray.data.tools.quality import (
-    Channel,
+    ChannelQuality,
     Confounding,
     Neighbours,
     Quality,
@@ -182,7 +181,7 @@ def _repeats_line(quality: Quality) -> str:
     return "repeats     " + ", ".join(said)
 
 
-def _channel_lines(channels: Sequence[Channel], limit: int = 8) -> Iterator[str]:
+def _channel_lines(channels: Sequence[ChannelQuality], limit: int = 8) -> Iterator[str]:
     """A line per channel, or per modality where they are many."""
     if len(channels) > limit:
         kinds = dict.fromkeys(channel.modality for channel in channels)
@@ -202,15 +201,15 @@ def _channel_lines(channels: Sequence[Channel], limit: int = 8) -> Iterator[str]
         )
 
 
-def _channels(channels: Sequence[Channel]) -> str:
+def _channels(channels: Sequence[ChannelQuality]) -> str:
     return f"{len(channels)} channel" + ("s" if len(channels) > 1 else "")
 
 
-def _together(channels: Sequence[Channel]) -> Channel:
+def _together(channels: Sequence[ChannelQuality]) -> ChannelQuality:
     mean = {
         what: float(np.mean([getattr(c, what) for c in channels])) for what in ("flat", "clipped")
     }
-    return Channel(
+    return ChannelQuality(
         name=_channels(channels),
         modality=channels[0].modality,
         low=min(c.low for c in channels),

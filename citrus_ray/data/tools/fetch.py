@@ -6,7 +6,6 @@ looked through before anything is unpacked: one member that would land outside t
 
 import fnmatch
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -23,15 +22,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
-from citrus_ray.data.formats.recordings import file_digest
+from citrus_ray.data.formats.digests import file_digest
+from citrus_ray.data.originals import Original, RemoteFile
 from citrus_ray.spec import refuse
 
-PHYSIONET = "Goldberger AL et al. PhysioNet. Circulation 101(23):e215-e220 (2000)."
 CHUNK = 1 << 18
 TRIES = 5  # connections in a row that bring nothing before a mirror is given up
 TIMEOUT_S = 30.0
@@ -42,57 +41,22 @@ class FetchError(Exception):
     """Why a file could not be fetched, in one line."""
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file of an original: its path below the base URL, and what is known of it."""
-
-    path: str
-    checksum: str | None = None  # in hexadecimal: SHA-256, or the MD5 that older sets publish
-    size: int | None = None
-    urls: tuple[str, ...] = ()  # whole addresses to try where the base URL has it not
-
-
-@dataclass(frozen=True)
-class Original:
-    """Where a set comes from. Its files are listed here, or in a published list of checksums: those `wanted` fits."""
-
-    name: str
-    base_url: str
-    files: tuple[RemoteFile, ...] = ()
-    licence: str = ""
-    citation: str = ""
-    archive: Literal["zip", "tar.gz"] | None = None
-    mirrors: tuple[str, ...] = ()  # further base URLs
-    # the list of checksums, below the base URL: lines of `<checksum> <path>`
-    sums: str | None = None
-    wanted: str = ""  # a regular expression of whole paths in it
-    page: str = ""  # for people: what the set is, and how to get it by hand
-    kind: str = ""  # of the source that reads it; the name without
-    keys: str = ""  # what else that source must be told, in YAML
-
-    def block(self, root: str) -> str:
-        """What reads it from the folder `root`."""
-        plain = re.fullmatch(r"[\w/.$~-]+", root)
-        known = f"kind: {self.kind or self.name}, root: {root if plain else json.dumps(root)}"
-        return f"{{{known}, {self.keys}}}" if self.keys else f"{{{known}}}"
-
-
-class Progress(Protocol):
+class OnProgress(Protocol):
     def __call__(self, name: str, done: int, total: int | None, /) -> None: ...
 
 
 @dataclass(frozen=True)
-class Way:
+class FetchOptions:
     """How to fetch: `bases` stand in for the original's own addresses."""
 
     bases: tuple[str, ...] = ()
     only: str | None = None  # a shell pattern of paths
-    progress: Progress = lambda name, done, total: None
+    progress: OnProgress = lambda name, done, total: None
     pause_s: float = 1.0  # before the first new try, doubled at each
     timeout_s: float = TIMEOUT_S
 
 
-def fetch(original: Original, root: Path, way: Way = Way()) -> list[Path]:
+def fetch(original: Original, root: Path, way: FetchOptions = FetchOptions()) -> list[Path]:
     """Every file of the set under root/name; those that are there already are not fetched again."""
     folder = root / original.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +75,9 @@ def fetch(original: Original, root: Path, way: Way = Way()) -> list[Path]:
     return paths
 
 
-def _listed(original: Original, folder: Path, bases: Sequence[str], way: Way) -> list[RemoteFile]:
+def _listed(
+    original: Original, folder: Path, bases: Sequence[str], way: FetchOptions
+) -> list[RemoteFile]:
     files = list(original.files)
     if original.sums:
         sums = _ensure(
@@ -155,7 +121,7 @@ def read_sums(path: Path, wanted: str) -> list[RemoteFile]:
 
 
 def _ensure(
-    original: Original, file: RemoteFile, folder: Path, bases: Sequence[str], way: Way
+    original: Original, file: RemoteFile, folder: Path, bases: Sequence[str], way: FetchOptions
 ) -> Path:
     """The file, fetched from the first address that gives it whole."""
     path = folder / file.path
@@ -192,7 +158,9 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
     return True
 
 
-def _download(url: str, path: Path, file: RemoteFile, original: Original, way: Way) -> None:
+def _download(
+    url: str, path: Path, file: RemoteFile, original: Original, way: FetchOptions
+) -> None:
     part = path.with_name(path.name + ".part")
     resumed = part.exists() and part.stat().st_size > 0
     _receive(url, part, file, way)
@@ -237,7 +205,7 @@ def _checksum_fault(path: Path, file: RemoteFile) -> str | None:
     )
 
 
-def _receive(url: str, part: Path, file: RemoteFile, way: Way) -> None:
+def _receive(url: str, part: Path, file: RemoteFile, way: FetchOptions) -> None:
     """All bytes of `url` into `part`, going on where it ends; new tries as long as each brings something."""
     failures, pause = 0, way.pause_s
     while True:
@@ -307,7 +275,7 @@ def _take(
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveEntry:
     name: str
     size: int
     fault: str  # why it must not be unpacked
@@ -338,19 +306,21 @@ def unpack(archive: Path, folder: Path, depth: int = ZIPS_IN_ZIPS) -> list[Path]
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[list[Member]]:
+def _opened(archive: Path) -> Iterator[list[ArchiveEntry]]:
     """The files in an archive; folders are made as they are needed."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             yield [
-                Member(info.filename, info.file_size, _zip_fault(info), partial(zipped.open, info))
+                ArchiveEntry(
+                    info.filename, info.file_size, _zip_fault(info), partial(zipped.open, info)
+                )
                 for info in zipped.infolist()
                 if not info.is_dir() or _outside(info.filename)
             ]
         return
     with tarfile.open(archive) as tarred:
         yield [
-            Member(info.name, info.size, _tar_fault(info), partial(tarred.extractfile, info))
+            ArchiveEntry(info.name, info.size, _tar_fault(info), partial(tarred.extractfile, info))
             for info in tarred.getmembers()
             if not info.isdir() or _outside(info.name)
         ]
@@ -380,7 +350,7 @@ def _tar_fault(info: tarfile.TarInfo) -> str:
     return "" if info.isreg() else "is a link or a device"
 
 
-def _refuse_hostile(archive: Path, members: Sequence[Member], folder: Path) -> None:
+def _refuse_hostile(archive: Path, members: Sequence[ArchiveEntry], folder: Path) -> None:
     bad = next((member for member in members if member.fault), None)
     if bad:
         raise FetchError(
@@ -394,12 +364,12 @@ def _refuse_hostile(archive: Path, members: Sequence[Member], folder: Path) -> N
         )
 
 
-def _is_there(member: Member, folder: Path) -> bool:
+def _is_there(member: ArchiveEntry, folder: Path) -> bool:
     path = folder / member.name
     return path.is_file() and path.stat().st_size == member.size
 
 
-def _place(member: Member, folder: Path) -> None:
+def _place(member: ArchiveEntry, folder: Path) -> None:
     """Write one member beside its place and rename it."""
     path = folder / member.name
     if _is_there(member, folder):
@@ -422,7 +392,7 @@ def _place(member: Member, folder: Path) -> None:
 # ---- words ----
 
 
-class Line:
+class ProgressLine:
     """Progress on one line of a terminal; nothing elsewhere but the end of every file."""
 
     def __init__(self, out: Any = None) -> None:

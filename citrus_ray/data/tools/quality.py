@@ -27,7 +27,7 @@ SEEDS = 5  # splits that are tried
 
 
 @dataclass(frozen=True)
-class Channel:
+class ChannelQuality:
     """One channel over all windows. `std` is the median over windows, the shares are of windows."""
 
     name: str
@@ -87,7 +87,7 @@ class Quality:
     classes: dict[str, int]
     groups: int
     windows_per_group: tuple[int, float, int]  # min, median, max
-    channels: tuple[Channel, ...]
+    channels: tuple[ChannelQuality, ...]
     non_finite: int
     dropped: float  # share of windows, from the caveats
     confounding: Confounding | None
@@ -143,7 +143,7 @@ def alone(windows: Windows, stream: Stream) -> Windows:
     )
 
 
-def _scan(windows: Windows) -> tuple[tuple[Channel, ...], list[bytes | None], int]:
+def _scan(windows: Windows) -> tuple[tuple[ChannelQuality, ...], list[bytes | None], int]:
     """One pass over the samples: channels, a hash of each window that is not silent, values that are not finite."""
     parts, hashes, non_finite = list[tuple[npt.NDArray[Any], ...]](), list[bytes | None](), 0
     for block in _blocks(windows.x):
@@ -169,7 +169,7 @@ def _scan(windows: Windows) -> tuple[tuple[Channel, ...], list[bytes | None], in
     rows = zip(
         windows.ch_names, windows.modalities, *(column.tolist() for column in columns), strict=True
     )
-    return tuple(Channel(*row) for row in rows), hashes, non_finite
+    return tuple(ChannelQuality(*row) for row in rows), hashes, non_finite
 
 
 def _blocks(x: Signal) -> Iterator[Signal]:

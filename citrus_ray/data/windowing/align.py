@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from citrus_ray.context import SignalContext
-from citrus_ray.data.windowing.stack import CHUNK, stacked
+from citrus_ray.data.windowing.disk import CHUNK, on_disk
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Spec, refuse
 
@@ -64,7 +64,7 @@ class Align(Spec):
         names, modalities, pick = self._pick(windows)
         chunks = (windows.x[i : i + CHUNK] for i in range(0, len(windows), CHUNK))
         first, sfreq = self.times(pick(windows.x[:1]), windows.sfreq)
-        aligned = stacked((self.times(pick(x), windows.sfreq)[0] for x in chunks), first.shape[1:])
+        aligned = on_disk((self.times(pick(x), windows.sfreq)[0] for x in chunks), first.shape[1:])
         n_segments = aligned.shape[1] // len(names)
         return replace(
             windows,

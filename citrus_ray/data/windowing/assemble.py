@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.tracks import Track
-from citrus_ray.data.windowing.segments import Cut, Pieces
-from citrus_ray.data.windowing.stack import Stack, rows
-from citrus_ray.data.windows import Index, Places, Stream, Windows
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
+from citrus_ray.data.windowing.disk import DiskArray, rows_on_disk
+from citrus_ray.data.windows import Index, Origins, Stream, Windows
 from citrus_ray.spec import refuse
 
 
@@ -20,39 +20,39 @@ class Gathered:
     """All windows of a set, on disk, and where each is from."""
 
     streams: tuple[Stream, ...]
-    origin: tuple[Segment, ...]  # one per window, as the next two
+    stretches: tuple[Stretch, ...]  # one per window, as the next two
     first: Index
     recording: Index
     tally: Counter[str]
 
 
-def gather(parts: Iterable[Pieces], tracks: Sequence[Track]) -> Gathered:
+def gather(parts: Iterable[RecordingWindows], tracks: Sequence[Track]) -> Gathered:
     """The pieces of all recordings, in their order; no more than one recording is in memory."""
-    origin, first, recording, tally = list[Segment](), list[int](), list[int](), Counter[str]()
+    stretches, first, recording, tally = list[Stretch](), list[int](), list[int](), Counter[str]()
     with ExitStack() as files:
         stacks = [
-            files.enter_context(Stack((len(track.channels), track.n_times))) for track in tracks
+            files.enter_context(DiskArray((len(track.channels), track.n_times))) for track in tracks
         ]
         for i, pieces in enumerate(parts):
             _write(pieces, stacks)
-            origin += pieces.origin
+            stretches += pieces.stretches
             first += pieces.first.tolist()
             recording += [i] * len(pieces.first)
             tally.update(pieces.tally)
         streams = tuple(_stream(track, stack) for track, stack in zip(tracks, stacks, strict=True))
     return Gathered(
-        streams, tuple(origin), np.array(first, np.int64), np.array(recording, np.int64), tally
+        streams, tuple(stretches), np.array(first, np.int64), np.array(recording, np.int64), tally
     )
 
 
-def _write(pieces: Pieces, stacks: Sequence[Stack]) -> None:
+def _write(pieces: RecordingWindows, stacks: Sequence[DiskArray]) -> None:
     # a function of its own: a window is a view of its recording, which must be gone before the next one is read
     for window in pieces.windows:
         for stack, x in zip(stacks, window, strict=True):
             stack.add(x)
 
 
-def _stream(track: Track, stack: Stack) -> Stream:
+def _stream(track: Track, stack: DiskArray) -> Stream:
     names, modalities = (
         tuple(c.name for c in track.channels),
         tuple(c.modality for c in track.channels),
@@ -61,7 +61,7 @@ def _stream(track: Track, stack: Stack) -> Stream:
 
 
 def assemble(
-    cut: Cut,
+    cut: Cutter,
     gathered: Gathered,
     classes: tuple[str, ...],
     digest: str,
@@ -69,11 +69,11 @@ def assemble(
     subject: Index | None = None,
 ) -> Windows:
     """One set of what was gathered. Without `classes` it is unlabelled; without `subject` a group is one."""
-    origin, main = gathered.origin, gathered.streams[0]
-    groups = tuple(sorted({segment.group for segment in origin}))
-    group = np.searchsorted(groups, [segment.group for segment in origin]).astype(np.int64)
-    gone = sorted(set(classes) - {segment.label for segment in origin})
-    if gone and origin:
+    stretches, main = gathered.stretches, gathered.streams[0]
+    groups = tuple(sorted({stretch.group for stretch in stretches}))
+    group = np.searchsorted(groups, [stretch.group for stretch in stretches]).astype(np.int64)
+    gone = sorted(set(classes) - {stretch.label for stretch in stretches})
+    if gone and stretches:
         rule = (
             f"{', '.join(gone)}: no window of {cut.n_times / cut.sfreq:g} s is left of this class"
         )
@@ -82,17 +82,19 @@ def assemble(
         )
     return Windows(
         x=main.x,
-        y=np.array([classes.index(s.label) for s in origin], dtype=np.int64) if classes else None,
+        y=np.array([classes.index(s.label) for s in stretches], dtype=np.int64)
+        if classes
+        else None,
         group=group,
         sfreq=main.sfreq,
         ch_names=main.ch_names,
         modalities=main.modalities,
         groups=groups,
         classes=classes,
-        caveats=(*caveats, *cut.caveats(gathered.tally, origin)),
+        caveats=(*caveats, *cut.caveats(gathered.tally, stretches)),
         digest=digest,
         streams=gathered.streams if len(gathered.streams) > 1 else (),
-        places=Places(group if subject is None else subject, gathered.recording, gathered.first),
+        origins=Origins(group if subject is None else subject, gathered.recording, gathered.first),
     )
 
 
@@ -109,7 +111,7 @@ def time_blocks(windows: Windows, gathered: Gathered, n_times: int, n_blocks: in
             raise refuse(
                 f"{rule} of a window between; lower it, or shorten `seconds`", "group_blocks"
             )
-    kept = windows.take(np.flatnonzero(block >= 0), rows)
+    kept = windows.take(np.flatnonzero(block >= 0), rows_on_disk)
     names = [
         f"{windows.groups[g]} {b + 1}/{n_blocks}"
         for g in range(len(windows.groups))

@@ -15,7 +15,7 @@ import numpy as np
 from citrus_ray.data.root import cache_root, written_to
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing.align import Align, Native
-from citrus_ray.data.windows import Places, Stream, Windows
+from citrus_ray.data.windows import Origins, Stream, Windows
 from citrus_ray.spec import MachineError, digest_of
 
 FOLDER = "windows-2"  # counts up when what is stored changes: older caches are then left alone
@@ -85,9 +85,9 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
     np.save(partial / "group.npy", windows.group)
     if windows.y is not None:
         np.save(partial / "y.npy", windows.y)
-    if windows.places is not None:
+    if windows.origins is not None:
         # (3, n) or (3, n, 2)
-        np.save(partial / "places.npy", np.stack(list(vars(windows.places).values())))
+        np.save(partial / "places.npy", np.stack(list(vars(windows.origins).values())))
     (partial / "meta.json").write_text(json.dumps(_meta(windows, digest)))
     for path in partial.iterdir():
         with path.open("rb") as handle:
@@ -105,7 +105,11 @@ def _meta(windows: Windows, digest: str) -> dict[str, Any]:
 
 def _open(folder: Path) -> Windows:
     meta = json.loads((folder / "meta.json").read_text())
-    x, y, places = np.load(folder / "x.npy", mmap_mode="r"), folder / "y.npy", folder / "places.npy"
+    x, y, origins = (
+        np.load(folder / "x.npy", mmap_mode="r"),
+        folder / "y.npy",
+        folder / "places.npy",
+    )
     rest = [
         np.load(folder / f"x{i}.npy", mmap_mode="r") for i in range(1, len(meta.get("streams", [])))
     ]
@@ -118,7 +122,7 @@ def _open(folder: Path) -> Windows:
         group=np.load(folder / "group.npy"),
         y=np.load(y) if y.exists() else None,
         streams=streams,
-        places=Places(*np.load(places)) if places.exists() else None,
+        origins=Origins(*np.load(origins)) if origins.exists() else None,
         **_fields(meta),
     )
 

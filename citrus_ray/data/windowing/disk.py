@@ -15,7 +15,7 @@ from citrus_ray.data.windows import Index, Signal
 CHUNK = 512  # windows copied at a time
 
 
-class Stack:
+class DiskArray:
     """(n, *shape) float32 that grows at its end. Its file has no name: it goes with the array or a killed process."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -49,14 +49,14 @@ class Stack:
         return np.memmap(self._file, np.float32, "r+", shape=(n, *self._shape))
 
 
-def stacked(parts: Iterable[Signal], shape: tuple[int, ...]) -> Signal:
+def on_disk(parts: Iterable[Signal], shape: tuple[int, ...]) -> Signal:
     """(k, *shape) of every part, as one."""
-    with Stack(shape) as stack:
+    with DiskArray(shape) as stack:
         for part in parts:
             stack.add(part)
         return stack.array()
 
 
-def rows(x: Signal, index: Index) -> Signal:
+def rows_on_disk(x: Signal, index: Index) -> Signal:
     """x[index], on disk."""
-    return stacked((x[index[i : i + CHUNK]] for i in range(0, len(index), CHUNK)), x.shape[1:])
+    return on_disk((x[index[i : i + CHUNK]] for i in range(0, len(index), CHUNK)), x.shape[1:])

@@ -9,26 +9,27 @@ from typing import Literal
 
 import numpy as np
 
-from citrus_ray.data.formats.labels import Segment
-from citrus_ray.data.source import Normalize, zscore
+from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.source import Normalize
+from citrus_ray.data.windowing.normalize import zscore, zscore_finite
 from citrus_ray.data.windows import Index, Signal
 
 Span = tuple[int, int]  # first sample and length
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """The windows of one recording, the segment that each is from, and what was left out."""
+class RecordingWindows:
+    """The windows of one recording, the stretch that each is from, and what was left out."""
 
     # n times (C, T) of each stream, made as they are asked for
     windows: Iterator[tuple[Signal, ...]]
     first: Index  # (n,), the sample that each begins at
-    origin: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
     tally: Counter[str]
 
 
 @dataclass(frozen=True)
-class Cut:
+class Cutter:
     """How to cut: lengths in samples at `sfreq`."""
 
     sfreq: float
@@ -38,13 +39,13 @@ class Cut:
     short: Literal["drop", "pad"]
     limit: int | None = None
 
-    def __call__(self, x: Signal, segments: Sequence[Segment]) -> Pieces:
+    def __call__(self, x: Signal, stretches: Sequence[Stretch]) -> RecordingWindows:
         """The windows (C, n_times) of (C, T)."""
-        return self.together([x], [self.sfreq], segments)
+        return self.together([x], [self.sfreq], stretches)
 
     def together(
-        self, streams: Sequence[Signal], rates: Sequence[float], segments: Sequence[Segment]
-    ) -> Pieces:
+        self, streams: Sequence[Signal], rates: Sequence[float], stretches: Sequence[Stretch]
+    ) -> RecordingWindows:
         """The same windows of each (C, T) at its rate; `sfreq` is the lowest, so that all begin with a sample of it.
 
         A window that one stream does not have whole is dropped from all.
@@ -54,19 +55,19 @@ class Cut:
         n_total = min(
             math.floor(x.shape[1] / ratio + 1e-6) for x, ratio in zip(xs, ratios, strict=True)
         )
-        spans = [(span, segment) for segment in segments for span in self.spans(segment, n_total)]
+        spans = [(span, stretch) for stretch in stretches for span in self.spans(stretch, n_total)]
 
         def parts(span: Span) -> list[Signal]:
             return [_at(x, span, ratio) for x, ratio in zip(xs, ratios, strict=True)]
 
         whole = [
-            (span, segment)
-            for span, segment in spans
+            (span, stretch)
+            for span, stretch in spans
             if all(_is_whole(part) for part in parts(span))
         ]
         tally = Counter(
-            segments=len(segments),
-            short=sum(self.length(segment, n_total) < self.n_times for segment in segments),
+            stretches=len(stretches),
+            short=sum(self.length(stretch, n_total) < self.n_times for stretch in stretches),
             windows=len(spans),
             gaps=len(spans) - len(whole),
             overlaps=overlaps([span for span, _ in whole]),
@@ -74,19 +75,19 @@ class Cut:
         lengths = [round(self.n_times * ratio) for ratio in ratios]
         windows = (tuple(map(self._window, parts(span), lengths)) for span, _ in whole)
         first = np.array([span[0] for span, _ in whole], dtype=np.int64)
-        return Pieces(windows, first, tuple(segment for _, segment in whole), tally)
+        return RecordingWindows(windows, first, tuple(stretch for _, stretch in whole), tally)
 
-    def length(self, segment: Segment, n_total: int) -> int:
-        if math.isinf(segment.stop_s):
+    def length(self, stretch: Stretch, n_total: int) -> int:
+        if math.isinf(stretch.stop_s):
             return n_total
         # from the difference: rounding both ends could cost the one sample that makes a window
-        return min(round((segment.stop_s - segment.start_s) * self.sfreq), n_total)
+        return min(round((stretch.stop_s - stretch.start_s) * self.sfreq), n_total)
 
-    def spans(self, segment: Segment, n_total: int) -> list[Span]:
-        """Every window of a segment, in a recording of `n_total` samples."""
-        n = self.length(segment, n_total)
+    def spans(self, stretch: Stretch, n_total: int) -> list[Span]:
+        """Every window of a stretch, in a recording of `n_total` samples."""
+        n = self.length(stretch, n_total)
         # rounding may pass the end by one
-        first = min(round(segment.start_s * self.sfreq), n_total - n)
+        first = min(round(stretch.start_s * self.sfreq), n_total - n)
         if n < self.n_times:
             return [(first, n)] if self.short == "pad" and n > 0 else []
         starts = np.arange(0, n - self.n_times + 1, self.stride)
@@ -95,40 +96,32 @@ class Cut:
         return [(first + int(start), self.n_times) for start in starts]
 
     def _window(self, x: Signal, n_times: int) -> Signal:
-        """(C, n) -> (C, n_times): zeros around a short segment, which is normalised without them."""
+        """(C, n) -> (C, n_times): zeros around a short stretch, which is normalised without them."""
         x = zscore(x) if self.normalize == "window" else x
         missing = n_times - x.shape[1]
         return np.pad(x, ((0, 0), (missing // 2, missing - missing // 2))) if missing else x
 
-    def caveats(self, tally: Counter[str], origin: Sequence[Segment]) -> Iterator[str]:
+    def caveats(self, tally: Counter[str], stretches: Sequence[Stretch]) -> Iterator[str]:
         """What whoever reads a number from these windows should know."""
         if tally["short"]:
             fate = "padded with zeros" if self.short == "pad" else "gave no window"
             seconds = self.n_times / self.sfreq
-            yield f"{tally['short']} of {tally['segments']} segments are shorter than {seconds:g} s and {fate}"
+            yield f"{tally['short']} of {tally['stretches']} segments are shorter than {seconds:g} s and {fate}"
         if tally["gaps"]:
             yield f"dropped for missing samples: {tally['gaps']} of {tally['windows']} windows"
         if tally["overlaps"]:
-            yield f"overlapping the one before: {tally['overlaps']} of {len(origin)} windows, so not independent"
-        single = single_group(origin)
+            yield f"overlapping the one before: {tally['overlaps']} of {len(stretches)} windows, so not independent"
+        single = single_group(stretches)
         if single:
             yield f"{', '.join(single)}: all windows are from one group, so class and group cannot be told apart"
 
 
-def single_group(origin: Sequence[Segment]) -> list[str]:
+def single_group(stretches: Sequence[Stretch]) -> list[str]:
     """Labels that a single group has."""
     groups = defaultdict[str, set[str]](set)
-    for segment in origin:
-        groups[segment.label].add(segment.group)
+    for stretch in stretches:
+        groups[stretch.label].add(stretch.group)
     return sorted(label for label, of in groups.items() if label and len(of) == 1)
-
-
-def zscore_finite(x: Signal) -> Signal:
-    """`zscore` over the samples that are there."""
-    out = np.full_like(x, np.nan)
-    for row, finite, into in zip(x, np.isfinite(x), out, strict=True):
-        into[finite] = zscore(row[finite])
-    return out
 
 
 def overlaps(spans: Sequence[Span]) -> int:

@@ -1,0 +1,77 @@
+"""Digests of what is in files, and the copies and wrong names that they and headers betray."""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from citrus_ray.data.faults import AGAIN, broken
+from citrus_ray.data.root import cache_root
+from citrus_ray.spec import Problem, SpecError
+
+
+def file_parts(path: Path) -> list[Path]:
+    """The files a recording is made of: for WFDB, the data files that its header names are part of it."""
+    if path.suffix.lower() != ".hea":
+        return [path]
+    lines = [
+        line.split() for line in path.read_text("latin-1").splitlines() if not line.startswith("#")
+    ]
+    names = dict.fromkeys(words[0] for words in lines[1:] if words)
+    return [path, *(path.parent / name for name in names if (path.parent / name).is_file())]
+
+
+def refuse_copies(paths: Iterable[Path]) -> None:
+    """Recordings of one set all differ: equal ones are one under a wrong name, perhaps across a split."""
+    seen, problems = dict[str, Path](), list[Problem]()
+    for path in paths:
+        first = seen.setdefault(file_digest(path), path)
+        if first is not path:
+            rule = f"holds the same samples as {first}, so one has the wrong name; {AGAIN}"
+            problems.append(Problem("", rule, str(path)))
+    if problems:
+        raise SpecError(problems)
+
+
+def check_record(path: Path) -> None:
+    """A WFDB header names its record: under another name it would label the samples of one as another's."""
+    lines = path.read_text("latin-1").splitlines()
+    record = next(
+        (line.split()[0] for line in lines if line.strip() and not line.startswith("#")), ""
+    )
+    if record.partition("/")[0] != path.stem:
+        raise broken(path, f"is the header of record {record}, not of {path.stem}; {AGAIN}")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, remembered for as long as its size and time of change stay."""
+    stat = path.stat()
+    return _file_digest(str(path.absolute()), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _file_digest(path: str, size: int, mtime_ns: int) -> str:
+    memo = (
+        cache_root() / "hashes" / hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
+    )
+    with suppress(OSError):
+        known = memo.read_text()
+        if re.fullmatch("[0-9a-f]{64}", known):
+            return known
+    with open(path, "rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        _remember(memo, digest)
+    return digest
+
+
+def _remember(memo: Path, text: str) -> None:
+    memo.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, partial = tempfile.mkstemp(dir=memo.parent)
+    with os.fdopen(descriptor, "w") as handle:
+        handle.write(text)
+    os.replace(partial, memo)
