@@ -1,4 +1,5 @@
-"""`python -m citrus_ray.data`: fetch the public original of a set, list what can be fetched, describe a set."""
+"""`python -m citrus_ray.data`: fetch the public original of a set, list those there are, describe
+one."""
 
 import argparse
 import sys
@@ -12,7 +13,7 @@ from citrus_ray.spec import SpecError, refuse
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """0: done. 1: it could not be fetched. 2: what was asked for makes no sense. 130: interrupted."""
+    """Exit code 0: done, 1: not to be fetched, 2: what was asked makes no sense, 130: interrupted."""
     words = list(sys.argv[1:] if args is None else args)
     try:
         if words[:1] == ["describe"]:

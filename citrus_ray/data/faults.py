@@ -1,4 +1,4 @@
-"""What is said of files, keys and names that are wrong: complaints gathered, counted and worded alike."""
+"""Complaints about files, keys and names: gathered, counted and worded alike."""
 
 import difflib
 from collections import defaultdict
@@ -20,7 +20,7 @@ def broken(path: Path, message: str, field: str = "", line: int | None = None) -
 
 
 def unreadable(path: Path, what: str, err: Exception) -> SpecError:
-    """An error about a file on which a library gave up, in the first line of the library's words."""
+    """An error about a file on which a library gave up, in the first line of its words."""
     said = str(err).strip().partition("\n")[0] or type(err).__name__
     return broken(path, f"cannot be read{what}: {said}; {AGAIN}")
 
@@ -52,7 +52,7 @@ def each(things: Iterable[A], step: Callable[[A], B]) -> list[B]:
 
 
 def capped(problems: Sequence[Problem], limit: int = 5) -> list[Problem]:
-    """The first breaches of one rule and how many more there are: 25,000 equal lines help no one."""
+    """The first breaches of one rule and the number of others: 25,000 equal lines help no one."""
     more = len(problems) - limit
     if more <= 0:
         return list(problems)

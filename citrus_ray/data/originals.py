@@ -33,7 +33,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Original:
-    """Where a set comes from: files listed here, or those in a list of checksums that fit `wanted`."""
+    """Where a set comes from: files listed here, or those that fit `wanted` in a list of sums."""
 
     name: str
     base_url: str

@@ -1,4 +1,4 @@
-"""Where sets lie on this machine: under `$CITRUS_DATA`, else in the user's own data folder; and the cache."""
+"""Folders of this machine: sets, under `$CITRUS_DATA` or in the user's data folder, and the cache."""
 
 import os
 import re
@@ -62,13 +62,13 @@ def folder_of(root: str | None, name: str) -> Path:
 
 
 def place_at(root: str) -> Path:
-    """Where `root` points, whether or not it is there. $CITRUS_DATA has a default, other variables must be set."""
+    """Where `root` points, there or not. $CITRUS_DATA has a default, other variables must be set."""
     text = re.sub(OURS, lambda _: str(data_root()), root)
     return Path(os.path.expandvars(text)).expanduser()
 
 
 def folder_at(root: str, instead: Callable[[], str] = str) -> Path:
-    """The folder that `root` points to, which must be there. `instead` gives a further way out, if there is one."""
+    """The folder that `root` points to, which must be there. `instead` says a further way out."""
     folder = _without_variables(place_at(root), root)
     if not folder.is_dir():
         ours = re.search(OURS, root)

@@ -24,7 +24,7 @@ class Source(Spec):
         """Windows, all read or made. Slow: call `cache.load(source)` instead."""
 
     def check(self) -> None:
-        """Raise one SpecError with all that would make `prepare` fail, as far as is cheap to tell."""
+        """Refuse, at once, all that would make `prepare` fail, as far as is cheap to tell."""
 
     def content(self) -> str:
         """A digest of the bytes outside the spec that the windows depend on; empty without any."""

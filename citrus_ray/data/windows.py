@@ -17,7 +17,7 @@ Index = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Stream:
-    """The same windows as others see them: channels that were recorded together, at their own rate."""
+    """Channels that were recorded together, at their own rate: the same windows as others."""
 
     name: str
     x: Signal  # (n, C, T), finite or, where the channel is absent from a window, NaN throughout
@@ -33,7 +33,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Origins:
-    """Where windows were taken: (n,) each, or (n, 2) where a window is a pair, A before B."""
+    """Origins of windows: (n,) each, or (n, 2) where a window is a pair, A before B."""
 
     subject: Index
     run: Index  # stretches without a break, numbered through the whole set
@@ -45,7 +45,7 @@ class Origins:
 
 @dataclass(frozen=True)
 class Windows:
-    """n windows of C channels and T samples at one rate, each belonging to a group that no split may cut."""
+    """Windows: n of C channels and T samples at one rate, each of a group that no split may cut."""
 
     x: Signal  # (n, C, T), finite or, where the channel is absent from a window, NaN throughout
     group: Index  # (n,), index into `groups`
@@ -116,7 +116,8 @@ class Windows:
     def take(
         self, index: Index, rows: Callable[[Signal, Index], Signal] = operator.getitem
     ) -> "Windows":
-        """The windows at `index`, in that order. `rows` says how signals are copied: into memory, or elsewhere."""
+        """Windows at `index`, in that order. `rows` copies their signals: into memory, or
+        elsewhere."""
         streams = tuple(replace(stream, x=rows(stream.x, index)) for stream in self.streams)
         x = streams[0].x if streams else rows(self.x, index)
         y = None if self.y is None else self.y[index]

@@ -1,4 +1,5 @@
-"""The quality report: what it measures, and that it warns of what flatters a number and of nothing else."""
+"""The quality report: what it measures, and that it warns of what flatters a number and of nothing
+else."""
 
 import json
 from dataclasses import replace

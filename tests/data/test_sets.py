@@ -1,4 +1,5 @@
-"""Sets by name, the blocks that come with the project, and the real recordings that they are about."""
+"""Sets by name, the blocks that come with the project, and the real recordings that they are about.
+"""
 
 import itertools
 import os

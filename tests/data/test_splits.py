@@ -104,7 +104,8 @@ def test_a_split_is_a_function_of_its_seeds(windows, seed):
 
 @given(windows=ragged(), seed=seeds)
 def test_the_order_of_labels_within_test_groups_changes_no_other_part(windows, seed):
-    """Which classes a group holds decides where it may go; which of its windows holds them must not."""
+    """Which classes a group holds decides where it may go; which of its windows holds them must
+    not."""
     before = try_split(windows, Split(), seed)
     y = windows.labels.copy()
     rng = np.random.default_rng(seed)

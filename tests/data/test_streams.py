@@ -1,4 +1,5 @@
-"""Recordings of several rates whose streams are kept apart: the same windows, at the same times, each at its rate."""
+"""Recordings of several rates whose streams are kept apart: the same windows, at the same times,
+each at its rate."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,5 @@
-"""Sensors that share a letter: what each alone can tell, what they tell together, and who lacks one."""
+"""Sensors that share a letter: what each alone can tell, what they tell together, and who lacks
+one."""
 
 from collections.abc import Callable
 
@@ -15,7 +16,8 @@ SPEC = SyntheticSensors(seed=3, n_subjects=24, windows_per_subject=20)
 
 
 def edges(x: np.ndarray) -> np.ndarray:
-    """(n, T) -> (n, 4): the largest jump of each kind, by its direction and by the side on which it dies away."""
+    """(n, T) -> (n, 4): the largest jump of each kind, by its direction and by the side on which it
+    dies away."""
     x = x - np.median(x, axis=1, keepdims=True)
     beside = sliding_window_view(x, 4, axis=1).mean(axis=2)
     jump, before, after = np.diff(x, axis=1)[:, 3:-3], beside[:, :-4], beside[:, 4:]

@@ -36,7 +36,7 @@ def pick_there(
     names: Sequence[str] | None,
     modality: str | Sequence[str] | None,
 ) -> Picks:
-    """Those of the wanted channels that a recording has; one at least."""
+    """The wanted channels that a recording has; one at least."""
     there = {c.name for c in header.channels if not streams or c.stream in streams}
     if streams and header.streams:
         streams = [name for name in streams if name in header.streams]
@@ -115,7 +115,7 @@ def _of_streams(header: Header, streams: Sequence[str] | None) -> list[Channel]:
 
 
 def alike(picks: Mapping[Path, Picks], units: bool) -> None:
-    """All recordings must have the same channels, of the same kind and, where it matters, in the same units."""
+    """Refuse recordings that differ in channels, their kind or, where it matters, their units."""
     rules: list[tuple[str, str, Callable[[Channel], str]]] = [
         ("channels", "name those to use in `channels:`", lambda c: c.name),
         ("modality", "say what the channels are in `modality:`", lambda c: c.modality),
@@ -133,7 +133,7 @@ def alike(picks: Mapping[Path, Picks], units: bool) -> None:
 
 
 def alike_where_there(picks: Mapping[Path, Picks], all_of: Picks, units: bool, rates: bool) -> None:
-    """A channel must be of one kind, and where it matters of one unit and rate, in all recordings that have it."""
+    """Refuse channels that differ between recordings in kind or, where it matters, unit or rate."""
     known = {(c.stream, c.name): c for c in all_of}
     rules: list[tuple[bool, str, str, Callable[[Channel], str]]] = [
         (True, "modality", "say what the channels are in `modality:`", lambda c: c.modality),

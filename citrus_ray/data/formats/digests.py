@@ -15,7 +15,7 @@ from citrus_ray.spec import Problem, SpecError
 
 
 def file_parts(path: Path) -> list[Path]:
-    """The files a recording is made of: for WFDB, the data files that its header names are part of it."""
+    """Files that a recording is made of: of WFDB, the header and the data files that it names."""
     if path.suffix.lower() != ".hea":
         return [path]
     lines = [
@@ -26,7 +26,7 @@ def file_parts(path: Path) -> list[Path]:
 
 
 def refuse_copies(paths: Iterable[Path]) -> None:
-    """Recordings of one set all differ: equal ones are one under a wrong name, perhaps across a split."""
+    """Refuse equal recordings: one of them has a wrong name, and may be across a split."""
     seen, problems = dict[str, Path](), list[Problem]()
     for path in paths:
         first = seen.setdefault(file_digest(path), path)
@@ -38,7 +38,7 @@ def refuse_copies(paths: Iterable[Path]) -> None:
 
 
 def check_record(path: Path) -> None:
-    """A WFDB header names its record: under another name it would label the samples of one as another's."""
+    """Refuse a WFDB header under a name that is not its record's: it would mislabel samples."""
     lines = path.read_text("latin-1").splitlines()
     record = next(
         (line.split()[0] for line in lines if line.strip() and not line.startswith("#")), ""

@@ -1,4 +1,4 @@
-"""What was shown in each run of a functional scan: BIDS events, a line per volume, or a table of stretches."""
+"""Runs of a functional scan and what was shown in them: BIDS events, a line per volume, or a table."""
 
 import csv
 import itertools
@@ -29,7 +29,7 @@ class Run:
 
 
 def attributes(path: Path, image: str, n_volumes: int, tr: float) -> list[Run]:
-    """`label run` for each volume, one per line: PyMVPA's attributes. The runs follow one another."""
+    """Runs, one after another, of PyMVPA's attributes: a line `label run` for each volume."""
     rows = [(n, text.split()) for n, text in enumerate(_lines(path), start=1) if text.strip()]
     rows = rows[1:] if rows and rows[0][1] == HEAD else rows
     wrong = [
@@ -67,7 +67,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _stretches(lines: Sequence[tuple[int, str]], image: str, run: str, tr: float) -> list[Stretch]:
-    """Volumes of one label in a row are one stretch."""
+    """Stretches of a run: volumes of one label in a row are one."""
     out, first = list[Stretch](), 0
     for label, same in itertools.groupby(lines, key=lambda line: line[1]):
         numbers = [n for n, _ in same]
@@ -77,7 +77,7 @@ def _stretches(lines: Sequence[tuple[int, str]], image: str, run: str, tr: float
 
 
 def bids_events(path: Path, run: Run, tr: float) -> Run:
-    """`onset`, `duration` and `trial_type` of BIDS, tab-separated, in seconds from the first volume."""
+    """The run with the events of a BIDS table, in seconds from its first volume."""
     with path.open(encoding="utf-8-sig", newline="") as handle:
         reader = csv.DictReader(handle, delimiter="\t")
         head, rows = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
@@ -101,7 +101,7 @@ def bids_events(path: Path, run: Run, tr: float) -> Run:
 
 
 def table(path: Path, file: str, files: Sequence[str], run: Run, tr: float) -> Run:
-    """The stretches of `file` in a table of the layout that `kind: files` reads. Its groups are the table's."""
+    """The run with the stretches and groups of `file` in a table as `kind: files` reads it."""
     rows, wrong = read_labels(path)
     found, unmatched = match(rows, files, path) if rows else ({}, [])
     return _checked(

@@ -76,7 +76,8 @@ def _row_fault(text: dict[str, str], start: float, stop: float) -> tuple[str, st
 def match(
     rows: Iterable[Stretch], files: Iterable[str], labels: Path, left_out: Iterable[str] = ()
 ) -> tuple[dict[str, list[Stretch]], list[Problem]]:
-    """Rows by recording, and those that fit none. A row may name its file with or without folders and suffix.
+    """Rows by recording, and those that fit none. A row may name its file with or without folders
+    and suffix.
 
     Rows of recordings that are `left_out` on purpose are left out too.
     """

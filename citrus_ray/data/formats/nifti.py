@@ -1,4 +1,5 @@
-"""NIfTI images as voxel or region series: shape and time between volumes from the header, signals through a mask."""
+"""NIfTI images as series of voxels or regions: shape and timing from headers, signals through a
+mask."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Recordings as files: headers, signals at one rate, digests. What to cut from them is in files.py.
 
-Settled here, once: signals are (C, T) float32, and a sample that is missing is NaN. Channels of different rates are
-resampled to one rate and cut to the shortest of them.
+Settled here, once: signals are (C, T) float32, and a sample that is missing is NaN. Channels of
+different rates are resampled to one rate and cut to the shortest of them.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Recording:
 
 
 def read_header(path: Path) -> Header:
-    """What is in a recording, without reading its signals."""
+    """Header of a recording, without its signals."""
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         known = ", ".join(FORMATS)
@@ -83,7 +83,7 @@ def _stack(signals: Sequence[npt.NDArray[Any]], rates: Sequence[float], sfreq: f
 
 
 def resample(x: Signal, sfreq: float, target: float) -> Signal:
-    """(…, T) -> (…, T * target / sfreq), with an anti-aliasing filter. A gap grows by the filter's length."""
+    """Signals (…, T) -> (…, T * target / sfreq), anti-aliased. A gap grows by the filter's length."""
     ratio = _ratio(max(sfreq, target) / min(sfreq, target), x.shape[-1])
     if ratio == 1:
         return x
@@ -94,12 +94,13 @@ def resample(x: Signal, sfreq: float, target: float) -> Signal:
         if target > sfreq
         else (ratio.denominator, ratio.numerator)
     )
-    # beyond its ends a signal stays where it was: padding with zeros rings where there is an offset (temperature)
+    # beyond its ends a signal stays where it was: padding with zeros rings where there is an offset
+    # (temperature)
     return np.asarray(resample_poly(x, up, down, axis=-1, padtype="edge"), dtype=np.float32)
 
 
 def _ratio(exact: float, n_times: int) -> Fraction:
-    """The first ratio of small whole numbers, so of a short filter, that drifts by less than a tenth of a sample."""
+    """The ratio of smallest whole numbers, so of a short filter, that drifts by < 0.1 samples."""
     for limit in (100, 1_000, 10_000):
         ratio = Fraction(exact).limit_denominator(limit)
         if abs(ratio - Fraction(exact)) * n_times < 0.1:

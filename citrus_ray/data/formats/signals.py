@@ -1,4 +1,5 @@
-"""EDF, BDF, WFDB and npz: what each channel of a file is, and its samples as (T,) in the unit that the file states.
+"""EDF, BDF, WFDB and npz: what each channel of a file is, and its samples as (T,) in the unit that
+the file states.
 
 Rates are left as they are; recordings.py brings them together.
 """
@@ -64,7 +65,7 @@ def _edf_header(path: Path) -> tuple[Channel, ...]:
 
 
 def _edf_column(table: bytes, n_chans: int, offset: int, width: int) -> list[str]:
-    """Signal headers are stored field by field; `offset` counts the bytes of the fields before, per signal."""
+    """One field of all signal headers; `offset` counts the bytes of the fields before, per signal."""
     start = offset * n_chans
     return [
         table[start + i * width : start + (i + 1) * width].decode("latin-1") for i in range(n_chans)
@@ -72,7 +73,7 @@ def _edf_column(table: bytes, n_chans: int, offset: int, width: int) -> list[str
 
 
 def _edf_records(path: Path, head: bytes, samples_per_record: int) -> int:
-    """The number of data records; mne only warns of a file that holds fewer than its header says."""
+    """The number of data records; mne only warns of a file with fewer than its header says."""
     n_header, promised = int(head[184:192]), int(head[236:244])
     record = samples_per_record * (3 if path.suffix.lower() == ".bdf" else 2)
     there = (path.stat().st_size - n_header) // max(record, 1)
@@ -163,7 +164,7 @@ def _wfdb_header(path: Path) -> tuple[Channel, ...]:
 
 
 def _wfdb_frames(path: Path, record: Any, name: str) -> int:
-    """How many frames a data file holds: 0 where it is missing, the header's word where its size does not tell."""
+    """Frames in a data file: 0 where it is missing, the header's word where size does not tell."""
     data = path.parent / name
     index = [i for i, other in enumerate(record.file_name) if other == name]
     width = WFDB_BYTES.get(record.fmt[index[0]])

@@ -1,4 +1,4 @@
-"""Channels of a recording that share a rate: all of them where a source resamples, one track per stream where not."""
+"""Tracks: channels of one rate. All of a recording where a source resamples, else one per stream."""
 
 import math
 from collections import defaultdict
@@ -30,7 +30,7 @@ Rate = Annotated[
 
 @dataclass(frozen=True)
 class Track:
-    """Windows of these channels have `n_times` samples at `sfreq`."""
+    """Channels whose windows have `n_times` samples at `sfreq`."""
 
     channels: tuple[Channel, ...]
     sfreq: float
@@ -42,7 +42,7 @@ class Track:
 
 
 def native_tracks(picks: Sequence[Channel], seconds: float) -> tuple[Track, ...]:
-    """One per stream, in the order of the picks; where a file has no streams, one per rate."""
+    """Tracks in the order of the picks: one per stream, or per rate where there are no streams."""
     found = defaultdict[tuple[str, float], list[Channel]](list)
     for channel in picks:
         found[channel.stream, channel.sfreq].append(channel)
@@ -61,7 +61,7 @@ def key(channel: Channel) -> tuple[str, str]:
 def spread_out(
     window: tuple[Signal, ...], own: Sequence[Track], tracks: Sequence[Track]
 ) -> tuple[Signal, ...]:
-    """A window (C, T) of each of a recording's tracks, as one of the set's: NaN for channels that it has not."""
+    """A window (C, T) of each track of a recording on the set's tracks: NaN where it has none."""
     if [key(c) for track in own for c in track.channels] == [
         key(c) for track in tracks for c in track.channels
     ]:
@@ -79,7 +79,7 @@ def spread_out(
 
 
 def same_rates(path: Path, mine: Sequence[Track], first: Path, others: Sequence[Track]) -> None:
-    """Native rates must be those of every other recording of the set."""
+    """Refuse native rates that are not those of the first recording."""
     one, two = ([str(track) for track in tracks] for tracks in (mine, others))
     if one != two:
         rule = f"is recorded as {', '.join(one)}, but {first.name} as {', '.join(two)}: sfreq=native needs equal rates"
@@ -87,7 +87,7 @@ def same_rates(path: Path, mine: Sequence[Track], first: Path, others: Sequence[
 
 
 def whole_samples(field: str, seconds: float, tracks: Sequence[Track], at_least: int = 1) -> None:
-    """A window, or the step to the next, that is no whole number of samples would drift from stream to stream."""
+    """Refuse durations of no whole number of samples: windows would drift from stream to stream."""
     counts = [seconds * track.sfreq for track in tracks]
     odd = [
         f"{n:g} samples of {t}"
@@ -106,7 +106,7 @@ def whole_samples(field: str, seconds: float, tracks: Sequence[Track], at_least:
 
 
 def _fitting(seconds: float, tracks: Sequence[Track], at_least: int) -> str:
-    """The nearest durations that are whole samples at all rates: multiples of the rates' common period."""
+    """The nearest durations of whole samples at all rates: multiples of their common period."""
     rates = [Fraction(track.sfreq).limit_denominator(1000) for track in tracks]
     common = math.lcm(*(rate.denominator for rate in rates))
     step = Fraction(common, math.gcd(*(int(rate * common) for rate in rates)))

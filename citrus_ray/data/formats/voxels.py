@@ -1,8 +1,9 @@
 """People differ in their voxels: which columns of a common array each one's go to.
 
-Averaging over regions makes people alike before they come here. Without it a voxel's number means another place in
-another person's brain: what a network learns of one, it cannot carry to the other, unless it learns a projection for
-each, which columns of their own give it (`voxels: own` under a linear input layer).
+Averaging over regions makes people alike before they come here. Without it a voxel's number means
+another place in another person's brain: what a network learns of one, it cannot carry to the other,
+unless it learns a projection for each, which columns of their own give it (`voxels: own` under a
+linear input layer).
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,8 @@
-"""BIDMC PPG and Respiration (Pimentel et al. 2017): 53 patients of an intensive care unit, 8 minutes each at 125 Hz.
+"""BIDMC PPG and Respiration (Pimentel et al. 2017): 53 patients of an intensive care unit, 8
+minutes each at 125 Hz.
 
-Reads the CSV layout, `bidmc_NN_Signals.csv` with the columns RESP, PLETH, V, AVR and II. There are no labels: this is
-a set to pre-train on.
+Reads the CSV layout, `bidmc_NN_Signals.csv` with the columns RESP, PLETH, V, AVR and II. There are
+no labels: this is a set to pre-train on.
 """
 
 import math

@@ -1,7 +1,9 @@
-"""The Bonn EEG of Andrzejak et al. 2001: five sets of 100 single-channel segments of 23.6 s, as text.
+"""The Bonn EEG of Andrzejak et al. 2001: five sets of 100 single-channel segments of 23.6 s, as
+text.
 
-In windows of 178 samples these are the 11,500 of the UCI "Epileptic Seizure Recognition" set, and of the "Epilepsy"
-benchmark, which puts windows of one segment on both sides of its split: here a segment is a group.
+In windows of 178 samples these are the 11,500 of the UCI "Epileptic Seizure Recognition" set, and
+of the "Epilepsy" benchmark, which puts windows of one segment on both sides of its split: here a
+segment is a group.
 """
 
 import re
@@ -69,7 +71,7 @@ class Bonn(Recorded):
         return [path for of in self._segments().values() for path in of]
 
     def _segments(self) -> dict[str, list[Path]]:
-        """The segments of each set, however the archives were unpacked: Z/Z001.txt, N/N001.TXT, Z001.txt."""
+        """Segments of each set, however unpacked: Z/Z001.txt, N/N001.TXT, Z001.txt."""
         found = defaultdict[str, list[Path]](list)
         for path in found_in(self.folder, "**/*.[tT][xX][tT]", "segments"):
             if re.fullmatch(r"[ZONFS]\d{3}", path.stem):

@@ -1,7 +1,9 @@
-"""PhysioNet's Examples of Electromyograms: needle EMG of three people, one record and one diagnosis each.
+"""PhysioNet's Examples of Electromyograms: needle EMG of three people, one record and one diagnosis
+each.
 
-In windows of 1500 samples these are the 204 windows of the "EMG" set of TF-C and its successors. As class and person
-are the same, no split can part them: groups are stretches of time, with a window left out between one and the next.
+In windows of 1500 samples these are the 204 windows of the "EMG" set of TF-C and its successors. As
+class and person are the same, no split can part them: groups are stretches of time, with a window
+left out between one and the next.
 """
 
 import math

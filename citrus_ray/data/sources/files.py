@@ -1,7 +1,8 @@
-"""Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional CSV of labelled stretches.
+"""Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional CSV of
+labelled stretches.
 
-`check` looks at headers and labels only and reports everything that is wrong at once. A window with a missing
-sample is dropped and counted. How each format is read is in recordings.py.
+`check` looks at headers and labels only and reports everything that is wrong at once. A window with
+a missing sample is dropped and counted. How each format is read is in recordings.py.
 """
 
 import glob
@@ -57,7 +58,7 @@ class Item:
 
 
 class Files(Source):
-    """Windows of `seconds` at `sfreq`, cut from the recordings that `pattern` matches under `root`."""
+    """Windows cut from the recordings that `pattern` matches under `root`."""
 
     kind: Literal["files"] = "files"
     """Recordings of one's own: EDF, BDF, WFDB or npz."""
@@ -212,7 +213,8 @@ class Files(Source):
         stretches = (
             _gather(problems, self._labelled if self.labels else self._whole, files, problems) or {}
         )
-        # with no usable stretch the headers are looked at all the same, to report what is wrong with them
+        # with no usable stretch the headers are looked at all the same, to report what is wrong
+        # with them
         items = [
             _gather(problems, self._item, files[name], stretches.get(name, []))
             for name in stretches or files
@@ -263,7 +265,7 @@ class Files(Source):
         return {name: of for name, of in named.items() if of}
 
     def _rename(self, labels: set[str]) -> dict[str, str]:
-        """Old names to new ones, of the classes that are wanted; a name that no label has is a typo."""
+        """New names by old ones, of the wanted classes; a name that no label has is a typo."""
         merge = self.merge or {}
         names = {label: merge.get(label, label) for label in labels}
         problems = [unknown("merge", name, labels) for name in merge if name not in labels]

@@ -1,7 +1,9 @@
-"""Functional MRI as signals: voxels or regions are channels, volumes are samples, runs or people are groups.
+"""Functional MRI as signals: voxels or regions are channels, volumes are samples, runs or people
+are groups.
 
-Reads NIfTI images through a mask, or npz recordings in the layout of `kind: files`. Times of labels are rounded to
-volumes. What motion correction, registration and filtering do is left to the programs made for it.
+Reads NIfTI images through a mask, or npz recordings in the layout of `kind: files`. Times of labels
+are rounded to volumes. What motion correction, registration and filtering do is left to the
+programs made for it.
 """
 
 import itertools
@@ -33,8 +35,9 @@ from citrus_ray.data.windowing.normalize import NormalizeBy, cleaned
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
 
-# Six people, a tarball each (0.3 GB): every person's mask is another, so each is a set of its own. The address and the
-# names in the tarballs are those that PyMVPA documents and nilearn fetches; they were not tried when this was written.
+# Six people, a tarball each (0.3 GB): every person's mask is another, so each is a set of its own.
+# The address and the names in the tarballs are those that PyMVPA documents and nilearn fetches;
+# they were not tried when this was written.
 ORIGINAL = Original(
     name="haxby",
     base_url="http://data.pymvpa.org/datasets/haxby2001/",

@@ -1,4 +1,5 @@
-"""The MIT-BIH Arrhythmia Database: half-hour Holter ECGs whose every beat was labelled. A window is one beat."""
+"""The MIT-BIH Arrhythmia Database: half-hour ECGs whose every beat was labelled. A window is a
+beat."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,8 @@ from citrus_ray.data.sources.files import Item
 from citrus_ray.data.sources.recorded import Recorded, found_in, wanted_of
 from citrus_ray.spec import refuse
 
-# The classes of ANSI/AAMI EC57 and the beat codes of WFDB in each; other codes mark rhythm and noise, not beats.
+# The classes of ANSI/AAMI EC57 and the beat codes of WFDB in each; other codes mark rhythm and
+# noise, not beats.
 AAMI = {"N": "NLRBejn", "S": "AaJS", "V": "VrE", "F": "F", "Q": "/fQ?"}
 CLASS_OF = {code: name for name, codes in AAMI.items() for code in codes}
 PACED = ("102", "104", "107", "217")  # the records with paced beats, which EC57 leaves out

@@ -1,7 +1,8 @@
 """Pairs of windows, A before B, side by side in time: does B follow A, or are they of one class?
 
-Wraps another source. Both windows of a pair are from one group of it, or from groups that are merged here, so that no
-split can have one window on both sides. Every anchor A gives as many pairs of the one kind as of the other.
+Wraps another source. Both windows of a pair are from one group of it, or from groups that are
+merged here, so that no split can have one window on both sides. Every anchor A gives as many pairs
+of the one kind as of the other.
 """
 
 from collections.abc import Iterator
@@ -196,7 +197,7 @@ class PairCandidates:
 
 
 def _merged(inner: Windows, n: int) -> Windows:
-    """`n` groups after one another, in the order of their names, are one. The last may be larger."""
+    """Windows whose groups, by name, are joined by `n`. The last may be larger."""
     if n == 1:
         return inner
     there = np.unique(inner.group)

@@ -1,4 +1,4 @@
-"""The PTB Diagnostic ECG Database: 15 leads at 1 kHz, with the reason for admission in the header. Group is patient."""
+"""The PTB Diagnostic ECG Database: 15 leads at 1 kHz, labelled by reason for admission."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ ORIGINAL = Original(
 
 
 class Ptb(Recorded):
-    """Why a patient was admitted. Several diagnoses are those of few patients: `classes` names what is kept."""
+    """Why a patient was admitted; several diagnoses are those of few. A group is a patient."""
 
     kind: Literal["ptb"] = "ptb"
     """PTB Diagnostic ECG, labelled by the reason for admission."""

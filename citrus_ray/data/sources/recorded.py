@@ -1,6 +1,6 @@
-"""Sets whose originals are recordings with labelled stretches: what they share. Each set says in its own file which
-recordings, channels and stretches it has; how they are read and cut is in recordings.py and cut.py.
-"""
+"""Sets whose originals are recordings with labelled stretches: what they share. Each set says in
+its own file which recordings, channels and stretches it has; how they are read and cut is in
+recordings.py and cut.py."""
 
 import os
 from abc import abstractmethod

@@ -1,7 +1,8 @@
-"""Sleep-EDF Expanded, the cassette study: whole nights at home, every 30 s scored as a stage of sleep.
+"""Sleep-EDF Expanded, the cassette study: whole nights at home, every 30 s scored as a stage of
+sleep.
 
-SC4ssNE0-PSG.edf is night N of subject ss; both nights of a subject are one group. Stages 3 and 4 are N3; movement and
-what was not scored is dropped.
+SC4ssNE0-PSG.edf is night N of subject ss; both nights of a subject are one group. Stages 3 and 4
+are N3; movement and what was not scored is dropped.
 """
 
 import re
@@ -47,7 +48,7 @@ ORIGINAL = Original(
 
 
 class SleepEdf(Recorded):
-    """Stages of sleep from EEG, EOG, chin EMG and breathing. `seconds` below 30 cuts within the scored epochs."""
+    """Stages of sleep from EEG, EOG, chin EMG and breathing."""
 
     kind: Literal["sleep_edf"] = "sleep_edf"
     """Sleep-EDF Expanded, cassette study: stages of sleep."""

@@ -1,9 +1,10 @@
 """Signals of known structure from a seed: rhythms, bursts, 1/f background, evoked shapes.
 
-The class lives in the rhythm: every class has its own frequency, with random phase, waxing amplitude and a
-different mix over channels in every window. It is weaker than the background, so a few labels do not show it to a
-network; but it is the only thing that a masked stretch can be predicted from, so self-supervision finds it.
-Bursts and evoked shapes carry no class: they are what a network that memorises its few windows latches on to.
+The class lives in the rhythm: every class has its own frequency, with random phase, waxing
+amplitude and a different mix over channels in every window. It is weaker than the background, so a
+few labels do not show it to a network; but it is the only thing that a masked stretch can be
+predicted from, so self-supervision finds it. Bursts and evoked shapes carry no class: they are what
+a network that memorises its few windows latches on to.
 """
 
 from typing import Annotated, Literal
@@ -20,7 +21,7 @@ Rng = np.random.Generator
 
 
 class Synthetic(Source):
-    """`n_subjects` people with `windows_per_subject` windows each, classes balanced within every person."""
+    """Windows of `n_subjects` subjects, classes balanced within every one."""
 
     kind: Literal["synthetic"] = "synthetic"
     """Synthetic windows whose class is a rhythm."""
@@ -74,7 +75,7 @@ class Synthetic(Source):
         )
 
     def _subject(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """One person's windows: background colour, rhythm shift and gain are theirs alone."""
+        """Windows and labels of a subject, whose background, rhythm shift and gain are its own."""
         rng = np.random.default_rng([self.seed, i])
         shape = (self.windows_per_subject, self.n_chans, self.n_times)
         y = rng.permutation(np.arange(self.windows_per_subject) % len(self.rhythms)).astype(
@@ -88,7 +89,7 @@ class Synthetic(Source):
         return x * rng.lognormal(0.0, 0.3), y
 
     def _rhythm(self, rng: Rng, hz: np.ndarray) -> np.ndarray:
-        """A waxing and waning oscillation per window, mixed into the channels with random sign and phase lag."""
+        """A waxing oscillation per window, mixed into the channels with random sign and phase lag."""
         n, t = len(hz), np.arange(self.n_times) / self.sfreq
         phase = rng.uniform(0, 2 * np.pi, (n, 1, 1)) + rng.normal(0, 0.6, (n, self.n_chans, 1))
         waxing = 1 + 0.5 * np.sin(

@@ -1,9 +1,11 @@
-"""Functional series of known structure from a seed: sounds of several timbres, answered by blood, mixed into voxels.
+"""Functional series of known structure from a seed: sounds of several timbres, answered by blood,
+mixed into voxels.
 
-A run is a row of blocks, in each of which one timbre is heard. A timbre's response passes the haemodynamic delay and
-appears in voxels through a mixing that is partly everyone's and partly a person's own. What goes on in a block is
-therefore real temporal structure: what comes next looks like what was. Runs also differ by a level and a drift of
-their own in every voxel, which say nothing about timbre and all about the run.
+A run is a row of blocks, in each of which one timbre is heard. A timbre's response passes the
+haemodynamic delay and appears in voxels through a mixing that is partly everyone's and partly a
+person's own. What goes on in a block is therefore real temporal structure: what comes next looks
+like what was. Runs also differ by a level and a drift of their own in every voxel, which say
+nothing about timbre and all about the run.
 """
 
 import math
@@ -193,7 +195,8 @@ class SyntheticFmri(Source):
         return np.stack([np.convolve(row, kernel)[: box.shape[1]] for row in box])
 
     def _noise(self, rng: Rng) -> Any:
-        """(C, T): first-order autoregressive noise of unit variance, and the level and drift of this run."""
+        """(C, T): first-order autoregressive noise of unit variance, and the level and drift of
+        this run."""
         n_times = self.n_blocks * self.block
         white, x = rng.normal(size=(self.n_voxels, n_times)), np.empty((self.n_voxels, n_times))
         x[:, 0] = white[:, 0]
@@ -204,7 +207,8 @@ class SyntheticFmri(Source):
 
 
 def haemodynamic(tr: float, seconds: float = 32.0) -> Any:
-    """The difference of two gamma densities (peak at 5 s, undershoot at 15 s) every `tr`, summing to 1."""
+    """The difference of two gamma densities (peak at 5 s, undershoot at 15 s) every `tr`, summing
+    to 1."""
     t = np.arange(0, seconds, tr)
     peak, undershoot = (t ** (k - 1) * np.exp(-t) / math.gamma(k) for k in (6, 16))
     kernel = peak - undershoot / 6

@@ -1,9 +1,10 @@
 """Sensors of one body from a seed, in which the class lives in what they have in common.
 
-A letter is a jump that dies away: upwards or downwards, forwards or backwards in time. All four have one magnitude
-spectrum, so no power in any band tells them apart. Every sensor has its own way of showing each letter. A window holds
-two of them in every sensor, at any time: one that all sensors share, the class, and one that is the sensor's own. Where
-both are of equal strength (`own: 1`) a single sensor cannot tell which of its two is shared; that several agree can.
+A letter is a jump that dies away: upwards or downwards, forwards or backwards in time. All four
+have one magnitude spectrum, so no power in any band tells them apart. Every sensor has its own way
+of showing each letter. A window holds two of them in every sensor, at any time: one that all
+sensors share, the class, and one that is the sensor's own. Where both are of equal strength (`own:
+1`) a single sensor cannot tell which of its two is shared; that several agree can.
 """
 
 from typing import Annotated, Literal
@@ -25,7 +26,7 @@ DECAY = 8.0  # of a letter, in samples of its sensor: what is left of it is divi
 
 
 class SyntheticSensors(Source):
-    """`n_subjects` people with `windows_per_subject` windows each; a sensor for each of `rates`."""
+    """Windows of `n_subjects` subjects; a sensor for each of `rates`."""
 
     kind: Literal["synthetic_sensors"] = "synthetic_sensors"
     """Synthetic sensors of one body whose class is what they share."""
@@ -93,7 +94,8 @@ class SyntheticSensors(Source):
             return Stream(name, stack.array(), self.rates[m], (name,), (name,))
 
     def _signal(self, i: int, m: int, letters: Index) -> Signal:
-        """(n, 1, T) of one person's sensor, or NaN where they lack it. How fast letters die away is their own."""
+        """Windows (n, 1, T) of a subject's sensor, NaN if it lacks it; letters decay at its own
+        pace."""
         rng = np.random.default_rng([self.seed, i, m])
         n, n_times, warp = len(letters), self.n_times(m), rng.uniform(0.95, 1.05)
         x = self._burst(rng, letters[:, -1], m, warp) + self.own * self._burst(

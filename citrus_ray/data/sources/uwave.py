@@ -1,7 +1,8 @@
-"""uWave gestures (Liu et al. 2009) as the UEA archive has them: 440 gestures of 8 kinds, 3 axes of acceleration.
+"""uWave gestures (Liu et al. 2009) as the UEA archive has them: 440 gestures of 8 kinds, 3 axes of
+acceleration.
 
-Reads `.ts` (sktime) and `.arff` (Weka, the axes as a relation). TRAIN and TEST are pooled. Who made a gesture is not
-in these files, so every window is a group of its own and a caveat says so.
+Reads `.ts` (sktime) and `.arff` (Weka, the axes as a relation). TRAIN and TEST are pooled. Who made
+a gesture is not in these files, so every window is a group of its own and a caveat says so.
 """
 
 from collections.abc import Iterator
@@ -108,7 +109,7 @@ def _read(path: Path) -> tuple[Signal, list[str]]:
 
 
 def _cases(path: Path) -> Iterator[tuple[int, list[str], str]]:
-    """Line number, a text per dimension, and the label, of every line after `@data`."""
+    """Line number, a text per dimension, and label of every line after `@data`."""
     lines = enumerate(path.read_text("latin-1").splitlines(), start=1)
     # leaves `lines` behind that line
     if not any(text.strip().lower() == "@data" for _, text in lines):

@@ -1,7 +1,7 @@
 """The quality report of a set: what is in it, and what could flatter a number computed from it.
 
-`python -m citrus_ray.data describe WHAT [--json]`, WHAT a set, a kind of source, '{kind: …}', FILE.yaml, or
-FILE.yaml:path.to.block. Measured in quality.py.
+`python -m citrus_ray.data describe WHAT [--json]`, WHAT a set, a kind of source, '{kind: …}',
+FILE.yaml, or FILE.yaml:path.to.block. Measured in quality.py.
 """
 
 import argparse
@@ -223,7 +223,7 @@ def _together(channels: Sequence[ChannelQuality]) -> ChannelQuality:
 
 
 def main_describe(args: list[str]) -> int:
-    """0: described. 2: there is no such set, or its data are wrong."""
+    """Exit code 0: described, 2: there is no such set, or its data are wrong."""
     parser = argparse.ArgumentParser("python -m citrus_ray.data describe", description=__doc__)
     parser.add_argument(
         "what", help="a set, a kind of source, '{kind: …}', FILE.yaml, or FILE.yaml:path.to.block"
@@ -289,7 +289,7 @@ def _inside(found: str, path: str) -> str:
 
 
 def _at(tree: Any, path: str) -> Any:
-    """The block at `trial.finetune.target` or `compare.finetune.target[1]`, where a key may itself hold dots."""
+    """The block at `trial.finetune.target` or `compare.finetune.target[1]`; keys may hold dots."""
     found = dict(_blocks_of(tree))
     if path not in found:
         known = ", ".join(name for name in found if name) or "none"

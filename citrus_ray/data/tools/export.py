@@ -1,4 +1,5 @@
-"""Synthetic windows written as real recordings, so that everything that reads files can be tried without any.
+"""Synthetic windows written as real recordings, so that everything that reads files can be tried
+without any.
 
 Every file is written beside its place, flushed and renamed: a reader sees all of it or nothing.
 """
@@ -25,7 +26,7 @@ MAX_RECORD_BYTES = 61_440  # of an EDF data record, by its specification
 
 
 def write_recordings(source: Synthetic, root: Path, fmt: Format) -> list[Path]:
-    """One recording per subject, its windows one after another, and `labels.csv`: what `kind: files` reads."""
+    """Recordings, one per subject with its windows in a row, and `labels.csv`, as `files` reads."""
     windows = source.prepare()
     names = [re.sub(r"\W", "_", name) for name in windows.groups]
     paths = [root / "recordings" / (name + SUFFIX[fmt]) for name in names]
@@ -81,7 +82,7 @@ def write_npz(
 def write_edf(
     path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], unit: str = "uV"
 ) -> None:
-    """(C, T) in 16 bits per sample, each channel over its own range. A path that ends in .bdf gets 24 bits."""
+    """Write (C, T) in 16 bits a sample (.bdf: 24), each channel over its own range."""
     import edfio
 
     _check_signal(x, path)
@@ -99,7 +100,7 @@ def write_edf(
 
 
 def _record(shape: tuple[int, ...], sfreq: float) -> tuple[float, int]:
-    """Seconds and samples of a data record: it must divide the recording, and its length has 8 characters."""
+    """Seconds (in 8 characters) and samples of a data record, which divides the recording."""
     n_chans, n_times = shape
     most = max(1, MAX_RECORD_BYTES // (3 * n_chans))
     sizes = [n for n in range(min(most, n_times), 0, -1) if n_times % n == 0]
@@ -112,7 +113,7 @@ def _record(shape: tuple[int, ...], sfreq: float) -> tuple[float, int]:
 def write_wfdb(
     path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], unit: str = "mV"
 ) -> None:
-    """(C, T) as `path`.hea and `path`.dat, 16 bits per sample, each channel over its own range."""
+    """Write (C, T) as `path`.hea and .dat, 16 bits a sample, each channel over its own range."""
     import wfdb
 
     _check_signal(x, path)

@@ -1,7 +1,9 @@
-"""Fetching a set's public original: resumable, checked, atomic. Nothing here knows what is in the files.
+"""Fetching a set's public original: resumable, checked, atomic. Nothing here knows what is in the
+files.
 
-A file is written as `<name>.part`, checked against its SHA-256 and renamed: what has its name is whole. Archives are
-looked through before anything is unpacked: one member that would land outside the folder refuses them all.
+A file is written as `<name>.part`, checked against its SHA-256 and renamed: what has its name is
+whole. Archives are looked through before anything is unpacked: one member that would land outside
+the folder refuses them all.
 """
 
 import fnmatch
@@ -145,7 +147,7 @@ def _ensure(
 
 
 def _is_whole(path: Path, file: RemoteFile) -> bool:
-    """Whether the file is there. A wrong one is named, not overwritten: someone may have put it there."""
+    """Whether the file is there. A wrong one is refused: someone may have put it there."""
     if not path.is_file():
         return False
     wrong = _checksum_fault(path, file)
@@ -206,7 +208,7 @@ def _checksum_fault(path: Path, file: RemoteFile) -> str | None:
 
 
 def _receive(url: str, part: Path, file: RemoteFile, way: FetchOptions) -> None:
-    """All bytes of `url` into `part`, going on where it ends; new tries as long as each brings something."""
+    """Append to `part` what it lacks of `url`; new tries as long as each brings something."""
     failures, pause = 0, way.pause_s
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -257,7 +259,7 @@ def _take(
     file: RemoteFile,
     progress: Callable[[int, int | None], None],
 ) -> bool:
-    """Append what comes, or begin anew where the server ignores ranges. True where all of it came."""
+    """Append what comes, or begin anew if the server ignores ranges. True where all of it came."""
     span = re.match(r"bytes (\d+)-\d+/(\d+)", reply.headers.get("Content-Range") or "")
     goes_on = reply.status == 206 and span is not None and int(span[1]) == before
     length = reply.headers.get("Content-Length")
@@ -283,7 +285,7 @@ class ArchiveEntry:
 
 
 def unpack(archive: Path, folder: Path, depth: int = ZIPS_IN_ZIPS) -> list[Path]:
-    """The files of an archive under `folder`, those of zip files inside it too. What is there already stays."""
+    """Files of an archive, and of zip files inside it, under `folder`. What is there stays."""
     try:
         with _opened(archive) as members:
             _refuse_hostile(archive, members, folder)

@@ -1,4 +1,5 @@
-"""Measuring a set of windows: amplitudes, repeats, overlap, and what class and group say of each other.
+"""Measuring a set of windows: amplitudes, repeats, overlap, and what class and group say of each
+other.
 
 Windows are read once, in blocks. What the numbers mean is said in describe.py.
 """
@@ -41,7 +42,7 @@ class ChannelQuality:
 
 @dataclass(frozen=True)
 class Confounding:
-    """How much class and group say of each other, as shares of windows; `nmi` is normalised mutual information."""
+    """What class and group say of each other, as shares of windows; nmi: mutual information."""
 
     group_has_one_class: float
     class_has_one_group: float
@@ -63,7 +64,7 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Windows next to each other in the set. `ends_correlate`: last sample of one, first of the next."""
+    """Windows next to each other. `ends_correlate`: last sample of one, first of the next."""
 
     pairs: int
     overlapping: float  # share of pairs
@@ -144,7 +145,7 @@ def alone(windows: Windows, stream: Stream) -> Windows:
 
 
 def _scan(windows: Windows) -> tuple[tuple[ChannelQuality, ...], list[bytes | None], int]:
-    """One pass over the samples: channels, a hash of each window that is not silent, values that are not finite."""
+    """Channels, a hash of each window that is not silent, and the count of non-finite values."""
     parts, hashes, non_finite = list[tuple[npt.NDArray[Any], ...]](), list[bytes | None](), 0
     for block in _blocks(windows.x):
         finite = np.isfinite(block)
@@ -178,7 +179,7 @@ def _blocks(x: Signal) -> Iterator[Signal]:
 
 
 def _row_of(hit: npt.NDArray[np.bool_], n: int) -> npt.NDArray[np.bool_]:
-    """(…, T) -> (…): whether `n` in a row are true."""
+    """Whether `n` in a row are true, (…, T) -> (…)."""
     if hit.shape[-1] < n:
         return np.zeros(hit.shape[:-1], dtype=bool)
     together = np.logical_and.reduce([hit[..., i : hit.shape[-1] - n + 1 + i] for i in range(n)])
@@ -228,7 +229,7 @@ def repeats(hashes: Sequence[bytes | None], windows: Windows) -> Repeats:
 
 
 def neighbours(windows: Windows) -> Neighbours:
-    """Pairs of windows that follow each other, within groups and from one group to the next, spread over the set."""
+    """Neighbours within groups and from one group to the next, spread over the set."""
     together = windows.group[1:] == windows.group[:-1]
     inside, between = (_spread(np.flatnonzero(mask)) for mask in (together, ~together))
     found = [overlap(windows.x[i], windows.x[i + 1]) for i in inside]
@@ -249,7 +250,7 @@ def _spread(index: Index) -> Index:
 
 
 def overlap(one: Signal, other: Signal) -> float:
-    """The share of `other` that `one` ends with, whatever was done to scale and offset; 0 below an eighth."""
+    """The share of `other` that `one` ends with, at any scale and offset; 0 below an eighth."""
     n_times = one.shape[-1]
     n_head, channel = max(8, n_times // 8), int(other.std(axis=-1).argmax())
     if n_head > n_times:
@@ -263,7 +264,7 @@ def overlap(one: Signal, other: Signal) -> float:
 
 
 def _sliding(x: Samples, head: Samples) -> Samples:
-    """(T,), (H,) -> (T - H + 1,): correlation of `head` with every stretch of `x`."""
+    """Correlation of `head` (H,) with every part of `x` (T,): (T - H + 1,)."""
     x, head = x - x.mean(dtype=np.float64), head - head.mean(dtype=np.float64)
     n, sums, squares = len(head), np.cumsum(np.pad(x, (1, 0))), np.cumsum(np.pad(x**2, (1, 0)))
     spread = squares[n:] - squares[:-n] - (sums[n:] - sums[:-n]) ** 2 / n
@@ -279,7 +280,7 @@ def _correlation(one: Samples, other: Samples) -> float | None:
 
 
 def _ends(x: Signal, first: Index) -> float | None:
-    """Correlation of the last sample of a window and the first of the next, both as they stand out of their window."""
+    """Correlation of a window's last sample and the next one's first, z-scored over their windows."""
     last, start = (
         np.concatenate([_standing_out(x[i + step])[:, at] for i in first] or [np.zeros(0)])
         for step, at in ((0, -1), (1, 0))

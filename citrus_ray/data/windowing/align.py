@@ -1,8 +1,9 @@
-"""Bringing a target's windows to the length and rate that an encoder was pre-trained on. Every arm gets the same.
+"""Bringing a target's windows to the length and rate that an encoder was pre-trained on. Every arm
+gets the same.
 
-Windows come in as (n, C, T). Kinds that keep more than one pre-training length cut it into S segments, which leave
-as more channels, (n, C*S, T'): encoders read channels independently and heads pool over channels and tokens alike, so
-the features of all segments are pooled.
+Windows come in as (n, C, T). Kinds that keep more than one pre-training length cut it into S
+segments, which leave as more channels, (n, C*S, T'): encoders read channels independently and heads
+pool over channels and tokens alike, so the features of all segments are pooled.
 """
 
 import math
@@ -24,7 +25,7 @@ Times = Annotated[int, Field(ge=2)]
 
 
 class Align(Spec):
-    """`channels`: keep all (each a signal of its own), average them into one, the first only, or the named ones."""
+    """How windows of a target are made those of pre-training."""
 
     channels: (
         Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
@@ -33,14 +34,14 @@ class Align(Spec):
 
     @abstractmethod
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
-        """(n, C, T) at sfreq -> (n, C*S, T'), the new rate."""
+        """Windows (n, C, T) at sfreq -> (n, C*S, T'), and the new rate."""
 
     def problem(self, ctx: SignalContext) -> str | None:
         """Why this cannot be done to such windows, or None."""
         return None
 
     def expects(self) -> float | None:
-        """The rate of pre-training windows that this aligns to; None where it does not look at rates."""
+        """The rate that this aligns to; None where it does not look at rates."""
         return None
 
     def apply(self, windows: Windows) -> Windows:
@@ -106,7 +107,7 @@ class Native(Align):
 
 
 class Truncate(Align):
-    """The first samples, at whatever rate: what the code of TF-C and SimMTM does, on the first channel."""
+    """The first samples, at whatever rate: as the code of TF-C and SimMTM, on the first channel."""
 
     kind: Literal["truncate"] = "truncate"
     """The first samples."""
@@ -144,7 +145,7 @@ class Pad(Align):
 
 
 class Interpolate(Align):
-    """Linear interpolation of the whole window to a number of samples, no filter: what the code of bioFAME does."""
+    """Linear interpolation of whole windows, without a filter: as the code of bioFAME."""
 
     kind: Literal["interpolate"] = "interpolate"
     """Linear interpolation."""
@@ -162,10 +163,11 @@ class Interpolate(Align):
 
 
 class Resample(Align):
-    """Anti-aliased to the pre-training rate; the whole window is kept, in pre-training-length segments.
+    """Anti-aliased to the pre-training rate; the whole window is kept, in pre-training-length
+    segments.
 
-    A window that is shorter than `n_times` at the new rate is padded with zeros; segments of a longer one overlap just
-    enough for the last to end with the window.
+    A window that is shorter than `n_times` at the new rate is padded with zeros; segments of a
+    longer one overlap just enough for the last to end with the window.
     """
 
     kind: Literal["resample"] = "resample"
@@ -183,7 +185,8 @@ class Resample(Align):
 
         ratio = Fraction(self.sfreq / sfreq).limit_denominator(1000)
         if ratio != 1:
-            # beyond the ends lies the line through them: zeros would ring where a window has an offset
+            # beyond the ends lies the line through them: zeros would ring where a window has an
+            # offset
             x = resample_poly(
                 x, ratio.numerator, ratio.denominator, axis=-1, padtype="line"
             ).astype(np.float32)
@@ -200,7 +203,7 @@ def pad_to(x: Signal, n_times: int) -> Signal:
 
 
 def segments(x: Signal, n_times: int) -> Signal:
-    """(n, C, T) -> (n, C*S, n_times), the fewest segments that cover every sample."""
+    """The fewest segments that cover every sample, (n, C, T) -> (n, C*S, n_times)."""
     n, n_chans, length = x.shape
     if length <= n_times:
         return pad_to(x, n_times)

@@ -1,4 +1,4 @@
-"""The pieces of many recordings as one set: groups, classes, blocks of time, and what must be said of them."""
+"""Windows of many recordings as one set: groups, classes, blocks of time, and caveats."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ class Gathered:
 
 
 def gather(parts: Iterable[RecordingWindows], tracks: Sequence[Track]) -> Gathered:
-    """The pieces of all recordings, in their order; no more than one recording is in memory."""
+    """Windows of all recordings, in their order; no more than one recording is in memory."""
     stretches, first, recording, tally = list[Stretch](), list[int](), list[int](), Counter[str]()
     with ExitStack() as files:
         stacks = [
@@ -46,7 +46,8 @@ def gather(parts: Iterable[RecordingWindows], tracks: Sequence[Track]) -> Gather
 
 
 def _write(pieces: RecordingWindows, stacks: Sequence[DiskArray]) -> None:
-    # a function of its own: a window is a view of its recording, which must be gone before the next one is read
+    # a function of its own: a window is a view of its recording, which must be gone before the next
+    # one is read
     for window in pieces.windows:
         for stack, x in zip(stacks, window, strict=True):
             stack.add(x)
@@ -68,7 +69,7 @@ def assemble(
     caveats: Sequence[str] = (),
     subject: Index | None = None,
 ) -> Windows:
-    """One set of what was gathered. Without `classes` it is unlabelled; without `subject` a group is one."""
+    """A set of what was gathered. Without `classes` unlabelled; without `subject` a group is one."""
     stretches, main = gathered.stretches, gathered.streams[0]
     groups = tuple(sorted({stretch.group for stretch in stretches}))
     group = np.searchsorted(groups, [stretch.group for stretch in stretches]).astype(np.int64)
@@ -99,7 +100,7 @@ def assemble(
 
 
 def time_blocks(windows: Windows, gathered: Gathered, n_times: int, n_blocks: int) -> Windows:
-    """Each group cut into `n_blocks` of consecutive windows that are groups from here on, a window's gap between."""
+    """Windows whose groups are cut into `n_blocks` by time, a window's gap between."""
     recording, first = gathered.recording, gathered.first
     block = np.full(len(windows), -1)  # -1: in a gap
     for g, name in enumerate(windows.groups):
@@ -125,7 +126,7 @@ def time_blocks(windows: Windows, gathered: Gathered, n_times: int, n_blocks: in
 
 
 def _blocks(recording: Index, first: Index, n_times: int, n_blocks: int) -> Index:
-    """The block of each window of one group, in order of time: equal numbers, less those too near to the one before."""
+    """The block of each window of a group, in order of time; -1: too near to the block before."""
     block = np.repeat(np.arange(n_blocks), [len(part) for part in np.array_split(first, n_blocks)])
     out = block.copy()
     for b in range(1, n_blocks):

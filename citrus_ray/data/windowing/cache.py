@@ -1,4 +1,4 @@
-"""Windows prepared once per source digest into memory-mapped arrays that all processes of a node share."""
+"""Windows prepared once per source digest, memory-mapped and shared by all processes of a node."""
 
 import contextlib
 import fcntl
@@ -42,7 +42,7 @@ def _prepared(digest: str, prepare: Callable[[], Windows]) -> Windows:
 
 @contextlib.contextmanager
 def _alone(digest: str) -> Iterator[None]:
-    """One process of this node prepares, the others wait for what it makes. The lock ends with its owner."""
+    """A lock: one process of this node prepares, others wait. It ends with its owner."""
     path = cache_root() / "locks" / digest
     with written_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def _alone(digest: str) -> Iterator[None]:
 
 
 def _store(windows: Windows, digest: str, folder: Path) -> None:
-    """Write beside, then rename: a reader sees all of it or nothing. The loser of a race throws its copy away."""
+    """Write beside, then rename: a reader sees all or nothing. The loser of a race clears its own."""
     with written_to(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
@@ -71,7 +71,8 @@ def _store(windows: Windows, digest: str, folder: Path) -> None:
         if not folder.exists():  # otherwise another process was faster, with the same bytes
             raise
     finally:
-        # what a killed process left behind goes too; another writer that is still busy finds that it came second
+        # what a killed process left behind goes too; another writer that is still busy finds that
+        # it came second
         for leftover in (
             [partial, *folder.parent.glob(f".{digest}-*")] if folder.exists() else [partial]
         ):

@@ -1,4 +1,4 @@
-"""Cutting recordings into windows: where each begins, what becomes of gaps and short ends, what must be said of it."""
+"""Recordings cut into windows: where each begins, what becomes of gaps and short ends, caveats."""
 
 import itertools
 import math
@@ -30,7 +30,7 @@ class RecordingWindows:
 
 @dataclass(frozen=True)
 class Cutter:
-    """How to cut: lengths in samples at `sfreq`."""
+    """How stretches of recordings are cut into windows; lengths in samples at `sfreq`."""
 
     sfreq: float
     n_times: int
@@ -40,13 +40,14 @@ class Cutter:
     limit: int | None = None
 
     def __call__(self, x: Signal, stretches: Sequence[Stretch]) -> RecordingWindows:
-        """The windows (C, n_times) of (C, T)."""
+        """Windows (C, n_times) of a recording (C, T)."""
         return self.together([x], [self.sfreq], stretches)
 
     def together(
         self, streams: Sequence[Signal], rates: Sequence[float], stretches: Sequence[Stretch]
     ) -> RecordingWindows:
-        """The same windows of each (C, T) at its rate; `sfreq` is the lowest, so that all begin with a sample of it.
+        """The same windows of each (C, T) at its rate; `sfreq` is the lowest, so that all begin
+        with a sample of it.
 
         A window that one stream does not have whole is dropped from all.
         """
@@ -96,7 +97,7 @@ class Cutter:
         return [(first + int(start), self.n_times) for start in starts]
 
     def _window(self, x: Signal, n_times: int) -> Signal:
-        """(C, n) -> (C, n_times): zeros around a short stretch, which is normalised without them."""
+        """A window (C, n) -> (C, n_times): zeros around a short one, normalised without them."""
         x = zscore(x) if self.normalize == "window" else x
         missing = n_times - x.shape[1]
         return np.pad(x, ((0, 0), (missing // 2, missing - missing // 2))) if missing else x

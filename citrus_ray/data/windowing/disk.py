@@ -16,7 +16,7 @@ CHUNK = 512  # windows copied at a time
 
 
 class DiskArray:
-    """(n, *shape) float32 that grows at its end. Its file has no name: it goes with the array or a killed process."""
+    """An array (n, *shape) float32 that grows on disk; the nameless file goes with its last user."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape, self._folder = shape, cache_root()
@@ -50,7 +50,7 @@ class DiskArray:
 
 
 def on_disk(parts: Iterable[Signal], shape: tuple[int, ...]) -> Signal:
-    """(k, *shape) of every part, as one."""
+    """An array on disk of all parts, (k, *shape) each."""
     with DiskArray(shape) as stack:
         for part in parts:
             stack.add(part)
@@ -58,5 +58,5 @@ def on_disk(parts: Iterable[Signal], shape: tuple[int, ...]) -> Signal:
 
 
 def rows_on_disk(x: Signal, index: Index) -> Signal:
-    """x[index], on disk."""
+    """Rows `x[index]` on disk."""
     return on_disk((x[index[i : i + CHUNK]] for i in range(0, len(index), CHUNK)), x.shape[1:])

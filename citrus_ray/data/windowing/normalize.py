@@ -1,7 +1,8 @@
-"""Scales of signals: of a window or recording as it is cut, of the runs of a subject, of a whole set.
+"""Scales of signals: of a window or recording as it is cut, of the runs of a subject, of a whole
+set.
 
-Of a whole set there is one per channel, from training windows alone: networks want numbers near one;
-differences of amplitude between windows stay, where the source kept them.
+Of a whole set there is one per channel, from training windows alone: networks want numbers near
+one; differences of amplitude between windows stay, where the source kept them.
 """
 
 from collections.abc import Sequence
@@ -33,9 +34,11 @@ def zscore_finite(x: Signal) -> Signal:
 
 
 def cleaned(runs: Sequence[Signal], by: NormalizeBy, detrend: bool) -> list[Signal]:
-    """The runs of one person, (C, T) each, every channel z-scored over each run or over all of them.
+    """The runs of one person, (C, T) each, every channel z-scored over each run or over all of
+    them.
 
-    Over all of them a run keeps its own level, by which a network can tell runs apart: published studies do so.
+    Over all of them a run keeps its own level, by which a network can tell runs apart: published
+    studies do so.
     """
     if by == "none":
         return list(runs)
@@ -50,7 +53,7 @@ def _clean(x: Signal, detrend: bool) -> Signal:
 
 
 def straightened(x: Signal) -> Signal:
-    """(C, T) less the straight line that fits each row best."""
+    """Rows (C, T) less the straight line that fits each best."""
     t = np.arange(x.shape[1]) - (x.shape[1] - 1) / 2
     centred = x - x.mean(axis=1, keepdims=True, dtype=np.float64)
     slope = centred @ t / max(float(t @ t), 1.0)  # (C,)
@@ -59,14 +62,14 @@ def straightened(x: Signal) -> Signal:
 
 @dataclass(frozen=True)
 class Scale:
-    """x -> (x - mean) / spread, channel by channel."""
+    """A scale for each channel: x -> (x - mean) / spread."""
 
     mean: Signal  # (C, 1)
     spread: Signal  # (C, 1)
 
     @classmethod
     def of(cls, x: Signal, train: Index) -> "Scale":
-        """From evenly spaced windows of `train` that have the channel. One that is flat there is left as it is."""
+        """The scale of evenly spaced windows of `train` that have the channel; flat ones stay."""
         picked = train[np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).astype(int)]
         seen = x[picked].astype(np.float64)  # (n, C, T)
         if np.isnan(seen[..., 0]).any():

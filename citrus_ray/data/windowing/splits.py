@@ -14,7 +14,7 @@ DRAWS = 200  # tries to find groups that put every class into every part
 
 
 class Split(Spec):
-    """Shares of groups. Test groups hang on `seed` alone, so no trial ever validates on another trial's test data."""
+    """Shares of groups that train, validate and test."""
 
     val: Share = 0.25
     """Share of groups that validate, drawn per trial from those that do not test."""
@@ -45,7 +45,7 @@ class Split(Spec):
 
 
 class Labels(Spec):
-    """How many training windows show their label. Subsets of one seed are nested, and the same in every arm."""
+    """Training windows that show their label; subsets of a seed are nested, and alike in all arms."""
 
     per_class: Annotated[int, Field(ge=1)] | None = None
     """Labelled training windows of each class."""
@@ -182,10 +182,11 @@ def _first(order: Index, n: int, windows: Windows, k: int) -> Index:
 
 
 def _label_order(windows: Windows, pool: Index, seed: int) -> Index:
-    """All of `pool` in the order in which labels are given out: a longer subset always holds the shorter one.
+    """All of `pool` in the order in which labels are given out: a longer subset always holds the
+    shorter one.
 
-    Within a class, groups take turns, so that few labels still come from many people; classes take turns by
-    their share, the first window of every class leading.
+    Within a class, groups take turns, so that few labels still come from many people; classes take
+    turns by their share, the first window of every class leading.
     """
     rng = np.random.default_rng([3, seed])
     rank = np.empty(len(pool))

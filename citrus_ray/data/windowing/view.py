@@ -1,7 +1,8 @@
 """Windows as a network sees them: on one scale, with what is absent marked or filled in.
 
-Most encoders read one stream and know nothing of absent channels: these are zeros to them. One that is `multimodal`
-gets the channels of all streams in one array, rows of slower streams ending early, and NaN where there is nothing.
+Most encoders read one stream and know nothing of absent channels: these are zeros to them. One that
+is `multimodal` gets the channels of all streams in one array, rows of slower streams ending early,
+and NaN where there is nothing.
 """
 
 import itertools
@@ -39,7 +40,7 @@ class View:
         return float("nan") if self.multimodal else 0.0
 
     def __call__(self, index: Index) -> Signal:
-        """(B, C, T) of the windows at `index`."""
+        """Windows at `index`, (B, C, T)."""
         parts = [scale(x[index]) for x, scale in zip(self.arrays, self.scales, strict=True)]
         x = parts[0] if len(parts) == 1 else _together(parts)
         # a channel is absent for all of a window
@@ -52,7 +53,7 @@ class View:
         return sorted(set(self.modalities))
 
     def drawn(self, n: int, share: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-        """(n, C), True = gone: of every window each modality with chance `share`, but never all of them."""
+        """Channels that go, (n, C): of each window each modality by chance `share`, never all."""
         gone = rng.random((n, len(self.names))) < share
         stays = rng.integers(len(self.names), size=n)
         gone[np.arange(n), stays] &= ~gone.all(axis=1)
@@ -80,6 +81,6 @@ def _together(parts: Sequence[Signal]) -> Signal:
 
 
 def fewer(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """What may be missing: every choice of them but all; of more than `MANY`, one alone and all but one."""
+    """Choices of what may be missing, never all; of more than `MANY` names, one or all but one."""
     sizes = range(1, len(names)) if len(names) <= MANY else (1, len(names) - 1)
     return [missing for size in sizes for missing in itertools.combinations(names, size)]
