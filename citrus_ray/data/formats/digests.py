@@ -11,17 +11,14 @@ from pathlib import Path
 
 from citrus_ray.data.faults import AGAIN, broken
 from citrus_ray.data.root import cache_root
-from citrus_ray.spec import Problem, SpecError
+from citrus_ray.spec import Problem, SpecError, digest_of
 
 
 def file_parts(path: Path) -> list[Path]:
     """Files that a recording is made of: of WFDB, the header and the data files that it names."""
     if path.suffix.lower() != ".hea":
         return [path]
-    lines = [
-        line.split() for line in path.read_text("latin-1").splitlines() if not line.startswith("#")
-    ]
-    names = dict.fromkeys(words[0] for words in lines[1:] if words)
+    names = dict.fromkeys(words[0] for words in _wfdb_lines(path)[1:])
     return [path, *(path.parent / name for name in names if (path.parent / name).is_file())]
 
 
@@ -39,12 +36,22 @@ def refuse_copies(paths: Iterable[Path]) -> None:
 
 def check_record(path: Path) -> None:
     """Refuse a WFDB header under a name that is not its record's: it would mislabel samples."""
-    lines = path.read_text("latin-1").splitlines()
-    record = next(
-        (line.split()[0] for line in lines if line.strip() and not line.startswith("#")), ""
-    )
+    record = next((words[0] for words in _wfdb_lines(path)), "")
     if record.partition("/")[0] != path.stem:
         raise broken(path, f"is the header of record {record}, not of {path.stem}; {AGAIN}")
+
+
+def _wfdb_lines(path: Path) -> list[list[str]]:
+    """Words of each line of a header, without comments."""
+    lines = path.read_text("latin-1").splitlines()
+    return [line.split() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def content_of(paths: Iterable[Path], root: Path) -> str:
+    """A digest of files and their names relative to `root`: the folder may move."""
+    return digest_of(
+        sorted((os.path.relpath(path, root), file_digest(path)) for path in set(paths))
+    )
 
 
 def file_digest(path: Path) -> str:
@@ -55,9 +62,8 @@ def file_digest(path: Path) -> str:
 
 @cache
 def _file_digest(path: str, size: int, mtime_ns: int) -> str:
-    memo = (
-        cache_root() / "hashes" / hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
-    )
+    key = hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
+    memo = cache_root() / "hashes" / key
     with suppress(OSError):
         known = memo.read_text()
         if re.fullmatch("[0-9a-f]{64}", known):
@@ -65,13 +71,9 @@ def _file_digest(path: str, size: int, mtime_ns: int) -> str:
     with open(path, "rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     with suppress(OSError):  # a cache that cannot be written only costs time
-        _remember(memo, digest)
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(dir=memo.parent)
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(digest)
+        os.replace(partial, memo)
     return digest
-
-
-def _remember(memo: Path, text: str) -> None:
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=memo.parent)
-    with os.fdopen(descriptor, "w") as handle:
-        handle.write(text)
-    os.replace(partial, memo)

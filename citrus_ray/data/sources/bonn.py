@@ -78,11 +78,10 @@ class Bonn(Recorded):
                 found[path.stem[0]].append(path)
         gone = [name for name in SETS if not found[name]]
         if gone:
-            way = f"unpack {gone[0]}.zip there, or `python -m citrus_ray.data fetch bonn`"
-            raise refuse(
-                f"{self.folder} has no segments of set {', '.join(gone)} ({gone[0]}001.txt, …); {way}",
-                "root",
-            )
+            name = gone[0]
+            rule = f"{self.folder} has no segments of set {', '.join(gone)} ({name}001.txt, …)"
+            way = f"unpack {name}.zip there, or `python -m citrus_ray.data fetch bonn`"
+            raise refuse(f"{rule}; {way}", "root")
         return {name: sorted(found[name], key=lambda path: path.stem) for name in SETS}
 
     def survey(self) -> list[Item]:
@@ -94,13 +93,8 @@ class Bonn(Recorded):
         each((item.header.path for item in self.survey()), read_segment)
 
     def _item(self, path: Path) -> Item:
-        label = (
-            SETS[path.stem[0]]
-            if self.task == "set"
-            else "seizure"
-            if path.stem[0] == "S"
-            else "other"
-        )
+        name = path.stem[0]
+        label = SETS[name] if self.task == "set" else "seizure" if name == "S" else "other"
         channel = Channel("EEG", SFREQ, N_SAMPLES, "eeg", "uV")
         segment = Stretch(path.name, 0.0, float("inf"), label, path.stem)
         return Item(Header(path, (channel,)), (channel,), (segment,))
@@ -112,7 +106,10 @@ class Bonn(Recorded):
         return tuple(SETS.values()) if self.task == "set" else ("other", "seizure")
 
     def notes(self, items: Sequence[Item]) -> Iterator[str]:
-        yield "no subjects are published: groups are segments, so one person may be on both sides of a split"
+        yield (
+            "no subjects are published: groups are segments, so one person may be on both sides of "
+            "a split"
+        )
         few = {name: len(of) for name, of in self._segments().items() if len(of) < N_SEGMENTS}
         if few:
             held = ", ".join(f"{n} of {name}" for name, n in few.items())
@@ -120,19 +117,15 @@ class Bonn(Recorded):
 
 
 def read_segment(path: Path) -> Signal:
-    """(1, T) of one text file, a number per line."""
+    """Samples (1, T) of one text file, a number per line."""
     words = path.read_bytes().split()
     try:
         x = np.array(words, dtype=np.float32)
     except ValueError:
-        line, word = next(
-            (i, word)
-            for i, word in enumerate(words, 1)
-            if not re.fullmatch(rb"-?\d+(\.\d*)?", word)
-        )
-        raise broken(
-            path, f"holds {word[:20]!r} on line {line}, which is no number; {AGAIN}"
-        ) from None
+        numbers = re.compile(rb"-?\d+(\.\d*)?")
+        line, word = next((i, w) for i, w in enumerate(words, 1) if not numbers.fullmatch(w))
+        rule = f"holds {word[:20]!r} on line {line}, which is no number"
+        raise broken(path, f"{rule}; {AGAIN}") from None
     if len(x) != N_SAMPLES:
         raise broken(path, f"holds {len(x)} samples, but a segment has {N_SAMPLES}; {AGAIN}")
     return x[None]

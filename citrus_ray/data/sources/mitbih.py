@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from citrus_ray.data.faults import AGAIN, broken, each
+from citrus_ray.data.faults import AGAIN, broken, each, unreadable
 from citrus_ray.data.formats.channels import pick
 from citrus_ray.data.formats.digests import check_record, file_parts
 from citrus_ray.data.formats.labels import Stretch
@@ -24,7 +24,7 @@ from citrus_ray.spec import refuse
 AAMI = {"N": "NLRBejn", "S": "AaJS", "V": "VrE", "F": "F", "Q": "/fQ?"}
 CLASS_OF = {code: name for name, codes in AAMI.items() for code in codes}
 PACED = ("102", "104", "107", "217")  # the records with paced beats, which EC57 leaves out
-SAME_PERSON = {"201": "201+202", "202": "201+202"}  # 48 records are of 47 people
+SAME_SUBJECT = {"201": "201+202", "202": "201+202"}  # 48 records are of 47 subjects
 
 ORIGINAL = Original(
     name="mitbih",
@@ -58,17 +58,13 @@ class MitBih(Recorded):
     @model_validator(mode="after")
     def _leaves_records(self) -> Self:
         if not self.paced and self.records and set(self.records) <= set(PACED):
-            raise ValueError(
-                f"records={', '.join(self.records)} are all paced; set `paced: true`, or name others"
-            )
+            rule = f"records={', '.join(self.records)} are all paced"
+            raise ValueError(f"{rule}; set `paced: true`, or name others")
         return self
 
     def files(self) -> list[Path]:
-        return [
-            part
-            for path in self._headers()
-            for part in (*file_parts(path), path.with_suffix(".atr"))
-        ]
+        headers = self._headers()
+        return [p for path in headers for p in (*file_parts(path), path.with_suffix(".atr"))]
 
     def _headers(self) -> list[Path]:
         paths = {path.stem: path for path in found_in(self.folder, "*.hea", "WFDB headers")}
@@ -81,18 +77,14 @@ class MitBih(Recorded):
         return headers
 
     def survey(self) -> list[Item]:
-        headers = each(self._headers(), _read_header)
-        able = [header for header in headers if self._has_leads(header)]
+        headers, wanted = each(self._headers(), _read_header), set(self.channels)
+        names = [{c.name for c in header.channels} for header in headers]
+        able = [header for header, of in zip(headers, names, strict=True) if wanted <= of]
         if not able:
-            there = ", ".join(sorted({c.name for header in headers for c in header.channels}))
-            raise refuse(
-                f"channels={', '.join(self.channels)}: no record has them; there are {there}",
-                "channels",
-            )
+            rule = f"channels={', '.join(self.channels)}: no record has them"
+            there = ", ".join(sorted(set().union(*names)))
+            raise refuse(f"{rule}; there are {there}", "channels")
         return each(able, self._item)
-
-    def _has_leads(self, header: Header) -> bool:
-        return set(self.channels) <= {c.name for c in header.channels}
 
     def _item(self, header: Header) -> Item:
         picks = pick(header, None, self.channels, "ecg")
@@ -101,11 +93,8 @@ class MitBih(Recorded):
     def _beats(self, header: Header) -> Iterator[Stretch]:
         """A stretch around every R peak that is not too near an end."""
         path, lead = header.path, header.channels[0]
-        half, end, group = (
-            self.seconds / 2,
-            lead.n_times / lead.sfreq,
-            SAME_PERSON.get(path.stem, path.stem),
-        )
+        half, end = self.seconds / 2, lead.n_times / lead.sfreq
+        group = SAME_SUBJECT.get(path.stem, path.stem)
         for sample, code in read_beats(path.with_suffix(".atr"), lead.n_times, lead.sfreq):
             start = sample / lead.sfreq - half
             if start >= 0 and start + self.seconds <= end:
@@ -121,7 +110,8 @@ class MitBih(Recorded):
         used = {item.header.path for item in items}
         without = [path.stem for path in self._headers() if path not in used]
         if without:
-            yield f"left out, for they have no {', '.join(self.channels)}: records {', '.join(without)}"
+            rule = f"left out, for they have no {', '.join(self.channels)}"
+            yield f"{rule}: records {', '.join(without)}"
 
 
 def _read_header(path: Path) -> Header:
@@ -133,22 +123,17 @@ def read_beats(path: Path, n_times: int, sfreq: float) -> list[tuple[int, str]]:
     """The sample and the code of every beat in an annotation file, which must fit the recording."""
     marks = _read_marks(path)
     if marks.fs and abs(marks.fs - sfreq) > 0.5:
-        raise broken(
-            path, f"counts {marks.fs:g} samples per second, its recording {sfreq:g}; {AGAIN}"
-        )
+        rule = f"counts {marks.fs:g} samples per second, its recording {sfreq:g}"
+        raise broken(path, f"{rule}; {AGAIN}")
     late = [int(sample) for sample in marks.sample if not 0 <= sample <= n_times]
     if late:
-        rule = f"labels sample {late[0]}, but the recording has {n_times}: it belongs to another, or is damaged"
-        raise broken(path, f"{rule}; {AGAIN}")
-    beats = [
-        (int(s), code)
-        for s, code in zip(marks.sample, marks.symbol, strict=True)
-        if code in CLASS_OF
-    ]
+        rule = f"labels sample {late[0]}, but the recording has {n_times}"
+        raise broken(path, f"{rule}: it belongs to another, or is damaged; {AGAIN}")
+    found = zip(marks.sample, marks.symbol, strict=True)
+    beats = [(int(sample), code) for sample, code in found if code in CLASS_OF]
     if not beats:
-        raise broken(
-            path, f"labels no beat; leave record {path.stem} out with `records:`, or {AGAIN}"
-        )
+        way = f"leave record {path.stem} out with `records:`, or {AGAIN}"
+        raise broken(path, f"labels no beat; {way}")
     return beats
 
 
@@ -157,12 +142,9 @@ def _read_marks(path: Path) -> Any:
 
     data = path.read_bytes()
     if len(data) % 2 or data[-2:] != b"\0\0":  # the format's own end; wfdb reads on without a word
-        raise broken(
-            path, f"is truncated: annotations end in two zero bytes, this in {data[-2:]!r}; {AGAIN}"
-        )
+        rule = f"is truncated: annotations end in two zero bytes, this in {data[-2:]!r}"
+        raise broken(path, f"{rule}; {AGAIN}")
     try:
         return wfdb.rdann(re.sub(r"\.atr$", "", str(path)), "atr")
     except Exception as err:  # a broken file can raise anything in the library that reads it
-        raise broken(
-            path, f"cannot be read as annotations: {err or type(err).__name__}; {AGAIN}"
-        ) from None
+        raise unreadable(path, " as annotations", err) from None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from citrus_ray.data.faults import broken, each, unknown
+from citrus_ray.data.faults import AGAIN, broken, each, refuse_unknown
 from citrus_ray.data.formats.channels import pick
 from citrus_ray.data.formats.digests import check_record, file_parts
 from citrus_ray.data.formats.labels import Stretch
@@ -13,7 +13,6 @@ from citrus_ray.data.originals import PHYSIONET, Original
 from citrus_ray.data.source import Names, Positive
 from citrus_ray.data.sources.files import Item
 from citrus_ray.data.sources.recorded import Recorded, found_in
-from citrus_ray.spec import SpecError
 
 FIELD = "reason for admission:"
 UNKNOWN = ("", "n/a")
@@ -53,11 +52,7 @@ class Ptb(Recorded):
         paths = self._headers()
         reasons = dict(zip(paths, each(paths, read_reason), strict=True))
         known = set(reasons.values()) - set(UNKNOWN)
-        wrong = [
-            unknown("classes", name, known) for name in self.classes or () if name not in known
-        ]
-        if wrong:
-            raise SpecError(wrong)
+        refuse_unknown("classes", self.classes or (), known)
         kept = [path for path in paths if reasons[path] in (self.classes or known)]
         return each(kept, lambda path: self._item(path, reasons[path]))
 
@@ -84,5 +79,5 @@ def read_reason(path: Path) -> str:
     stated = [note[len(FIELD) :].strip() for note in notes if note.lower().startswith(FIELD)]
     if len(stated) != 1:
         rule = f"states {len(stated)} lines `# Reason for admission: …`"
-        raise broken(path, f"{rule}, which is what it is labelled by; copy or download it again")
+        raise broken(path, f"{rule}, which is what it is labelled by; {AGAIN}")
     return "" if stated[0].lower() in UNKNOWN else stated[0]

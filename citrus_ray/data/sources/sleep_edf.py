@@ -5,6 +5,7 @@ SC4ssNE0-PSG.edf is night N of subject ss; both nights of a subject are one grou
 are N3; movement and what was not scored is dropped.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from citrus_ray.data.faults import AGAIN, broken, each
+from citrus_ray.data.faults import AGAIN, broken, each, unreadable
 from citrus_ray.data.formats.channels import pick
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.recordings import read_header
@@ -72,16 +73,14 @@ class SleepEdf(Recorded):
         scored = defaultdict[str, list[Path]](list)
         for path in self.folder.glob("**/SC4*-Hypnogram.edf"):
             scored[path.name[:6]].append(path)
-        subjects = wanted_of(
-            "subjects", self.subjects, dict.fromkeys(_subject(path) for path in recordings)
-        )
+        known = dict.fromkeys(_subject(path) for path in recordings)
+        subjects = wanted_of("subjects", self.subjects, known)
         nights = [path for path in recordings if _subject(path) in subjects]
         wrong = [path.name for path in nights if len(scored[path.name[:6]]) != 1]
         if wrong:
-            rule = f"{', '.join(wrong[:8])}: each needs exactly one hypnogram, {wrong[0][:6]}…-Hypnogram.edf"
-            raise refuse(
-                f"{self.folder}: {rule}; fetch the set, or name others in `subjects:`", "root"
-            )
+            rule = f"{', '.join(wrong[:8])}: each needs exactly one hypnogram"
+            way = "fetch the set, or name others in `subjects:`"
+            raise refuse(f"{self.folder}: {rule}, {wrong[0][:6]}…-Hypnogram.edf; {way}", "root")
         return [(path, scored[path.name[:6]][0]) for path in nights]
 
     def survey(self) -> list[Item]:
@@ -100,23 +99,20 @@ class SleepEdf(Recorded):
         scored = read_stages(hypnogram)
         sleep = [(start, stop) for start, stop, stage in scored if stage != "W"]
         if not sleep:
-            raise broken(
-                hypnogram, "holds no stage of sleep; leave the subject out with `subjects:`"
-            )
+            way = "leave the subject out with `subjects:`"
+            raise broken(hypnogram, f"holds no stage of sleep; {way}")
         if sleep[-1][1] > end + EPOCH_S:
             rule = f"scores sleep until {sleep[-1][1]:g} s, but {recording.name} ends at {end:g} s"
-            raise broken(
-                hypnogram, f"{rule}: it belongs to another night, or one is cut short; {AGAIN}"
-            )
-        margin = float("inf") if self.wake_minutes is None else 60 * self.wake_minutes
+            why = "it belongs to another night, or one is cut short"
+            raise broken(hypnogram, f"{rule}: {why}; {AGAIN}")
+        margin = math.inf if self.wake_minutes is None else 60 * self.wake_minutes
         first, last = sleep[0][0] - margin, min(sleep[-1][1] + margin, end)
+        name, subject = recording.name, _subject(recording)
         for start, stop, stage in scored:
             for epoch in range(round((stop - start) / EPOCH_S)):
                 begin = start + epoch * EPOCH_S
                 if begin >= first and begin + EPOCH_S <= last:
-                    yield Stretch(
-                        recording.name, begin, begin + EPOCH_S, stage, _subject(recording)
-                    )
+                    yield Stretch(name, begin, begin + EPOCH_S, stage, subject)
 
     def order(self, found: set[str]) -> Sequence[str]:
         return tuple(dict.fromkeys(STAGES.values()))
@@ -142,26 +138,20 @@ def read_stages(path: Path) -> list[tuple[float, float, str]]:
     except SpecError:
         raise
     except Exception as err:  # a broken file can raise anything in the library that reads it
-        raise broken(
-            path, f"cannot be read as a hypnogram: {err or type(err).__name__}; {AGAIN}"
-        ) from None
+        raise unreadable(path, " as a hypnogram", err) from None
     names = [str(name) for name in marks.description]
     strange = sorted(set(names) - set(STAGES) - set(UNSCORED))
     if strange or not names:
         rule = f"scores `{strange[0]}`" if strange else "scores nothing"
-        raise broken(
-            path,
-            f"{rule}; a hypnogram of Sleep-EDF scores {', '.join([*STAGES, *UNSCORED])}; {AGAIN}",
-        )
+        known = ", ".join([*STAGES, *UNSCORED])
+        raise broken(path, f"{rule}; a hypnogram of Sleep-EDF scores {known}; {AGAIN}")
     rows = sorted(zip(marks.onset.tolist(), marks.duration.tolist(), names, strict=True))
     odd = next(
-        (row for row in rows if abs(row[1] / EPOCH_S - round(row[1] / EPOCH_S)) > 1e-3), None
+        (row for row in rows if abs(row[1] - EPOCH_S * round(row[1] / EPOCH_S)) > 0.03), None
     )
     if odd and odd[2] in STAGES:
-        raise broken(
-            path,
-            f"scores {odd[1]:g} s as {odd[2]} at {odd[0]:g} s; epochs are {EPOCH_S:g} s; {AGAIN}",
-        )
+        rule = f"scores {odd[1]:g} s as {odd[2]} at {odd[0]:g} s; epochs are {EPOCH_S:g} s"
+        raise broken(path, f"{rule}; {AGAIN}")
     return [(start, start + length, STAGES[name]) for start, length, name in rows if name in STAGES]
 
 
