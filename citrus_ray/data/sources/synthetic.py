@@ -50,16 +50,12 @@ class Synthetic(Source):
 
     def prepare(self) -> Windows:
         labels = list[Index]()
-        with DiskArray(
-            (self.n_chans, self.n_times)
-        ) as stack:  # one person in memory at a time: a spec may ask for many
+        # one subject in memory at a time: a spec may ask for many
+        with DiskArray((self.n_chans, self.n_times)) as stack:
             for i in range(self.n_subjects):
                 x, y = self._subject(i)
-                stack.add(
-                    zscore(x.astype(np.float32))
-                    if self.normalize == "window"
-                    else x.astype(np.float32)
-                )
+                x = x.astype(np.float32)
+                stack.add(zscore(x) if self.normalize == "window" else x)
                 labels.append(y)
             windows = stack.array()  # (n, C, T)
         return Windows(
@@ -77,14 +73,12 @@ class Synthetic(Source):
     def _subject(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Windows and labels of a subject, whose background, rhythm shift and gain are its own."""
         rng = np.random.default_rng([self.seed, i])
-        shape = (self.windows_per_subject, self.n_chans, self.n_times)
-        y = rng.permutation(np.arange(self.windows_per_subject) % len(self.rhythms)).astype(
-            np.int64
-        )
+        n = self.windows_per_subject
+        shape = (n, self.n_chans, self.n_times)
+        y = rng.permutation(np.arange(n) % len(self.rhythms)).astype(np.int64)
         x = coloured_noise(rng, shape, self.sfreq, exponent=rng.uniform(0.8, 1.4))
-        x += self.rhythm_gain * self._rhythm(
-            rng, np.asarray(self.rhythms)[y] * rng.uniform(0.95, 1.05)
-        )
+        hz = np.asarray(self.rhythms)[y] * rng.uniform(0.95, 1.05)
+        x += self.rhythm_gain * self._rhythm(rng, hz)
         x += self._bursts(rng, shape) + self._evoked(rng, shape)
         return x * rng.lognormal(0.0, 0.3), y
 
@@ -92,9 +86,8 @@ class Synthetic(Source):
         """A waxing oscillation per window, mixed into the channels with random sign and phase lag."""
         n, t = len(hz), np.arange(self.n_times) / self.sfreq
         phase = rng.uniform(0, 2 * np.pi, (n, 1, 1)) + rng.normal(0, 0.6, (n, self.n_chans, 1))
-        waxing = 1 + 0.5 * np.sin(
-            2 * np.pi * rng.uniform(0.2, 0.6, (n, 1, 1)) * t + rng.uniform(0, 6.28, (n, 1, 1))
-        )
+        slow = 2 * np.pi * rng.uniform(0.2, 0.6, (n, 1, 1)) * t
+        waxing = 1 + 0.5 * np.sin(slow + rng.uniform(0, 6.28, (n, 1, 1)))
         gain = rng.uniform(0.5, 1.5, (n, self.n_chans, 1))
         return np.asarray(gain * waxing * np.sin(2 * np.pi * hz[:, None, None] * t + phase))
 
@@ -103,12 +96,10 @@ class Synthetic(Source):
         n, n_chans, n_times = shape
         t = np.arange(n_times) / self.sfreq
         centre = rng.uniform(0, self.seconds, (n, 1, 1))
-        packet = np.exp(-0.5 * ((t - centre) / 0.08) ** 2) * np.sin(
-            2 * np.pi * rng.uniform(25, 35, (n, 1, 1)) * t
-        )
-        return np.asarray(
-            (rng.random((n, 1, 1)) < 0.5) * rng.uniform(0.5, 2.0, (n, n_chans, 1)) * packet
-        )
+        envelope = np.exp(-0.5 * ((t - centre) / 0.08) ** 2)
+        packet = envelope * np.sin(2 * np.pi * rng.uniform(25, 35, (n, 1, 1)) * t)
+        there = rng.random((n, 1, 1)) < 0.5
+        return np.asarray(there * rng.uniform(0.5, 2.0, (n, n_chans, 1)) * packet)
 
     def _evoked(self, rng: Rng, shape: tuple[int, int, int]) -> np.ndarray:
         """A slow biphasic wave, as after a stimulus, at a random time."""
@@ -123,8 +114,7 @@ def coloured_noise(rng: Rng, shape: tuple[int, ...], sfreq: float, exponent: flo
     n_times = shape[-1]
     hz = np.fft.rfftfreq(n_times, 1 / sfreq)
     amplitude = np.concatenate([[0.0], hz[1:] ** (-exponent / 2)])
-    spectrum = amplitude * (
-        rng.normal(size=(*shape[:-1], len(hz))) + 1j * rng.normal(size=(*shape[:-1], len(hz)))
-    )
+    size = (*shape[:-1], len(hz))
+    spectrum = amplitude * (rng.normal(size=size) + 1j * rng.normal(size=size))
     x = np.fft.irfft(spectrum, n=n_times)
     return np.asarray(x / x.std())

@@ -89,17 +89,14 @@ class SyntheticFmri(Source):
     @model_validator(mode="after")
     def _means_something(self) -> "SyntheticFmri":
         if self.fewer_voxels >= self.n_voxels:
-            raise ValueError(
-                f"fewer_voxels={self.fewer_voxels}: must leave some of n_voxels={self.n_voxels}"
-            )
+            rule = f"must leave some of n_voxels={self.n_voxels}"
+            raise ValueError(f"fewer_voxels={self.fewer_voxels}: {rule}")
         if self.design == "one_per_run" and self.n_runs < self.timbres:
-            raise ValueError(
-                f"n_runs={self.n_runs}: one timbre per run needs at least timbres={self.timbres} runs"
-            )
+            rule = f"one timbre per run needs at least timbres={self.timbres} runs"
+            raise ValueError(f"n_runs={self.n_runs}: {rule}")
         if self.volumes > self.block and self.labelled:
-            raise ValueError(
-                f"volumes={self.volumes}: must fit into block={self.block}; shorten it"
-            )
+            rule = f"must fit into block={self.block}; shorten it"
+            raise ValueError(f"volumes={self.volumes}: {rule}")
         return self
 
     def recordings(self) -> str:
@@ -110,63 +107,45 @@ class SyntheticFmri(Source):
         cut = Cutter(1 / self.tr, self.volumes, self.stride or self.volumes, "none", "drop")
         n_times = self.n_blocks * self.block
         channels = tuple(Channel(f"v{i}", cut.sfreq, n_times, "fmri") for i in range(self.n_voxels))
-        gathered = gather(self._pieces(cut), [Track(channels, cut.sfreq, cut.n_times)])
+        gathered = gather(self._windows(cut), [Track(channels, cut.sfreq, cut.n_times)])
         classes = tuple(sorted({stretch.label for stretch in gathered.stretches} - {""}))
-        said = (
-            ("groups are runs, so one person may be on both sides of a split",)
-            if self.group_by == "run"
-            else ()
-        )
-        return assemble(
-            cut, gathered, classes, self.digest(), said, gathered.recording // self.n_runs
-        )
+        said = ["groups are runs, so one person may be on both sides of a split"]
+        caveats = said if self.group_by == "run" else []
+        subject = gathered.recording // self.n_runs
+        return assemble(cut, gathered, classes, self.digest(), caveats, subject)
 
-    def _pieces(self, cut: Cutter) -> Iterator[RecordingWindows]:
-        for person in range(self.n_subjects):
-            shown, runs = self.person(person)
-            for i, (x, names) in enumerate(
-                zip(cleaned(runs, self.normalize_by, self.detrend), shown, strict=True)
-            ):
+    def _windows(self, cut: Cutter) -> Iterator[RecordingWindows]:
+        for subject in range(self.n_subjects):
+            shown, runs = self.subject(subject)
+            xs = cleaned(runs, self.normalize_by, self.detrend)
+            for i, (x, names) in enumerate(zip(xs, shown, strict=True)):
                 run = f"_run-{i}" if self.group_by == "run" else ""
-                yield cut(x, self._segments(names, f"sub-{person:02d}{run}"))
+                yield cut(x, self._stretches(names, f"sub-{subject:02d}{run}"))
 
-    def _segments(self, names: list[str], group: str) -> list[Stretch]:
+    def _stretches(self, names: list[str], group: str) -> list[Stretch]:
         if not self.labelled:
             return [Stretch("", 0.0, math.inf, "", group)]
-        edges = np.minimum(
-            np.arange(self.n_blocks + 1) * self.block * self.tr + self.delay_s, self._seconds
-        )
-        return [
-            Stretch("", a, b, name, group)
-            for (a, b), name in zip(pairwise(edges.tolist()), names, strict=True)
-        ]
+        begins = np.arange(self.n_blocks + 1) * self.block * self.tr + self.delay_s
+        edges = np.minimum(begins, self.n_blocks * self.block * self.tr).tolist()
+        blocks = zip(pairwise(edges), names, strict=True)
+        return [Stretch("", start, stop, name, group) for (start, stop), name in blocks]
 
-    @property
-    def _seconds(self) -> float:
-        return self.n_blocks * self.block * self.tr
+    # ---- one subject ----
 
-    # ---- one person ----
-
-    def person(self, number: int) -> tuple[list[list[str]], list[Signal]]:
-        """The label of every block, and the series (C, T), of every run; nothing is cleaned yet."""
+    def subject(self, number: int) -> tuple[list[list[str]], list[Signal]]:
+        """Labels of the blocks, and the series (C, T), of every run; nothing is cleaned yet."""
         rng = np.random.default_rng([self.seed, number])
         mixing = self._mixing(rng)  # (C, K)
         missing = rng.integers(self.fewer_voxels + 1)
         first, shown, runs = int(rng.integers(self.timbres)), list[list[str]](), list[Signal]()
+        imagined = (np.arange(self.n_blocks) % 2 == 1) & self.imagined
+        strength = np.where(imagined, 0.6, 1.0)
         for run in range(self.n_runs):
             timbre = self._timbres(rng, (first + run) % self.timbres)
-            imagined = (
-                np.arange(self.n_blocks) % 2 == 1
-                if self.imagined
-                else np.zeros(self.n_blocks, bool)
-            )
-            x = self.gain * mixing @ self._response(
-                timbre, np.where(imagined, 0.6, 1.0)
-            ) + self._noise(rng)
+            x = self.gain * mixing @ self._response(timbre, strength) + self._noise(rng)
             x[self.n_voxels - missing :] = 0
-            shown.append(
-                [self._name(t, i) for t, i in zip(timbre.tolist(), imagined.tolist(), strict=True)]
-            )
+            blocks = zip(timbre.tolist(), imagined.tolist(), strict=True)
+            shown.append([self._name(t, i) for t, i in blocks])
             runs.append(x.astype(np.float32))
         return shown, runs
 

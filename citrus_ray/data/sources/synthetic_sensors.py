@@ -62,11 +62,11 @@ class SyntheticSensors(Source):
         return round(self.seconds * self.rates[sensor])
 
     def prepare(self) -> Windows:
-        people = [self._letters(i) for i in range(self.n_subjects)]
-        streams = tuple(self._stream(m, people) for m in range(len(self.rates)))
+        letters = [self._letters(i) for i in range(self.n_subjects)]
+        streams = tuple(self._stream(m, letters) for m in range(len(self.rates)))
         return Windows(
             x=streams[0].x,
-            y=np.concatenate([letters[:, -1] for letters in people]),
+            y=np.concatenate([of[:, -1] for of in letters]),
             group=np.repeat(np.arange(self.n_subjects), self.windows_per_subject),
             sfreq=self.rates[0],
             ch_names=streams[0].ch_names,
@@ -82,15 +82,14 @@ class SyntheticSensors(Source):
         rng = np.random.default_rng([self.seed, i])
         shared = rng.permutation(np.arange(self.windows_per_subject) % self.letters)
         other = rng.integers(1, self.letters, (self.windows_per_subject, len(self.rates)))
-        return np.concatenate(
-            [(shared[:, None] + other) % self.letters, shared[:, None]], axis=1
-        ).astype(np.int64)
+        letters = [(shared[:, None] + other) % self.letters, shared[:, None]]
+        return np.concatenate(letters, axis=1).astype(np.int64)
 
-    def _stream(self, m: int, people: list[Index]) -> Stream:
+    def _stream(self, m: int, letters: list[Index]) -> Stream:
         name = MODALITIES[1 + m]
         with DiskArray((1, self.n_times(m))) as stack:
-            for i, letters in enumerate(people):
-                stack.add(self._signal(i, m, letters))
+            for i, of in enumerate(letters):
+                stack.add(self._signal(i, m, of))
             return Stream(name, stack.array(), self.rates[m], (name,), (name,))
 
     def _signal(self, i: int, m: int, letters: Index) -> Signal:
@@ -98,9 +97,8 @@ class SyntheticSensors(Source):
         pace."""
         rng = np.random.default_rng([self.seed, i, m])
         n, n_times, warp = len(letters), self.n_times(m), rng.uniform(0.95, 1.05)
-        x = self._burst(rng, letters[:, -1], m, warp) + self.own * self._burst(
-            rng, letters[:, m], m, warp
-        )
+        shared, own = (self._burst(rng, letters[:, i], m, warp) for i in (-1, m))
+        x = shared + self.own * own
         hz, phase = rng.uniform(0.01, 0.04, (n, 1)), rng.uniform(0, 2 * np.pi, (n, 1))
         x += self.rhythm * np.sin(2 * np.pi * hz * np.arange(n_times) + phase)
         noisy: Signal = (x + self.noise * rng.normal(size=(n, n_times)))[:, None].astype(np.float32)
@@ -119,6 +117,6 @@ class SyntheticSensors(Source):
         return np.asarray(self.burst * rng.uniform(0.8, 1.2, (n, 1)) * upwards * shape)
 
     def _lacks(self, i: int) -> int:
-        """The sensor that person `i` does not have, -1: none."""
+        """The sensor that subject `i` does not have, -1: none."""
         rng = np.random.default_rng([self.seed, i, len(self.rates)])
         return int(rng.integers(len(self.rates))) if rng.random() < self.absent else -1

@@ -69,7 +69,7 @@ class UciHar(Source):
         self._check_there()
         refuse_copies(path for part in PARTS for path in self._files(part)[2:])
         for part in PARTS:
-            self._people(part)
+            self._subjects_and_activities(part)
 
     def _check_there(self) -> None:
         gone = [path for part in PARTS for path in self._files(part) if not path.is_file()]
@@ -77,29 +77,24 @@ class UciHar(Source):
             rule = "there is no such file; unpack the whole of the archive, or correct `root`"
             raise SpecError([Problem("root", rule, str(path)) for path in gone])
 
-    def _people(self, part: str) -> tuple[Index, Index]:
+    def _subjects_and_activities(self, part: str) -> tuple[Index, Index]:
         """Subject and activity of each window, (n,) and (n,)."""
         subjects, activities = self._files(part)[:2]
-        group, y = (
-            _numbers(subjects, range(1, 31)),
-            _numbers(activities, range(1, len(ACTIVITIES) + 1)),
-        )
+        group = _numbers(subjects, range(1, 31))
+        y = _numbers(activities, range(1, len(ACTIVITIES) + 1))
         if len(group) != len(y):
-            raise broken(
-                activities, f"holds {len(y)} lines, but {subjects.name} {len(group)}; {AGAIN}"
-            )
+            rule = f"holds {len(y)} lines, but {subjects.name} {len(group)}"
+            raise broken(activities, f"{rule}; {AGAIN}")
         return group, y
 
     def prepare(self) -> Windows:
         self.check()  # in memory after that: 10,299 windows of 9 channels are 47 MB
-        people = [self._people(part) for part in PARTS]
-        x = np.concatenate(
-            [self._signals(part, len(y)) for part, (_, y) in zip(PARTS, people, strict=True)]
-        )
-        subjects, group = np.unique(
-            np.concatenate([group for group, _ in people]), return_inverse=True
-        )
-        activities, y = np.unique(np.concatenate([y for _, y in people]), return_inverse=True)
+        found = [self._subjects_and_activities(part) for part in PARTS]
+        parts = zip(PARTS, found, strict=True)
+        x = np.concatenate([self._signals(part, len(y)) for part, (_, y) in parts])
+        subject, activity = (np.concatenate(of) for of in zip(*found, strict=True))
+        subjects, group = np.unique(subject, return_inverse=True)
+        activities, y = np.unique(activity, return_inverse=True)
         gone = [name for k, name in enumerate(ACTIVITIES, start=1) if k not in activities]
         return Windows(
             x=zscore(x) if self.normalize == "window" else x,
@@ -128,33 +123,31 @@ class UciHar(Source):
 
 
 def _windows(path: Path) -> Signal:
-    """A window per line."""
+    """Windows (n, T) of a file, one per line."""
     try:
         x = np.loadtxt(path, dtype=np.float32, ndmin=2)
     except ValueError as err:
-        raise broken(
-            path, f"is no table of numbers: {str(err).partition(';')[0]}; {AGAIN}"
-        ) from None
+        said = str(err).partition(";")[0]
+        raise broken(path, f"is no table of numbers: {said}; {AGAIN}") from None
     if x.size and x.shape[1] != N_TIMES:
-        raise broken(
-            path, f"holds windows of {x.shape[1]} samples, but {N_TIMES} were published; {AGAIN}"
-        )
+        rule = f"holds windows of {x.shape[1]} samples, but {N_TIMES} were published"
+        raise broken(path, f"{rule}; {AGAIN}")
     if not np.isfinite(x).all():
         row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0]) + 1
-        raise SpecError([Problem("", f"holds a sample that is no number; {AGAIN}", str(path), row)])
+        raise broken(path, f"holds a sample that is no number; {AGAIN}", line=row)
     return x
 
 
 def _numbers(path: Path, known: Sequence[int]) -> Index:
-    """A whole number per line, each of them `known`."""
+    """Whole numbers of a file, one per line, each of them `known`."""
     out = []
     for line, text in enumerate(path.read_text("latin-1").split("\n"), start=1):
-        if not text.strip():
-            continue
-        if not text.strip().isdecimal() or int(text) not in known:
-            rule = f"{text.strip()[:20]!r} must be a number from {known[0]} to {known[-1]}; {AGAIN}"
-            raise SpecError([Problem("", rule, str(path), line)])
-        out.append(int(text))
+        word = text.strip()
+        if word and not (word.isdecimal() and int(word) in known):
+            rule = f"{word[:20]!r} must be a number from {known[0]} to {known[-1]}; {AGAIN}"
+            raise broken(path, rule, line=line)
+        if word:
+            out.append(int(word))
     if not out:
         raise broken(path, f"is empty; {AGAIN}")
     return np.array(out, dtype=np.int64)

@@ -18,12 +18,13 @@ from citrus_ray.data.root import Root, folder_of
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Signal, Windows
-from citrus_ray.spec import Problem, SpecError, digest_of
+from citrus_ray.spec import digest_of
 
 PARTS = ("TRAIN", "TEST")
 SUFFIXES = (".ts", ".arff")
 NAME = "UWaveGestureLibrary"
-CAVEAT = "groups are single gestures: whose they are is not in the files, so people are on both sides of every split"
+CAVEAT = "groups are single gestures: whose they are is not in the files"
+CAVEAT += ", so people are on both sides of every split"
 ORIGINAL = Original(
     name="uwave",
     base_url="https://www.timeseriesclassification.com/aeon-toolkit/",
@@ -52,9 +53,8 @@ class UWave(Source):
         there = [paths for paths in found if all(path.is_file() for path in paths)]
         if not there:
             wanted = " or ".join(f"{NAME}_{{TRAIN,TEST}}{suffix}" for suffix in SUFFIXES)
-            raise broken(
-                folder, f"holds no {wanted}; correct `root`, or copy both files there", "root"
-            )
+            rule = f"holds no {wanted}; correct `root`, or copy both files there"
+            raise broken(folder, rule, "root")
         return there[0]
 
     def content(self) -> str:
@@ -66,16 +66,14 @@ class UWave(Source):
     def prepare(self) -> Windows:
         self.check()  # in memory after that: 440 gestures are 1.7 MB
         parts = [_read(path) for path in self._files()]
-        lengths = [x.shape[2] for x, _ in parts]
+        sizes, lengths = [len(x) for x, _ in parts], [x.shape[2] for x, _ in parts]
         if len(set(lengths)) > 1:
             train, test = self._files()
             rule = f"holds gestures of {lengths[1]} samples, but {train.name} of {lengths[0]}"
             raise broken(test, f"{rule}; copy both from one place")
-        x, labels = (
-            np.concatenate([x for x, _ in parts]),
-            np.concatenate([labels for _, labels in parts]),
-        )
+        x, labels = (np.concatenate(of) for of in zip(*parts, strict=True))
         classes, y = np.unique(labels, return_inverse=True)
+        groups = [f"{part}{i:03d}" for part, n in zip(PARTS, sizes, strict=True) for i in range(n)]
         return Windows(
             x=zscore(x) if self.normalize == "window" else x,
             y=y.astype(np.int64),
@@ -83,11 +81,7 @@ class UWave(Source):
             sfreq=100.0,
             ch_names=("x", "y", "z"),
             modalities=("motion",) * 3,
-            groups=tuple(
-                f"{part}{i:03d}"
-                for part, (x, _) in zip(PARTS, parts, strict=True)
-                for i in range(len(x))
-            ),
+            groups=tuple(groups),
             classes=tuple(str(name) for name in classes),
             caveats=(CAVEAT,),
             digest=self.digest(),
@@ -101,8 +95,8 @@ def _read(path: Path) -> tuple[Signal, list[str]]:
         rows.append(_gesture(path, line, dimensions))
         labels.append(label)
         if rows[-1].shape != rows[0].shape:
-            rule = f"is {rows[-1].shape[1]} samples long, but the first gesture {rows[0].shape[1]}; {AGAIN}"
-            raise SpecError([Problem("", rule, str(path), line)])
+            rule = f"is {rows[-1].shape[1]} samples long, but the first gesture {rows[0].shape[1]}"
+            raise broken(path, f"{rule}; {AGAIN}", line=line)
     if not rows:
         raise broken(path, f"holds no gesture after `@data`; {AGAIN}")
     return np.stack(rows), labels
@@ -133,25 +127,20 @@ def _label(path: Path, line: int, text: str) -> str:
     except ValueError:
         number = -1.0
     if number not in range(1, 9):
-        rule = f"its label is {label[:20]!r}, but must be a number from 1 to 8; is the line cut off? {AGAIN}"
-        raise SpecError([Problem("", rule, str(path), line)])
+        rule = f"its label is {label[:20]!r}, but must be a number from 1 to 8"
+        raise broken(path, f"{rule}; is the line cut off? {AGAIN}", line=line)
     return f"{number:g}"
 
 
 def _gesture(path: Path, line: int, dimensions: list[str]) -> Signal:
-    """(3, T)"""
+    """A gesture, (3, T)."""
     try:
-        x = np.array(
-            [[float(value) for value in text.split(",")] for text in dimensions], dtype=np.float32
-        )
+        x = np.array([list(map(float, text.split(","))) for text in dimensions], dtype=np.float32)
     except ValueError as err:
         rule = "its axes differ in length" if "inhomogeneous" in str(err) else str(err)
-        raise SpecError([Problem("", f"{rule}; {AGAIN}", str(path), line)]) from None
-    if len(x) != 3 or not np.isfinite(x).all():
-        rule = (
-            f"must hold 3 axes of numbers, but holds {len(x)}"
-            if len(x) != 3
-            else "holds a sample that is missing"
-        )
-        raise SpecError([Problem("", f"{rule}; {AGAIN}", str(path), line)])
+        raise broken(path, f"{rule}; {AGAIN}", line=line) from None
+    if len(x) != 3:
+        raise broken(path, f"must hold 3 axes of numbers, but holds {len(x)}; {AGAIN}", line=line)
+    if not np.isfinite(x).all():
+        raise broken(path, f"holds a sample that is missing; {AGAIN}", line=line)
     return x
