@@ -36,18 +36,16 @@ def read_labels(path: Path) -> tuple[list[Stretch], list[Problem]]:
             reader = csv.DictReader(handle, skipinitialspace=True)
             head, raw = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as err:
-        return [], [
-            Problem("labels", f"cannot be read as CSV: {err}; save it as UTF-8 CSV", str(path))
-        ]
+        rule = f"cannot be read as CSV: {err}; save it as UTF-8 CSV"
+        return [], [Problem("labels", rule, str(path))]
     missing = [name for name in COLUMNS if name not in head]
     if missing:
         rule = f"has no column {', '.join(missing)}"
         rule += f"; its first line must name {','.join(COLUMNS)}, but is {','.join(head)}"
         return [], [Problem("labels", rule, str(path), 1)]
     if not raw:
-        return [], [
-            Problem("labels", "holds no row; add stretches, or leave `labels` out", str(path))
-        ]
+        rule = "holds no row; add stretches, or leave `labels` out"
+        return [], [Problem("labels", rule, str(path))]
     rows, wrong = list[Stretch](), defaultdict[str, list[Problem]](list)
     for line, row in raw:
         text = {name: (row[name] or "").strip() for name in COLUMNS}
@@ -89,7 +87,8 @@ def match(
         elif row.file in known or row.file not in others:
             problems.append(_unmatched(row, known, labels))
     if not found and not problems:
-        rule = "all its rows are of recordings that `pattern` leaves out; widen `pattern`, or give another table"
+        rule = "all its rows are of recordings that `pattern` leaves out"
+        rule += "; widen `pattern`, or give another table"
         problems.append(Problem("labels", rule, str(labels)))
     return {name: found[name] for name in files if name in found}, capped(problems)
 
@@ -114,12 +113,8 @@ def _unmatched(row: Stretch, known: dict[str, list[str]], labels: Path) -> Probl
 
 def crossing(stretches: Iterable[Stretch], tolerance: float) -> list[tuple[Stretch, Stretch]]:
     """Neighbouring stretches of one recording that overlap and belong to different groups."""
-    ordered = sorted(stretches, key=lambda s: s.start_s)
-    return [
-        (a, b)
-        for a, b in itertools.pairwise(ordered)
-        if a.group != b.group and b.start_s < a.stop_s - tolerance
-    ]
+    pairs = itertools.pairwise(sorted(stretches, key=lambda s: s.start_s))
+    return [(a, b) for a, b in pairs if a.group != b.group and b.start_s < a.stop_s - tolerance]
 
 
 def _number(text: str) -> float:

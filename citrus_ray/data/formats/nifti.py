@@ -63,23 +63,15 @@ def read_mask(path: Path, regions: bool) -> Mask:
     space = (*image.shape, 1, 1, 1)[:3]
     values = _values(path, image)
     if values.size != np.prod(space):
-        raise broken(
-            path, f"must be one volume, but is {image.shape}; give a mask, not the series", "mask"
-        )
+        rule = f"must be one volume, but is {image.shape}; give a mask, not the series"
+        raise broken(path, rule, "mask")
     number = np.nan_to_num(values).reshape(space)
     if regions and (number != number.round()).any():
-        raise broken(
-            path,
-            "must number the regions, but holds fractions; round it, or drop `regions`",
-            "mask",
-        )
+        rule = "must number the regions, but holds fractions; round it, or drop `regions`"
+        raise broken(path, rule, "mask")
     if not number.any():
         raise broken(path, "has no voxel inside; give another mask", "mask")
-    return Mask(
-        path,
-        number.round().astype(np.int64) if regions else (number != 0).astype(np.int64),
-        regions,
-    )
+    return Mask(path, (number.round() if regions else number != 0).astype(np.int64), regions)
 
 
 def read_series(path: Path, mask: Mask) -> Signal:
@@ -88,9 +80,8 @@ def read_series(path: Path, mask: Mask) -> Signal:
     x: Signal = _values(path, _load(path))[inside].astype(np.float32)  # (X, Y, Z, T) -> (V, T)
     empty = int((~np.isfinite(x).all(axis=1)).sum())
     if empty:
-        raise broken(
-            path, f"{empty} voxels of the mask have no value at some time; tighten the mask", "mask"
-        )
+        rule = f"{empty} voxels of the mask have no value at some time; tighten the mask"
+        raise broken(path, rule, "mask")
     if not mask.regions:
         return x
     number = mask.number[inside]

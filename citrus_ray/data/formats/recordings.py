@@ -41,10 +41,8 @@ def read_header(path: Path) -> Header:
     """Header of a recording, without its signals."""
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        known = ", ".join(FORMATS)
-        raise broken(
-            path, f"`{path.suffix}` is no format of recordings; narrow it to {known}", "pattern"
-        )
+        rule = f"`{path.suffix}` is no format of recordings; narrow it to {', '.join(FORMATS)}"
+        raise broken(path, rule, "pattern")
     try:
         channels = form[0](path)
     except SpecError:
@@ -89,11 +87,7 @@ def resample(x: Signal, sfreq: float, target: float) -> Signal:
         return x
     from scipy.signal import resample_poly  # half a second to import
 
-    up, down = (
-        (ratio.numerator, ratio.denominator)
-        if target > sfreq
-        else (ratio.denominator, ratio.numerator)
-    )
+    up, down = ratio.as_integer_ratio() if target > sfreq else (1 / ratio).as_integer_ratio()
     # beyond its ends a signal stays where it was: padding with zeros rings where there is an offset
     # (temperature)
     return np.asarray(resample_poly(x, up, down, axis=-1, padtype="edge"), dtype=np.float32)

@@ -62,15 +62,10 @@ def spread_out(
     window: tuple[Signal, ...], own: Sequence[Track], tracks: Sequence[Track]
 ) -> tuple[Signal, ...]:
     """A window (C, T) of each track of a recording on the set's tracks: NaN where it has none."""
-    if [key(c) for track in own for c in track.channels] == [
-        key(c) for track in tracks for c in track.channels
-    ]:
+    mine, all_of = ([key(c) for track in of for c in track.channels] for of in (own, tracks))
+    if mine == all_of:
         return window
-    rows = {
-        key(c): row
-        for track, x in zip(own, window, strict=True)
-        for c, row in zip(track.channels, x, strict=True)
-    }
+    rows = dict(zip(mine, (row for x in window for row in x), strict=True))
     nothing = {track.n_times: np.full(track.n_times, np.nan, np.float32) for track in tracks}
     return tuple(
         np.stack([rows.get(key(c), nothing[track.n_times]) for c in track.channels])
@@ -82,27 +77,21 @@ def same_rates(path: Path, mine: Sequence[Track], first: Path, others: Sequence[
     """Refuse native rates that are not those of the first recording."""
     one, two = ([str(track) for track in tracks] for tracks in (mine, others))
     if one != two:
-        rule = f"is recorded as {', '.join(one)}, but {first.name} as {', '.join(two)}: sfreq=native needs equal rates"
-        raise broken(path, f"{rule}; give `sfreq` a rate, or narrow `pattern`", "sfreq")
+        rule = f"is recorded as {', '.join(one)}, but {first.name} as {', '.join(two)}"
+        way = "give `sfreq` a rate, or narrow `pattern`"
+        raise broken(path, f"{rule}: sfreq=native needs equal rates; {way}", "sfreq")
 
 
 def whole_samples(field: str, seconds: float, tracks: Sequence[Track], at_least: int = 1) -> None:
     """Refuse durations of no whole number of samples: windows would drift from stream to stream."""
-    counts = [seconds * track.sfreq for track in tracks]
-    odd = [
-        f"{n:g} samples of {t}"
-        for n, t in zip(counts, tracks, strict=True)
-        if abs(n - round(n)) > 1e-4
-    ]
-    few = [
-        f"{n:g} samples of {t}" for n, t in zip(counts, tracks, strict=True) if round(n) < at_least
-    ]
+    counts = [(seconds * track.sfreq, track) for track in tracks]
+    odd = [f"{n:g} samples of {track}" for n, track in counts if abs(n - round(n)) > 1e-4]
+    few = [f"{n:g} samples of {track}" for n, track in counts if round(n) < at_least]
     if odd or few:
         rule = f"{field}={seconds:g} is {', '.join(odd or few)}, but must be a whole number"
         rule += f" of at least {at_least} in every stream"
-        raise refuse(
-            f"{rule}; {_fitting(seconds, tracks, at_least)}, or leave the stream out", field
-        )
+        way = f"{_fitting(seconds, tracks, at_least)}, or leave the stream out"
+        raise refuse(f"{rule}; {way}", field)
 
 
 def _fitting(seconds: float, tracks: Sequence[Track], at_least: int) -> str:
@@ -111,7 +100,6 @@ def _fitting(seconds: float, tracks: Sequence[Track], at_least: int) -> str:
     common = math.lcm(*(rate.denominator for rate in rates))
     step = Fraction(common, math.gcd(*(int(rate * common) for rate in rates)))
     least = max(1, math.ceil(at_least / min(rates) / step))
-    near = dict.fromkeys(
-        max(least, n) for n in (math.floor(seconds / step), math.floor(seconds / step) + 1)
-    )
+    below = math.floor(seconds / step)
+    near = dict.fromkeys(max(least, n) for n in (below, below + 1))
     return f"take {' or '.join(f'{float(n * step):g}' for n in near)} s"

@@ -30,7 +30,8 @@ Rng = np.random.Generator
 Gain = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
-EVERYONE = 20230522  # seeds what all people share, so that sets of other seeds are other people of one kind
+# seeds what all subjects share, so that sets of other seeds are other subjects of one kind
+EVERYONE = 20230522
 CUTTING = {"volumes", "stride", "labelled", "group_by", "normalize_by", "detrend", "delay_s"}
 
 

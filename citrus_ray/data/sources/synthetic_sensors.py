@@ -21,7 +21,8 @@ from citrus_ray.data.windows import Index, Signal, Stream, Windows
 Rng = np.random.Generator
 Amount = Annotated[float, Field(ge=0)]
 
-EVERYONE = 20240304  # seeds how sensors show letters, so that sets of other seeds are other people of one kind
+# seeds how sensors show letters, so that sets of other seeds are other subjects of one kind
+EVERYONE = 20240304
 DECAY = 8.0  # of a letter, in samples of its sensor: what is left of it is divided by e
 
 
