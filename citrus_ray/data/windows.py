@@ -57,9 +57,8 @@ class Windows:
     classes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()  # printed beside every number computed from this set
     digest: str = ""
-    streams: tuple[
-        Stream, ...
-    ] = ()  # of a multi-rate set: all, the first of which is `x`; empty for one rate
+    # of a multi-rate set: all, the first of which is `x`; empty for one rate
+    streams: tuple[Stream, ...] = ()
     origins: Origins | None = None  # where the source knows
 
     def __post_init__(self) -> None:
@@ -72,19 +71,19 @@ class Windows:
         if self.x.ndim != 3 or self.x.dtype != np.float32:
             return f"windows must be (n, C, T) float32, but got {self.x.shape} {self.x.dtype}"
         if n == 0:
-            return "no window was found; is the window longer than every recording or labelled stretch?"
+            why = "is the window longer than every recording or labelled stretch?"
+            return f"no window was found; {why}"
         if self.group.shape != (n,) or (self.y is not None and self.y.shape != (n,)):
             return f"{n} windows need {n} groups and labels, but got {self.group.shape[0]} groups"
         if len(self.ch_names) != n_chans or len(self.modalities) != n_chans:
-            return f"{n_chans} channels need as many names and modalities, but got {self.ch_names}, {self.modalities}"
-        if self.streams and (
-            self.streams[0].x is not self.x or any(len(s.x) != n for s in self.streams)
-        ):
-            return f"every stream needs the same {n} windows, the first of them `x`; replace both, or drop `streams`"
-        if self.origins is not None and any(
-            len(known) != n for known in vars(self.origins).values()
-        ):
-            return f"{n} windows need as many places; give one for each, or none"
+            rule = f"{n_chans} channels need as many names and modalities"
+            return f"{rule}, but got {self.ch_names}, {self.modalities}"
+        streams = self.streams
+        if streams and (streams[0].x is not self.x or any(len(s.x) != n for s in streams)):
+            rule = f"every stream needs the same {n} windows, the first of them `x`"
+            return f"{rule}; replace both, or drop `streams`"
+        if self.origins and any(len(known) != n for known in vars(self.origins).values()):
+            return f"{n} windows need as many origins; give one for each, or none"
         return None
 
     def __len__(self) -> int:
@@ -108,9 +107,8 @@ class Windows:
     def labels(self) -> Index:
         """`y`, for those who need it: an unlabelled set is refused with the way out."""
         if self.y is None:
-            raise refuse(
-                "this set has no labels; give `labels:` a CSV, or use it for pre-training only"
-            )
+            way = "give `labels:` a CSV, or use it for pre-training only"
+            raise refuse(f"this set has no labels; {way}")
         return self.y
 
     def take(

@@ -42,17 +42,13 @@ def _edf_header(path: Path) -> tuple[Channel, ...]:
     with path.open("rb") as handle:
         head = handle.read(256)
         if head[:8].rstrip() not in (b"0", b"\xffBIOSEMI"):
-            raise broken(
-                path,
-                f"is not EDF or BDF: it starts with {head[:8]!r}; convert it, or narrow `pattern`",
-            )
+            rule = f"is not EDF or BDF: it starts with {head[:8]!r}"
+            raise broken(path, f"{rule}; convert it, or narrow `pattern`")
         n_chans = int(head[252:256])
         table = handle.read(256 * n_chans)
     if b"DF+D" in head[192:236] and not _is_continuous(path):
-        raise broken(
-            path,
-            "is EDF+D, a recording with interruptions; export its stretches as files of their own",
-        )
+        rule = "is EDF+D, a recording with interruptions"
+        raise broken(path, f"{rule}; export its stretches as files of their own")
     names = _unique([text.strip() for text in _edf_column(table, n_chans, 0, 16)])
     units = [text.strip() for text in _edf_column(table, n_chans, 96, 8)]
     samples = [int(text) for text in _edf_column(table, n_chans, 216, 8)]
@@ -66,10 +62,8 @@ def _edf_header(path: Path) -> tuple[Channel, ...]:
 
 def _edf_column(table: bytes, n_chans: int, offset: int, width: int) -> list[str]:
     """One field of all signal headers; `offset` counts the bytes of the fields before, per signal."""
-    start = offset * n_chans
-    return [
-        table[start + i * width : start + (i + 1) * width].decode("latin-1") for i in range(n_chans)
-    ]
+    starts = range(offset * n_chans, (offset + width) * n_chans, width)
+    return [table[start : start + width].decode("latin-1") for start in starts]
 
 
 def _edf_records(path: Path, head: bytes, samples_per_record: int) -> int:
@@ -105,11 +99,10 @@ def _edf_load(path: Path, picks: Sequence[Channel]) -> list[Samples]:
     read_raw = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
     found: dict[str, Samples] = {}
     # rate by rate: mne would blow all up to the highest by FFT
-    for rate in {c.sfreq for c in picks}:
+    for rate in {c.sfreq for c in picks}:  # mne would blow all up to the highest by FFT
         names = [c.name for c in picks if c.sfreq == rate]
-        raw = read_raw(
-            path, include=names, exclude_after_unique=True, stim_channel=None, verbose="ERROR"
-        )
+        how = {"exclude_after_unique": True, "stim_channel": None, "verbose": "ERROR"}
+        raw = read_raw(path, include=names, **how)
         found.update(zip(raw.ch_names, raw.get_data(), strict=True))
     return [found[c.name] / _mne_scale(c.unit) for c in picks]
 
@@ -130,37 +123,20 @@ def _wfdb_header(path: Path) -> tuple[Channel, ...]:
 
     record = wfdb.rdheader(str(path.with_suffix("")))
     if isinstance(record, wfdb.MultiRecord):
-        raise broken(
-            path,
-            f"holds {record.n_seg} segments; let `pattern` match the segments' own headers",
-            "pattern",
-        )
+        rule = f"holds {record.n_seg} segments; let `pattern` match the segments' own headers"
+        raise broken(path, rule, "pattern")
     if not record.n_sig:
         return ()
     frames = {name: _wfdb_frames(path, record, name) for name in set(record.file_name)}
     n_frames = record.sig_len or min(frames.values())
     names = _unique([name or f"signal{i}" for i, name in enumerate(record.sig_name)])
-    return tuple(
-        Channel(
-            name,
-            float(record.fs * n),
-            n_frames * n,
-            guess_modality(name, unit or ""),
-            unit or "",
-            "",
-            i,
-            fault,
-        )
-        for i, (name, unit, n, fault) in enumerate(
-            zip(
-                names,
-                record.units,
-                record.samps_per_frame,
-                [_wfdb_fault(name, frames[name], n_frames) for name in record.file_name],
-                strict=True,
-            )
-        )
-    )
+    faults = [_wfdb_fault(name, frames[name], n_frames) for name in record.file_name]
+    rows = zip(names, record.units, record.samps_per_frame, faults, strict=True)
+    out = list[Channel]()
+    for i, (name, unit, n, fault) in enumerate(rows):
+        kind, rate = guess_modality(name, unit or ""), float(record.fs * n)
+        out.append(Channel(name, rate, n_frames * n, kind, unit or "", index=i, fault=fault))
+    return tuple(out)
 
 
 def _wfdb_frames(path: Path, record: Any, name: str) -> int:
@@ -185,11 +161,9 @@ def _wfdb_fault(name: str, there: int, promised: int) -> str:
 def _wfdb_load(path: Path, picks: Sequence[Channel]) -> list[Samples]:
     import wfdb
 
-    index = [c.index for c in picks]
+    which = {"channels": [c.index for c in picks], "smooth_frames": False}
     # frames are not smoothed: averaging is a poor filter, and every channel keeps its own rate
-    return list(
-        wfdb.rdrecord(str(path.with_suffix("")), channels=index, smooth_frames=False).e_p_signal
-    )
+    return list(wfdb.rdrecord(str(path.with_suffix("")), **which).e_p_signal)
 
 
 # ---- npz ----
@@ -221,33 +195,25 @@ def _npz_channels(
     end = f"_{stream}" if stream else ""
     missing = [f"`{key}{end}`" for key in ("x", "sfreq") if f"{key}{end}" not in data]
     if missing:
-        raise broken(
-            path,
-            f"holds no {' and no '.join(missing)}, only {', '.join(data.files)}; write it with them",
-        )
+        rule = f"holds no {' and no '.join(missing)}, only {', '.join(data.files)}"
+        raise broken(path, f"{rule}; write it with them")
     with archive.open(f"x{end}.npy") as handle:
         shape, dtype = _npy_shape(handle)
     if len(shape) != 2 or dtype.kind not in "iuf":
-        raise broken(
-            path,
-            f"`x{end}` must be numbers (channels, samples), but is {dtype} {shape}; reshape it",
-        )
+        rule = f"`x{end}` must be numbers (channels, samples), but is {dtype} {shape}"
+        raise broken(path, f"{rule}; reshape it")
     sfreq, unit = float(data[f"sfreq{end}"]), str(data["unit"]) if "unit" in data else ""
     if not sfreq > 0:
         raise broken(path, f"`sfreq{end}`={sfreq:g} must be above 0; write the rate in Hz")
-    names = names or (
-        [stream or "ch0"] if shape[0] == 1 else [f"{stream or 'ch'}{i}" for i in range(shape[0])]
-    )
-    kinds = (
-        [kinds] * shape[0]
-        if isinstance(kinds, str)
-        else kinds or [guess_modality(name, unit) for name in names]
-    )
-    if not len(names) == len(kinds) == shape[0]:
-        counts = f"{len(names)} names and {len(kinds)} modalities"
-        raise broken(
-            path, f"`x{end}` has {shape[0]} channels but {counts}; write one of each per channel"
-        )
+    n = shape[0]
+    single = [stream or "ch0"] if n == 1 else None
+    names = names or single or [f"{stream or 'ch'}{i}" for i in range(n)]
+    if isinstance(kinds, str):
+        kinds = [kinds] * n
+    kinds = kinds or [guess_modality(name, unit) for name in names]
+    if not len(names) == len(kinds) == n:
+        rule = f"`x{end}` has {n} channels but {len(names)} names and {len(kinds)} modalities"
+        raise broken(path, f"{rule}; write one of each per channel")
     pairs = zip(names, kinds, strict=True)
     return tuple(
         Channel(n, sfreq, shape[1], kind, unit, stream, i) for i, (n, kind) in enumerate(pairs)

@@ -133,15 +133,8 @@ def measure(windows: Windows, name: str, normalize: str | None = None) -> Qualit
 
 def alone(windows: Windows, stream: Stream) -> Windows:
     """One stream of a multi-rate set as if it were all there is."""
-    names, modalities = stream.ch_names, stream.modalities
-    return replace(
-        windows,
-        x=stream.x,
-        sfreq=stream.sfreq,
-        ch_names=names,
-        modalities=modalities,
-        streams=(stream,),
-    )
+    own = {name: getattr(stream, name) for name in ("x", "sfreq", "ch_names", "modalities")}
+    return replace(windows, **own, streams=(stream,))
 
 
 def _scan(windows: Windows) -> tuple[tuple[ChannelQuality, ...], list[bytes | None], int]:
@@ -160,16 +153,10 @@ def _scan(windows: Windows) -> tuple[tuple[ChannelQuality, ...], list[bytes | No
             for w, s in zip(x, silent, strict=True)
         ]
     low, high, std, flat, clipped = (np.concatenate(part) for part in zip(*parts, strict=True))
-    columns = (
-        low.min(axis=0),
-        high.max(axis=0),
-        np.median(std, axis=0),
-        flat.mean(axis=0),
-        clipped.mean(axis=0),
-    )
-    rows = zip(
-        windows.ch_names, windows.modalities, *(column.tolist() for column in columns), strict=True
-    )
+    shares = (flat.mean(axis=0), clipped.mean(axis=0))
+    columns = (low.min(axis=0), high.max(axis=0), np.median(std, axis=0), *shares)
+    values = (column.tolist() for column in columns)
+    rows = zip(windows.ch_names, windows.modalities, *values, strict=True)
     return tuple(ChannelQuality(*row) for row in rows), hashes, non_finite
 
 
@@ -256,9 +243,8 @@ def overlap(one: Signal, other: Signal) -> float:
     if n_head > n_times:
         return 0.0
     lag = int(_sliding(one[channel], other[channel, :n_head]).argmax())
-    shared = [
-        _correlation(a, b) for a, b in zip(one[:, lag:], other[:, : n_times - lag], strict=True)
-    ]
+    pairs = zip(one[:, lag:], other[:, : n_times - lag], strict=True)
+    shared = [_correlation(a, b) for a, b in pairs]
     told = [r for r in shared if r is not None]
     return (n_times - lag) / n_times if told and min(told) >= SAME else 0.0
 
@@ -290,18 +276,15 @@ def _ends(x: Signal, first: Index) -> float | None:
 
 def _standing_out(x: Signal) -> Samples:
     spread = x.std(axis=-1, keepdims=True, dtype=np.float64)
-    return np.asarray(
-        (x - x.mean(axis=-1, keepdims=True, dtype=np.float64)) / np.where(spread > 0, spread, 1)
-    )
+    centred = x - x.mean(axis=-1, keepdims=True, dtype=np.float64)
+    return np.asarray(centred / np.where(spread > 0, spread, 1))
 
 
 def _dropped(caveats: Sequence[str]) -> float:
     """What a source says that it left out for missing samples."""
-    found = [
-        re.search(r"dropped for missing samples: (\d+) of (\d+) windows", caveat)
-        for caveat in caveats
-    ]
-    return max((int(match[1]) / int(match[2]) for match in found if match), default=0.0)
+    rule = re.compile(r"dropped for missing samples: (\d+) of (\d+) windows")
+    found = [match for caveat in caveats if (match := rule.search(caveat))]
+    return max((int(match[1]) / int(match[2]) for match in found), default=0.0)
 
 
 def _unsplittable(windows: Windows) -> str | None:

@@ -22,14 +22,13 @@ from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Spec, refuse
 
 Times = Annotated[int, Field(ge=2)]
+Channels = Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Align(Spec):
     """How windows of a target are made those of pre-training."""
 
-    channels: (
-        Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
-    ) = "keep"
+    channels: Channels = "keep"
     """Keep all (each a signal of its own), average into one, the first only, or those named."""
 
     @abstractmethod
@@ -53,28 +52,24 @@ class Align(Spec):
             return windows
         if windows.streams:
             there = ", ".join(stream.name for stream in windows.streams)
-            rule = f"a set of several streams ({there}) can only be left as it is: `kind: native`, `channels: keep`"
-            raise refuse(
-                f"{rule}; name one of them in `streams:`, or give its `sfreq` a rate", "align"
-            )
+            rule = f"a set of several streams ({there}) can only be left as it is"
+            way = "name one of them in `streams:`, or give its `sfreq` a rate"
+            raise refuse(f"{rule}: `kind: native`, `channels: keep`; {way}", "align")
         if windows.are_pairs:
-            raise refuse(
-                "pairs can only be left as they are: `kind: native`; align what they are made `of`",
-                "align",
-            )
+            rule = "pairs can only be left as they are: `kind: native`"
+            raise refuse(f"{rule}; align what they are made `of`", "align")
         names, modalities, pick = self._pick(windows)
         chunks = (windows.x[i : i + CHUNK] for i in range(0, len(windows), CHUNK))
         first, sfreq = self.times(pick(windows.x[:1]), windows.sfreq)
         aligned = on_disk((self.times(pick(x), windows.sfreq)[0] for x in chunks), first.shape[1:])
         n_segments = aligned.shape[1] // len(names)
+        ends = [""] if n_segments == 1 else [f"#{s}" for s in range(n_segments)]
         return replace(
             windows,
             x=aligned,
             sfreq=sfreq,
-            ch_names=tuple(
-                _segment_name(name, s, n_segments) for name in names for s in range(n_segments)
-            ),
-            modalities=tuple(m for m in modalities for _ in range(n_segments)),
+            ch_names=tuple(name + end for name in names for end in ends),
+            modalities=tuple(m for m in modalities for _ in ends),
         )
 
     def _pick(
@@ -88,10 +83,8 @@ class Align(Spec):
         wanted = windows.ch_names[:1] if self.channels == "first" else self.channels
         missing = [name for name in wanted if name not in windows.ch_names]
         if missing:
-            raise refuse(
-                f"channels={missing}: not in this set, which has {', '.join(windows.ch_names)}",
-                "align.channels",
-            )
+            rule = f"channels={missing}: not in this set, which has {', '.join(windows.ch_names)}"
+            raise refuse(rule, "align.channels")
         index = [windows.ch_names.index(name) for name in wanted]
         return tuple(wanted), tuple(windows.modalities[i] for i in index), lambda x: x[:, index]
 
@@ -113,14 +106,13 @@ class Truncate(Align):
     """The first samples."""
     n_times: Times
     """Samples of a pre-training window."""
-    channels: (
-        Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
-    ) = "first"
+    channels: Channels = "first"
     """Keep all (each a signal of its own), average into one, the first only, or those named."""
 
     def problem(self, ctx: SignalContext) -> str | None:
         if ctx.n_times < self.n_times:
-            return f"n_times={self.n_times}: truncate needs at least as many, but windows have {ctx.n_times}; use pad"
+            rule = f"n_times={self.n_times}: truncate needs at least as many"
+            return f"{rule}, but windows have {ctx.n_times}; use pad"
         return None
 
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
@@ -137,7 +129,8 @@ class Pad(Align):
 
     def problem(self, ctx: SignalContext) -> str | None:
         if ctx.n_times > self.n_times:
-            return f"n_times={self.n_times}: pad needs at most as many, but windows have {ctx.n_times}; use truncate"
+            rule = f"n_times={self.n_times}: pad needs at most as many"
+            return f"{rule}, but windows have {ctx.n_times}; use truncate"
         return None
 
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
@@ -187,9 +180,8 @@ class Resample(Align):
         if ratio != 1:
             # beyond the ends lies the line through them: zeros would ring where a window has an
             # offset
-            x = resample_poly(
-                x, ratio.numerator, ratio.denominator, axis=-1, padtype="line"
-            ).astype(np.float32)
+            up, down = ratio.as_integer_ratio()
+            x = resample_poly(x, up, down, axis=-1, padtype="line").astype(np.float32)
         return segments(x, self.n_times), self.sfreq
 
 
@@ -209,10 +201,5 @@ def segments(x: Signal, n_times: int) -> Signal:
         return pad_to(x, n_times)
     n_segments = math.ceil(length / n_times)
     starts = np.linspace(0, length - n_times, n_segments).round().astype(int)
-    return np.stack([x[..., s : s + n_times] for s in starts], axis=2).reshape(
-        n, n_chans * n_segments, n_times
-    )
-
-
-def _segment_name(name: str, segment: int, n_segments: int) -> str:
-    return name if n_segments == 1 else f"{name}#{segment}"
+    cut = np.stack([x[..., s : s + n_times] for s in starts], axis=2)  # (n, C, S, n_times)
+    return cut.reshape(n, n_chans * n_segments, n_times)

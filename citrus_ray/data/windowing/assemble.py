@@ -30,35 +30,29 @@ def gather(parts: Iterable[RecordingWindows], tracks: Sequence[Track]) -> Gather
     """Windows of all recordings, in their order; no more than one recording is in memory."""
     stretches, first, recording, tally = list[Stretch](), list[int](), list[int](), Counter[str]()
     with ExitStack() as files:
-        stacks = [
-            files.enter_context(DiskArray((len(track.channels), track.n_times))) for track in tracks
-        ]
-        for i, pieces in enumerate(parts):
-            _write(pieces, stacks)
-            stretches += pieces.stretches
-            first += pieces.first.tolist()
-            recording += [i] * len(pieces.first)
-            tally.update(pieces.tally)
-        streams = tuple(_stream(track, stack) for track, stack in zip(tracks, stacks, strict=True))
-    return Gathered(
-        streams, tuple(stretches), np.array(first, np.int64), np.array(recording, np.int64), tally
-    )
+        shapes = [(len(track.channels), track.n_times) for track in tracks]
+        arrays = [files.enter_context(DiskArray(shape)) for shape in shapes]
+        for i, found in enumerate(parts):
+            _write(found, arrays)
+            stretches += found.stretches
+            first += found.first.tolist()
+            recording += [i] * len(found.first)
+            tally.update(found.tally)
+        streams = tuple(_stream(track, array) for track, array in zip(tracks, arrays, strict=True))
+    begins, of = np.array(first, np.int64), np.array(recording, np.int64)
+    return Gathered(streams, tuple(stretches), begins, of, tally)
 
 
-def _write(pieces: RecordingWindows, stacks: Sequence[DiskArray]) -> None:
-    # a function of its own: a window is a view of its recording, which must be gone before the next
-    # one is read
-    for window in pieces.windows:
-        for stack, x in zip(stacks, window, strict=True):
-            stack.add(x)
+def _write(found: RecordingWindows, arrays: Sequence[DiskArray]) -> None:
+    # a function of its own: a window is a view of its recording, which must go before the next one
+    for window in found.windows:
+        for array, x in zip(arrays, window, strict=True):
+            array.add(x)
 
 
-def _stream(track: Track, stack: DiskArray) -> Stream:
-    names, modalities = (
-        tuple(c.name for c in track.channels),
-        tuple(c.modality for c in track.channels),
-    )
-    return Stream(track.name, stack.array(), track.sfreq, names, modalities)
+def _stream(track: Track, array: DiskArray) -> Stream:
+    names, modalities = zip(*((c.name, c.modality) for c in track.channels), strict=True)
+    return Stream(track.name, array.array(), track.sfreq, names, modalities)
 
 
 def assemble(
@@ -78,9 +72,8 @@ def assemble(
         rule = (
             f"{', '.join(gone)}: no window of {cut.n_times / cut.sfreq:g} s is left of this class"
         )
-        raise refuse(
-            f"{rule}; shorten `seconds`, set `short: pad`, or leave it out of `classes`", "classes"
-        )
+        way = "shorten `seconds`, set `short: pad`, or leave it out of `classes`"
+        raise refuse(f"{rule}; {way}", "classes")
     return Windows(
         x=main.x,
         y=np.array([classes.index(s.label) for s in stretches], dtype=np.int64)
@@ -108,19 +101,14 @@ def time_blocks(windows: Windows, gathered: Gathered, n_times: int, n_blocks: in
         mine = mine[np.lexsort((first[mine], recording[mine]))]
         block[mine] = _blocks(recording[mine], first[mine], n_times, n_blocks)
         if len(np.unique(block[mine][block[mine] >= 0])) < n_blocks:
-            rule = f"group_blocks={n_blocks}: {name} has {len(mine)} windows, too few for so many blocks with gaps"
-            raise refuse(
-                f"{rule} of a window between; lower it, or shorten `seconds`", "group_blocks"
-            )
+            rule = f"group_blocks={n_blocks}: {name} has {len(mine)} windows"
+            rule += ", too few for so many blocks with gaps of a window between"
+            raise refuse(f"{rule}; lower it, or shorten `seconds`", "group_blocks")
     kept = windows.take(np.flatnonzero(block >= 0), rows_on_disk)
-    names = [
-        f"{windows.groups[g]} {b + 1}/{n_blocks}"
-        for g in range(len(windows.groups))
-        for b in range(n_blocks)
-    ]
-    lost = len(windows) - len(kept)
-    caveat = f"split by time, not by person: every group is cut into {n_blocks} blocks, and the gaps between them cost"
-    caveat += f" {lost} of {len(windows)} windows"
+    names = [f"{name} {b}/{n_blocks}" for name in windows.groups for b in range(1, n_blocks + 1)]
+    caveat = f"split by time, not by person: every group is cut into {n_blocks} blocks"
+    lost = f"{len(windows) - len(kept)} of {len(windows)} windows"
+    caveat += f", and the gaps between them cost {lost}"
     group = kept.group * n_blocks + block[block >= 0]
     return replace(kept, group=group, groups=tuple(names), caveats=(caveat, *kept.caveats))
 
@@ -133,8 +121,6 @@ def _blocks(recording: Index, first: Index, n_times: int, n_blocks: int) -> Inde
         before = np.flatnonzero((out >= 0) & (block < b))
         if len(before):
             last = before[-1]
-            near = (
-                (block == b) & (recording == recording[last]) & (first < first[last] + 2 * n_times)
-            )
-            out[near] = -1
+            near = (recording == recording[last]) & (first < first[last] + 2 * n_times)
+            out[(block == b) & near] = -1
     return out

@@ -53,19 +53,14 @@ class Cutter:
         """
         xs = [zscore_finite(x) for x in streams] if self.normalize == "recording" else streams
         ratios = [rate / self.sfreq for rate in rates]
-        n_total = min(
-            math.floor(x.shape[1] / ratio + 1e-6) for x, ratio in zip(xs, ratios, strict=True)
-        )
+        pairs = list(zip(xs, ratios, strict=True))
+        n_total = min(math.floor(x.shape[1] / ratio + 1e-6) for x, ratio in pairs)
         spans = [(span, stretch) for stretch in stretches for span in self.spans(stretch, n_total)]
 
         def parts(span: Span) -> list[Signal]:
-            return [_at(x, span, ratio) for x, ratio in zip(xs, ratios, strict=True)]
+            return [_at(x, span, ratio) for x, ratio in pairs]
 
-        whole = [
-            (span, stretch)
-            for span, stretch in spans
-            if all(_is_whole(part) for part in parts(span))
-        ]
+        whole = [found for found in spans if all(np.isfinite(x).all() for x in parts(found[0]))]
         tally = Counter(
             stretches=len(stretches),
             short=sum(self.length(stretch, n_total) < self.n_times for stretch in stretches),
@@ -106,23 +101,20 @@ class Cutter:
         """What whoever reads a number from these windows should know."""
         if tally["short"]:
             fate = "padded with zeros" if self.short == "pad" else "gave no window"
-            seconds = self.n_times / self.sfreq
-            yield f"{tally['short']} of {tally['stretches']} segments are shorter than {seconds:g} s and {fate}"
+            than = f"are shorter than {self.n_times / self.sfreq:g} s and {fate}"
+            yield f"{tally['short']} of {tally['stretches']} segments {than}"
         if tally["gaps"]:
             yield f"dropped for missing samples: {tally['gaps']} of {tally['windows']} windows"
         if tally["overlaps"]:
-            yield f"overlapping the one before: {tally['overlaps']} of {len(stretches)} windows, so not independent"
-        single = single_group(stretches)
+            some = f"{tally['overlaps']} of {len(stretches)} windows"
+            yield f"overlapping the one before: {some}, so not independent"
+        groups = defaultdict[str, set[str]](set)
+        for stretch in stretches:
+            groups[stretch.label].add(stretch.group)
+        single = sorted(label for label, of in groups.items() if label and len(of) == 1)
         if single:
-            yield f"{', '.join(single)}: all windows are from one group, so class and group cannot be told apart"
-
-
-def single_group(stretches: Sequence[Stretch]) -> list[str]:
-    """Labels that a single group has."""
-    groups = defaultdict[str, set[str]](set)
-    for stretch in stretches:
-        groups[stretch.label].add(stretch.group)
-    return sorted(label for label, of in groups.items() if label and len(of) == 1)
+            rule = f"{', '.join(single)}: all windows are from one group"
+            yield f"{rule}, so class and group cannot be told apart"
 
 
 def overlaps(spans: Sequence[Span]) -> int:
@@ -136,7 +128,3 @@ def _at(x: Signal, span: Span, ratio: float) -> Signal:
     part = x[:, first : first + length]
     short = length - part.shape[1]
     return np.pad(part, ((0, 0), (0, short)), constant_values=np.nan) if short else part
-
-
-def _is_whole(x: Signal) -> bool:
-    return bool(np.isfinite(x).all())
