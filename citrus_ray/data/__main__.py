@@ -13,7 +13,7 @@ from citrus_ray.spec import SpecError, refuse
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Exit code 0: done, 1: not to be fetched, 2: what was asked makes no sense, 130: interrupted."""
+    """Exit code 0: done, 1: not to be fetched, 2: asked what makes no sense, 130: interrupted."""
     words = list(sys.argv[1:] if args is None else args)
     try:
         if words[:1] == ["describe"]:

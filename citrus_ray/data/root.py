@@ -1,4 +1,4 @@
-"""Folders of this machine: sets, under `$CITRUS_DATA` or in the user's data folder, and the cache."""
+"""Folders of this machine: sets, under `$CITRUS_DATA` or the user's data folder, and the cache."""
 
 import os
 import re
@@ -59,7 +59,7 @@ def folder_of(root: str | None, name: str) -> Path:
 
 
 def place_at(root: str) -> Path:
-    """Where `root` points, there or not. $CITRUS_DATA has a default, other variables must be set."""
+    """Where `root` points, there or not. $CITRUS_DATA has a default, others must be set."""
     text = re.sub(OURS, lambda _: str(data_root()), root)
     return Path(os.path.expandvars(text)).expanduser()
 

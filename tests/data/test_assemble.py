@@ -90,7 +90,8 @@ def test_every_group_is_cut_and_keeps_its_class(tmp_path):
 
 def test_a_group_of_too_few_windows_is_refused(tmp_path):
     counting(tmp_path / "a.npz", 9)
-    rule = "group_blocks=6: a has 9 windows, too few for so many blocks with gaps of a window between; lower it"
+    rule = "group_blocks=6: a has 9 windows, too few for so many blocks with gaps of a window "
+    rule += "between; lower it"
     with pytest.raises(SpecError, match=rule):
         files(tmp_path, group_blocks=6).prepare()
 

@@ -324,7 +324,8 @@ def test_what_cannot_be_described_is_one_clear_error(tmp_path, capsys):
         ("har_wach", "did you mean `har_watch`?"),
         (
             "files",
-            "kind files cannot do without root, pattern, seconds, sfreq; describe '{kind: files, root: …, ",
+            "kind files cannot do without root, pattern, seconds, sfreq; describe "
+            "'{kind: files, root: …, ",
         ),
     ],
 )

@@ -113,7 +113,7 @@ def alike_where_there(picks: Mapping[Path, Picks], all_of: Picks, units: bool, r
 
 
 def _rules(units: bool, rates: bool = False) -> list[tuple[str, str, Callable[[Channel], str]]]:
-    """What must not differ: the key that would settle it, the way out, and the fact of a channel."""
+    """What must not differ: the key that settles it, the way out, and the fact of a channel."""
     convert, narrow = "convert the files, or set `normalize: window`", "or narrow `pattern`"
     return [
         ("channels", "name those to use in `channels:`", lambda c: c.name),

@@ -1,4 +1,4 @@
-"""Runs of a functional scan and what was shown in them: BIDS events, a line per volume, or a table."""
+"""Runs of a functional scan and what was shown: BIDS events, a line per volume, or a table."""
 
 import csv
 import itertools

@@ -81,7 +81,7 @@ def _stack(signals: Sequence[npt.NDArray[Any]], rates: Sequence[float], sfreq: f
 
 
 def resample(x: Signal, sfreq: float, target: float) -> Signal:
-    """Signals (…, T) -> (…, T * target / sfreq), anti-aliased. A gap grows by the filter's length."""
+    """Signals (…, T) -> (…, T * target / sfreq), filtered. A gap grows by the filter's length."""
     ratio = _ratio(max(sfreq, target) / min(sfreq, target), x.shape[-1])
     if ratio == 1:
         return x

@@ -61,7 +61,7 @@ def _edf_header(path: Path) -> tuple[Channel, ...]:
 
 
 def _edf_column(table: bytes, n_chans: int, offset: int, width: int) -> list[str]:
-    """One field of all signal headers; `offset` counts the bytes of the fields before, per signal."""
+    """One field of all signal headers; `offset` counts bytes of the fields before, per signal."""
     starts = range(offset * n_chans, (offset + width) * n_chans, width)
     return [table[start : start + width].decode("latin-1") for start in starts]
 

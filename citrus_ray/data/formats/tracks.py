@@ -1,4 +1,4 @@
-"""Tracks: channels of one rate. All of a recording where a source resamples, else one per stream."""
+"""Tracks: channels of one rate. All of a recording if a source resamples, else one per stream."""
 
 import math
 from collections import defaultdict

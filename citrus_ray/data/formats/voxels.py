@@ -46,7 +46,7 @@ class Layout:
 
     @staticmethod
     def problems(found: Sequence[tuple[Path, str, Channels]], voxels: Voxels) -> Iterator[Problem]:
-        """Runs whose voxels differ from others of their subject, or of all where `voxels` is same."""
+        """Runs whose voxels differ from others of their subject, or of all if `voxels` is same."""
         way = "give each one mask"
         if voxels == "same":
             way = "mask regions that all have, or set `voxels: pad`"

@@ -51,13 +51,13 @@ class Synthetic(Source):
     def prepare(self) -> Windows:
         labels = list[Index]()
         # one subject in memory at a time: a spec may ask for many
-        with DiskArray((self.n_chans, self.n_times)) as stack:
+        with DiskArray((self.n_chans, self.n_times)) as found:
             for i in range(self.n_subjects):
                 x, y = self._subject(i)
                 x = x.astype(np.float32)
-                stack.add(zscore(x) if self.normalize == "window" else x)
+                found.add(zscore(x) if self.normalize == "window" else x)
                 labels.append(y)
-            windows = stack.array()  # (n, C, T)
+            windows = found.array()  # (n, C, T)
         return Windows(
             x=windows,
             y=np.concatenate(labels),
@@ -83,7 +83,7 @@ class Synthetic(Source):
         return x * rng.lognormal(0.0, 0.3), y
 
     def _rhythm(self, rng: Rng, hz: np.ndarray) -> np.ndarray:
-        """A waxing oscillation per window, mixed into the channels with random sign and phase lag."""
+        """A waxing oscillation per window, mixed into channels with random sign and phase lag."""
         n, t = len(hz), np.arange(self.n_times) / self.sfreq
         phase = rng.uniform(0, 2 * np.pi, (n, 1, 1)) + rng.normal(0, 0.6, (n, self.n_chans, 1))
         slow = 2 * np.pi * rng.uniform(0.2, 0.6, (n, 1, 1)) * t

@@ -88,10 +88,10 @@ class SyntheticSensors(Source):
 
     def _stream(self, m: int, letters: list[Index]) -> Stream:
         name = MODALITIES[1 + m]
-        with DiskArray((1, self.n_times(m))) as stack:
+        with DiskArray((1, self.n_times(m))) as found:
             for i, of in enumerate(letters):
-                stack.add(self._signal(i, m, of))
-            return Stream(name, stack.array(), self.rates[m], (name,), (name,))
+                found.add(self._signal(i, m, of))
+            return Stream(name, found.array(), self.rates[m], (name,), (name,))
 
     def _signal(self, i: int, m: int, letters: Index) -> Signal:
         """Windows (n, 1, T) of a subject's sensor, NaN if it lacks it; letters decay at its own

@@ -30,7 +30,8 @@ ORIGINAL = Original(
     page="https://archive.ics.uci.edu/dataset/240/human+activity+recognition+using+smartphones",
     files=(RemoteFile("human+activity+recognition+using+smartphones.zip"),),
     licence="CC BY 4.0",
-    citation="Anguita D et al. A public domain dataset for human activity recognition using smartphones. ESANN (2013).",
+    citation="Anguita D et al. A public domain dataset for human activity recognition using "
+    "smartphones. ESANN (2013).",
     archive="zip",
 )
 

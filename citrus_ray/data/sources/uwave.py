@@ -31,7 +31,8 @@ ORIGINAL = Original(
     page="https://www.timeseriesclassification.com/description.php?Dataset=UWaveGestureLibrary",
     files=(RemoteFile(f"{NAME}.zip"),),
     licence="none formal; for research, with citation",
-    citation="Liu J et al. uWave: accelerometer-based personalized gesture recognition. PerCom (2009).",
+    citation="Liu J et al. uWave: accelerometer-based personalized gesture recognition. "
+    "PerCom (2009).",
     archive="zip",
 )
 

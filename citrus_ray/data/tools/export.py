@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -40,6 +40,7 @@ def write_recordings(source: Synthetic, root: Path, fmt: Format) -> list[Path]:
 def write(
     path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], modalities: Sequence[str]
 ) -> None:
+    """Write a recording (C, T) in the format that `path` ends in."""
     if path.suffix == ".npz":
         write_npz(path, x, sfreq, ch_names, modalities)
     elif path.suffix == ".edf":
@@ -69,14 +70,13 @@ def write_npz(
     """The layout that `kind: files` reads, without loss."""
     with _beside(path) as partial:
         names = {"ch_names": np.array(ch_names), "modality": np.array(modalities)}
-        np.savez(
-            partial / path.name,
-            allow_pickle=False,
-            x=x,
-            scale=np.float32(1),
-            sfreq=np.float64(sfreq),
+        facts: dict[str, Any] = {
+            "x": x,
+            "scale": np.float32(1),
+            "sfreq": np.float64(sfreq),
             **names,
-        )
+        }
+        np.savez(partial / path.name, allow_pickle=False, **facts)
 
 
 def write_edf(
@@ -93,10 +93,9 @@ def write_edf(
         signal(row.astype(np.float64), n / seconds, label=name, physical_dimension=unit)
         for row, name in zip(x, ch_names, strict=True)
     ]
+    form = edfio.Bdf if bdf else edfio.Edf
     with _beside(path) as partial:
-        (edfio.Bdf if bdf else edfio.Edf)(signals, data_record_duration=seconds).write(
-            partial / path.name
-        )
+        form(signals, data_record_duration=seconds).write(partial / path.name)
 
 
 def _record(shape: tuple[int, ...], sfreq: float) -> tuple[float, int]:
@@ -118,9 +117,8 @@ def write_wfdb(
 
     _check_signal(x, path)
     if not re.fullmatch(r"[\w-]+", path.name):
-        raise refuse(
-            f"{path.name} is no name of a WFDB record: letters, digits, - and _ only; rename it"
-        )
+        rule = f"{path.name} is no name of a WFDB record: letters, digits, - and _ only"
+        raise refuse(f"{rule}; rename it")
     with _beside(path) as partial:
         n_chans = len(x)
         wfdb.wrsamp(
@@ -136,9 +134,8 @@ def write_wfdb(
 
 def _check_signal(x: Signal, path: Path) -> None:
     if x.ndim != 2 or not x.size or not np.isfinite(x).all():
-        raise refuse(
-            f"{path.name}: signals must be (channels, samples) and finite, but got {x.shape}; fill the gaps"
-        )
+        rule = f"{path.name}: signals must be (channels, samples) and finite"
+        raise refuse(f"{rule}, but got {x.shape}; fill the gaps")
 
 
 @contextmanager

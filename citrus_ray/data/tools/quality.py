@@ -266,7 +266,7 @@ def _correlation(one: Samples, other: Samples) -> float | None:
 
 
 def _ends(x: Signal, first: Index) -> float | None:
-    """Correlation of a window's last sample and the next one's first, z-scored over their windows."""
+    """Correlation of a window's last sample and the next one's first, as z-scores."""
     last, start = (
         np.concatenate([_standing_out(x[i + step])[:, at] for i in first] or [np.zeros(0)])
         for step, at in ((0, -1), (1, 0))

@@ -63,7 +63,7 @@ def assemble(
     caveats: Sequence[str] = (),
     subject: Index | None = None,
 ) -> Windows:
-    """A set of what was gathered. Without `classes` unlabelled; without `subject` a group is one."""
+    """The set that was gathered. Unlabelled without `classes`; without `subject` a group is one."""
     stretches, main = gathered.stretches, gathered.streams[0]
     groups = tuple(sorted({stretch.group for stretch in stretches}))
     group = np.searchsorted(groups, [stretch.group for stretch in stretches]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Windows stacked on disk, not in memory: a set may be larger than what a machine can hold."""
+"""Windows on disk, not in memory: a set may be larger than what a machine can hold."""
 
 import math
 import tempfile
@@ -16,7 +16,7 @@ CHUNK = 512  # windows copied at a time
 
 
 class DiskArray:
-    """An array (n, *shape) float32 that grows on disk; the nameless file goes with its last user."""
+    """An array (n, *shape) float32 that grows on disk; its nameless file goes with it."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape, self._folder = shape, cache_root()
@@ -40,7 +40,7 @@ class DiskArray:
             self._file.write(x.data)
 
     def array(self) -> Signal:
-        """Everything that was added, memory-mapped; outlives the stack."""
+        """All that was added, memory-mapped; outlives this."""
         with written_to(self._folder):
             self._file.flush()
         n = self._file.tell() // (4 * math.prod(self._shape))
@@ -51,10 +51,10 @@ class DiskArray:
 
 def on_disk(parts: Iterable[Signal], shape: tuple[int, ...]) -> Signal:
     """An array on disk of all parts, (k, *shape) each."""
-    with DiskArray(shape) as stack:
+    with DiskArray(shape) as whole:
         for part in parts:
-            stack.add(part)
-        return stack.array()
+            whole.add(part)
+        return whole.array()
 
 
 def rows_on_disk(x: Signal, index: Index) -> Signal:

@@ -44,7 +44,7 @@ class Split(Spec):
 
 
 class Labels(Spec):
-    """Training windows that show their label; subsets of a seed are nested, and alike in all arms."""
+    """Training windows that show their label; subsets of a seed are nested, alike in all arms."""
 
     per_class: Annotated[int, Field(ge=1)] | None = None
     """Labelled training windows of each class."""
@@ -155,8 +155,8 @@ def _label_order(windows: Windows, pool: Index, seed: int) -> Index:
     """All of `pool` in the order in which labels are given out: a longer subset always holds the
     shorter one.
 
-    Within a class, groups take turns, so that few labels still come from many subjects; classes take
-    turns by their share, the first window of every class leading.
+    Within a class, groups take turns, so that few labels still come from many subjects; classes
+    take turns by their share, the first window of every class leading.
     """
     rng = np.random.default_rng([3, seed])
     rank = np.empty(len(pool))

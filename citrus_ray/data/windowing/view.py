@@ -20,6 +20,8 @@ MANY = 5  # modalities: 30 choices of what is missing
 
 @dataclass(frozen=True)
 class View:
+    """A view of windows: which arrays, on which scales, and what stands for what is absent."""
+
     arrays: tuple[Signal, ...]  # (n, C, T) of each stream that is looked at
     scales: tuple[Scale, ...]  # from training windows alone
     modalities: tuple[str, ...]  # of the rows
@@ -29,9 +31,8 @@ class View:
     def of(cls, windows: Windows, train: Index, multimodal: bool) -> "View":
         streams = windows.streams if multimodal else ()
         arrays = tuple(stream.x for stream in streams) or (windows.x,)
-        modalities = (
-            tuple(name for stream in streams for name in stream.modalities) or windows.modalities
-        )
+        modalities = tuple(name for stream in streams for name in stream.modalities)
+        modalities = modalities or windows.modalities
         return cls(arrays, tuple(Scale.of(x, train) for x in arrays), modalities, multimodal)
 
     @property
@@ -73,10 +74,8 @@ def filled(x: Signal) -> Signal:
 def _together(parts: Sequence[Signal]) -> Signal:
     """(B, C1, T1), (B, C2, T2), … -> (B, C1 + C2 + …, longest)."""
     longest = max(part.shape[-1] for part in parts)
-    wide = [
-        np.pad(p, ((0, 0), (0, 0), (0, longest - p.shape[-1])), constant_values=np.nan)
-        for p in parts
-    ]
+    short = [(part, longest - part.shape[-1]) for part in parts]
+    wide = [np.pad(x, ((0, 0), (0, 0), (0, n)), constant_values=np.nan) for x, n in short]
     return np.concatenate(wide, axis=1)
 
 
