@@ -163,7 +163,7 @@ def mask(value: int = 1) -> np.ndarray:
 
 
 def attributes(root: Path, n_runs: int = 3, per_label: int = 4, **edits: Any) -> Fmri:
-    """PyMVPA: one image of all runs, `label run` for each volume. Rest, face, house, rest in each."""
+    """PyMVPA: an image of all runs (rest, face, house, rest), `label run` for each volume."""
     labels = [label for label in ("rest", "face", "house", "rest") for _ in range(per_label)]
     lines = [f"{label} {run}" for run in range(n_runs) for label in labels]
     write_nifti(root / "bold.nii.gz", volumes(len(lines)))

@@ -1,4 +1,4 @@
-"""`python -m citrus_ray.data fetch`: from a server in this process, which breaks as real ones do."""
+"""`python -m citrus_ray.data fetch`: from a server in this process that breaks as real ones do."""
 
 import hashlib
 import io

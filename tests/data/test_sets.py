@@ -1,4 +1,4 @@
-"""Sets by name, the blocks that come with the project, and the real recordings that they are about."""
+"""Sets by name, the blocks that come with the project, and the real recordings in them."""
 
 import itertools
 import os
