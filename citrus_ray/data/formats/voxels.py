@@ -1,9 +1,9 @@
-"""People differ in their voxels: which columns of a common array each one's go to.
+"""Subjects differ in their voxels: which columns of a common array each one's go to.
 
-Averaging over regions makes people alike before they come here. Without it a voxel's number means
-another place in another person's brain: what a network learns of one, it cannot carry to the other,
-unless it learns a projection for each, which columns of their own give it (`voxels: own` under a
-linear input layer).
+Averaging over regions makes subjects alike before they come here. Without it a voxel's number means
+another place in another subject's brain: what a network learns of one, it cannot carry to the
+other, unless it learns a projection for each, which columns of their own give it (`voxels: own`
+under a linear input layer).
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ Channels = tuple[Channel, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """The common channels, and the first and the number of those that are a person's."""
+    """The common channels, and the first and the number of those that are a subject's."""
 
     voxels: Voxels
     channels: Channels
@@ -61,7 +61,7 @@ class Layout:
                 yield Problem("voxels", f"{rule}; {way}", str(path))
 
     def placed(self, x: Signal, subject: str) -> Signal:
-        """(C of the person, T) -> (C, T), zeros elsewhere."""
+        """Signals (C of the subject, T) -> (C, T), zeros elsewhere."""
         first, n = self.columns[subject]
         if n == len(self.channels):
             return x

@@ -106,10 +106,8 @@ class Bonn(Recorded):
         return tuple(SETS.values()) if self.task == "set" else ("other", "seizure")
 
     def notes(self, items: Sequence[Item]) -> Iterator[str]:
-        yield (
-            "no subjects are published: groups are segments, so one person may be on both sides of "
-            "a split"
-        )
+        rule = "no subjects are published: groups are segments"
+        yield f"{rule}, so one person may be on both sides of a split"
         few = {name: len(of) for name, of in self._segments().items() if len(of) < N_SEGMENTS}
         if few:
             held = ", ".join(f"{n} of {name}" for name, n in few.items())

@@ -1,8 +1,8 @@
-"""PhysioNet's Examples of Electromyograms: needle EMG of three people, one record and one diagnosis
-each.
+"""PhysioNet's Examples of Electromyograms: needle EMG of three subjects, one record and one
+diagnosis each.
 
 In windows of 1500 samples these are the 204 windows of the "EMG" set of TF-C and its successors. As
-class and person are the same, no split can part them: groups are stretches of time, with a window
+class and subject are the same, no split can part them: groups are stretches of time, with a window
 left out between one and the next.
 """
 
@@ -24,7 +24,7 @@ from citrus_ray.data.sources.files import Item
 from citrus_ray.data.sources.recorded import Recorded
 from citrus_ray.spec import refuse
 
-# what the header of each record says of its person
+# what the header of each record says of its subject
 DIAGNOSES = {
     "healthy": "no history of neuromuscular disease",
     "myopathy": "myopathy",
@@ -32,33 +32,26 @@ DIAGNOSES = {
 }
 
 FILES = (
-    ("emg_healthy.dat", "4990f34f0ffb314f6ce70c1d2089b7ce41fa96d19fcd9fb334815ca5033966fd", 101720),
-    ("emg_healthy.hea", "61221ce33e167d246ec2ea8984ce2f25882b32b4d90bd7ef785c7b56ef95bac5", 300),
-    (
-        "emg_myopathy.dat",
-        "2c310a0f61843a5a5e906d413b6ff7f51370a91e516344af511c7fe6da9eaf7f",
-        220674,
-    ),
-    ("emg_myopathy.hea", "752093a1e3af87cd87e39f553b8725133f57a75413661208e5d93c8d2c60e73b", 362),
-    (
-        "emg_neuropathy.dat",
-        "108c6c71d3792f3dba645539bd9241119fb4c6a3a0f3e515399694b072375dd5",
-        295716,
-    ),
-    ("emg_neuropathy.hea", "a424c80b6a5cc5733456f0848c2650321cac3658d9b02b845e08b619b2807ce0", 346),
+    ("healthy.dat", "4990f34f0ffb314f6ce70c1d2089b7ce41fa96d19fcd9fb334815ca5033966fd", 101720),
+    ("healthy.hea", "61221ce33e167d246ec2ea8984ce2f25882b32b4d90bd7ef785c7b56ef95bac5", 300),
+    ("myopathy.dat", "2c310a0f61843a5a5e906d413b6ff7f51370a91e516344af511c7fe6da9eaf7f", 220674),
+    ("myopathy.hea", "752093a1e3af87cd87e39f553b8725133f57a75413661208e5d93c8d2c60e73b", 362),
+    ("neuropathy.dat", "108c6c71d3792f3dba645539bd9241119fb4c6a3a0f3e515399694b072375dd5", 295716),
+    ("neuropathy.hea", "a424c80b6a5cc5733456f0848c2650321cac3658d9b02b845e08b619b2807ce0", 346),
 )
+
 ORIGINAL = Original(
     name="emgdb",
     base_url="https://physionet.org/files/emgdb/1.0.0/",
     page="https://physionet.org/content/emgdb/1.0.0/",
-    files=tuple(RemoteFile(*file) for file in FILES),
+    files=tuple(RemoteFile(f"emg_{name}", sha, size) for name, sha, size in FILES),
     licence="ODC-BY 1.0",
     citation=PHYSIONET,
 )
 
 
 class EmgDb(Recorded):
-    """Which of three people a stretch of needle EMG is from."""
+    """Which of three subjects a stretch of needle EMG is from."""
 
     kind: Literal["emgdb"] = "emgdb"
     """Needle EMG of three subjects, one diagnosis each."""
@@ -114,10 +107,8 @@ class EmgDb(Recorded):
         return tuple(DIAGNOSES)
 
     def notes(self, items: Sequence[Item]) -> Iterator[str]:
-        yield (
-            "class equals person: one record of one person per diagnosis, so a score tells people "
-            "apart, not diseases"
-        )
+        rule = "class equals person: one record of one person per diagnosis"
+        yield f"{rule}, so a score tells people apart, not diseases"
         if self.n_blocks > 1:
             blocks = f"{self.n_blocks} stretches of each record"
             gap = f"{self.n_times / self.sfreq:g} s apart"

@@ -265,13 +265,9 @@ class Files(Source):
         said = [(f"stop_s={s.stop_s:g} {rule}; correct the time or the file", s) for s in late]
         rule = "has another group, so no split can part them; correct group or times"
         crossed = [(f"overlaps line {a.line} but {rule}", b) for a, b in crossing(stretches, slack)]
-        problems = [
-            problem
-            for of in (said, crossed)
-            for problem in capped(
-                [Problem("labels", rule, str(self._labels()), s.line) for rule, s in of]
-            )
-        ]
+        table = str(self._labels()) if said or crossed else ""
+        found = ([Problem("labels", why, table, s.line) for why, s in of] for of in (said, crossed))
+        problems = [problem for of in found for problem in capped(of)]
         if problems:
             raise SpecError(problems)
         return item

@@ -3,7 +3,7 @@ mixed into voxels.
 
 A run is a row of blocks, in each of which one timbre is heard. A timbre's response passes the
 haemodynamic delay and appears in voxels through a mixing that is partly everyone's and partly a
-person's own. What goes on in a block is therefore real temporal structure: what comes next looks
+subject's own. What goes on in a block is therefore real temporal structure: what comes next looks
 like what was. Runs also differ by a level and a drift of their own in every voxel, which say
 nothing about timbre and all about the run.
 """
@@ -36,7 +36,7 @@ CUTTING = {"volumes", "stride", "labelled", "group_by", "normalize_by", "detrend
 
 
 class SyntheticFmri(Source):
-    """`n_subjects` people, `n_runs` runs each, of `n_blocks` blocks of `block` volumes."""
+    """Series of `n_subjects` subjects, `n_runs` runs each, of `n_blocks` blocks."""
 
     kind: Literal["synthetic_fmri"] = "synthetic_fmri"
     """Synthetic functional series of sounds of several timbres."""
@@ -101,7 +101,7 @@ class SyntheticFmri(Source):
         return self
 
     def recordings(self) -> str:
-        """The same people, however their series are cut and cleaned."""
+        """A digest of the subjects, however their series are cut and cleaned."""
         return digest_of({key: value for key, value in self.tree().items() if key not in CUTTING})
 
     def prepare(self) -> Windows:

@@ -1,8 +1,8 @@
-"""UCI HAR (Anguita et al. 2013): a phone at the waist of 30 people, six activities, 128-sample
+"""UCI HAR (Anguita et al. 2013): a phone at the waist of 30 subjects, six activities, 128-sample
 windows at 50 Hz.
 
 The published folders `train` and `test` are pooled: here, as for every set, the parts are drawn by
-person.
+subject.
 """
 
 from collections.abc import Sequence

@@ -167,13 +167,9 @@ def _confounding_line(found: Confounding) -> str:
 
 def _repeats_line(quality: Quality) -> str:
     near, ends = quality.neighbours, quality.neighbours.ends_correlate
-    said = [
-        f"{quality.repeats.windows} exact copies",
-        f"{near.overlapping:.0%} of {near.pairs} neighbours overlap",
-    ]
-    if ends is not None:
-        said.append(f"their ends correlate {ends:.2f}")
-    return "repeats     " + ", ".join(said)
+    overlap = f"{near.overlapping:.0%} of {near.pairs} neighbours overlap"
+    correlate = "" if ends is None else f", their ends correlate {ends:.2f}"
+    return f"repeats     {quality.repeats.windows} exact copies, {overlap}{correlate}"
 
 
 def _channel_lines(channels: Sequence[ChannelQuality], limit: int = 8) -> Iterator[str]:

@@ -69,13 +69,8 @@ def write_npz(
 ) -> None:
     """The layout that `kind: files` reads, without loss."""
     with _beside(path) as partial:
-        names = {"ch_names": np.array(ch_names), "modality": np.array(modalities)}
-        facts: dict[str, Any] = {
-            "x": x,
-            "scale": np.float32(1),
-            "sfreq": np.float64(sfreq),
-            **names,
-        }
+        facts: dict[str, Any] = {"x": x, "scale": np.float32(1), "sfreq": np.float64(sfreq)}
+        facts |= {"ch_names": np.array(ch_names), "modality": np.array(modalities)}
         np.savez(partial / path.name, allow_pickle=False, **facts)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from citrus_ray.data.windows import Index, Signal
 
-NormalizeBy = Literal["run", "scan", "none"]  # scan: all runs of a person, one after the other
+NormalizeBy = Literal["run", "scan", "none"]  # scan: all runs of a subject, one after the other
 # windows that the scale is taken from; more would read a large set for the third digit
 SAMPLE = 2048
 
@@ -34,7 +34,7 @@ def zscore_finite(x: Signal) -> Signal:
 
 
 def cleaned(runs: Sequence[Signal], by: NormalizeBy, detrend: bool) -> list[Signal]:
-    """The runs of one person, (C, T) each, every channel z-scored over each run or over all of
+    """Runs of one subject, (C, T) each, every channel z-scored over each run or over all of
     them.
 
     Over all of them a run keeps its own level, by which a network can tell runs apart: published
