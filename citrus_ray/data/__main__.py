@@ -1,18 +1,19 @@
-"""`python -m citrus_ray.data`: fetch the public original of a set, list what can be fetched, describe a set."""
+"""`python -m citrus_ray.data`: fetch the public original of a set, list those there are, describe
+one."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from citrus_ray.data.originals import Original, originals
 from citrus_ray.data.root import data_root
-from citrus_ray.data.tools.fetch import FetchError, Line, Way, fetch
-from citrus_ray.data.tools.originals import originals
+from citrus_ray.data.tools.fetch import FetchError, FetchOptions, ProgressLine, fetch
 from citrus_ray.spec import SpecError, refuse
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """0: done. 1: it could not be fetched. 2: what was asked for makes no sense. 130: interrupted."""
+    """Exit code 0: done, 1: not to be fetched, 2: asked what makes no sense, 130: interrupted."""
     words = list(sys.argv[1:] if args is None else args)
     try:
         if words[:1] == ["describe"]:
@@ -28,43 +29,37 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"error: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            "\nstopped; what came is kept, and the same command goes on from there", file=sys.stderr
-        )
+        said = "stopped; what came is kept, and the same command goes on from there"
+        print(f"\n{said}", file=sys.stderr)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m citrus_ray.data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    get = commands.add_parser(
-        "fetch", help="download the public original of a set, or go on with it"
-    )
+    what = "download the public original of a set, or go on with it"
+    get = commands.add_parser("fetch", help=what)
     get.add_argument("name", help="what `list` shows")
-    get.add_argument(
-        "--url",
-        action="append",
-        default=[],
-        metavar="BASE",
-        help="fetch from here; may be repeated",
-    )
+    what = "fetch from here; may be repeated"
+    get.add_argument("--url", action="append", default=[], metavar="BASE", help=what)
     get.add_argument("--only", metavar="PATTERN", help="these files only, as in '*SC400*'")
     show = commands.add_parser("list", help="the sets that can be fetched")
     commands.add_parser("describe", help="a quality report on a set", add_help=False)
     for command in (get, show):
-        command.add_argument(
-            "--root", type=Path, metavar="DIR", help="sets lie in DIR/NAME; $CITRUS_DATA without"
-        )
+        what = "sets lie in DIR/NAME; $CITRUS_DATA without"
+        command.add_argument("--root", type=Path, metavar="DIR", help=what)
     return parser
 
 
 def _list(root: Path | None) -> int:
     for name, original in originals().items():
         there = "  (there)" if any(((root or data_root()) / name).glob("*")) else ""
-        print(
-            f"{name:12} {original.licence or 'see page'}; {original.page or original.base_url}{there}"
-        )
+        print(f"{name:12} {_terms(original)}{there}")
     return 0
+
+
+def _terms(original: Original) -> str:
+    return f"{original.licence or 'see page'}; {original.page or original.base_url}"
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -72,12 +67,10 @@ def _fetch(options: argparse.Namespace) -> int:
     original = next((o for o in known.values() if options.name in (o.name, o.kind)), None)
     if original is None:
         raise refuse(f"there is no set {options.name} to fetch; there are {', '.join(known)}")
-    paths = fetch(original, root, Way(tuple(options.url), options.only, Line()))
+    paths = fetch(original, root, FetchOptions(tuple(options.url), options.only, ProgressLine()))
     size = sum(path.stat().st_size for path in paths)
     print(f"{original.name}: {len(paths)} files, {size / 1e6:.1f} MB in {root / original.name}")
-    print(
-        f"licence: {original.licence or 'see page'}; {original.page or original.base_url}\ncite: {original.citation}"
-    )
+    print(f"licence: {_terms(original)}\ncite: {original.citation}")
     print(f"read it as {original.block(str(root / original.name))}")
     return 0
 

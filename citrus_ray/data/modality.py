@@ -23,13 +23,12 @@ NAMES = {
     "temperature": r"temp",
     "heart_rate": r"^hr$|heart rate",
     "motion": r"acc|gyr|[xyz] axis",
-    "eeg": r"eeg|^(fp|af|fc|ft|f|cp|c|tp|t|po|p|o)(z|\d{1,2})\b",  # the 10-20 system and its refinements
+    # the 10-20 system and its refinements
+    "eeg": r"eeg|^(fp|af|fc|ft|f|cp|c|tp|t|po|p|o)(z|\d{1,2})\b",
 }
 
 
 def guess_modality(name: str, unit: str = "") -> str:
-    """From what people call their channels; `modality:` in the spec overrules it."""
-    by_unit = UNITS.get(unit.lower())
-    return by_unit or next(
-        (kind for kind, rule in NAMES.items() if re.search(rule, name.lower())), "unknown"
-    )
+    """A modality from a name and a unit; `modality:` in the spec overrules it."""
+    known = (kind for kind, rule in NAMES.items() if re.search(rule, name.lower()))
+    return UNITS.get(unit.lower()) or next(known, "unknown")

@@ -1,4 +1,4 @@
-"""Where sets lie on this machine: under `$CITRUS_DATA`, else in the user's own data folder; and the cache."""
+"""Folders of this machine: sets, under `$CITRUS_DATA` or the user's data folder, and the cache."""
 
 import os
 import re
@@ -27,11 +27,9 @@ def data_root() -> Path:
 def cache_root() -> Path:
     """`$CITRUS_CACHE`, else the user's cache folder."""
     base = os.environ.get("CITRUS_CACHE")
-    return (
-        Path(base)
-        if base
-        else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "citrus_ray"
-    )
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "citrus_ray"
 
 
 @contextmanager
@@ -54,39 +52,33 @@ def folder_of(root: str | None, name: str) -> Path:
     """The folder of the set `name`, which must be there."""
     folder = _without_variables(place_of(root, name), root)
     if not folder.is_dir():
-        way = (
-            f"`python -m citrus_ray.data fetch {name}` downloads it, or set `root`, or $CITRUS_DATA"
-        )
-        raise refuse(f"there is no folder {folder.absolute()} with the set {name}; {way}", "root")
+        way = f"`python -m citrus_ray.data fetch {name}` downloads it, or set `root`"
+        rule = f"there is no folder {folder.absolute()} with the set {name}"
+        raise refuse(f"{rule}; {way}, or $CITRUS_DATA", "root")
     return folder
 
 
 def place_at(root: str) -> Path:
-    """Where `root` points, whether or not it is there. $CITRUS_DATA has a default, other variables must be set."""
+    """Where `root` points, there or not. $CITRUS_DATA has a default, others must be set."""
     text = re.sub(OURS, lambda _: str(data_root()), root)
     return Path(os.path.expandvars(text)).expanduser()
 
 
 def folder_at(root: str, instead: Callable[[], str] = str) -> Path:
-    """The folder that `root` points to, which must be there. `instead` gives a further way out, if there is one."""
+    """The folder that `root` points to, which must be there. `instead` says a further way out."""
     folder = _without_variables(place_at(root), root)
     if not folder.is_dir():
-        ours = re.search(OURS, root)
-        way = (
-            "say with --data DIR or $CITRUS_DATA which folder holds the data"
-            if ours
-            else "correct the path"
-        )
-        raise refuse(
-            f"root={root}: there is no folder {folder.absolute()}; {way}{instead()}", "root"
-        )
+        way = "correct the path"
+        if re.search(OURS, root):
+            way = "say with --data DIR or $CITRUS_DATA which folder holds the data"
+        rule = f"root={root}: there is no folder {folder.absolute()}"
+        raise refuse(f"{rule}; {way}{instead()}", "root")
     return folder
 
 
 def _without_variables(path: Path, root: str | None) -> Path:
     unset = re.search(r"\$\{?(\w+)", str(path))
     if unset:
-        raise refuse(
-            f"root={root}: the variable {unset[1]} is not set; set it or write the path", "root"
-        )
+        rule = f"root={root}: the variable {unset[1]} is not set"
+        raise refuse(f"{rule}; set it or write the path", "root")
     return path

@@ -1,4 +1,4 @@
-"""Sets by name: `target: bonn5` stands for the block in sets/bonn5.yaml, `{set: bonn5, seconds: 2.0}` edits it.
+"""Sets by name: `target: bonn5` stands for the block in sets/bonn5.yaml; `{set: bonn5, …}` edits it.
 
 A spec holds the whole block: it dumps and digests as if it had been written out.
 """
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from citrus_ray.data.formats.labels import unknown
+from citrus_ray.data.faults import unknown
 from citrus_ray.spec import read_yaml
 
 FOLDER = Path(__file__).parent / "sets"

@@ -1,46 +1,44 @@
-"""What every source is: a spec that can be prepared into `Windows`, and how windows are normalised."""
+"""What every source is: a spec that can be prepared into `Windows`; and types of its keys."""
 
-import os
 from abc import abstractmethod
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
+from pydantic import Field
 
-from citrus_ray.data.windows import Signal, Windows
+from citrus_ray.data.root import place_of
+from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Spec
 
 Normalize = Literal["none", "window", "recording"]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
 class Source(Spec):
-    """Where signals come from. `prepare` does the work; `citrus_ray.data.windowing.cache.load` does it once."""
+    """Where signals come from. `prepare` does the work; `windowing.cache.load` does it once."""
 
     kind: str
 
     @abstractmethod
     def prepare(self) -> Windows:
-        """Read or make every window. Slow: call `cache.load(source)` instead."""
+        """Windows, all read or made. Slow: call `cache.load(source)` instead."""
 
     def check(self) -> None:
-        """Raise one SpecError with everything that would make `prepare` fail, as far as is cheap to tell."""
+        """Refuse, at once, all that would make `prepare` fail, as far as is cheap to tell."""
 
     def content(self) -> str:
-        """A digest of the bytes outside the spec that the windows depend on; empty where there are none."""
+        """A digest of the bytes outside the spec that the windows depend on; empty without any."""
         return ""
 
     def recordings(self) -> str:
-        """Equal for sources that read the same recordings, however they cut them: their folder, else the digest."""
-        root = getattr(self, "root", None)
-        return str(Path(os.path.expandvars(root)).expanduser().resolve()) if root else self.digest()
+        """Where recordings are, else the digest: equal for sources that only cut them otherwise."""
+        if "root" not in type(self).model_fields:
+            return self.digest()
+        tree = dict(self)
+        return str(place_of(tree["root"], tree.get("kind", "")).resolve())
 
     def identity(self) -> dict[str, Any]:
         content = self.content()
         return super().identity() | ({"content": content} if content else {})
-
-
-def zscore(x: Signal) -> Signal:
-    """Zero mean and unit variance over the last axis; a flat channel becomes zeros, not NaN."""
-    centred = x - x.mean(axis=-1, keepdims=True, dtype=np.float64)
-    spread = centred.std(axis=-1, keepdims=True)
-    return np.where(spread > 0, centred / np.where(spread > 0, spread, 1), 0).astype(np.float32)

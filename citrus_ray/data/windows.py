@@ -17,7 +17,7 @@ Index = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Stream:
-    """The same windows as others see them: channels that were recorded together, at their own rate."""
+    """Channels that were recorded together, at their own rate: the same windows as others."""
 
     name: str
     x: Signal  # (n, C, T), finite or, where the channel is absent from a window, NaN throughout
@@ -32,20 +32,20 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where windows were taken: (n,) each, or (n, 2) where a window is a pair, A before B."""
+class Origins:
+    """Origins of windows: (n,) each, or (n, 2) where a window is a pair, A before B."""
 
     subject: Index
     run: Index  # stretches without a break, numbered through the whole set
     first: Index  # the sample of its run that a window begins at
 
-    def take(self, index: Index) -> "Places":
-        return Places(self.subject[index], self.run[index], self.first[index])
+    def take(self, index: Index) -> "Origins":
+        return Origins(self.subject[index], self.run[index], self.first[index])
 
 
 @dataclass(frozen=True)
 class Windows:
-    """n windows of C channels and T samples at one rate, each belonging to a group that no split may cut."""
+    """Windows: n of C channels and T samples at one rate, each of a group that no split may cut."""
 
     x: Signal  # (n, C, T), finite or, where the channel is absent from a window, NaN throughout
     group: Index  # (n,), index into `groups`
@@ -57,10 +57,9 @@ class Windows:
     classes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()  # printed beside every number computed from this set
     digest: str = ""
-    streams: tuple[
-        Stream, ...
-    ] = ()  # of a multi-rate set: all, the first of which is `x`; empty for one rate
-    places: Places | None = None  # where the source knows
+    # of a multi-rate set: all, the first of which is `x`; empty for one rate
+    streams: tuple[Stream, ...] = ()
+    origins: Origins | None = None  # where the source knows
 
     def __post_init__(self) -> None:
         problem = self._broken_rule()
@@ -72,17 +71,19 @@ class Windows:
         if self.x.ndim != 3 or self.x.dtype != np.float32:
             return f"windows must be (n, C, T) float32, but got {self.x.shape} {self.x.dtype}"
         if n == 0:
-            return "no window was found; is the window longer than every recording or labelled stretch?"
+            why = "is the window longer than every recording or labelled stretch?"
+            return f"no window was found; {why}"
         if self.group.shape != (n,) or (self.y is not None and self.y.shape != (n,)):
             return f"{n} windows need {n} groups and labels, but got {self.group.shape[0]} groups"
         if len(self.ch_names) != n_chans or len(self.modalities) != n_chans:
-            return f"{n_chans} channels need as many names and modalities, but got {self.ch_names}, {self.modalities}"
-        if self.streams and (
-            self.streams[0].x is not self.x or any(len(s.x) != n for s in self.streams)
-        ):
-            return f"every stream needs the same {n} windows, the first of them `x`; replace both, or drop `streams`"
-        if self.places is not None and any(len(known) != n for known in vars(self.places).values()):
-            return f"{n} windows need as many places; give one for each, or none"
+            rule = f"{n_chans} channels need as many names and modalities"
+            return f"{rule}, but got {self.ch_names}, {self.modalities}"
+        streams = self.streams
+        if streams and (streams[0].x is not self.x or any(len(s.x) != n for s in streams)):
+            rule = f"every stream needs the same {n} windows, the first of them `x`"
+            return f"{rule}; replace both, or drop `streams`"
+        if self.origins and any(len(known) != n for known in vars(self.origins).values()):
+            return f"{n} windows need as many origins; give one for each, or none"
         return None
 
     def __len__(self) -> int:
@@ -100,26 +101,26 @@ class Windows:
     @property
     def are_pairs(self) -> bool:
         """Whether each is two windows side by side in time, (n, C, 2T)."""
-        return self.places is not None and self.places.run.ndim == 2
+        return self.origins is not None and self.origins.run.ndim == 2
 
     @property
     def labels(self) -> Index:
         """`y`, for those who need it: an unlabelled set is refused with the way out."""
         if self.y is None:
-            raise refuse(
-                "this set has no labels; give `labels:` a CSV, or use it for pre-training only"
-            )
+            way = "give `labels:` a CSV, or use it for pre-training only"
+            raise refuse(f"this set has no labels; {way}")
         return self.y
 
     def take(
         self, index: Index, rows: Callable[[Signal, Index], Signal] = operator.getitem
     ) -> "Windows":
-        """The windows at `index`, in that order. `rows` says how signals are copied: into memory, or elsewhere."""
+        """Windows at `index`, in that order. `rows` copies their signals: into memory, or
+        elsewhere."""
         streams = tuple(replace(stream, x=rows(stream.x, index)) for stream in self.streams)
         x = streams[0].x if streams else rows(self.x, index)
         y = None if self.y is None else self.y[index]
-        places = self.places and self.places.take(index)
-        return replace(self, x=x, group=self.group[index], y=y, streams=streams, places=places)
+        origins = self.origins and self.origins.take(index)
+        return replace(self, x=x, group=self.group[index], y=y, streams=streams, origins=origins)
 
     def class_counts(self) -> dict[str, int]:
         counts = Counter(self.labels.tolist())

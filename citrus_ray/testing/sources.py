@@ -17,7 +17,7 @@ def same(one: Windows, other: Windows) -> bool:
     arrays = ("x", "y", "group")
     names = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats", "digest")
     places = [
-        None if w.places is None else np.stack(list(vars(w.places).values())).tolist()
+        None if w.origins is None else np.stack(list(vars(w.origins).values())).tolist()
         for w in (one, other)
     ]
     return (

@@ -158,8 +158,8 @@ def _means(x: Signal) -> tuple[Floats, Floats]:
 
 
 def _of_one_run(member: Member, index: Index) -> npt.NDArray[np.bool_]:
-    assert member.windows.places is not None
-    run = member.windows.places.run[index]  # (n, 2)
+    assert member.windows.origins is not None
+    run = member.windows.origins.run[index]  # (n, 2)
     return np.asarray(run[:, 0] == run[:, 1])
 
 

@@ -1,4 +1,5 @@
-"""Small files in published layouts: UCI HAR, UWave, BIDMC, and functional MRI. Every signal says where it is from."""
+"""Small files in published layouts: UCI HAR, UWave, BIDMC, and functional MRI. Every signal says
+where it is from."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ def uci_har(
     subjects: Sequence[tuple[str, int]] = (("train", 1), ("train", 3), ("test", 2)),
     **edits: Any,
 ):
-    """Each person shows every activity once, in order. Channel c of window k is noise around 10 * c + k."""
+    """Each person shows every activity once, in order. Channel c of window k is noise around 10 * c
+    + k."""
     for part in ("train", "test"):
         people = [n for where, n in subjects if where == part]
         k = len(people) * len(ACTIVITIES)
@@ -37,9 +39,8 @@ def uci_har(
         ):
             x = noise(k, 128, seed=c) * 0.1
             x += 10 * c + np.arange(k)[:, None] - x.mean(axis=1, keepdims=True)
-            rows = [
-                "".join(f"{value:16.7e}" for value in row) for row in x
-            ]  # as published, less a digit
+            # as published, less a digit
+            rows = ["".join(f"{value:16.7e}" for value in row) for row in x]
             (folder / "Inertial Signals" / f"{name}_{part}.txt").write_text("\n".join(rows) + "\n")
     return UciHar(**({"root": str(root), "normalize": "window"} | edits))
 
@@ -162,7 +163,7 @@ def mask(value: int = 1) -> np.ndarray:
 
 
 def attributes(root: Path, n_runs: int = 3, per_label: int = 4, **edits: Any) -> Fmri:
-    """PyMVPA: one image of all runs, `label run` for each volume. Rest, face, house, rest in each."""
+    """PyMVPA: an image of all runs (rest, face, house, rest), `label run` for each volume."""
     labels = [label for label in ("rest", "face", "house", "rest") for _ in range(per_label)]
     lines = [f"{label} {run}" for run in range(n_runs) for label in labels]
     write_nifti(root / "bold.nii.gz", volumes(len(lines)))

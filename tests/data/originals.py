@@ -1,4 +1,5 @@
-"""Small files in the formats of public originals, as their homes lay them out. Signals say where they are from."""
+"""Small files in the formats of public originals, as their homes lay them out. Signals say where
+they are from."""
 
 import datetime
 from collections.abc import Sequence

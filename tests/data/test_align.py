@@ -12,9 +12,8 @@ from citrus_ray.data.windows import Windows
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import SpecError, validate
 
-SOURCE = Synthetic(
-    n_subjects=3, windows_per_subject=4, n_chans=2, seconds=2.56
-)  # 256 samples at 100 Hz
+# 256 samples at 100 Hz
+SOURCE = Synthetic(n_subjects=3, windows_per_subject=4, n_chans=2, seconds=2.56)
 KINDS: list[Align] = [
     Native(),
     Truncate(n_times=100),
@@ -59,9 +58,8 @@ def test_resampling_is_that_of_scipy_and_filters_what_the_new_rate_cannot_hold(
     assert found.x.shape == (12, 2, 128)
     assert np.allclose(found.x, resample_poly(windows.x, 1, 2, axis=-1, padtype="line"), atol=1e-4)
     t = np.arange(256) / 100
-    fast = np.tile(
-        np.sin(2 * np.pi * 40 * t).astype(np.float32), (12, 2, 1)
-    )  # 40 Hz would fold to 10 Hz
+    # 40 Hz would fold to 10 Hz
+    fast = np.tile(np.sin(2 * np.pi * 40 * t).astype(np.float32), (12, 2, 1))
     from dataclasses import replace
 
     kept = Resample(sfreq=50.0, n_times=128).apply(replace(windows, x=fast)).x[..., 16:-16]

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.sources.files import Files
 from citrus_ray.data.windowing.assemble import _blocks, gather
-from citrus_ray.data.windowing.segments import Cut, Pieces
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.spec import SpecError
 
 SFREQ = 100.0
@@ -90,7 +90,8 @@ def test_every_group_is_cut_and_keeps_its_class(tmp_path):
 
 def test_a_group_of_too_few_windows_is_refused(tmp_path):
     counting(tmp_path / "a.npz", 9)
-    rule = "group_blocks=6: a has 9 windows, too few for so many blocks with gaps of a window between; lower it"
+    rule = "group_blocks=6: a has 9 windows, too few for so many blocks with gaps of a window "
+    rule += "between; lower it"
     with pytest.raises(SpecError, match=rule):
         files(tmp_path, group_blocks=6).prepare()
 
@@ -114,14 +115,14 @@ def test_what_the_spec_says_of_a_set_comes_first(tmp_path):
 
 def test_no_more_than_one_recording_is_in_memory():
     alive = list[weakref.ref[np.ndarray]]()
-    cut = Cut(SFREQ, 100, 50, "none", "drop")
+    cut = Cutter(SFREQ, 100, 50, "none", "drop")
 
-    def parts() -> Iterator[Pieces]:
+    def parts() -> Iterator[RecordingWindows]:
         for _ in range(5):
             assert not any(ref() is not None for ref in alive)
             x = np.random.default_rng(0).normal(size=(2, 1000)).astype(np.float32)
             alive.append(weakref.ref(x))
-            pieces = cut(x, [Segment("a", 0.0, math.inf, "", "a")])
+            pieces = cut(x, [Stretch("a", 0.0, math.inf, "", "a")])
             del x
             yield pieces
 

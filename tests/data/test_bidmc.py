@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from citrus_ray.data.source import zscore
 from citrus_ray.data.sources.bidmc import Bidmc
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.spec import SpecError, validate
 from tests.data.layouts import COLUMNS, bidmc, ppg
 

@@ -17,7 +17,7 @@ import pytest
 from citrus_ray.data.root import cache_root
 from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.windowing import cache
-from citrus_ray.data.windowing.stack import stacked
+from citrus_ray.data.windowing.disk import on_disk
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import MachineError, SpecError
 from tests.small import SOURCE
@@ -92,7 +92,7 @@ def test_a_disk_that_is_full_while_windows_are_stacked_is_the_machines_fault(mon
     with pytest.raises(
         MachineError, match=r"cannot be written: No space left on device; set \$CITRUS_CACHE"
     ):
-        stacked([np.ones((n, 2, 4), np.float32)], (2, 4))
+        on_disk([np.ones((n, 2, 4), np.float32)], (2, 4))
 
 
 def test_where_files_cannot_be_locked_a_process_that_is_overtaken_uses_what_the_other_made(
@@ -117,7 +117,7 @@ def test_where_files_cannot_be_locked_a_process_that_is_overtaken_uses_what_the_
 ONE_OF_SEVERAL = """
 import sys
 import tempfile
-from citrus_ray.data import cache
+from citrus_ray.data.windowing import cache
 from tests.small import SOURCE
 real = type(SOURCE).prepare
 def prepare(self):
@@ -158,12 +158,8 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
 
 
 PREPARE = """
-import sys
-import tempfile
-from citrus_ray.data import cache
-from citrus_ray.data.root import cache_root
-from citrus_ray.data.stack import stacked
-from citrus_ray.data.synthetic import Synthetic
+from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.windowing import cache
 print("ready", flush=True)
 cache.load(Synthetic(seed=41, n_subjects=40, windows_per_subject=100))
 """
@@ -173,13 +169,8 @@ def test_a_preparation_killed_at_any_moment_leaves_nothing_half_done(tmp_path, m
     monkeypatch.setenv("CITRUS_CACHE", str(tmp_path))
     source = Synthetic(seed=41, n_subjects=40, windows_per_subject=100)
     n_killed = 0
-    for wait_s in (
-        0.0,
-        0.1,
-        0.2,
-        0.35,
-        0.5,
-    ):  # early first: once it is prepared, there is nothing left to kill
+    # early first: once it is prepared, there is nothing left to kill
+    for wait_s in (0.0, 0.1, 0.2, 0.35, 0.5):
         process = subprocess.Popen([sys.executable, "-c", PREPARE], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()

@@ -1,4 +1,5 @@
-"""The quality report: what it measures, and that it warns of what flatters a number and of nothing else."""
+"""The quality report: what it measures, and that it warns of what flatters a number and of nothing
+else."""
 
 import json
 from dataclasses import replace
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import normalized_mutual_info_score
 
-from citrus_ray.data.source import zscore
 from citrus_ray.data.sources.files import Files
 from citrus_ray.data.sources.mitbih import MitBih
 from citrus_ray.data.sources.synthetic import Synthetic
@@ -18,6 +18,7 @@ from citrus_ray.data.sources.uwave import UWave
 from citrus_ray.data.tools import quality as module
 from citrus_ray.data.tools.describe import as_json, main_describe, render, source_of, warnings
 from citrus_ray.data.tools.quality import Quality, confounding, measure, overlap
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Stream, Windows
 from citrus_ray.spec import SpecError
 from tests.small import SOURCE, windows_of
@@ -323,7 +324,8 @@ def test_what_cannot_be_described_is_one_clear_error(tmp_path, capsys):
         ("har_wach", "did you mean `har_watch`?"),
         (
             "files",
-            "kind files cannot do without root, pattern, seconds, sfreq; describe '{kind: files, root: …, ",
+            "kind files cannot do without root, pattern, seconds, sfreq; describe "
+            "'{kind: files, root: …, ",
         ),
     ],
 )

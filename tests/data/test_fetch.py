@@ -1,4 +1,4 @@
-"""`python -m citrus_ray.data fetch`: from a server in this process, which breaks as real ones do."""
+"""`python -m citrus_ray.data fetch`: from a server in this process that breaks as real ones do."""
 
 import hashlib
 import io
@@ -20,19 +20,17 @@ import numpy as np
 import pytest
 
 from citrus_ray.data.__main__ import main
+from citrus_ray.data.originals import Original, RemoteFile, originals, source_of
 from citrus_ray.data.source import Source
 from citrus_ray.data.sources.emgdb import EmgDb
 from citrus_ray.data.tools.fetch import (
     FetchError,
-    Line,
-    Original,
-    RemoteFile,
-    Way,
+    FetchOptions,
+    ProgressLine,
     fetch,
     read_sums,
     unpack,
 )
-from citrus_ray.data.tools.originals import originals, source_of
 from citrus_ray.spec import SpecError, parse_yaml
 from tests.data import layouts
 from tests.data import originals as published
@@ -106,8 +104,8 @@ def original(server: Server, **fields: Any) -> Original:
     return Original(**(known | fields))
 
 
-def way(**fields: Any) -> Way:
-    return Way(pause_s=0.0, timeout_s=5.0, **fields)
+def way(**fields: Any) -> FetchOptions:
+    return FetchOptions(pause_s=0.0, timeout_s=5.0, **fields)
 
 
 def failure(step: Any, *args: Any) -> str:
@@ -483,9 +481,8 @@ def test_what_is_fetched_is_what_the_source_reads(server, tmp_path, name):
         server.files["MD5SUMS"] = "".join(lines).encode()
     elif known.sums:
         server.files[known.sums] = sums(server.files)
-    loose = replace(
-        known, files=tuple(RemoteFile(file.path) for file in known.files)
-    )  # made up, so of other checksums
+    # made up, so of other checksums
+    loose = replace(known, files=tuple(RemoteFile(file.path) for file in known.files))
     assert fetch(loose, tmp_path, way(bases=(server.url,)))
     folder = str(tmp_path / name)
     reader = source_of(parse_yaml(known.block(folder)).tree)
@@ -554,14 +551,14 @@ def test_progress_says_how_much_how_fast_and_how_long(monkeypatch):
     clock = iter([0.0, 10.0, 20.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     out = Terminal()
-    line = Line(out)
+    line = ProgressLine(out)
     for done in (0, 10_000_000, 48_000_000):
         line("a.edf", done, 48_000_000)
     assert "a.edf 10.0 of 48.0 MB, 1.0 MB/s, 0:38 left" in out.getvalue()
     assert out.getvalue().endswith("a.edf 48.0 of 48.0 MB, 2.4 MB/s\n")
     log = io.StringIO()
     monkeypatch.setattr("time.monotonic", lambda: 1.0)
-    quiet = Line(log)
+    quiet = ProgressLine(log)
     for done in (1, 5, 10):
         quiet("a", done, 10)
     assert log.getvalue().count("\n") == 1

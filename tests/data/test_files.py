@@ -14,13 +14,14 @@ from pydantic import TypeAdapter
 from scipy.signal import resample_poly
 
 from citrus_ray.data import AnySource
-from citrus_ray.data.formats import recordings
+from citrus_ray.data.formats import digests
 from citrus_ray.data.modality import guess_modality
-from citrus_ray.data.source import zscore
 from citrus_ray.data.sources.files import Files
 from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.tools import export
 from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.normalize import zscore
+from citrus_ray.data.windows import Windows
 from citrus_ray.spec import SpecError, validate
 
 SOURCE = Synthetic(n_subjects=2, windows_per_subject=6, n_chans=3, normalize="none")
@@ -35,7 +36,7 @@ DATA = Path(
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("CITRUS_CACHE", str(tmp_path_factory.mktemp("cache")))
-    recordings._file_digest.cache_clear()
+    digests._file_digest.cache_clear()
 
 
 def noise(n_times: int = 1000, n_chans: int = 2, seed: int = 0) -> np.ndarray:
@@ -61,6 +62,18 @@ def files(folder: Path, **edits: Any) -> Files:
     return Files(**(fields | edits))
 
 
+def cut(folder: Path, **edits: Any) -> Windows:
+    return files(folder, **edits).prepare()
+
+
+def raw(folder: Path, **edits: Any) -> Windows:
+    return cut(folder, normalize="none", **edits)
+
+
+def refusal(folder: Path, **edits: Any) -> str:
+    return problems_of(files(folder, **edits))
+
+
 def problems_of(spec: Files) -> str:
     with pytest.raises(SpecError) as caught:
         spec.check()
@@ -75,14 +88,14 @@ def problems_of(spec: Files) -> str:
 def test_written_windows_come_back_the_same_to_within_quantisation(tmp_path, fmt, normalize):
     export.write_recordings(SOURCE, tmp_path, fmt)
     expected = SOURCE.prepare()
-    back = files(
+    back = cut(
         tmp_path,
         pattern=f"recordings/*.{SUFFIX[fmt]}",
         labels="labels.csv",
         seconds=2.56,
         classes=expected.classes,
         normalize=normalize,
-    ).prepare()
+    )
     x = expected.x if normalize == "none" else zscore(expected.x)
     step = 0 if fmt == "npz" else 1e-3  # a 16-bit step is 1e-4 of the range here
     assert back.x.shape == x.shape
@@ -101,7 +114,7 @@ def test_edf_and_bdf_signals_are_in_the_unit_that_the_file_states(tmp_path, unit
     x = 50 * noise()
     for name in ("a.edf", "a.bdf"):
         export.write_edf(tmp_path / name, x, SFREQ, ["Fz", "Cz"], unit=unit)
-        windows = files(tmp_path, pattern=name, seconds=10.0, normalize="none").prepare()
+        windows = raw(tmp_path, pattern=name, seconds=10.0)
         assert np.abs(windows.x[0] - x).max() < 0.01
 
 
@@ -114,9 +127,7 @@ def test_channels_of_different_rates_in_one_edf_keep_their_own_rate_until_resamp
         edfio.EdfSignal(fast.astype(float), 100, label="Fz"),
     ]
     edfio.Edf(signals).write(tmp_path / "a.edf")
-    windows = files(
-        tmp_path, pattern="*.edf", channels=("Fz", "Temp"), seconds=10.0, normalize="none"
-    ).prepare()
+    windows = raw(tmp_path, pattern="*.edf", channels=("Fz", "Temp"), seconds=10.0)
     expected = resample_poly(slow, 5, 1, padtype="edge")
     assert np.abs(windows.x[0] - np.stack([fast, expected])).max() < 1e-3
     assert windows.modalities == ("eeg", "temperature")
@@ -133,13 +144,10 @@ def test_annotations_are_no_channel_and_equal_names_get_running_numbers(tmp_path
     edfio.Edf(signals, annotations=[edfio.EdfAnnotation(1, None, "blink")]).write(
         tmp_path / "a.edf"
     )
-    windows = files(tmp_path, pattern="*.edf", normalize="none").prepare()
+    windows = raw(tmp_path, pattern="*.edf")
     assert windows.ch_names == ("Fz", "E-0", "E-1")
     assert np.allclose(windows.x[0], x[:, :100], atol=1e-3)
-    assert (
-        files(tmp_path, pattern="*.edf", channels=("E-1",), normalize="none").prepare().x[0, 0, 5]
-        == windows.x[0, 2, 5]
-    )
+    assert raw(tmp_path, pattern="*.edf", channels=("E-1",)).x[0, 0, 5] == windows.x[0, 2, 5]
 
 
 def test_wfdb_channels_of_several_samples_per_frame_are_not_averaged(tmp_path):
@@ -156,9 +164,7 @@ def test_wfdb_channels_of_several_samples_per_frame_are_not_averaged(tmp_path):
         fmt=["16", "16"],
         write_dir=str(tmp_path),
     )
-    windows = files(
-        tmp_path, pattern="*.hea", sfreq=200.0, seconds=10.0, normalize="none"
-    ).prepare()
+    windows = raw(tmp_path, pattern="*.hea", sfreq=200.0, seconds=10.0)
     assert np.abs(windows.x[0, 0] - fast).max() < 1e-3
     assert np.abs(windows.x[0, 1] - resample_poly(slow, 2, 1, padtype="edge")).max() < 1e-3
     assert windows.modalities == ("ecg", "pressure")
@@ -187,10 +193,8 @@ def test_streams_of_a_multi_rate_npz_are_resampled_cut_to_the_shortest_and_stack
     assert np.allclose(
         windows.x[0, 1], resample_poly(parts["ACC"][0][0], 1, 2, padtype="edge")[:160], atol=1e-5
     )
-    assert "name those to use in `streams:`, there are ACC, EDA, TEMP" in problems_of(
-        files(tmp_path)
-    )
-    assert "did you mean `EDA`?" in problems_of(files(tmp_path, streams=("EDAA",)))
+    assert "name those to use in `streams:`, there are ACC, EDA, TEMP" in refusal(tmp_path)
+    assert "did you mean `EDA`?" in refusal(tmp_path, streams=("EDAA",))
 
 
 @pytest.mark.parametrize(
@@ -199,18 +203,17 @@ def test_streams_of_a_multi_rate_npz_are_resampled_cut_to_the_shortest_and_stack
 def test_resampling_is_scipys_polyphase_filter_over_the_whole_recording(tmp_path, target, up, down):
     x = noise(2000)
     write_npz(tmp_path / "a.npz", x)
-    windows = files(tmp_path, sfreq=target, seconds=1.0, normalize="none").prepare()
+    windows = raw(tmp_path, sfreq=target, seconds=1.0)
     whole = resample_poly(x, up, down, axis=-1)
     n = int(target)
     got = np.concatenate([*windows.x], axis=1)
-    assert (
-        np.abs(got - whole[:, : got.shape[1]])[:, n:-n].max() < 1e-5
-    )  # the ends are padded otherwise: next test
+    # the ends are padded otherwise: next test
+    assert np.abs(got - whole[:, : got.shape[1]])[:, n:-n].max() < 1e-5
 
 
 def test_an_offset_does_not_ring_at_the_ends_of_a_recording(tmp_path):
     write_npz(tmp_path / "a.npz", np.full((1, 1000), 30.0, np.float32))
-    windows = files(tmp_path, sfreq=64.0, normalize="none").prepare()
+    windows = raw(tmp_path, sfreq=64.0)
     assert np.abs(windows.x - 30).max() < 0.1
 
 
@@ -223,7 +226,7 @@ def test_a_sine_keeps_its_frequency_at_odd_rates_and_one_above_the_new_half_rate
         np.float32
     )
     write_npz(tmp_path / "a.npz", x, sfreq)
-    windows = files(tmp_path, sfreq=target, seconds=100.0, normalize="none").prepare()
+    windows = raw(tmp_path, sfreq=target, seconds=100.0)
     there = np.arange(windows.x.shape[2]) / target
     middle, tenth = slice(50, -50), 0.1 / min(sfreq, target)  # of a sample, in seconds
     off = np.abs(windows.x[0, 0] - np.sin(2 * np.pi * 10 * there))[middle]
@@ -235,39 +238,33 @@ def test_a_sine_keeps_its_frequency_at_odd_rates_and_one_above_the_new_half_rate
 def test_a_rate_that_the_header_rounds_is_the_rate_that_was_meant(tmp_path):
     x = noise(1736, 1)
     export.write_edf(tmp_path / "a.edf", x, 173.61, ["Fz"])
-    windows = files(
-        tmp_path, pattern="*.edf", sfreq=173.61, seconds=5.0, normalize="none"
-    ).prepare()
+    windows = raw(tmp_path, pattern="*.edf", sfreq=173.61, seconds=5.0)
     assert np.abs(windows.x[0] - x[:, :868]).max() < 1e-3  # not resampled
 
 
 def test_channels_are_picked_in_the_order_asked_for_and_modalities_can_be_overruled(tmp_path):
     x = noise(n_chans=3)
     write_npz(tmp_path / "a.npz", x)
-    windows = files(
-        tmp_path, channels=("c2", "c0"), modality=("ecg", "eog"), normalize="none"
-    ).prepare()
+    windows = raw(tmp_path, channels=("c2", "c0"), modality=("ecg", "eog"))
     assert np.array_equal(windows.x[0], x[[2, 0], :100])
     assert (windows.ch_names, windows.modalities) == (("c2", "c0"), ("ecg", "eog"))
-    assert "modality: names 2 modalities for 3 channels" in problems_of(
-        files(tmp_path, modality=("ecg", "eog"))
+    assert "modality: names 2 modalities for 3 channels" in refusal(
+        tmp_path, modality=("ecg", "eog")
     )
 
 
 def test_a_trigger_channel_is_read_only_when_asked_for(tmp_path):
     export.write_edf(tmp_path / "a.bdf", noise(), SFREQ, ["Fz", "Status"])
-    assert files(tmp_path, pattern="*.bdf").prepare().ch_names == ("Fz",)
-    windows = files(tmp_path, pattern="*.bdf", channels=("Status",), normalize="none").prepare()
+    assert cut(tmp_path, pattern="*.bdf").ch_names == ("Fz",)
+    windows = raw(tmp_path, pattern="*.bdf", channels=("Status",))
     assert np.allclose(windows.x[0, 0], noise()[1, :100], atol=1e-3)
 
 
 def test_normalising_per_recording_keeps_the_differences_between_its_windows(tmp_path):
     x = noise() * np.linspace(1, 5, 1000, dtype=np.float32) + 3
     write_npz(tmp_path / "a.npz", x)
-    assert np.allclose(
-        files(tmp_path, normalize="recording").prepare().x[0], zscore(x)[:, :100], atol=1e-5
-    )
-    assert np.allclose(files(tmp_path).prepare().x[4], zscore(x[:, 400:500]), atol=1e-5)
+    assert np.allclose(cut(tmp_path, normalize="recording").x[0], zscore(x)[:, :100], atol=1e-5)
+    assert np.allclose(cut(tmp_path).x[4], zscore(x[:, 400:500]), atol=1e-5)
 
 
 # ---- segments, groups, labels ----
@@ -280,7 +277,7 @@ def test_rows_match_by_stem_name_or_path_and_other_recordings_are_ignored(tmp_pa
     (tmp_path / "l.csv").write_text(
         HEAD + "a,0,2,rest,p1\nb.npz,1,3,task,p2\nt/c.npz,0,1,rest,p2\n"
     )
-    windows = files(tmp_path, pattern="**/*.npz", labels="l.csv", normalize="none").prepare()
+    windows = raw(tmp_path, pattern="**/*.npz", labels="l.csv")
     assert [windows.classes[y] for y in windows.labels] == ["rest", "rest", "task", "task", "rest"]
     assert [windows.groups[g] for g in windows.group] == ["p1", "p1", "p2", "p2", "p2"]
     assert np.array_equal(windows.x[2], noise(seed=1)[:, 100:200])
@@ -295,51 +292,40 @@ def test_classes_and_merge_pick_order_and_rename_labels(tmp_path):
     windows = spec.prepare()
     assert windows.classes == ("wake", "sleep")
     assert windows.labels.tolist() == [1, 1, 0]
-    assert "did you mean `wake`?" in problems_of(
-        files(tmp_path, labels="l.csv", classes=("wakes",))
-    )
-    assert "`n3` is not there" in problems_of(
-        files(tmp_path, labels="l.csv", merge={"n3": "sleep"})
-    )
+    assert "did you mean `wake`?" in refusal(tmp_path, labels="l.csv", classes=("wakes",))
+    assert "`n3` is not there" in refusal(tmp_path, labels="l.csv", merge={"n3": "sleep"})
 
 
 def test_without_labels_a_recording_is_its_own_group_or_what_the_pattern_finds(tmp_path):
     for name in ("s1_a", "s1_b", "s2_a"):
         write_npz(tmp_path / f"{name}.npz", noise())
-    plain, grouped = files(tmp_path).prepare(), files(tmp_path, group_pattern=r"^(s\d)").prepare()
+    plain, grouped = cut(tmp_path), cut(tmp_path, group_pattern=r"^(s\d)")
     assert plain.y is None
     assert plain.groups == ("s1_a", "s1_b", "s2_a")
     assert grouped.groups == ("s1", "s2")
     assert np.bincount(grouped.group).tolist() == [20, 10]
-    assert "finds no group in `s1_a`" in problems_of(files(tmp_path, group_pattern="(x)"))
+    assert "finds no group in `s1_a`" in refusal(tmp_path, group_pattern="(x)")
 
 
 def test_files_of_one_name_in_two_folders_are_two_groups(tmp_path):
     for name in ("p1/rest", "p2/rest"):
         write_npz(tmp_path / f"{name}.npz", noise())
-    assert files(tmp_path, pattern="*/*.npz").prepare().groups == ("p1/rest", "p2/rest")
-    assert files(tmp_path, pattern="*/*.npz", group_pattern=r"(p\d)/").prepare().groups == (
-        "p1",
-        "p2",
-    )
+    assert cut(tmp_path, pattern="*/*.npz").groups == ("p1/rest", "p2/rest")
+    assert cut(tmp_path, pattern="*/*.npz", group_pattern=r"(p\d)/").groups == ("p1", "p2")
 
 
 def test_a_segment_yields_as_many_windows_as_fit_and_a_short_one_none_or_a_padded_one(tmp_path):
     x = noise() + 5
     write_npz(tmp_path / "a.npz", x)
     (tmp_path / "l.csv").write_text(HEAD + "a,0,2.9,k,p\na,3,3.5,k,q\n")
-    dropped, padded = (
-        files(tmp_path, labels="l.csv").prepare(),
-        files(tmp_path, labels="l.csv", short="pad").prepare(),
-    )
+    dropped, padded = (cut(tmp_path, labels="l.csv"), cut(tmp_path, labels="l.csv", short="pad"))
     assert len(dropped) == 2
     assert any(
         "1 of 2 segments are shorter than 1 s and gave no window" in c for c in dropped.caveats
     )
     assert len(padded) == 3
-    assert np.array_equal(
-        padded.x[2, :, 25:75], zscore(x[:, 300:350])
-    )  # normalised before the zeros come
+    # normalised before the zeros come
+    assert np.array_equal(padded.x[2, :, 25:75], zscore(x[:, 300:350]))
     assert not padded.x[2, :, :25].any()
     assert not padded.x[2, :, 75:].any()
     assert any("padded with zeros" in c for c in padded.caveats)
@@ -347,26 +333,25 @@ def test_a_segment_yields_as_many_windows_as_fit_and_a_short_one_none_or_a_padde
 
 def test_overlap_is_allowed_and_said(tmp_path):
     write_npz(tmp_path / "a.npz", noise())
-    assert files(tmp_path).prepare().caveats == ()
-    windows = files(tmp_path, stride_s=0.5).prepare()
+    assert cut(tmp_path).caveats == ()
+    windows = cut(tmp_path, stride_s=0.5)
     assert len(windows) == 19
     assert windows.caveats == ("overlapping the one before: 18 of 19 windows, so not independent",)
 
 
 def test_a_limit_spreads_the_windows_over_the_segment(tmp_path):
     write_npz(tmp_path / "a.npz", np.arange(1000, dtype=np.float32)[None])
-    windows = files(tmp_path, max_windows_per_segment=3, normalize="none").prepare()
+    windows = raw(tmp_path, max_windows_per_segment=3)
     assert windows.x[:, 0, 0].tolist() == [0, 400, 900]
 
 
 def test_times_rounded_to_a_table_do_not_cost_a_sample(tmp_path):
     write_npz(tmp_path / "a.npz", noise(3610), 360.0)
-    starts = [
-        (k + 0.5) / 360 for k in range(0, 3400, 181)
-    ]  # between samples: both ends may round inwards
+    # between samples: both ends may round inwards
+    starts = [(k + 0.5) / 360 for k in range(0, 3400, 181)]
     rows = "".join(f"a,{start:.4f},{start + 179 / 360:.4f},k,p\n" for start in starts)
     (tmp_path / "l.csv").write_text(HEAD + rows)
-    assert len(files(tmp_path, labels="l.csv", sfreq=360.0, seconds=179 / 360).prepare()) == len(
+    assert len(cut(tmp_path, labels="l.csv", sfreq=360.0, seconds=179 / 360)) == len(
         rows.splitlines()
     )
 
@@ -375,7 +360,7 @@ def test_a_class_that_one_group_alone_has_is_a_caveat(tmp_path):
     write_npz(tmp_path / "a.npz", noise())
     (tmp_path / "l.csv").write_text(HEAD + "a,0,1,ill,p\na,1,2,well,q\na,2,3,well,p\n")
     caveat = "ill: all windows are from one group, so class and group cannot be told apart"
-    assert files(tmp_path, labels="l.csv").prepare().caveats == (caveat,)
+    assert cut(tmp_path, labels="l.csv").caveats == (caveat,)
 
 
 def test_windows_with_missing_samples_are_dropped_and_counted(tmp_path):
@@ -386,13 +371,12 @@ def test_windows_with_missing_samples_are_dropped_and_counted(tmp_path):
     names = ["II", "V1"]
     wfdb.wrsamp("a", 100, ["mV"] * 2, names, p_signal=x.T, fmt=["16"] * 2, write_dir=str(tmp_path))
     for normalize in ("window", "recording"):
-        windows = files(tmp_path, pattern="*.hea", normalize=normalize).prepare()
+        windows = cut(tmp_path, pattern="*.hea", normalize=normalize)
         assert len(windows) == 9
         assert np.isfinite(windows.x).all()
         assert windows.caveats == ("dropped for missing samples: 1 of 10 windows",)
-    assert (
-        len(files(tmp_path, pattern="*.hea", sfreq=50.0).prepare()) == 9
-    )  # resampling does not spread a gap
+    # resampling does not spread a gap
+    assert len(cut(tmp_path, pattern="*.hea", sfreq=50.0)) == 9
 
 
 def test_a_channel_without_any_sample_is_an_error(tmp_path):
@@ -402,7 +386,7 @@ def test_a_channel_without_any_sample_is_an_error(tmp_path):
     with pytest.raises(
         SpecError, match=r"a\.npz: c1: every sample is missing; leave the channel out"
     ):
-        files(tmp_path).prepare()
+        cut(tmp_path)
 
 
 def test_a_class_of_which_no_window_is_left_is_an_error(tmp_path):
@@ -411,7 +395,7 @@ def test_a_class_of_which_no_window_is_left_is_an_error(tmp_path):
     with pytest.raises(
         SpecError, match="brief: no window of 1 s is left of this class; shorten `seconds`"
     ):
-        files(tmp_path, labels="l.csv").prepare()
+        cut(tmp_path, labels="l.csv")
 
 
 # ---- bad input ----
@@ -726,8 +710,8 @@ def test_everything_wrong_is_reported_at_once(tmp_path):
     _truncate(tmp_path / "b.npz")
     rows = "a,0,99,k,p\nb,0,1,k,p\nc,0,1,k,p\nnobody,0,1,k,p\na,3,2,k,p\na,0,1,k,\n"
     (tmp_path / "l.csv").write_text(HEAD + rows)
-    said = problems_of(files(tmp_path, labels="l.csv", channels=("c0", "c1"))).splitlines()
-    places = [
+    said = refusal(tmp_path, labels="l.csv", channels=("c0", "c1")).splitlines()
+    origins = [
         "l.csv:6",
         "l.csv:7",
         "l.csv:5",
@@ -735,15 +719,15 @@ def test_everything_wrong_is_reported_at_once(tmp_path):
         "b.npz: cannot be read",
         "c.npz: channels: `c1`",
     ]
-    assert len(said) == len(places)
-    assert all(any(place in line for line in said) for place in places), said
+    assert len(said) == len(origins)
+    assert all(any(place in line for line in said) for place in origins), said
 
 
 def test_the_same_complaint_about_many_rows_or_files_is_cut_short(tmp_path):
     for i in range(8):
         write_npz(tmp_path / f"a{i}.npz", noise(10))
     (tmp_path / "l.csv").write_text(HEAD + "".join(f"x{i},0,1,k,p\n" for i in range(9)))
-    said = problems_of(files(tmp_path, labels="l.csv", channels=("z",))).splitlines()
+    said = refusal(tmp_path, labels="l.csv", channels=("z",)).splitlines()
     assert sum("fits no file" in line for line in said) == 5
     assert sum("`z` is not there" in line for line in said) == 5
     assert any("and 4 more like these" in line for line in said)
@@ -811,7 +795,7 @@ def test_the_digest_follows_the_bytes_and_not_the_place(tmp_path, fmt):
 def test_a_second_start_does_not_read_the_data_again(tmp_path, monkeypatch):
     write_npz(tmp_path / "a.npz", noise())
     first = files(tmp_path).content()
-    recordings._file_digest.cache_clear()  # as a new process begins
+    digests._file_digest.cache_clear()  # as a new process begins
     monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("was read again"))
     assert files(tmp_path).content() == first
 
@@ -821,7 +805,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, monkeyp
     first = files(tmp_path).content()
     (tmp_path / "occupied").write_text("a file where the cache should be")
     monkeypatch.setenv("CITRUS_CACHE", str(tmp_path / "occupied"))
-    recordings._file_digest.cache_clear()
+    digests._file_digest.cache_clear()
     assert files(tmp_path).content() == first
 
 
@@ -914,7 +898,7 @@ def test_real_recordings_load_with_the_windows_and_groups_they_are_known_for(nam
                 if line.startswith(("file", *[f"Subject0{i}" for i in range(4)]))
             )
         )
-    windows = files(root, labels=str(labels), **edits).prepare()
+    windows = cut(root, labels=str(labels), **edits)
     assert windows.x.shape[1:] == shape[1:]
     assert len(windows) == shape[0] or (name == "eegmat" and len(windows) > 200)
     assert len(windows.groups) == n_groups
@@ -928,9 +912,9 @@ def test_original_edf_and_its_npz_copy_hold_the_same_signal():
     if not root.is_dir():
         pytest.skip(f"eegmat is not under {DATA}; set CITRUS_DATA to the folder that holds it")
     channels, edits = ("F3", "O2"), {"seconds": 4.0, "sfreq": 125.0, "normalize": "none"}
-    copy = files(root, pattern="recordings/Subject00_1.npz", channels=channels, **edits).prepare()
+    copy = cut(root, pattern="recordings/Subject00_1.npz", channels=channels, **edits)
     names = tuple(f"EEG {name}" for name in channels)
-    original = files(root, pattern="edf/Subject00_1.edf", channels=names, **edits).prepare()
+    original = cut(root, pattern="edf/Subject00_1.edf", channels=names, **edits)
     n = min(len(copy), len(original)) - 1
     one, two = copy.x[1:n].ravel(), original.x[1:n].ravel()
     assert np.corrcoef(one, two)[0, 1] > 0.99

@@ -13,7 +13,7 @@ from scipy.signal import detrend
 from scipy.stats import zscore as scipy_zscore
 
 from citrus_ray.data.sources.fmri import Fmri
-from citrus_ray.data.windowing.cleaning import straightened
+from citrus_ray.data.windowing.normalize import straightened
 from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.spec import SpecError, validate
 from tests.data.layouts import (
@@ -144,11 +144,8 @@ def test_labels_may_say_where_runs_are_and_nothing_else(tmp_path):
     assert windows.y is None
     assert windows.classes == ()
     assert windows.groups == ("run0", "run1", "run2")
-    assert np.bincount(windows.group).tolist() == [
-        3,
-        3,
-        3,
-    ]  # across what was shown, never across runs
+    # across what was shown, never across runs
+    assert np.bincount(windows.group).tolist() == [3, 3, 3]
     with pytest.raises(SpecError, match="classes has no effect"):
         attributes(tmp_path).at({"labelled": False, "classes": ["face"]})
 
@@ -533,6 +530,5 @@ def test_the_real_slice_reads_the_same_as_image_and_as_npz_and_its_categories_ca
 
     held_out = windows.group < 3
     model = RidgeClassifier(1000.0).fit(windows.x[~held_out, :, 0], windows.labels[~held_out])
-    assert (
-        model.score(windows.x[held_out, :, 0], windows.labels[held_out]) > 0.45
-    )  # chance is 0.125
+    # chance is 0.125
+    assert model.score(windows.x[held_out, :, 0], windows.labels[held_out]) > 0.45

@@ -45,18 +45,18 @@ def of_person(windows: Windows, person: int) -> np.ndarray:
 def test_people_are_groups_and_windows_know_their_run_and_time(tmp_path):
     windows = people(tmp_path, labels=None).prepare()
     assert windows.groups == PEOPLE
-    assert windows.places is not None
-    assert np.array_equal(windows.places.subject, np.repeat(range(3), 24))
-    assert np.array_equal(windows.places.run, np.repeat(range(6), 12))
-    assert np.array_equal(windows.places.first, np.tile(range(12), 6))
+    assert windows.origins is not None
+    assert np.array_equal(windows.origins.subject, np.repeat(range(3), 24))
+    assert np.array_equal(windows.origins.run, np.repeat(range(6), 12))
+    assert np.array_equal(windows.origins.first, np.tile(range(12), 6))
     assert windows.caveats == ()
 
 
 def test_runs_are_groups_unless_people_are(tmp_path):
     windows = people(tmp_path, group_by="run").prepare()
     assert windows.groups == tuple(Path(run).name for run in RUNS)
-    assert windows.places is not None
-    assert len(np.unique(windows.places.subject)) == 3
+    assert windows.origins is not None
+    assert len(np.unique(windows.origins.subject)) == 3
 
 
 def test_a_scan_is_all_runs_of_a_person(tmp_path):
@@ -136,10 +136,10 @@ def test_images_become_pairs_that_hold_their_volumes(tmp_path):
     masks(tmp_path, (5, 5, 5))
     of = people(tmp_path, mask=OWN_MASK, labels=None, volumes=3, stride=1, normalize_by="none")
     windows = Pairs(of=of, negatives="same_run").prepare()
-    assert windows.places is not None
+    assert windows.origins is not None
     assert windows.x.shape[1:] == (5, 6)
     for i in range(0, len(windows), 5):
-        (run, _), first = windows.places.run[i], windows.places.first[i]
+        (run, _), first = windows.origins.run[i], windows.origins.first[i]
         expected = [series(run // 2, run % 2, 5)[:, start : start + 3] for start in first]
         assert np.array_equal(windows.x[i], np.concatenate(expected, axis=1))
         assert (windows.labels[i] == 1) == (first[1] - first[0] == 3)

@@ -53,9 +53,8 @@ def test_every_beat_stands_in_the_middle_of_its_window(tmp_path):
 
 def test_marks_of_rhythm_and_noise_and_beats_too_near_an_end_give_no_window(tmp_path):
     mitbih_record(tmp_path, "100", BEATS)
-    assert (
-        len(MitBih(root=str(tmp_path), seconds=0.2).prepare()) == 6
-    )  # the beat at 60 now fits, that at 3599 never
+    # the beat at 60 now fits, that at 3599 never
+    assert len(MitBih(root=str(tmp_path), seconds=0.2).prepare()) == 6
 
 
 def test_the_five_classes_of_aami_come_in_their_order(tmp_path):
@@ -124,9 +123,8 @@ def test_truncated_foreign_and_corrupt_annotations_are_named_with_the_way_out(tm
 def test_a_header_under_the_name_of_another_record_is_refused(tmp_path):
     spec = mitbih(tmp_path)
     header = (tmp_path / "100.hea").read_text()
-    (tmp_path / "201.hea").write_text(
-        header
-    )  # its samples would be those of 100, under the beats of 201
+    # its samples would be those of 100, under the beats of 201
+    (tmp_path / "201.hea").write_text(header)
     assert f"{tmp_path / '201.hea'}: is the header of record 100, not of 201" in complaint(spec)
 
 

@@ -10,7 +10,7 @@ from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.sources.synthetic_fmri import SyntheticFmri
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.splits import Split, split
-from citrus_ray.data.windows import Places, Windows
+from citrus_ray.data.windows import Origins, Windows
 from citrus_ray.spec import SpecError, validate
 
 T = 4
@@ -29,14 +29,14 @@ def same_class(of: SyntheticFmri = SHOWN, **fields: Any) -> Windows:
     return Pairs(of=of, ask="same_class", **fields).prepare()
 
 
-def places(windows: Windows) -> Places:
-    assert windows.places is not None
-    return windows.places
+def origins(windows: Windows) -> Origins:
+    assert windows.origins is not None
+    return windows.origins
 
 
 def gaps(windows: Windows, label: int) -> np.ndarray:
     """Samples from the beginning of A to that of B, of pairs in one run."""
-    found = places(windows)
+    found = origins(windows)
     mine = (windows.labels == label) & (found.run[:, 0] == found.run[:, 1])
     return np.asarray(found.first[mine, 1] - found.first[mine, 0])
 
@@ -52,13 +52,13 @@ def test_half_of_the_pairs_follow_and_b_is_what_was_recorded_then():
     where = {
         key: i
         for i, key in enumerate(
-            zip(places(inner).run.tolist(), places(inner).first.tolist(), strict=True)
+            zip(origins(inner).run.tolist(), origins(inner).first.tolist(), strict=True)
         )
     }
     for i in range(0, len(windows), 17):
         a, b = (
             inner.x[where[tuple(at)]]
-            for at in zip(places(windows).run[i], places(windows).first[i], strict=True)
+            for at in zip(origins(windows).run[i], origins(windows).first[i], strict=True)
         )
         assert np.array_equal(windows.x[i], np.concatenate([a, b], axis=1))
     assert windows.are_pairs
@@ -84,7 +84,7 @@ def test_negatives_are_from_where_the_spec_says():
         (same_run, True, 1.0),
         (others, False, 0.0),
     ):
-        mine, found = windows.labels == 0, places(windows)
+        mine, found = windows.labels == 0, origins(windows)
         assert ((found.subject[mine, 0] == found.subject[mine, 1]) == same_subject).all()
         assert (found.run[mine, 0] == found.run[mine, 1]).mean() == pytest.approx(share, abs=0.15)
 
@@ -101,12 +101,12 @@ def test_runs_that_give_the_answer_away_are_a_caveat():
 
 def test_pairs_of_one_class_are_of_one_person_and_share_no_volume():
     inner, windows = cache.load(SHOWN), same_class()
-    found = places(windows)
+    found = origins(windows)
     assert (found.subject[:, 0] == found.subject[:, 1]).all()
     assert not (gaps(windows, 1) == 0).any()
     kind = dict(
         zip(
-            zip(places(inner).run.tolist(), places(inner).first.tolist(), strict=True),
+            zip(origins(inner).run.tolist(), origins(inner).first.tolist(), strict=True),
             inner.labels,
             strict=True,
         )
@@ -120,14 +120,14 @@ def test_pairs_of_one_class_are_of_one_person_and_share_no_volume():
 
 def test_windows_that_overlap_are_no_pair_of_one_class():
     windows = same_class(SHOWN.at({"stride": 1}))
-    assert (np.diff(np.sort(np.unique(places(windows).first))) < T).any(), (
+    assert (np.diff(np.sort(np.unique(origins(windows).first))) < T).any(), (
         "windows of the source do overlap"
     )
     assert (np.abs(gaps(windows, 1)) >= T).all()
 
 
 def test_partners_can_be_kept_to_other_runs():
-    found = places(same_class(partners="across_runs"))
+    found = origins(same_class(partners="across_runs"))
     assert (found.run[:, 0] != found.run[:, 1]).all()
 
 
@@ -140,13 +140,13 @@ def test_partners_of_another_condition_are_of_one_class_all_the_same():
     )
     kind = dict(
         zip(
-            zip(places(inner).run.tolist(), places(inner).first.tolist(), strict=True),
+            zip(origins(inner).run.tolist(), origins(inner).first.tolist(), strict=True),
             inner.labels,
             strict=True,
         )
     )
     for windows, same_condition in ((across, False), (within, True)):
-        found = places(windows)
+        found = origins(windows)
         for run, first, y in zip(found.run, found.first, windows.labels, strict=True):
             a, b = (inner.classes[kind[at]].split("/") for at in zip(run, first, strict=True))
             assert (a[1] == b[1]) == same_condition
@@ -156,7 +156,7 @@ def test_partners_of_another_condition_are_of_one_class_all_the_same():
 def test_one_class_per_run_makes_class_and_run_the_same_question():
     of = SHOWN.at({"design": "one_per_run"})
     found = same_class(of)
-    assert np.array_equal(places(found).run[:, 0] == places(found).run[:, 1], found.labels == 1)
+    assert np.array_equal(origins(found).run[:, 0] == origins(found).run[:, 1], found.labels == 1)
     assert any("of 100% of pairs" in caveat for caveat in found.caveats)
 
 
@@ -182,8 +182,8 @@ def test_no_window_stands_on_both_sides_of_a_split(spec):
         seen = [
             set(
                 zip(
-                    places(windows).run[part].ravel(),
-                    places(windows).first[part].ravel(),
+                    origins(windows).run[part].ravel(),
+                    origins(windows).first[part].ravel(),
                     strict=True,
                 )
             )

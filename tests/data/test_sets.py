@@ -1,4 +1,4 @@
-"""Sets by name, the blocks that come with the project, and the real recordings that they are about."""
+"""Sets by name, the blocks that come with the project, and the real recordings in them."""
 
 import itertools
 import os
@@ -114,7 +114,8 @@ def test_lists_and_tables_of_a_written_out_block_are_read_as_ever():
     [
         (
             "bonn6",
-            "`bonn6` is no set that has a name; did you mean `bonn5`? there are bidmc, bonn5, bonn_seizure",
+            "`bonn6` is no set that has a name; did you mean `bonn5`? "
+            "there are bidmc, bonn5, bonn_seizure",
         ),
         ({"set": "uwav"}, "did you mean `uwave`?"),
         ({"set": 3}, "`set` goes with the name of a set"),

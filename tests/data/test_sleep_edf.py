@@ -90,7 +90,8 @@ def test_slow_channels_are_resampled_and_the_caveats_say_what_that_means(tmp_pat
     slow = stairs(24, 30, list(RATES).index("EMG submental"))
     expected = resample_poly(slow, 100, 1, padtype="edge").reshape(24, 3000)
     assert np.abs(windows.x[2, 3] - expected[6]).max() < 0.01
-    said = "EMG submental, Resp oro-nasal: recorded at 1 Hz, resampled to 100 Hz: nothing above 0.5 Hz is in there"
+    said = "EMG submental, Resp oro-nasal: recorded at 1 Hz, resampled to 100 Hz: "
+    said += "nothing above 0.5 Hz is in there"
     assert said in windows.caveats
     assert any("EMG submental is the envelope" in caveat for caveat in windows.caveats)
     fast = one_night(tmp_path, channels=("EEG Pz-Oz",)).prepare()

@@ -104,7 +104,8 @@ def test_a_split_is_a_function_of_its_seeds(windows, seed):
 
 @given(windows=ragged(), seed=seeds)
 def test_the_order_of_labels_within_test_groups_changes_no_other_part(windows, seed):
-    """Which classes a group holds decides where it may go; which of its windows holds them must not."""
+    """Which classes a group holds decides where it may go; which of its windows holds them must
+    not."""
     before = try_split(windows, Split(), seed)
     y = windows.labels.copy()
     rng = np.random.default_rng(seed)
@@ -237,7 +238,8 @@ def test_seeds_give_other_labels_and_one_seed_the_same():
         (Labels(per_class=9), "labels.per_class=9: class 'class0' has only 8 training windows"),
         (
             Labels(count=1),
-            "labels: 1 of the 16 training windows cannot hold one of each of the 2 classes; ask for 2 to 16",
+            "labels: 1 of the 16 training windows cannot hold one of each of the 2 classes; "
+            "ask for 2 to 16",
         ),
         (Labels(count=17), "ask for 2 to 16"),
         (Labels(fraction=0.01), "cannot hold one of each"),

@@ -1,4 +1,5 @@
-"""Recordings of several rates whose streams are kept apart: the same windows, at the same times, each at its rate."""
+"""Recordings of several rates whose streams are kept apart: the same windows, at the same times,
+each at its rate."""
 
 import os
 from dataclasses import replace
@@ -75,9 +76,8 @@ def test_each_stream_keeps_its_rate_and_the_first_is_x(tmp_path):
     ]
     assert windows.x is windows.streams[0].x
     assert (windows.sfreq, windows.ch_names) == (64.0, ("BVP",))
-    assert np.array_equal(
-        windows.streams[2].x[1], signals()["ACC"][:, 320:640]
-    )  # not a sample was touched
+    # not a sample was touched
+    assert np.array_equal(windows.streams[2].x[1], signals()["ACC"][:, 320:640])
 
 
 @pytest.mark.parametrize("start", [0.0, 3.0, 7.13])

@@ -38,9 +38,8 @@ def test_the_class_is_the_frequency_of_the_strongest_rhythm():
 
 def test_without_its_rhythm_a_window_does_not_show_its_class():
     windows = SPEC.at({"rhythm_gain": 0.0, "n_subjects": 10}).prepare()
-    _, power = signal.welch(
-        windows.x, fs=SPEC.sfreq, nperseg=256, detrend=False
-    )  # an offset would be a sign too
+    # an offset would be a sign too
+    _, power = signal.welch(windows.x, fs=SPEC.sfreq, nperseg=256, detrend=False)
     spectra = np.log(power.mean(axis=1))
     means = np.stack([spectra[windows.labels == k].mean(axis=0) for k in range(4)])
     predicted = ((spectra[:, None] - means) ** 2).sum(axis=-1).argmin(axis=1)

@@ -55,8 +55,8 @@ def test_runs_keep_a_level_of_their_own_unless_each_is_normalised(normalize_by, 
         }
     )
     windows = spec.prepare()
-    assert windows.places is not None
-    levels = [windows.x[windows.places.run == run].mean(axis=(0, 2)) for run in range(3)]
+    assert windows.origins is not None
+    levels = [windows.x[windows.origins.run == run].mean(axis=(0, 2)) for run in range(3)]
     assert (np.std(levels, axis=0).mean() > 0.3) == told
 
 
@@ -69,8 +69,8 @@ def test_those_with_fewer_voxels_have_zeros_in_their_place():
 
 def test_a_run_may_hold_one_timbre_only():
     windows = SMALL.model_copy(update={"design": "one_per_run"}).prepare()
-    assert windows.places is not None
-    assert all(len(np.unique(windows.labels[windows.places.run == run])) == 1 for run in range(9))
+    assert windows.origins is not None
+    assert all(len(np.unique(windows.labels[windows.origins.run == run])) == 1 for run in range(9))
     assert windows.classes == ("timbre0", "timbre1", "timbre2")
 
 

@@ -1,4 +1,5 @@
-"""Sensors that share a letter: what each alone can tell, what they tell together, and who lacks one."""
+"""Sensors that share a letter: what each alone can tell, what they tell together, and who lacks
+one."""
 
 from collections.abc import Callable
 
@@ -15,7 +16,8 @@ SPEC = SyntheticSensors(seed=3, n_subjects=24, windows_per_subject=20)
 
 
 def edges(x: np.ndarray) -> np.ndarray:
-    """(n, T) -> (n, 4): the largest jump of each kind, by its direction and by the side on which it dies away."""
+    """(n, T) -> (n, 4): the largest jump of each kind, by its direction and by the side on which it
+    dies away."""
     x = x - np.median(x, axis=1, keepdims=True)
     beside = sliding_window_view(x, 4, axis=1).mean(axis=2)
     jump, before, after = np.diff(x, axis=1)[:, 3:-3], beside[:, :-4], beside[:, 4:]
@@ -52,9 +54,8 @@ def score(features: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
 def test_sensors_tell_together_what_none_can_tell_alone():
     found, y, group = seen(SPEC, edges)
     alone = [score(x, y, group) for x in found]
-    assert (
-        max(alone) < 0.65
-    )  # two letters in four, and no sign of which: a half at best, a little more by luck
+    # two letters in four, and no sign of which: a half at best, a little more by luck
+    assert max(alone) < 0.65
     assert score(np.concatenate(found, axis=1), y, group) > max(alone) + 0.1
 
 
@@ -71,9 +72,8 @@ def test_all_letters_have_one_magnitude_spectrum():
         own=0.0, rhythm=0.0, noise=0.0, n_subjects=1, windows_per_subject=400
     ).prepare()
     for stream in windows.streams:
-        spectra = np.abs(np.fft.rfft(stream.x[:, 0]))[
-            :, 1:
-        ]  # of the mean, normalising leaves nothing
+        # of the mean, normalising leaves nothing
+        spectra = np.abs(np.fft.rfft(stream.x[:, 0]))[:, 1:]
         of_each = np.stack([spectra[windows.labels == k].mean(axis=0) for k in range(4)])
         np.testing.assert_allclose(of_each / of_each.mean(axis=0), 1.0, atol=0.1)
 

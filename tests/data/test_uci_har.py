@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from citrus_ray.data.source import zscore
 from citrus_ray.data.sources.uci_har import ACTIVITIES, UciHar
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.spec import SpecError, validate
 from tests.data.layouts import uci_har

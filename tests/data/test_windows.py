@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from citrus_ray.data.source import zscore
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import SpecError
 from tests.small import windows_of

@@ -10,8 +10,8 @@ import pytest
 from scipy import signal
 from sklearn.neighbors import KNeighborsClassifier
 
-from citrus_ray.data.source import zscore
 from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windowing.splits import Labels
 from citrus_ray.data.windows import Windows
 from citrus_ray.experiment.trial import Trial

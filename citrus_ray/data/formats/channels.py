@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from citrus_ray.data.formats.labels import unknown
+from citrus_ray.data.faults import broken, refuse_unknown
 from citrus_ray.data.formats.recordings import Header
-from citrus_ray.data.formats.signals import Channel, broken
+from citrus_ray.data.formats.signals import Channel
 from citrus_ray.spec import Problem, SpecError
 
 Picks = tuple[Channel, ...]
@@ -20,15 +20,23 @@ def pick(
 ) -> Picks:
     """The wanted channels, in the order wanted, all of them readable."""
     channels = _of_streams(header, streams)
-    signals = [
-        c for c in channels if c.modality != "stim"
-    ]  # a trigger channel holds the labels: only by name
-    picks = signals if names is None else _named(header.path, channels, names)
+    if names is None:  # a trigger channel holds the labels: only by name
+        picks = [c for c in channels if c.modality != "stim"]
+    else:
+        by_name = {c.name: c for c in channels}
+        refuse_unknown("channels", names, by_name, header.path)
+        picks = [by_name[name] for name in names]
     faults = dict.fromkeys(c.fault for c in picks if c.fault)
     if faults or not picks:
         empty = "holds nothing but triggers; leave it out of `pattern`"
         raise SpecError([Problem("", fault, str(header.path)) for fault in faults or [empty]])
-    return _with_modality(header.path, picks, modality)
+    if modality is None:
+        return tuple(picks)
+    kinds = [modality] * len(picks) if isinstance(modality, str) else modality
+    if len(kinds) != len(picks):
+        rule = f"names {len(kinds)} modalities for {len(picks)} channels; give one, or one for each"
+        raise broken(header.path, rule, "modality")
+    return tuple(replace(c, modality=kind) for c, kind in zip(picks, kinds, strict=True))
 
 
 def pick_there(
@@ -37,7 +45,7 @@ def pick_there(
     names: Sequence[str] | None,
     modality: str | Sequence[str] | None,
 ) -> Picks:
-    """Those of the wanted channels that a recording has; one at least."""
+    """The wanted channels that a recording has; one at least."""
     there = {c.name for c in header.channels if not streams or c.stream in streams}
     if streams and header.streams:
         streams = [name for name in streams if name in header.streams]
@@ -46,9 +54,8 @@ def pick_there(
             modality = [kind for kind, name in zip(modality, names, strict=True) if name in there]
         names = [name for name in names if name in there]
     if not there or streams == [] or names == []:
-        raise broken(
-            header.path, "has none of the wanted channels; leave it out of `pattern`", "channels"
-        )
+        rule = "has none of the wanted channels; leave it out of `pattern`"
+        raise broken(header.path, rule, "channels")
     return pick(header, streams, names, modality)
 
 
@@ -57,77 +64,36 @@ def union(
 ) -> Picks:
     """Every channel that some recording has, in the order wanted, or of their first appearance."""
     found = {(c.stream, c.name): c for of in reversed(list(picks.values())) for c in of}
-    if names is not None:
-        wrong = [
-            unknown("channels", name, {c.name for c in found.values()})
-            for name in names
-            if not _has(found, name)
-        ]
-        if wrong:
-            raise SpecError(wrong)
+    refuse_unknown("channels", names or (), {name for _, name in found})
     first = list(dict.fromkeys((c.stream, c.name) for of in picks.values() for c in of))
     place = {name: i for i, name in enumerate(names or ())}
     stream_place = {name: i for i, name in enumerate(streams or ())}
-    first.sort(
-        key=lambda key: (stream_place.get(key[0], 0), place.get(key[1], 0))
-    )  # stable: else as they appear
+    # stable: else as they appear
+    first.sort(key=lambda key: (stream_place.get(key[0], 0), place.get(key[1], 0)))
     return tuple(found[key] for key in first)
-
-
-def _has(found: Mapping[tuple[str, str], Channel], name: str) -> bool:
-    return any(name == of for _, of in found)
-
-
-def _named(path: Path, channels: Sequence[Channel], names: Sequence[str]) -> list[Channel]:
-    by_name = {c.name: c for c in channels}
-    wrong = [unknown("channels", name, by_name, path) for name in names if name not in by_name]
-    if wrong:
-        raise SpecError(wrong)
-    return [by_name[name] for name in names]
-
-
-def _with_modality(
-    path: Path, picks: Sequence[Channel], modality: str | Sequence[str] | None
-) -> Picks:
-    if modality is None:
-        return tuple(picks)
-    kinds = [modality] * len(picks) if isinstance(modality, str) else modality
-    if len(kinds) != len(picks):
-        rule = f"names {len(kinds)} modalities for {len(picks)} channels; give one, or one for each"
-        raise broken(path, rule, "modality")
-    return tuple(replace(c, modality=kind) for c, kind in zip(picks, kinds, strict=True))
 
 
 def _of_streams(header: Header, streams: Sequence[str] | None) -> list[Channel]:
     """The channels of the wanted streams of a multi-rate file, or all of any other file."""
     there = header.streams
+    if streams is None and there:
+        rule = (
+            f"holds several streams; name those to use in `streams:`, there are {', '.join(there)}"
+        )
+        raise broken(header.path, rule, "streams")
     if streams is None:
-        if there:
-            rule = f"holds several streams; name those to use in `streams:`, there are {', '.join(there)}"
-            raise broken(header.path, rule, "streams")
         return list(header.channels)
     if not there:
-        raise broken(
-            header.path, "holds no streams; drop `streams:`, or pick with `channels:`", "streams"
-        )
-    wrong = [unknown("streams", name, there, header.path) for name in streams if name not in there]
-    if wrong:
-        raise SpecError(wrong)
+        rule = "holds no streams; drop `streams:`, or pick with `channels:`"
+        raise broken(header.path, rule, "streams")
+    refuse_unknown("streams", streams, there, header.path)
     return [c for name in streams for c in header.channels if c.stream == name]
 
 
 def alike(picks: Mapping[Path, Picks], units: bool) -> None:
-    """All recordings must have the same channels, of the same kind and, where it matters, in the same units."""
-    rules: list[tuple[str, str, Callable[[Channel], str]]] = [
-        ("channels", "name those to use in `channels:`", lambda c: c.name),
-        ("modality", "say what the channels are in `modality:`", lambda c: c.modality),
-    ]
-    if units:
-        rules.append(
-            ("normalize", "convert the files, or set `normalize: window`", lambda c: c.unit.lower())
-        )
+    """Refuse recordings that differ in channels, their kind or, where it matters, their units."""
     (first, others), *rest = picks.items() or [(Path(), ())]
-    for field, way, of in rules:
+    for field, way, of in _rules(units):
         for path, mine in rest:
             one, two = [of(c) for c in others], [of(c) for c in mine]
             if one != two:
@@ -135,35 +101,37 @@ def alike(picks: Mapping[Path, Picks], units: bool) -> None:
 
 
 def alike_where_there(picks: Mapping[Path, Picks], all_of: Picks, units: bool, rates: bool) -> None:
-    """A channel must be of one kind, and where it matters of one unit and rate, in all recordings that have it."""
+    """Refuse channels that differ between recordings in kind or, where it matters, unit or rate."""
     known = {(c.stream, c.name): c for c in all_of}
-    rules: list[tuple[bool, str, str, Callable[[Channel], str]]] = [
-        (True, "modality", "say what the channels are in `modality:`", lambda c: c.modality),
-        (
-            units,
-            "normalize",
-            "convert the files, or set `normalize: window`",
-            lambda c: c.unit.lower(),
-        ),
-        (rates, "sfreq", "give `sfreq` a rate, or narrow `pattern`", lambda c: f"{c.sfreq:g} Hz"),
-    ]
     for path, mine in picks.items():
         for c in mine:
             other = known[c.stream, c.name]
-            for field, way, of in ((field, way, of) for wanted, field, way, of in rules if wanted):
+            for field, way, of in _rules(units, rates)[1:]:
                 if of(c) != of(other):
-                    raise broken(
-                        path, f"has {c.name} as {of(c)}, but others as {of(other)}; {way}", field
-                    )
+                    rule = f"has {c.name} as {of(c)}, but others as {of(other)}"
+                    raise broken(path, f"{rule}; {way}", field)
+
+
+def _rules(units: bool, rates: bool = False) -> list[tuple[str, str, Callable[[Channel], str]]]:
+    """What must not differ: the key that settles it, the way out, and the fact of a channel."""
+    convert, narrow = "convert the files, or set `normalize: window`", "or narrow `pattern`"
+    return [
+        ("channels", "name those to use in `channels:`", lambda c: c.name),
+        ("modality", "say what the channels are in `modality:`", lambda c: c.modality),
+        *([("normalize", convert, lambda c: c.unit.lower())] if units else []),
+        *(
+            [("sfreq", f"give `sfreq` a rate, {narrow}", lambda c: f"{c.sfreq:g} Hz")]
+            if rates
+            else []
+        ),
+    ]
 
 
 def _difference(one: Sequence[str], two: Sequence[str], name: str) -> str:
     if set(one) == set(two):
         return f"has the channels of {name} in another order"
-    return f"has {_less(one, two)}, but {name} has {_less(two, one)}"
-
-
-def _less(one: Sequence[str], two: Sequence[str], limit: int = 8) -> str:
-    """What the one has and the other has not."""
-    extra = [name for name in dict.fromkeys(one) if name not in two]
-    return ", ".join(extra[:limit]) + ("…" if len(extra) > limit else "") or "nothing more"
+    less = [[n for n in dict.fromkeys(a) if n not in b] for a, b in ((one, two), (two, one))]
+    mine, others = (
+        ", ".join(of[:8]) + ("…" if len(of) > 8 else "") or "nothing more" for of in less
+    )
+    return f"has {mine}, but {name} has {others}"

@@ -1,14 +1,14 @@
-"""What was shown in each run of a functional scan: BIDS events, a line per volume, or a table of stretches."""
+"""Runs of a functional scan and what was shown: BIDS events, a line per volume, or a table."""
 
 import csv
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from citrus_ray.data.formats.labels import Segment, capped, match, read_labels
-from citrus_ray.data.formats.signals import AGAIN, broken
+from citrus_ray.data.faults import AGAIN, broken, capped
+from citrus_ray.data.formats.labels import Stretch, match, read_labels
 from citrus_ray.spec import Problem, SpecError
 
 HEAD = ["labels", "chunks"]  # the first line of Haxby's labels.txt
@@ -16,44 +16,39 @@ HEAD = ["labels", "chunks"]  # the first line of Haxby's labels.txt
 
 @dataclass(frozen=True)
 class Run:
-    """A stretch of volumes without a break. Times in its segments count from its first volume."""
+    """A stretch of volumes without a break. Times in its stretches count from its first volume."""
 
     name: str
     first: int
     n_volumes: int
-    segments: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
 
-    def wanted(self, labelled: bool) -> tuple[Segment, ...]:
+    def wanted(self, labelled: bool) -> tuple[Stretch, ...]:
         """What to cut: the labelled stretches, or the whole run where nothing is labelled."""
-        return self.segments if labelled else (Segment(self.name, 0.0, math.inf, "", self.name),)
+        return self.stretches if labelled else (Stretch(self.name, 0.0, math.inf, "", self.name),)
 
 
 def attributes(path: Path, image: str, n_volumes: int, tr: float) -> list[Run]:
-    """`label run` for each volume, one per line: PyMVPA's attributes. The runs follow one another."""
+    """Runs, one after another, of PyMVPA's attributes: a line `label run` for each volume."""
     rows = [(n, text.split()) for n, text in enumerate(_lines(path), start=1) if text.strip()]
     rows = rows[1:] if rows and rows[0][1] == HEAD else rows
     wrong = [
-        (n, f"must be `label run`, but is {' '.join(row)[:40]!r}; correct it")
-        for n, row in rows
-        if len(row) != 2
+        Problem("labels", f"must be `label run`, but is {text!r}; correct it", str(path), n)
+        for n, text in ((n, " ".join(row)[:40]) for n, row in rows if len(row) != 2)
     ]
     if wrong:
-        raise SpecError(capped([Problem("labels", rule, str(path), n) for n, rule in wrong]))
+        raise SpecError(capped(wrong))
     if len(rows) != n_volumes:
-        raise broken(
-            path,
-            f"has {len(rows)} lines, but {image} {n_volumes} volumes; give one line for each",
-            "labels",
-        )
+        rule = f"has {len(rows)} lines, but {image} {n_volumes} volumes; give one line for each"
+        raise broken(path, rule, "labels")
     runs, first = list[Run](), 0
     for number, lines in itertools.groupby(rows, key=lambda row: row[1][1]):
         inside = [(n, label) for n, (label, _) in lines]
         name = f"run{number}"
         if any(run.name == name for run in runs):
-            rule = (
-                f"run {number} comes back after another; volumes of a run must follow one another"
-            )
-            raise SpecError([Problem("labels", rule, str(path), inside[0][0])])
+            rule = f"run {number} comes back after another"
+            way = "volumes of a run must follow one another"
+            raise broken(path, f"{rule}; {way}", "labels", inside[0][0])
         runs.append(Run(name, first, len(inside), tuple(_stretches(inside, image, name, tr))))
         first += len(inside)
     return runs
@@ -66,26 +61,29 @@ def _lines(path: Path) -> list[str]:
         raise broken(path, f"is no text: {err}; {AGAIN}", "labels") from None
 
 
-def _stretches(lines: Sequence[tuple[int, str]], image: str, run: str, tr: float) -> list[Segment]:
-    """Volumes of one label in a row are one segment."""
-    out, first = list[Segment](), 0
+def _stretches(
+    lines: Sequence[tuple[int, str]], image: str, run: str, tr: float
+) -> Iterator[Stretch]:
+    """Stretches of a run: volumes of one label in a row are one."""
+    first = 0
     for label, same in itertools.groupby(lines, key=lambda line: line[1]):
         numbers = [n for n, _ in same]
-        out.append(Segment(image, first * tr, (first + len(numbers)) * tr, label, run, numbers[0]))
-        first += len(numbers)
-    return out
+        stop = first + len(numbers)
+        yield Stretch(image, first * tr, stop * tr, label, run, numbers[0])
+        first = stop
 
 
 def bids_events(path: Path, run: Run, tr: float) -> Run:
-    """`onset`, `duration` and `trial_type` of BIDS, tab-separated, in seconds from the first volume."""
+    """The run with the events of a BIDS table, in seconds from its first volume."""
     with path.open(encoding="utf-8-sig", newline="") as handle:
         reader = csv.DictReader(handle, delimiter="\t")
         head, rows = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
     missing = [name for name in ("onset", "duration", "trial_type") if name not in head]
     if missing:
-        rule = f"has no column {', '.join(missing)}; BIDS names onset, duration and trial_type, separated by tabs"
-        raise SpecError([Problem("labels", rule, str(path), 1)])
-    found, wrong = list[Segment](), list[Problem]()
+        rule = f"has no column {', '.join(missing)}"
+        way = "BIDS names onset, duration and trial_type, separated by tabs"
+        raise broken(path, f"{rule}; {way}", "labels", 1)
+    found, wrong = list[Stretch](), list[Problem]()
     for line, row in rows:
         try:
             onset, duration = float(row["onset"]), float(row["duration"])
@@ -93,33 +91,28 @@ def bids_events(path: Path, run: Run, tr: float) -> Run:
             onset, duration = math.nan, math.nan
         if not (onset >= 0 and duration > 0 and row["trial_type"]):
             said = f"onset={row['onset']} duration={row['duration']} trial_type={row['trial_type']}"
-            rule = f"{said}: must be seconds from 0, a duration above 0 and a name; correct or remove the row"
-            wrong.append(Problem("labels", rule, str(path), line))
+            rule = f"{said}: must be seconds from 0, a duration above 0 and a name"
+            way = "correct or remove the row"
+            wrong.append(Problem("labels", f"{rule}; {way}", str(path), line))
             continue
-        found.append(Segment(path.name, onset, onset + duration, row["trial_type"], run.name, line))
-    return _checked(path, replace(run, segments=tuple(found)), tr, capped(wrong))
+        found.append(Stretch(path.name, onset, onset + duration, row["trial_type"], run.name, line))
+    return _checked(path, replace(run, stretches=tuple(found)), tr, capped(wrong))
 
 
 def table(path: Path, file: str, files: Sequence[str], run: Run, tr: float) -> Run:
-    """The segments of `file` in a table of the layout that `kind: files` reads. Its groups are the table's."""
+    """The run with the stretches and groups of `file` in a table as `kind: files` reads it."""
     rows, wrong = read_labels(path)
     found, unmatched = match(rows, files, path) if rows else ({}, [])
-    return _checked(
-        path, replace(run, segments=tuple(found.get(file, ()))), tr, [*wrong, *unmatched]
-    )
+    named = replace(run, stretches=tuple(found.get(file, ())))
+    return _checked(path, named, tr, [*wrong, *unmatched])
 
 
 def _checked(path: Path, run: Run, tr: float, wrong: Sequence[Problem]) -> Run:
-    """The run, if all of its segments lie in it. A volume of slack: tables round."""
+    """The run, if all of its stretches lie in it. A volume of slack: tables round."""
     end = run.n_volumes * tr
-    late = [s for s in run.segments if s.stop_s > end + tr]
+    late = [s for s in run.stretches if s.stop_s > end + tr]
     rule = f"is outside {run.name}, which is {end:g} s long; correct the time, or `tr`"
-    problems = [
-        *wrong,
-        *capped(
-            [Problem("labels", f"stop_s={s.stop_s:g} {rule}", str(path), s.line) for s in late]
-        ),
-    ]
-    if problems:
-        raise SpecError(problems)
+    said = [Problem("labels", f"stop_s={s.stop_s:g} {rule}", str(path), s.line) for s in late]
+    if wrong or said:
+        raise SpecError([*wrong, *capped(said)])
     return run

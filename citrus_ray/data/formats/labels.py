@@ -4,21 +4,21 @@ Nothing here opens a recording; every fault is reported with its line.
 """
 
 import csv
-import difflib
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from citrus_ray.data.faults import capped, suggest
 from citrus_ray.spec import Problem
 
 COLUMNS = ("file", "start_s", "stop_s", "label", "group")
 
 
 @dataclass(frozen=True)
-class Segment:
+class Stretch:
     """A stretch of one recording that belongs to one group. Without labels: the whole recording."""
 
     file: str
@@ -29,26 +29,24 @@ class Segment:
     line: int = 0
 
 
-def read_labels(path: Path) -> tuple[list[Segment], list[Problem]]:
+def read_labels(path: Path) -> tuple[list[Stretch], list[Problem]]:
     """The rows that make sense, and what is wrong with the others."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle, skipinitialspace=True)
             head, raw = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as err:
-        return [], [
-            Problem("labels", f"cannot be read as CSV: {err}; save it as UTF-8 CSV", str(path))
-        ]
+        rule = f"cannot be read as CSV: {err}; save it as UTF-8 CSV"
+        return [], [Problem("labels", rule, str(path))]
     missing = [name for name in COLUMNS if name not in head]
     if missing:
         rule = f"has no column {', '.join(missing)}"
         rule += f"; its first line must name {','.join(COLUMNS)}, but is {','.join(head)}"
         return [], [Problem("labels", rule, str(path), 1)]
     if not raw:
-        return [], [
-            Problem("labels", "holds no row; add segments, or leave `labels` out", str(path))
-        ]
-    rows, wrong = list[Segment](), defaultdict[str, list[Problem]](list)
+        rule = "holds no row; add stretches, or leave `labels` out"
+        return [], [Problem("labels", rule, str(path))]
+    rows, wrong = list[Stretch](), defaultdict[str, list[Problem]](list)
     for line, row in raw:
         text = {name: (row[name] or "").strip() for name in COLUMNS}
         start, stop = _number(text["start_s"]), _number(text["stop_s"])
@@ -56,7 +54,7 @@ def read_labels(path: Path) -> tuple[list[Segment], list[Problem]]:
         if fault:
             wrong[fault[0]].append(Problem("labels", fault[1], str(path), line))
         else:
-            rows.append(Segment(text["file"], start, stop, text["label"], text["group"], line))
+            rows.append(Stretch(text["file"], start, stop, text["label"], text["group"], line))
     return rows, [problem for problems in wrong.values() for problem in capped(problems)]
 
 
@@ -74,21 +72,23 @@ def _row_fault(text: dict[str, str], start: float, stop: float) -> tuple[str, st
 
 
 def match(
-    rows: Iterable[Segment], files: Iterable[str], labels: Path, left_out: Iterable[str] = ()
-) -> tuple[dict[str, list[Segment]], list[Problem]]:
-    """Rows by recording, and those that fit none. A row may name its file with or without folders and suffix.
+    rows: Iterable[Stretch], files: Iterable[str], labels: Path, left_out: Iterable[str] = ()
+) -> tuple[dict[str, list[Stretch]], list[Problem]]:
+    """Rows by recording, and those that fit none. A row may name its file with or without folders
+    and suffix.
 
     Rows of recordings that are `left_out` on purpose are left out too.
     """
     known, others = _by_name(files), _by_name(left_out)
-    found, problems = defaultdict[str, list[Segment]](list), list[Problem]()
+    found, problems = defaultdict[str, list[Stretch]](list), list[Problem]()
     for row in rows:
         if len(known.get(row.file, ())) == 1:
             found[known[row.file][0]].append(row)
         elif row.file in known or row.file not in others:
             problems.append(_unmatched(row, known, labels))
     if not found and not problems:
-        rule = "all its rows are of recordings that `pattern` leaves out; widen `pattern`, or give another table"
+        rule = "all its rows are of recordings that `pattern` leaves out"
+        rule += "; widen `pattern`, or give another table"
         problems.append(Problem("labels", rule, str(labels)))
     return {name: found[name] for name in files if name in found}, capped(problems)
 
@@ -103,58 +103,18 @@ def _by_name(files: Iterable[str]) -> dict[str, list[str]]:
     return known
 
 
-def _unmatched(row: Segment, known: dict[str, list[str]], labels: Path) -> Problem:
+def _unmatched(row: Stretch, known: dict[str, list[str]], labels: Path) -> Problem:
     if row.file in known:
         rule = f"file={row.file} fits {', '.join(known[row.file])}; write its path relative to root"
     else:
-        rule = f"file={row.file} fits no file that `pattern` matches; {_suggest(row.file, known)}"
+        rule = f"file={row.file} fits no file that `pattern` matches; {suggest(row.file, known)}"
     return Problem("labels", rule, str(labels), row.line)
 
 
-def crossing(segments: Iterable[Segment], tolerance: float) -> list[tuple[Segment, Segment]]:
-    """Neighbouring segments of one recording that overlap and belong to different groups."""
-    ordered = sorted(segments, key=lambda s: s.start_s)
-    return [
-        (a, b)
-        for a, b in itertools.pairwise(ordered)
-        if a.group != b.group and b.start_s < a.stop_s - tolerance
-    ]
-
-
-# ---- words ----
-
-
-def capped(problems: Sequence[Problem], limit: int = 5) -> list[Problem]:
-    """The first breaches of one rule and how many more there are: 25,000 equal lines help no one."""
-    more = len(problems) - limit
-    if more <= 0:
-        return list(problems)
-    first = problems[0]
-    file = first.file if all(problem.file == first.file for problem in problems) else None
-    return [*problems[:limit], Problem(first.path, f"and {more} more like these", file)]
-
-
-def tidy(problems: Iterable[Problem]) -> list[Problem]:
-    """The same complaint about many files is said of the first of them."""
-    alike = defaultdict[tuple[str, str], list[Problem]](list)
-    for problem in problems:
-        alike[problem.path, problem.message].append(problem)
-    return [problem for same in alike.values() for problem in capped(same)]
-
-
-def unknown(field: str, name: str, known: Iterable[str], file: Path | None = None) -> Problem:
-    rule = f"`{name}` is not there; {_suggest(name, known)}"
-    return Problem(field, rule, str(file) if file else None)
-
-
-def _suggest(name: str, known: Iterable[str], limit: int = 30) -> str:
-    names = sorted(known)
-    lower = {known_name.lower(): known_name for known_name in names}
-    near = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=1)]
-    listed = ", ".join(names[:limit]) + (
-        f" and {len(names) - limit} more" if len(names) > limit else ""
-    )
-    return (f"did you mean `{near[0]}`? " if near else "") + f"there are {listed or 'none'}"
+def crossing(stretches: Iterable[Stretch], tolerance: float) -> list[tuple[Stretch, Stretch]]:
+    """Neighbouring stretches of one recording that overlap and belong to different groups."""
+    pairs = itertools.pairwise(sorted(stretches, key=lambda s: s.start_s))
+    return [(a, b) for a, b in pairs if a.group != b.group and b.start_s < a.stop_s - tolerance]
 
 
 def _number(text: str) -> float:

@@ -1,4 +1,5 @@
-"""NIfTI images as voxel or region series: shape and time between volumes from the header, signals through a mask."""
+"""NIfTI images as series of voxels or regions: shape and timing from headers, signals through a
+mask."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.data.formats.signals import AGAIN, broken
+from citrus_ray.data.faults import broken, unreadable
 from citrus_ray.data.windows import Signal
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -62,23 +63,15 @@ def read_mask(path: Path, regions: bool) -> Mask:
     space = (*image.shape, 1, 1, 1)[:3]
     values = _values(path, image)
     if values.size != np.prod(space):
-        raise broken(
-            path, f"must be one volume, but is {image.shape}; give a mask, not the series", "mask"
-        )
+        rule = f"must be one volume, but is {image.shape}; give a mask, not the series"
+        raise broken(path, rule, "mask")
     number = np.nan_to_num(values).reshape(space)
     if regions and (number != number.round()).any():
-        raise broken(
-            path,
-            "must number the regions, but holds fractions; round it, or drop `regions`",
-            "mask",
-        )
+        rule = "must number the regions, but holds fractions; round it, or drop `regions`"
+        raise broken(path, rule, "mask")
     if not number.any():
         raise broken(path, "has no voxel inside; give another mask", "mask")
-    return Mask(
-        path,
-        number.round().astype(np.int64) if regions else (number != 0).astype(np.int64),
-        regions,
-    )
+    return Mask(path, (number.round() if regions else number != 0).astype(np.int64), regions)
 
 
 def read_series(path: Path, mask: Mask) -> Signal:
@@ -87,9 +80,8 @@ def read_series(path: Path, mask: Mask) -> Signal:
     x: Signal = _values(path, _load(path))[inside].astype(np.float32)  # (X, Y, Z, T) -> (V, T)
     empty = int((~np.isfinite(x).all(axis=1)).sum())
     if empty:
-        raise broken(
-            path, f"{empty} voxels of the mask have no value at some time; tighten the mask", "mask"
-        )
+        rule = f"{empty} voxels of the mask have no value at some time; tighten the mask"
+        raise broken(path, rule, "mask")
     if not mask.regions:
         return x
     number = mask.number[inside]
@@ -102,15 +94,11 @@ def _load(path: Path) -> Any:
     try:
         return nibabel.load(path)
     except Exception as err:  # a broken file can raise anything in the library that reads it
-        raise broken(path, f"cannot be read as NIfTI: {_say(err)}; {AGAIN}") from None
+        raise unreadable(path, " as NIfTI", err) from None
 
 
 def _values(path: Path, image: Any) -> npt.NDArray[Any]:
     try:
         return np.asanyarray(image.dataobj)
     except Exception as err:
-        raise broken(path, f"cannot be read: {_say(err)}; {AGAIN}") from None
-
-
-def _say(err: Exception) -> str:
-    return str(err).strip().partition("\n")[0] or type(err).__name__
+        raise unreadable(path, "", err) from None

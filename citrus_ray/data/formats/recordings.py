@@ -1,28 +1,22 @@
 """Recordings as files: headers, signals at one rate, digests. What to cut from them is in files.py.
 
-Settled here, once: signals are (C, T) float32, and a sample that is missing is NaN. Channels of different rates are
-resampled to one rate and cut to the shortest of them.
+Settled here, once: signals are (C, T) float32, and a sample that is missing is NaN. Channels of
+different rates are resampled to one rate and cut to the shortest of them.
 """
 
-import hashlib
-import os
-import re
-import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.data.formats.signals import AGAIN, FORMATS, Channel, broken
-from citrus_ray.data.root import cache_root
+from citrus_ray.data.faults import broken, unreadable
+from citrus_ray.data.formats.signals import FORMATS, Channel
 from citrus_ray.data.windows import Signal
-from citrus_ray.spec import Problem, SpecError
+from citrus_ray.spec import SpecError
 
 
 @dataclass(frozen=True)
@@ -44,19 +38,17 @@ class Recording:
 
 
 def read_header(path: Path) -> Header:
-    """What is in a recording, without reading its signals."""
+    """Header of a recording, without its signals."""
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        known = ", ".join(FORMATS)
-        raise broken(
-            path, f"`{path.suffix}` is no format of recordings; narrow it to {known}", "pattern"
-        )
+        rule = f"`{path.suffix}` is no format of recordings; narrow it to {', '.join(FORMATS)}"
+        raise broken(path, rule, "pattern")
     try:
         channels = form[0](path)
     except SpecError:
         raise
     except Exception as err:  # a broken file can raise anything in the library that reads it
-        raise broken(path, f"cannot be read as {path.suffix[1:]}: {_say(err)}; {AGAIN}") from None
+        raise unreadable(path, f" as {path.suffix[1:]}", err) from None
     if not channels:
         raise broken(path, "holds no signal; leave it out of `pattern`")
     return Header(path, channels)
@@ -67,7 +59,7 @@ def read(header: Header, picks: Sequence[Channel], sfreq: float) -> Recording:
     try:
         signals = FORMATS[header.path.suffix.lower()][1](header.path, picks)
     except Exception as err:
-        raise broken(header.path, f"cannot be read: {_say(err)}; {AGAIN}") from None
+        raise unreadable(header.path, "", err) from None
     x = _stack(signals, [c.sfreq for c in picks], sfreq)
     x[~np.isfinite(x)] = np.nan
     empty = [c.name for c, row in zip(picks, x, strict=True) if not np.isfinite(row).any()]
@@ -75,10 +67,6 @@ def read(header: Header, picks: Sequence[Channel], sfreq: float) -> Recording:
         way = "leave the channel out with `channels:` or the file out of `pattern`"
         raise broken(header.path, f"{', '.join(empty)}: every sample is missing; {way}")
     return Recording(x, sfreq, tuple(c.name for c in picks), tuple(c.modality for c in picks))
-
-
-def _say(err: Exception) -> str:
-    return str(err).strip().partition("\n")[0] or type(err).__name__
 
 
 def _stack(signals: Sequence[npt.NDArray[Any]], rates: Sequence[float], sfreq: float) -> Signal:
@@ -93,91 +81,22 @@ def _stack(signals: Sequence[npt.NDArray[Any]], rates: Sequence[float], sfreq: f
 
 
 def resample(x: Signal, sfreq: float, target: float) -> Signal:
-    """(…, T) -> (…, T * target / sfreq), with an anti-aliasing filter. A gap grows by the filter's length."""
+    """Signals (…, T) -> (…, T * target / sfreq), filtered. A gap grows by the filter's length."""
     ratio = _ratio(max(sfreq, target) / min(sfreq, target), x.shape[-1])
     if ratio == 1:
         return x
     from scipy.signal import resample_poly  # half a second to import
 
-    up, down = (
-        (ratio.numerator, ratio.denominator)
-        if target > sfreq
-        else (ratio.denominator, ratio.numerator)
-    )
-    # beyond its ends a signal stays where it was: padding with zeros rings where there is an offset (temperature)
+    up, down = ratio.as_integer_ratio() if target > sfreq else (1 / ratio).as_integer_ratio()
+    # beyond its ends a signal stays where it was: padding with zeros rings where there is an offset
+    # (temperature)
     return np.asarray(resample_poly(x, up, down, axis=-1, padtype="edge"), dtype=np.float32)
 
 
 def _ratio(exact: float, n_times: int) -> Fraction:
-    """The first ratio of small whole numbers, so of a short filter, that drifts by less than a tenth of a sample."""
+    """The ratio of smallest whole numbers, so of a short filter, that drifts by < 0.1 samples."""
     for limit in (100, 1_000, 10_000):
         ratio = Fraction(exact).limit_denominator(limit)
         if abs(ratio - Fraction(exact)) * n_times < 0.1:
             break
     return ratio
-
-
-# ---- digests of what is in the files ----
-
-
-def file_parts(path: Path) -> list[Path]:
-    """The files a recording is made of: for WFDB, the data files that its header names are part of it."""
-    if path.suffix.lower() != ".hea":
-        return [path]
-    lines = [
-        line.split() for line in path.read_text("latin-1").splitlines() if not line.startswith("#")
-    ]
-    names = dict.fromkeys(words[0] for words in lines[1:] if words)
-    return [path, *(path.parent / name for name in names if (path.parent / name).is_file())]
-
-
-def refuse_copies(paths: Iterable[Path]) -> None:
-    """Recordings of one set all differ: equal ones are one under a wrong name, perhaps across a split."""
-    seen, problems = dict[str, Path](), list[Problem]()
-    for path in paths:
-        first = seen.setdefault(file_digest(path), path)
-        if first is not path:
-            rule = f"holds the same samples as {first}, so one has the wrong name; {AGAIN}"
-            problems.append(Problem("", rule, str(path)))
-    if problems:
-        raise SpecError(problems)
-
-
-def check_record(path: Path) -> None:
-    """A WFDB header names its record: under another name it would label the samples of one as another's."""
-    lines = path.read_text("latin-1").splitlines()
-    record = next(
-        (line.split()[0] for line in lines if line.strip() and not line.startswith("#")), ""
-    )
-    if record.partition("/")[0] != path.stem:
-        raise broken(path, f"is the header of record {record}, not of {path.stem}; {AGAIN}")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, remembered for as long as its size and time of change stay."""
-    stat = path.stat()
-    return _file_digest(str(path.absolute()), stat.st_size, stat.st_mtime_ns)
-
-
-@cache
-def _file_digest(path: str, size: int, mtime_ns: int) -> str:
-    memo = (
-        cache_root() / "hashes" / hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
-    )
-    with suppress(OSError):
-        known = memo.read_text()
-        if re.fullmatch("[0-9a-f]{64}", known):
-            return known
-    with open(path, "rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    with suppress(OSError):  # a cache that cannot be written only costs time
-        _remember(memo, digest)
-    return digest
-
-
-def _remember(memo: Path, text: str) -> None:
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=memo.parent)
-    with os.fdopen(descriptor, "w") as handle:
-        handle.write(text)
-    os.replace(partial, memo)

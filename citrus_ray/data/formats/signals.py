@@ -1,4 +1,5 @@
-"""EDF, BDF, WFDB and npz: what each channel of a file is, and its samples as (T,) in the unit that the file states.
+"""EDF, BDF, WFDB and npz: what each channel of a file is, and its samples as (T,) in the unit that
+the file states.
 
 Rates are left as they are; recordings.py brings them together.
 """
@@ -13,11 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from citrus_ray.data.faults import AGAIN, broken
 from citrus_ray.data.modality import guess_modality
-from citrus_ray.spec import Problem, SpecError
 
 ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
-AGAIN = "copy or download it again"
 Samples = npt.NDArray[Any]
 
 
@@ -35,10 +35,6 @@ class Channel:
     fault: str = ""
 
 
-def broken(path: Path, message: str, field: str = "") -> SpecError:
-    return SpecError([Problem(field, message, str(path))])
-
-
 # ---- EDF and BDF ----
 
 
@@ -46,17 +42,13 @@ def _edf_header(path: Path) -> tuple[Channel, ...]:
     with path.open("rb") as handle:
         head = handle.read(256)
         if head[:8].rstrip() not in (b"0", b"\xffBIOSEMI"):
-            raise broken(
-                path,
-                f"is not EDF or BDF: it starts with {head[:8]!r}; convert it, or narrow `pattern`",
-            )
+            rule = f"is not EDF or BDF: it starts with {head[:8]!r}"
+            raise broken(path, f"{rule}; convert it, or narrow `pattern`")
         n_chans = int(head[252:256])
         table = handle.read(256 * n_chans)
     if b"DF+D" in head[192:236] and not _is_continuous(path):
-        raise broken(
-            path,
-            "is EDF+D, a recording with interruptions; export its stretches as files of their own",
-        )
+        rule = "is EDF+D, a recording with interruptions"
+        raise broken(path, f"{rule}; export its stretches as files of their own")
     names = _unique([text.strip() for text in _edf_column(table, n_chans, 0, 16)])
     units = [text.strip() for text in _edf_column(table, n_chans, 96, 8)]
     samples = [int(text) for text in _edf_column(table, n_chans, 216, 8)]
@@ -69,15 +61,13 @@ def _edf_header(path: Path) -> tuple[Channel, ...]:
 
 
 def _edf_column(table: bytes, n_chans: int, offset: int, width: int) -> list[str]:
-    """Signal headers are stored field by field; `offset` counts the bytes of the fields before, per signal."""
-    start = offset * n_chans
-    return [
-        table[start + i * width : start + (i + 1) * width].decode("latin-1") for i in range(n_chans)
-    ]
+    """One field of all signal headers; `offset` counts bytes of the fields before, per signal."""
+    starts = range(offset * n_chans, (offset + width) * n_chans, width)
+    return [table[start : start + width].decode("latin-1") for start in starts]
 
 
 def _edf_records(path: Path, head: bytes, samples_per_record: int) -> int:
-    """The number of data records; mne only warns of a file that holds fewer than its header says."""
+    """The number of data records; mne only warns of a file with fewer than its header says."""
     n_header, promised = int(head[184:192]), int(head[236:244])
     record = samples_per_record * (3 if path.suffix.lower() == ".bdf" else 2)
     there = (path.stat().st_size - n_header) // max(record, 1)
@@ -108,13 +98,11 @@ def _edf_load(path: Path, picks: Sequence[Channel]) -> list[Samples]:
 
     read_raw = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
     found: dict[str, Samples] = {}
-    for rate in {
-        c.sfreq for c in picks
-    }:  # rate by rate: mne would blow all up to the highest by FFT
+    # rate by rate: mne would blow all up to the highest by FFT
+    for rate in {c.sfreq for c in picks}:  # mne would blow all up to the highest by FFT
         names = [c.name for c in picks if c.sfreq == rate]
-        raw = read_raw(
-            path, include=names, exclude_after_unique=True, stim_channel=None, verbose="ERROR"
-        )
+        how = {"exclude_after_unique": True, "stim_channel": None, "verbose": "ERROR"}
+        raw = read_raw(path, include=names, **how)
         found.update(zip(raw.ch_names, raw.get_data(), strict=True))
     return [found[c.name] / _mne_scale(c.unit) for c in picks]
 
@@ -135,41 +123,24 @@ def _wfdb_header(path: Path) -> tuple[Channel, ...]:
 
     record = wfdb.rdheader(str(path.with_suffix("")))
     if isinstance(record, wfdb.MultiRecord):
-        raise broken(
-            path,
-            f"holds {record.n_seg} segments; let `pattern` match the segments' own headers",
-            "pattern",
-        )
+        rule = f"holds {record.n_seg} segments; let `pattern` match the segments' own headers"
+        raise broken(path, rule, "pattern")
     if not record.n_sig:
         return ()
     frames = {name: _wfdb_frames(path, record, name) for name in set(record.file_name)}
     n_frames = record.sig_len or min(frames.values())
     names = _unique([name or f"signal{i}" for i, name in enumerate(record.sig_name)])
-    return tuple(
-        Channel(
-            name,
-            float(record.fs * n),
-            n_frames * n,
-            guess_modality(name, unit or ""),
-            unit or "",
-            "",
-            i,
-            fault,
-        )
-        for i, (name, unit, n, fault) in enumerate(
-            zip(
-                names,
-                record.units,
-                record.samps_per_frame,
-                [_wfdb_fault(name, frames[name], n_frames) for name in record.file_name],
-                strict=True,
-            )
-        )
-    )
+    faults = [_wfdb_fault(name, frames[name], n_frames) for name in record.file_name]
+    rows = zip(names, record.units, record.samps_per_frame, faults, strict=True)
+    out = list[Channel]()
+    for i, (name, unit, n, fault) in enumerate(rows):
+        kind, rate = guess_modality(name, unit or ""), float(record.fs * n)
+        out.append(Channel(name, rate, n_frames * n, kind, unit or "", index=i, fault=fault))
+    return tuple(out)
 
 
 def _wfdb_frames(path: Path, record: Any, name: str) -> int:
-    """How many frames a data file holds: 0 where it is missing, the header's word where its size does not tell."""
+    """Frames in a data file: 0 where it is missing, the header's word where size does not tell."""
     data = path.parent / name
     index = [i for i, other in enumerate(record.file_name) if other == name]
     width = WFDB_BYTES.get(record.fmt[index[0]])
@@ -190,11 +161,9 @@ def _wfdb_fault(name: str, there: int, promised: int) -> str:
 def _wfdb_load(path: Path, picks: Sequence[Channel]) -> list[Samples]:
     import wfdb
 
-    index = [c.index for c in picks]
+    which = {"channels": [c.index for c in picks], "smooth_frames": False}
     # frames are not smoothed: averaging is a poor filter, and every channel keeps its own rate
-    return list(
-        wfdb.rdrecord(str(path.with_suffix("")), channels=index, smooth_frames=False).e_p_signal
-    )
+    return list(wfdb.rdrecord(str(path.with_suffix("")), **which).e_p_signal)
 
 
 # ---- npz ----
@@ -226,33 +195,25 @@ def _npz_channels(
     end = f"_{stream}" if stream else ""
     missing = [f"`{key}{end}`" for key in ("x", "sfreq") if f"{key}{end}" not in data]
     if missing:
-        raise broken(
-            path,
-            f"holds no {' and no '.join(missing)}, only {', '.join(data.files)}; write it with them",
-        )
+        rule = f"holds no {' and no '.join(missing)}, only {', '.join(data.files)}"
+        raise broken(path, f"{rule}; write it with them")
     with archive.open(f"x{end}.npy") as handle:
         shape, dtype = _npy_shape(handle)
     if len(shape) != 2 or dtype.kind not in "iuf":
-        raise broken(
-            path,
-            f"`x{end}` must be numbers (channels, samples), but is {dtype} {shape}; reshape it",
-        )
+        rule = f"`x{end}` must be numbers (channels, samples), but is {dtype} {shape}"
+        raise broken(path, f"{rule}; reshape it")
     sfreq, unit = float(data[f"sfreq{end}"]), str(data["unit"]) if "unit" in data else ""
     if not sfreq > 0:
         raise broken(path, f"`sfreq{end}`={sfreq:g} must be above 0; write the rate in Hz")
-    names = names or (
-        [stream or "ch0"] if shape[0] == 1 else [f"{stream or 'ch'}{i}" for i in range(shape[0])]
-    )
-    kinds = (
-        [kinds] * shape[0]
-        if isinstance(kinds, str)
-        else kinds or [guess_modality(name, unit) for name in names]
-    )
-    if not len(names) == len(kinds) == shape[0]:
-        counts = f"{len(names)} names and {len(kinds)} modalities"
-        raise broken(
-            path, f"`x{end}` has {shape[0]} channels but {counts}; write one of each per channel"
-        )
+    n = shape[0]
+    single = [stream or "ch0"] if n == 1 else None
+    names = names or single or [f"{stream or 'ch'}{i}" for i in range(n)]
+    if isinstance(kinds, str):
+        kinds = [kinds] * n
+    kinds = kinds or [guess_modality(name, unit) for name in names]
+    if not len(names) == len(kinds) == n:
+        rule = f"`x{end}` has {n} channels but {len(names)} names and {len(kinds)} modalities"
+        raise broken(path, f"{rule}; write one of each per channel")
     pairs = zip(names, kinds, strict=True)
     return tuple(
         Channel(n, sfreq, shape[1], kind, unit, stream, i) for i, (n, kind) in enumerate(pairs)
@@ -275,9 +236,8 @@ def _npz_load(path: Path, picks: Sequence[Channel]) -> list[Samples]:
 
 def _npz_block(data: Any, end: str) -> Samples:
     scale = np.asarray(data.get(f"scale{end}", 1.0), dtype=np.float64)
-    return np.asarray(
-        data[f"x{end}"] * scale.reshape(-1, 1), dtype=np.float32
-    )  # one factor, or one per channel
+    # one factor, or one per channel
+    return np.asarray(data[f"x{end}"] * scale.reshape(-1, 1), dtype=np.float32)
 
 
 ReadHeader = Callable[[Path], tuple[Channel, ...]]

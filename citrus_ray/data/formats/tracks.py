@@ -1,4 +1,4 @@
-"""Channels of a recording that share a rate: all of them where a source resamples, one track per stream where not."""
+"""Tracks: channels of one rate. All of a recording if a source resamples, else one per stream."""
 
 import math
 from collections import defaultdict
@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Discriminator, Field, Tag
 
-from citrus_ray.data.formats.signals import Channel, broken
+from citrus_ray.data.faults import broken
+from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import refuse
 
@@ -29,7 +30,7 @@ Rate = Annotated[
 
 @dataclass(frozen=True)
 class Track:
-    """Windows of these channels have `n_times` samples at `sfreq`."""
+    """Channels whose windows have `n_times` samples at `sfreq`."""
 
     channels: tuple[Channel, ...]
     sfreq: float
@@ -41,7 +42,7 @@ class Track:
 
 
 def native_tracks(picks: Sequence[Channel], seconds: float) -> tuple[Track, ...]:
-    """One per stream, in the order of the picks; where a file has no streams, one per rate."""
+    """Tracks in the order of the picks: one per stream, or per rate where there are no streams."""
     found = defaultdict[tuple[str, float], list[Channel]](list)
     for channel in picks:
         found[channel.stream, channel.sfreq].append(channel)
@@ -60,16 +61,11 @@ def key(channel: Channel) -> tuple[str, str]:
 def spread_out(
     window: tuple[Signal, ...], own: Sequence[Track], tracks: Sequence[Track]
 ) -> tuple[Signal, ...]:
-    """A window (C, T) of each of a recording's tracks, as one of the set's: NaN for channels that it has not."""
-    if [key(c) for track in own for c in track.channels] == [
-        key(c) for track in tracks for c in track.channels
-    ]:
+    """A window (C, T) of each track of a recording on the set's tracks: NaN where it has none."""
+    mine, all_of = ([key(c) for track in of for c in track.channels] for of in (own, tracks))
+    if mine == all_of:
         return window
-    rows = {
-        key(c): row
-        for track, x in zip(own, window, strict=True)
-        for c, row in zip(track.channels, x, strict=True)
-    }
+    rows = dict(zip(mine, (row for x in window for row in x), strict=True))
     nothing = {track.n_times: np.full(track.n_times, np.nan, np.float32) for track in tracks}
     return tuple(
         np.stack([rows.get(key(c), nothing[track.n_times]) for c in track.channels])
@@ -78,39 +74,32 @@ def spread_out(
 
 
 def same_rates(path: Path, mine: Sequence[Track], first: Path, others: Sequence[Track]) -> None:
-    """Native rates must be those of every other recording of the set."""
+    """Refuse native rates that are not those of the first recording."""
     one, two = ([str(track) for track in tracks] for tracks in (mine, others))
     if one != two:
-        rule = f"is recorded as {', '.join(one)}, but {first.name} as {', '.join(two)}: sfreq=native needs equal rates"
-        raise broken(path, f"{rule}; give `sfreq` a rate, or narrow `pattern`", "sfreq")
+        rule = f"is recorded as {', '.join(one)}, but {first.name} as {', '.join(two)}"
+        way = "give `sfreq` a rate, or narrow `pattern`"
+        raise broken(path, f"{rule}: sfreq=native needs equal rates; {way}", "sfreq")
 
 
 def whole_samples(field: str, seconds: float, tracks: Sequence[Track], at_least: int = 1) -> None:
-    """A window, or the step to the next, that is no whole number of samples would drift from stream to stream."""
-    counts = [seconds * track.sfreq for track in tracks]
-    odd = [
-        f"{n:g} samples of {t}"
-        for n, t in zip(counts, tracks, strict=True)
-        if abs(n - round(n)) > 1e-4
-    ]
-    few = [
-        f"{n:g} samples of {t}" for n, t in zip(counts, tracks, strict=True) if round(n) < at_least
-    ]
+    """Refuse durations of no whole number of samples: windows would drift from stream to stream."""
+    counts = [(seconds * track.sfreq, track) for track in tracks]
+    odd = [f"{n:g} samples of {track}" for n, track in counts if abs(n - round(n)) > 1e-4]
+    few = [f"{n:g} samples of {track}" for n, track in counts if round(n) < at_least]
     if odd or few:
         rule = f"{field}={seconds:g} is {', '.join(odd or few)}, but must be a whole number"
         rule += f" of at least {at_least} in every stream"
-        raise refuse(
-            f"{rule}; {_fitting(seconds, tracks, at_least)}, or leave the stream out", field
-        )
+        way = f"{_fitting(seconds, tracks, at_least)}, or leave the stream out"
+        raise refuse(f"{rule}; {way}", field)
 
 
 def _fitting(seconds: float, tracks: Sequence[Track], at_least: int) -> str:
-    """The nearest durations that are whole samples at all rates: multiples of the rates' common period."""
+    """The nearest durations of whole samples at all rates: multiples of their common period."""
     rates = [Fraction(track.sfreq).limit_denominator(1000) for track in tracks]
     common = math.lcm(*(rate.denominator for rate in rates))
     step = Fraction(common, math.gcd(*(int(rate * common) for rate in rates)))
     least = max(1, math.ceil(at_least / min(rates) / step))
-    near = dict.fromkeys(
-        max(least, n) for n in (math.floor(seconds / step), math.floor(seconds / step) + 1)
-    )
+    below = math.floor(seconds / step)
+    near = dict.fromkeys(max(least, n) for n in (below, below + 1))
     return f"take {' or '.join(f'{float(n * step):g}' for n in near)} s"

@@ -1,31 +1,32 @@
-"""BIDMC PPG and Respiration (Pimentel et al. 2017): 53 patients of an intensive care unit, 8 minutes each at 125 Hz.
+"""BIDMC PPG and Respiration (Pimentel et al. 2017): 53 patients of an intensive care unit, 8
+minutes each at 125 Hz.
 
-Reads the CSV layout, `bidmc_NN_Signals.csv` with the columns RESP, PLETH, V, AVR and II. There are no labels: this is
-a set to pre-train on.
+Reads the CSV layout, `bidmc_NN_Signals.csv` with the columns RESP, PLETH, V, AVR and II. There are
+no labels: this is a set to pre-train on.
 """
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from citrus_ray.data.formats.labels import Segment, tidy, unknown
-from citrus_ray.data.formats.recordings import file_digest, refuse_copies, resample
-from citrus_ray.data.formats.signals import AGAIN, Channel, broken
+from citrus_ray.data.faults import AGAIN, broken, each, nothing_found, refuse_unknown
+from citrus_ray.data.formats.digests import file_digest, refuse_copies
+from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.formats.recordings import resample
+from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.modality import guess_modality
-from citrus_ray.data.root import Root, folder_of, place_of
-from citrus_ray.data.source import Normalize, Source
-from citrus_ray.data.tools.fetch import PHYSIONET, Original
+from citrus_ray.data.originals import PHYSIONET, Original
+from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.source import Names, Normalize, Positive, Source
 from citrus_ray.data.windowing.assemble import assemble, gather
-from citrus_ray.data.windowing.segments import Cut, Pieces
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windows import Signal, Windows
-from citrus_ray.spec import Problem, SpecError, digest_of, refuse
+from citrus_ray.spec import digest_of
 
-Name = Annotated[str, Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
 PATTERN = "bidmc_*_Signals.csv"
 TIME = "Time [s]"
 SFREQ = 125.0
@@ -41,14 +42,20 @@ ORIGINAL = Original(
 
 
 class Bidmc(Source):
-    """Windows of `seconds` at `sfreq` of the columns `channels`."""
+    """Windows of 53 patients, unlabelled, a group each."""
 
     kind: Literal["bidmc"] = "bidmc"
+    """BIDMC: PPG, ECG and breathing of 53 patients, unlabelled."""
     root: Root = None
+    """Folder of the set."""
     seconds: Positive = 8.0
+    """Length of a window in s."""
     sfreq: Positive = SFREQ
-    channels: Annotated[tuple[Name, ...], Field(min_length=1)] = ("PLETH",)
+    """Rate in Hz that recordings are resampled to."""
+    channels: Names = ("PLETH",)
+    """Columns of the files, in this order: RESP, PLETH, V, AVR, II."""
     normalize: Normalize = "window"
+    """z-score each channel over its window or its recording, or not at all."""
 
     @property
     def n_times(self) -> int:
@@ -60,84 +67,62 @@ class Bidmc(Source):
             rule = f"seconds={self.seconds:g} is {self.n_times} samples at sfreq={self.sfreq:g}"
             raise ValueError(f"{rule}; a window needs 2: lengthen it")
         if len(set(self.channels)) < len(self.channels):
-            raise ValueError(
-                f"channels must name each one once, but got {', '.join(self.channels)}"
-            )
+            said = ", ".join(self.channels)
+            raise ValueError(f"channels must name each one once, but got {said}")
         return self
 
     def _files(self) -> list[Path]:
         folder = folder_of(self.root, self.kind)
         paths = sorted(folder.glob(f"**/{PATTERN}"))
         if not paths:
-            there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-            raise refuse(
-                f"{folder} holds no {PATTERN}, but {there}; correct `root`, or fetch the set",
-                "root",
-            )
+            way = "; correct `root`, or fetch the set"
+            raise nothing_found(f"{folder} holds no {PATTERN}, but ", folder, "root", way)
         return paths
-
-    def recordings(self) -> str:
-        return str(place_of(self.root, self.kind).resolve())
 
     def content(self) -> str:
         return digest_of([(path.name, file_digest(path)) for path in self._files()])
 
     def check(self) -> None:
         refuse_copies(self._files())
-        problems = list[Problem]()
-        for path in self._files():
-            try:
-                self._columns(path)
-            except SpecError as err:
-                problems += err.problems
-        if problems:
-            raise SpecError(tidy(problems))
+        each(self._files(), self._columns)
 
     def _columns(self, path: Path) -> list[int]:
-        """Where the time and the wanted channels stand."""
+        """Columns of the time and the wanted channels."""
         with path.open(encoding="utf-8-sig", errors="replace") as handle:
             names = [name.strip() for name in handle.readline().split(",")]
-        wrong = [
-            unknown("channels", name, names, path)
-            for name in (TIME, *self.channels)
-            if name not in names
-        ]
-        if wrong:
-            raise SpecError(wrong)
+        refuse_unknown("channels", (TIME, *self.channels), names, path)
         return [names.index(name) for name in (TIME, *self.channels)]
 
     def prepare(self) -> Windows:
         self.check()
-        cut = Cut(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
-        parts = (self._pieces(path, cut) for path in self._files())
+        cut = Cutter(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
+        found = (self._windows(path, cut) for path in self._files())
         channels = tuple(Channel(name, SFREQ, 0, guess_modality(name)) for name in self.channels)
-        return assemble(
-            cut, gather(parts, [Track(channels, self.sfreq, self.n_times)]), (), self.digest()
-        )
+        gathered = gather(found, [Track(channels, self.sfreq, self.n_times)])
+        return assemble(cut, gathered, (), self.digest())
 
-    def _pieces(self, path: Path, cut: Cut) -> Pieces:
+    def _windows(self, path: Path, cut: Cutter) -> RecordingWindows:
         # resample before cutting: cutting first leaves filter edges in the window
         x = resample(_samples(path, self._columns(path)), SFREQ, self.sfreq)
         record = path.name.removesuffix("_Signals.csv")
-        return cut(x, [Segment(path.name, 0.0, math.inf, "", record)])
+        return cut(x, [Stretch(path.name, 0.0, math.inf, "", record)])
 
 
 def _samples(path: Path, columns: list[int]) -> Signal:
-    """(C, T) at 125 Hz; NaN where a sample is missing."""
+    """Samples (C, T) at 125 Hz; NaN where one is missing."""
+    form: dict[str, Any] = {"delimiter": ",", "skiprows": 1, "ndmin": 2, "encoding": "utf-8-sig"}
     try:
-        table = np.loadtxt(
-            path, delimiter=",", skiprows=1, usecols=columns, ndmin=2, encoding="utf-8-sig"
-        )
+        table = np.loadtxt(path, usecols=columns, **form)
     except ValueError as err:
-        raise broken(
-            path, f"is no table of numbers: {str(err).partition(';')[0]}; {AGAIN}"
-        ) from None
+        said = str(err).partition(";")[0]
+        raise broken(path, f"is no table of numbers: {said}; {AGAIN}") from None
     if len(table) < 2:
         raise broken(path, f"holds {len(table)} samples; {AGAIN}")
     expected = table[0, 0] + np.arange(len(table)) / SFREQ
     # times are written with 5 digits, so 5 ms off from 100 s on
     off = np.flatnonzero(~(np.abs(table[:, 0] - expected) < 0.75 / SFREQ))
     if len(off):
-        rule = f"its time is {table[off[0], 0]:g} s where {SFREQ:g} Hz lead to {expected[off[0]]:g} s: samples are missing"
-        raise SpecError([Problem("", f"{rule}; {AGAIN}", str(path), int(off[0]) + 2)])
+        i = int(off[0])
+        rule = f"its time is {table[i, 0]:g} s where {SFREQ:g} Hz lead to {expected[i]:g} s"
+        raise broken(path, f"{rule}: samples are missing; {AGAIN}", line=i + 2)
     return np.ascontiguousarray(table[:, 1:].T, dtype=np.float32)  # (T, C) -> (C, T)

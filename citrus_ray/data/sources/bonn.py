@@ -1,7 +1,9 @@
-"""The Bonn EEG of Andrzejak et al. 2001: five sets of 100 single-channel segments of 23.6 s, as text.
+"""The Bonn EEG of Andrzejak et al. 2001: five sets of 100 single-channel segments of 23.6 s, as
+text.
 
-In windows of 178 samples these are the 11,500 of the UCI "Epileptic Seizure Recognition" set, and of the "Epilepsy"
-benchmark, which puts windows of one segment on both sides of its split: here a segment is a group.
+In windows of 178 samples these are the 11,500 of the UCI "Epileptic Seizure Recognition" set, and
+of the "Epilepsy" benchmark, which puts windows of one segment on both sides of its split: here a
+segment is a group.
 """
 
 import re
@@ -12,12 +14,15 @@ from typing import Literal
 
 import numpy as np
 
-from citrus_ray.data.formats.labels import Segment
-from citrus_ray.data.formats.recordings import Header, refuse_copies, resample
-from citrus_ray.data.formats.signals import AGAIN, Channel, broken
-from citrus_ray.data.sources.files import Item, Positive
-from citrus_ray.data.sources.recorded import Recorded, each, found_in
-from citrus_ray.data.tools.fetch import Original, RemoteFile
+from citrus_ray.data.faults import AGAIN, broken, each
+from citrus_ray.data.formats.digests import refuse_copies
+from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.formats.recordings import Header, resample
+from citrus_ray.data.formats.signals import Channel
+from citrus_ray.data.originals import Original, RemoteFile
+from citrus_ray.data.source import Positive
+from citrus_ray.data.sources.files import Item
+from citrus_ray.data.sources.recorded import Recorded, found_in
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import refuse
 
@@ -54,26 +59,29 @@ class Bonn(Recorded):
     """Which of five sets an EEG is from, or whether it is of a seizure."""
 
     kind: Literal["bonn"] = "bonn"
+    """The Bonn EEG as published: five sets of 100 segments."""
     task: Literal["set", "seizure"] = "set"
-    seconds: Positive = 1.0253  # 178 samples, of which a segment has 23
+    """Classes: which of the five sets, or whether it is of a seizure."""
+    seconds: Positive = 1.0253
+    """Length of a window in s; 1.0253 are 178 samples, of which a segment has 23."""
     sfreq: Positive = SFREQ
+    """Rate in Hz that segments are resampled to."""
 
     def files(self) -> list[Path]:
         return [path for of in self._segments().values() for path in of]
 
     def _segments(self) -> dict[str, list[Path]]:
-        """The segments of each set, however the archives were unpacked: Z/Z001.txt, N/N001.TXT, Z001.txt."""
+        """Segments of each set, however unpacked: Z/Z001.txt, N/N001.TXT, Z001.txt."""
         found = defaultdict[str, list[Path]](list)
         for path in found_in(self.folder, "**/*.[tT][xX][tT]", "segments"):
             if re.fullmatch(r"[ZONFS]\d{3}", path.stem):
                 found[path.stem[0]].append(path)
         gone = [name for name in SETS if not found[name]]
         if gone:
-            way = f"unpack {gone[0]}.zip there, or `python -m citrus_ray.data fetch bonn`"
-            raise refuse(
-                f"{self.folder} has no segments of set {', '.join(gone)} ({gone[0]}001.txt, …); {way}",
-                "root",
-            )
+            name = gone[0]
+            rule = f"{self.folder} has no segments of set {', '.join(gone)} ({name}001.txt, …)"
+            way = f"unpack {name}.zip there, or `python -m citrus_ray.data fetch bonn`"
+            raise refuse(f"{rule}; {way}", "root")
         return {name: sorted(found[name], key=lambda path: path.stem) for name in SETS}
 
     def survey(self) -> list[Item]:
@@ -85,15 +93,10 @@ class Bonn(Recorded):
         each((item.header.path for item in self.survey()), read_segment)
 
     def _item(self, path: Path) -> Item:
-        label = (
-            SETS[path.stem[0]]
-            if self.task == "set"
-            else "seizure"
-            if path.stem[0] == "S"
-            else "other"
-        )
+        name = path.stem[0]
+        label = SETS[name] if self.task == "set" else "seizure" if name == "S" else "other"
         channel = Channel("EEG", SFREQ, N_SAMPLES, "eeg", "uV")
-        segment = Segment(path.name, 0.0, float("inf"), label, path.stem)
+        segment = Stretch(path.name, 0.0, float("inf"), label, path.stem)
         return Item(Header(path, (channel,)), (channel,), (segment,))
 
     def signal(self, item: Item) -> Signal:
@@ -103,7 +106,8 @@ class Bonn(Recorded):
         return tuple(SETS.values()) if self.task == "set" else ("other", "seizure")
 
     def notes(self, items: Sequence[Item]) -> Iterator[str]:
-        yield "no subjects are published: groups are segments, so one person may be on both sides of a split"
+        rule = "no subjects are published: groups are segments"
+        yield f"{rule}, so one person may be on both sides of a split"
         few = {name: len(of) for name, of in self._segments().items() if len(of) < N_SEGMENTS}
         if few:
             held = ", ".join(f"{n} of {name}" for name, n in few.items())
@@ -111,19 +115,15 @@ class Bonn(Recorded):
 
 
 def read_segment(path: Path) -> Signal:
-    """(1, T) of one text file, a number per line."""
+    """Samples (1, T) of one text file, a number per line."""
     words = path.read_bytes().split()
     try:
         x = np.array(words, dtype=np.float32)
     except ValueError:
-        line, word = next(
-            (i, word)
-            for i, word in enumerate(words, 1)
-            if not re.fullmatch(rb"-?\d+(\.\d*)?", word)
-        )
-        raise broken(
-            path, f"holds {word[:20]!r} on line {line}, which is no number; {AGAIN}"
-        ) from None
+        numbers = re.compile(rb"-?\d+(\.\d*)?")
+        line, word = next((i, w) for i, w in enumerate(words, 1) if not numbers.fullmatch(w))
+        rule = f"holds {word[:20]!r} on line {line}, which is no number"
+        raise broken(path, f"{rule}; {AGAIN}") from None
     if len(x) != N_SAMPLES:
         raise broken(path, f"holds {len(x)} samples, but a segment has {N_SAMPLES}; {AGAIN}")
     return x[None]

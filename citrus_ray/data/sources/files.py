@@ -1,7 +1,8 @@
-"""Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional CSV of labelled segments.
+"""Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional CSV of
+labelled stretches.
 
-`check` looks at headers and labels only and reports everything that is wrong at once. A window with a missing
-sample is dropped and counted. How each format is read is in recordings.py.
+`check` looks at headers and labels only and reports everything that is wrong at once. A window with
+a missing sample is dropped and counted. How each format is read is in recordings.py.
 """
 
 import glob
@@ -9,25 +10,19 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, ParamSpec, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from citrus_ray.data.faults import broken, capped, noted, nothing_found, tidy, unknown
 from citrus_ray.data.formats.channels import alike, alike_where_there, pick, pick_there, union
-from citrus_ray.data.formats.labels import (
-    Segment,
-    capped,
-    crossing,
-    match,
-    read_labels,
-    tidy,
-    unknown,
-)
-from citrus_ray.data.formats.recordings import Header, file_digest, file_parts, read, read_header
-from citrus_ray.data.formats.signals import FORMATS, Channel, broken
+from citrus_ray.data.formats.digests import content_of, file_parts
+from citrus_ray.data.formats.labels import Stretch, crossing, match, read_labels
+from citrus_ray.data.formats.recordings import Header, read, read_header
+from citrus_ray.data.formats.signals import FORMATS, Channel
 from citrus_ray.data.formats.tracks import (
     Rate,
     Track,
@@ -37,18 +32,13 @@ from citrus_ray.data.formats.tracks import (
     spread_out,
     whole_samples,
 )
-from citrus_ray.data.root import folder_at, place_at
-from citrus_ray.data.source import Normalize, Source
+from citrus_ray.data.originals import instead
+from citrus_ray.data.root import folder_at
+from citrus_ray.data.source import Count, Name, Names, Normalize, Positive, Source
 from citrus_ray.data.windowing.assemble import assemble, gather, time_blocks
-from citrus_ray.data.windowing.segments import Cut, Pieces
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windows import Windows
-from citrus_ray.spec import Aside, Later, Problem, SpecError, digest_of, refuse
-
-P = ParamSpec("P")
-T = TypeVar("T")
-Positive = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+from citrus_ray.spec import Aside, Later, Problem, SpecError
 
 
 @dataclass(frozen=True)
@@ -57,7 +47,7 @@ class Item:
 
     header: Header
     picks: tuple[Channel, ...]
-    segments: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
 
     @property
     def seconds(self) -> float:
@@ -65,35 +55,46 @@ class Item:
 
 
 class Files(Source):
-    """Windows of `seconds` at `sfreq`, cut from the recordings that `pattern` matches under `root`."""
+    """Windows cut from the recordings that `pattern` matches under `root`."""
 
     kind: Literal["files"] = "files"
-    root: Annotated[str, Field(min_length=1), Aside()]  # may hold ~ and $VARIABLES
-    pattern: Name  # relative to root: recordings/*.npz, **/*.edf
+    """Recordings of one's own: EDF, BDF, WFDB or npz."""
+    root: Annotated[str, Field(min_length=1), Aside()]
+    """Folder of the recordings; may hold ~ and $VARIABLES."""
+    pattern: Name
+    """Which files, relative to root: recordings/*.npz, **/*.edf."""
     seconds: Positive
-    sfreq: Rate  # every recording is resampled to this rate; native: none, one x per rate
-    labels: Name | None = None  # CSV relative to root: file,start_s,stop_s,label,group
-    group_pattern: str | None = (
-        None  # without labels: a regex whose one (…) finds the group in a file's stem
-    )
-    channels: Names | None = None  # which, in this order; all without
-    streams: Names | None = None  # which streams of multi-rate npz files
-    modality: Name | Names | None = None  # overrules what the files say
-    absent: Annotated[Literal["refuse", "keep"], Later()] = (
-        "refuse"  # recordings that lack some channels: these are absent from windows
-    )
-    stride_s: Positive | None = None  # from window to window; `seconds` without: no overlap
-    classes: Names | None = None  # which labels, in this order; all without
-    merge: dict[str, str] | None = None  # label -> its new name
-    max_windows_per_segment: Annotated[int, Field(ge=1)] | None = (
-        None  # spread evenly over the segment
-    )
-    short: Literal["drop", "pad"] = "drop"  # what becomes of a segment shorter than `seconds`
-    group_blocks: Annotated[int, Field(ge=2)] | None = (
-        None  # cut each group into so many by time, where it must be
-    )
-    caveats: Names | None = None  # what must stand beside every number from this set
+    """Length of a window in s."""
+    sfreq: Rate
+    """Rate in Hz that every recording is resampled to; native: none, one stream per rate."""
+    labels: Name | None = None
+    """CSV relative to root: file,start_s,stop_s,label,group."""
+    group_pattern: str | None = None
+    """Without labels: regex whose one (…) finds the group in a file's stem."""
+    channels: Names | None = None
+    """Channels, in this order; all without."""
+    streams: Names | None = None
+    """Streams of multi-rate npz files."""
+    modality: Name | Names | None = None
+    """What the channels measure, one or one each; overrules what the files say."""
+    absent: Annotated[Literal["refuse", "keep"], Later()] = "refuse"
+    """Recordings that lack some channels: refuse them, or mark these as absent from windows."""
+    stride_s: Positive | None = None
+    """Seconds from window to window; `seconds` without: no overlap."""
+    classes: Names | None = None
+    """Labels to use, in this order; all without."""
+    merge: dict[str, str] | None = None
+    """Labels and their new names."""
+    max_windows_per_segment: Count | None = None
+    """Windows of a labelled stretch at most, spread evenly over it."""
+    short: Literal["drop", "pad"] = "drop"
+    """What becomes of a stretch shorter than `seconds`: dropped, or padded with zeros."""
+    group_blocks: Annotated[int, Field(ge=2)] | None = None
+    """Cut each group into so many by time, where it must be."""
+    caveats: Names | None = None
+    """What must stand beside every number from this set."""
     normalize: Normalize = "window"
+    """z-score each channel over its window or its recording, or not at all."""
 
     @property
     def n_least(self) -> int:
@@ -107,101 +108,63 @@ class Files(Source):
             rule = f"seconds={self.seconds:g} is {n_times} samples at sfreq={self.sfreq:g}"
             raise ValueError(f"{rule}; normalize={self.normalize} needs more: lengthen the window")
         if os.path.isabs(self.pattern):
-            raise ValueError(
-                f"pattern={self.pattern} must be relative to root; put the folder into `root`"
-            )
-        idle = [k for k in ("classes", "merge") if getattr(self, k) and not self.labels]
-        if idle:
-            raise ValueError(
-                f"{idle[0]} has no effect without labels; give `labels:` a CSV or drop it"
-            )
-        twice = [
-            k
-            for k in ("channels", "streams", "classes")
-            if len(set(getattr(self, k) or ())) < len(getattr(self, k) or ())
-        ]
-        if twice:
-            raise ValueError(
-                f"{twice[0]} must name each one once, but got {', '.join(getattr(self, twice[0]))}"
-            )
+            rule = f"pattern={self.pattern} must be relative to root"
+            raise ValueError(f"{rule}; put the folder into `root`")
+        for name in ("classes", "merge"):
+            if getattr(self, name) and not self.labels:
+                rule = f"{name} has no effect without labels"
+                raise ValueError(f"{rule}; give `labels:` a CSV or drop it")
+        for name in ("channels", "streams", "classes"):
+            names = getattr(self, name) or ()
+            if len(set(names)) < len(names):
+                raise ValueError(f"{name} must name each one once, but got {', '.join(names)}")
         if self.group_pattern is not None:
-            self._check_group_pattern(self.group_pattern)
+            self._check_group_pattern(f"group_pattern={self.group_pattern}", self.group_pattern)
         return self
 
-    def _check_group_pattern(self, pattern: str) -> None:
+    def _check_group_pattern(self, said: str, pattern: str) -> None:
         if self.labels:
-            raise ValueError(
-                "group_pattern has no effect: groups come from the labels' `group` column; drop it"
-            )
+            rule = "group_pattern has no effect: groups come from the labels' `group` column"
+            raise ValueError(f"{rule}; drop it")
         try:
             n_groups = re.compile(pattern).groups
         except re.error as err:
-            raise ValueError(
-                f"group_pattern={pattern} is not a regular expression: {err}"
-            ) from None
+            raise ValueError(f"{said} is not a regular expression: {err}") from None
         if n_groups != 1:
-            raise ValueError(
-                f"group_pattern={pattern} must hold one (…) around the group, but holds {n_groups}"
-            )
+            raise ValueError(f"{said} must hold one (…) around the group, but holds {n_groups}")
 
     # ---- where things are ----
 
     def _root(self) -> Path:
-        return folder_at(self.root, self._instead)
-
-    def _instead(self) -> str:
-        """For errors: what reads the public original of the set, where that is what is there."""
-        from citrus_ray.data.tools.originals import instead  # it knows every source, this one too
-
-        return instead(self.root)
-
-    def recordings(self) -> str:
-        return str(place_at(self.root).resolve())
+        return folder_at(self.root, lambda: instead(self.root))
 
     def _labels(self) -> Path:
         path = self._root() / str(self.labels)
         if not path.is_file():
-            raise broken(
-                path,
-                f"there is no such file; correct `labels:`, it is relative to root{self._instead()}",
-                "labels",
-            )
+            rule = "there is no such file; correct `labels:`, it is relative to root"
+            raise broken(path, rule + instead(self.root), "labels")
         return path
 
     def _files(self) -> dict[str, Path]:
         """Recordings by their names relative to root."""
         root = self._root()
-        found = {
-            name: root / name
-            for name in sorted(glob.glob(self.pattern, root_dir=root, recursive=True))
-        }
-        files = {
-            PurePosixPath(name).as_posix(): path for name, path in found.items() if path.is_file()
-        }
+        names = sorted(glob.glob(self.pattern, root_dir=root, recursive=True))
+        files = {PurePosixPath(n).as_posix(): root / n for n in names if (root / n).is_file()}
         if not files:
-            there = ", ".join(sorted(os.listdir(root))[:8]) or "nothing"
-            rule = f"pattern={self.pattern} matches no file under {root}, which holds {there}"
-            raise refuse(f"{rule}{self._instead()}", "pattern")
+            rule = f"pattern={self.pattern} matches no file under {root}, which holds "
+            raise nothing_found(rule, root, "pattern", instead(self.root))
         return files
 
     def _left_out(self, files: Iterable[str]) -> set[str]:
         """Recordings beside those that `pattern` matches: one table may label more than one set."""
-        beside = glob.glob(
-            os.path.join(os.path.dirname(self.pattern), "*"), root_dir=self._root(), recursive=True
-        )
-        return {name for name in beside if PurePosixPath(name).suffix.lower() in FORMATS} - set(
-            files
-        )
+        around = os.path.join(os.path.dirname(self.pattern), "*")
+        beside = glob.glob(around, root_dir=self._root(), recursive=True)
+        return {n for n in beside if PurePosixPath(n).suffix.lower() in FORMATS} - set(files)
 
     def content(self) -> str:
-        """Every matched file and the labels, by relative name: the folder may move."""
-        root = self._root()
+        """A digest of every matched file and the labels."""
         paths = [part for path in self._files().values() for part in file_parts(path)]
-        if self.labels:
-            paths.append(self._labels())
-        return digest_of(
-            sorted((os.path.relpath(path, root), file_digest(path)) for path in set(paths))
-        )
+        return content_of([*paths, *([self._labels()] if self.labels else [])], self._root())
 
     # ---- checking ----
 
@@ -211,29 +174,27 @@ class Files(Source):
     def _survey(self) -> list[Item]:
         """Every recording that is used, from headers and labels; or everything that is wrong."""
         files, problems = self._files(), list[Problem]()
-        segments = (
-            _gather(problems, self._labelled if self.labels else self._whole, files, problems) or {}
-        )
-        # with no usable segment the headers are looked at all the same, to report what is wrong with them
-        items = [
-            _gather(problems, self._item, files[name], segments.get(name, []))
-            for name in segments or files
-        ]
-        found = [item for item in items if item]
-        if self.absent == "keep" and found:
-            _gather(problems, self._check_shared, found)
-        else:
-            _gather(
-                problems,
-                alike,
-                {i.header.path: i.picks for i in found},
-                units=self.normalize == "none",
-            )
+        stretches, items = dict[str, list[Stretch]](), list[Item]()
+        with noted(problems):
+            stretches = (self._labelled if self.labels else self._whole)(files, problems)
+        # with no usable stretch the headers are looked at all the same: they may be wrong, too
+        for name in stretches or files:
+            with noted(problems):
+                items.append(self._item(files[name], stretches.get(name, [])))
+        with noted(problems):
+            picks = {item.header.path: item.picks for item in items}
+            units = self.normalize == "none"
+            if self.absent == "keep" and items:
+                everything = union(picks, self.streams, self.channels)
+                alike_where_there(picks, everything, units, rates=self.sfreq == "native")
+            else:
+                alike(picks, units)
         if not problems:
-            _gather(problems, self._check_rates, found)
+            with noted(problems):
+                self._check_rates(items)
         if problems:
             raise SpecError(tidy(problems))
-        return found
+        return items
 
     def _check_rates(self, items: Sequence[Item]) -> None:
         if self.sfreq != "native" or not items:
@@ -244,154 +205,115 @@ class Files(Source):
         for item in items if self.absent == "refuse" else ():
             same_rates(item.header.path, self._tracks(item.picks), first, tracks)
 
-    def _check_shared(self, items: Sequence[Item]) -> None:
-        picks = {item.header.path: item.picks for item in items}
-        everything = union(picks, self.streams, self.channels)
-        alike_where_there(picks, everything, self.normalize == "none", self.sfreq == "native")
-
     def _labelled(
         self, files: dict[str, Path], problems: list[Problem]
-    ) -> dict[str, list[Segment]]:
-        rows, bad_rows = read_labels(self._labels())
-        found, unmatched = (
-            match(rows, files, self._labels(), self._left_out(files)) if rows else ({}, [])
-        )
+    ) -> dict[str, list[Stretch]]:
+        """Stretches of each recording in the table, under the names that are wanted."""
+        table = self._labels()
+        rows, bad_rows = read_labels(table)
+        found, unmatched = match(rows, files, table, self._left_out(files)) if rows else ({}, [])
         problems += [*bad_rows, *unmatched]
-        names = _gather(problems, self._rename, {row.label for row in rows}) or {}
+        new = dict[str, str]()
+        with noted(problems):
+            new = self._rename({row.label for row in rows})
         named = {
-            name: [replace(row, label=names[row.label]) for row in of if row.label in names]
+            name: [replace(row, label=new[row.label]) for row in of if row.label in new]
             for name, of in found.items()
         }
         return {name: of for name, of in named.items() if of}
 
     def _rename(self, labels: set[str]) -> dict[str, str]:
-        """Old names to new ones, of the classes that are wanted; a name that no label has is a typo."""
-        merge = self.merge or {}
-        names = {label: merge.get(label, label) for label in labels}
+        """New names by old ones, of the wanted classes; a name that no label has is a typo."""
+        merge, wanted = self.merge or {}, self.classes or ()
+        new = {label: merge.get(label, label) for label in labels}
         problems = [unknown("merge", name, labels) for name in merge if name not in labels]
-        problems += [
-            unknown("classes", c, names.values())
-            for c in self.classes or ()
-            if c not in names.values()
-        ]
+        there = set(new.values())
+        problems += [unknown("classes", name, there) for name in wanted if name not in there]
         if problems and labels:
             raise SpecError(problems)
-        return {old: new for old, new in names.items() if not self.classes or new in self.classes}
+        return {old: name for old, name in new.items() if not wanted or name in wanted}
 
-    def _whole(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Segment]]:
+    def _whole(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Stretch]]:
+        """Recordings as a stretch each, of the group that their name says."""
         stems = Counter(PurePosixPath(name).stem for name in files)
-        out = dict[str, list[Segment]]()
+        out = dict[str, list[Stretch]]()
         for name, path in files.items():
             bare = PurePosixPath(name).with_suffix("")
             group = bare.name if stems[bare.name] == 1 else str(bare)
             if self.group_pattern is not None:
                 # the stem first, then the folders: sub-01/rest.edf
-                found = re.search(self.group_pattern, bare.name) or re.search(
-                    self.group_pattern, str(bare)
-                )
+                tries = (re.search(self.group_pattern, text) for text in (bare.name, str(bare)))
+                found = next((found for found in tries if found), None)
                 if not found or not found[1]:
-                    rule = (
-                        f"group_pattern={self.group_pattern} finds no group in `{bare}`; widen it"
-                    )
-                    problems.append(Problem("group_pattern", rule, str(path)))
+                    rule = f"group_pattern={self.group_pattern} finds no group in `{bare}`"
+                    problems.append(Problem("group_pattern", f"{rule}; widen it", str(path)))
                     continue
                 group = found[1]
-            out[name] = [Segment(name, 0.0, math.inf, "", group)]
+            out[name] = [Stretch(name, 0.0, math.inf, "", group)]
         return out
 
-    def _item(self, path: Path, segments: list[Segment]) -> Item:
+    def _item(self, path: Path, stretches: list[Stretch]) -> Item:
         header = read_header(path)
         choose = pick if self.absent == "refuse" else pick_there
-        item = Item(
-            header, choose(header, self.streams, self.channels, self.modality), tuple(segments)
-        )
+        picks = choose(header, self.streams, self.channels, self.modality)
+        item = Item(header, picks, tuple(stretches))
         # times are rounded to samples anyway, and tables round theirs to a millisecond
         rates = [*([] if self.sfreq == "native" else [self.sfreq]), *(c.sfreq for c in item.picks)]
         slack = 0.5 / min(rates) + 1e-3
-        rule = f"is outside {path.name}, which is {item.seconds:.4f} s long; correct the time or the file"
-        late = [s for s in segments if math.isfinite(s.stop_s) and s.stop_s > item.seconds + slack]
-        problems = capped([self._row(f"stop_s={s.stop_s:g} {rule}", s) for s in late])
-        rule = "overlaps line {} but has another group, so no split can part them; correct group or times"
-        problems += capped(
-            [self._row(rule.format(a.line), b) for a, b in crossing(segments, slack)]
-        )
+        rule = f"is outside {path.name}, which is {item.seconds:.4f} s long"
+        late = [s for s in stretches if math.isfinite(s.stop_s) and s.stop_s > item.seconds + slack]
+        said = [(f"stop_s={s.stop_s:g} {rule}; correct the time or the file", s) for s in late]
+        rule = "has another group, so no split can part them; correct group or times"
+        crossed = [(f"overlaps line {a.line} but {rule}", b) for a, b in crossing(stretches, slack)]
+        table = str(self._labels()) if said or crossed else ""
+        found = ([Problem("labels", why, table, s.line) for why, s in of] for of in (said, crossed))
+        problems = [problem for of in found for problem in capped(of)]
         if problems:
             raise SpecError(problems)
         return item
-
-    def _row(self, message: str, segment: Segment) -> Problem:
-        return Problem("labels", message, str(self._labels()), segment.line)
 
     # ---- cutting ----
 
     def prepare(self) -> Windows:
         items = self._survey()
         tracks = self._all_tracks(items)
-        clock = min(
-            tracks, key=lambda track: track.sfreq
-        )  # windows begin with a sample of the slowest
+        # windows begin with a sample of the slowest
+        clock = min(tracks, key=lambda track: track.sfreq)
         stride = max(1, round((self.stride_s or self.seconds) * clock.sfreq))
-        cut = Cut(
-            clock.sfreq,
-            clock.n_times,
-            stride,
-            self.normalize,
-            self.short,
-            self.max_windows_per_segment,
-        )
+        most = self.max_windows_per_segment
+        cut = Cutter(clock.sfreq, clock.n_times, stride, self.normalize, self.short, most)
         # resample before cutting: cutting first leaves filter edges in the window
-        gathered = gather((self._pieces(item, cut, tracks) for item in items), tracks)
+        gathered = gather((self._windows(item, cut, tracks) for item in items), tracks)
         caveats = (*(self.caveats or ()), *_lacking(items, tracks))
-        windows = assemble(cut, gathered, self._classes(items), self.digest(), caveats)
-        return (
-            windows
-            if not self.group_blocks
-            else time_blocks(windows, gathered, cut.n_times, self.group_blocks)
-        )
+        labels = sorted({stretch.label for item in items for stretch in item.stretches})
+        classes = (self.classes or tuple(labels)) if self.labels else ()
+        windows = assemble(cut, gathered, classes, self.digest(), caveats)
+        if self.group_blocks:
+            return time_blocks(windows, gathered, cut.n_times, self.group_blocks)
+        return windows
 
     def _all_tracks(self, items: Sequence[Item]) -> tuple[Track, ...]:
-        """Of the set: every channel that some recording has."""
+        """Tracks of the set: every channel that some recording has."""
         if self.absent == "refuse":
             return self._tracks(items[0].picks)
-        return self._tracks(
-            union({item.header.path: item.picks for item in items}, self.streams, self.channels)
-        )
+        picks = {item.header.path: item.picks for item in items}
+        return self._tracks(union(picks, self.streams, self.channels))
 
     def _tracks(self, picks: tuple[Channel, ...]) -> tuple[Track, ...]:
         if self.sfreq == "native":
             return native_tracks(picks, self.seconds)
         return (Track(picks, self.sfreq, round(self.seconds * self.sfreq)),)
 
-    def _pieces(self, item: Item, cut: Cut, tracks: Sequence[Track]) -> Pieces:
+    def _windows(self, item: Item, cut: Cutter, tracks: Sequence[Track]) -> RecordingWindows:
         own = self._tracks(item.picks)
         streams = [read(item.header, track.channels, track.sfreq).x for track in own]
-        pieces = cut.together(streams, [track.sfreq for track in own], item.segments)
-        return replace(
-            pieces, windows=(spread_out(window, own, tracks) for window in pieces.windows)
-        )
-
-    def _classes(self, items: Sequence[Item]) -> tuple[str, ...]:
-        if not self.labels:
-            return ()
-        return self.classes or tuple(
-            sorted({segment.label for item in items for segment in item.segments})
-        )
+        found = cut.together(streams, [track.sfreq for track in own], item.stretches)
+        return replace(found, windows=(spread_out(x, own, tracks) for x in found.windows))
 
 
 def _lacking(items: Sequence[Item], tracks: Sequence[Track]) -> Iterator[str]:
-    """What some recordings do not have."""
+    """Caveats on channels that some recordings do not have."""
     for channel in (c for track in tracks for c in track.channels):
         n = sum(all(key(c) != key(channel) for c in item.picks) for item in items)
         if n:
             yield f"{channel.name} is absent from {n} of {len(items)} recordings"
-
-
-def _gather(
-    problems: list[Problem], step: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T | None:
-    """Run one step of a check; what it complains of joins the others."""
-    try:
-        return step(*args, **kwargs)
-    except SpecError as err:
-        problems.extend(err.problems)
-        return None

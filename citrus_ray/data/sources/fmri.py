@@ -1,7 +1,9 @@
-"""Functional MRI as signals: voxels or regions are channels, volumes are samples, runs or people are groups.
+"""Functional MRI as signals: voxels or regions are channels, volumes are samples, runs or
+subjects are groups.
 
-Reads NIfTI images through a mask, or npz recordings in the layout of `kind: files`. Times of labels are rounded to
-volumes. What motion correction, registration and filtering do is left to the programs made for it.
+Reads NIfTI images through a mask, or npz recordings in the layout of `kind: files`. Times of labels
+are rounded to volumes. What motion correction, registration and filtering do is left to the
+programs made for it.
 """
 
 import itertools
@@ -14,29 +16,28 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from citrus_ray.data.faults import broken, each, nothing_found, tidy, unknown
 from citrus_ray.data.formats.channels import pick
+from citrus_ray.data.formats.digests import content_of
 from citrus_ray.data.formats.events import Run, attributes, bids_events, table
-from citrus_ray.data.formats.labels import Segment, tidy, unknown
+from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.nifti import Mask, is_nifti, read_image, read_mask, read_series
-from citrus_ray.data.formats.recordings import file_digest, read, read_header
-from citrus_ray.data.formats.signals import Channel, broken
+from citrus_ray.data.formats.recordings import read, read_header
+from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.formats.voxels import Layout, Voxels
-from citrus_ray.data.root import folder_at, place_at
-from citrus_ray.data.source import Source
-from citrus_ray.data.tools.fetch import Original
+from citrus_ray.data.originals import Original
+from citrus_ray.data.root import folder_at
+from citrus_ray.data.source import Count, Name, Names, Positive, Source
 from citrus_ray.data.windowing.assemble import assemble, gather
-from citrus_ray.data.windowing.cleaning import NormalizeBy, cleaned
-from citrus_ray.data.windowing.segments import Cut, Pieces
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
+from citrus_ray.data.windowing.normalize import NormalizeBy, cleaned
 from citrus_ray.data.windows import Signal, Windows
-from citrus_ray.spec import Aside, Problem, SpecError, digest_of, refuse
+from citrus_ray.spec import Aside, Problem, SpecError, refuse
 
-Name = Annotated[str, Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
-Volumes = Annotated[int, Field(ge=1)]
-
-# Six people, a tarball each (0.3 GB): every person's mask is another, so each is a set of its own. The address and the
-# names in the tarballs are those that PyMVPA documents and nilearn fetches; they were not tried when this was written.
+# Six subjects, a tarball each (0.3 GB): every one's mask is another, so each is a set of its own.
+# The address and the names in the tarballs are those that PyMVPA documents and nilearn fetches;
+# they were not tried when this was written.
 ORIGINAL = Original(
     name="haxby",
     base_url="http://data.pymvpa.org/datasets/haxby2001/",
@@ -53,7 +54,7 @@ ORIGINAL = Original(
 
 @dataclass(frozen=True)
 class Series:
-    """One file, from its header and the labels."""
+    """Series of one file, from its header and the labels."""
 
     path: Path
     channels: tuple[Channel, ...]
@@ -66,56 +67,56 @@ class Fmri(Source):
     """Windows of `volumes` from the files that `pattern` matches under `root`."""
 
     kind: Literal["fmri"] = "fmri"
-    root: Annotated[str, Field(min_length=1), Aside()]  # may hold ~ and $VARIABLES
-    pattern: Name = "**/*_bold.nii.gz"  # relative to root: NIfTI images, or npz recordings
-    mask: Name | None = (
-        None  # NIfTI relative to root, {subject} stands for each one's: which voxels. npz has none
-    )
-    regions: bool = False  # the mask's numbers are regions, and a channel is the mean over one
-    labels: Name | None = (
-        None  # .csv: as in `kind: files`; .txt: label and run of each volume; events.tsv: BIDS
-    )
-    subjects: Name = "(sub-[0-9A-Za-z]+)"  # a regex whose one (…) finds the person in a path; all are one without match
-    group_by: Literal["run", "subject"] = "run"  # what no split cuts; a .csv names the runs itself
-    voxels: Voxels = (
-        "same"  # where people differ in them: pad with zeros, or give each one columns of their own
-    )
-    tr: Positive | None = None  # seconds from volume to volume, where a header is silent or wrong
-    delay_s: Annotated[float, Field(ge=0)] = (
-        0.0  # blood answers late: how much later labels begin and end
-    )
-    classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = (
-        None  # which labels, in this order
-    )
-    labelled: bool = True  # false: labels say where runs are, and windows go through all of each
-    volumes: Volumes = 1
-    stride: Volumes | None = None  # volumes from window to window; `volumes` without: no overlap
-    detrend: bool = True  # take the straight line out of what is normalised
-    normalize_by: NormalizeBy = (
-        "run"  # z-score each channel over its run, or over all runs of a person
-    )
+    """Functional MRI: NIfTI images through a mask, or npz recordings."""
+    root: Annotated[str, Field(min_length=1), Aside()]
+    """Folder of the files; may hold ~ and $VARIABLES."""
+    pattern: Name = "**/*_bold.nii.gz"
+    """Which files, relative to root: NIfTI images, or npz recordings."""
+    mask: Name | None = None
+    """NIfTI relative to root: which voxels; {subject} stands for each one's. npz has none."""
+    regions: bool = False
+    """The mask's numbers are regions, and a channel is the mean over one."""
+    labels: Name | None = None
+    """Relative to root. .csv: as in `kind: files`; .txt: label and run a line; events.tsv: BIDS."""
+    subjects: Name = "(sub-[0-9A-Za-z]+)"
+    """Regex whose one (…) finds the subject in a path; without match all are one."""
+    group_by: Literal["run", "subject"] = "run"
+    """What no split cuts; a .csv names the runs itself."""
+    voxels: Voxels = "same"
+    """Where subjects differ in them: refuse, pad with zeros, or give each columns of their own."""
+    tr: Positive | None = None
+    """Seconds from volume to volume, where a header is silent or wrong."""
+    delay_s: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds by which labels begin and end later, as blood answers late."""
+    classes: Names | None = None
+    """Labels to use, in this order; all without."""
+    labelled: bool = True
+    """False: labels say where runs are, and windows go through all of each."""
+    volumes: Count = 1
+    """Volumes of a window."""
+    stride: Count | None = None
+    """Volumes from window to window; `volumes` without."""
+    detrend: bool = True
+    """Take the straight line out of what is normalised."""
+    normalize_by: NormalizeBy = "run"
+    """z-score each channel over its run, over all runs of a subject, or not at all."""
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
-        if self.labels is None and (self.classes or self.delay_s):
-            raise ValueError(
-                f"{'classes' if self.classes else 'delay_s'} has no effect without labels; give `labels:`"
-            )
-        if not self.labelled and (self.labels is None or self.classes or self.delay_s):
-            odd = "labelled" if self.labels is None else "classes" if self.classes else "delay_s"
-            raise ValueError(
-                f"{odd} has no effect where labelled=false or no labels are given; drop it"
-            )
+        odd = "classes" if self.classes else "delay_s" if self.delay_s else ""
+        if self.labels is None and odd:
+            raise ValueError(f"{odd} has no effect without labels; give `labels:`")
+        if not self.labelled and (self.labels is None or odd):
+            rule = "has no effect where labelled=false or no labels are given"
+            raise ValueError(f"{odd or 'labelled'} {rule}; drop it")
         if self.labels is not None and not self.labels.endswith((".csv", ".txt", "events.tsv")):
-            raise ValueError(
-                f"labels={self.labels}: must be a .csv table, a .txt of attributes, or events.tsv"
-            )
+            rule = "must be a .csv table, a .txt of attributes, or events.tsv"
+            raise ValueError(f"labels={self.labels}: {rule}")
         if self.regions and self.mask is None:
             raise ValueError("regions has no effect without a mask that numbers them; give `mask:`")
         if re.compile(self.subjects).groups != 1:
-            raise ValueError(
-                f"subjects={self.subjects}: must be a regex with one (…) around the name of the person"
-            )
+            rule = "must be a regex with one (…) around the name of the person"
+            raise ValueError(f"subjects={self.subjects}: {rule}")
         return self
 
     @property
@@ -129,68 +130,53 @@ class Fmri(Source):
         return folder_at(self.root)
 
     def _files(self) -> list[Path]:
-        folder = self._folder
-        paths = sorted(
-            path
-            for path in folder.glob(self.pattern)
-            if path.is_file() and path != self._mask_at(path)
-        )
+        found = [p for p in self._folder.glob(self.pattern) if p.is_file()]
+        paths = sorted(path for path in found if path != self._mask_at(path))
         if not paths:
-            there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-            raise refuse(
-                f"pattern={self.pattern} matches no file under {folder}, which holds {there}",
-                "pattern",
-            )
+            rule = f"pattern={self.pattern} matches no file under {self._folder}, which holds "
+            raise nothing_found(rule, self._folder, "pattern")
         return paths
 
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._folder).as_posix()
+
     def _subject(self, path: Path) -> str:
-        found = re.search(self.subjects, path.relative_to(self._folder).as_posix())
+        found = re.search(self.subjects, self._name(path))
         return found.group(1) if found else ""
 
     def _mask_at(self, path: Path) -> Path | None:
         """Where the mask of an image must be."""
-        return (
-            None
-            if self.mask is None
-            else self._folder / self.mask.replace("{subject}", self._subject(path))
-        )
+        if self.mask is None:
+            return None
+        return self._folder / self.mask.replace("{subject}", self._subject(path))
 
     def _mask_path(self, path: Path) -> Path | None:
         mask = self._mask_at(path)
-        return mask and self._there(mask.relative_to(self._folder).as_posix(), "mask")
+        return mask and self._there(self._name(mask), "mask")
 
     def _there(self, name: str, field: str) -> Path:
         path = self._folder / name
         if not path.is_file():
-            raise broken(
-                path, f"there is no such file; correct `{field}:`, it is relative to root", field
-            )
+            rule = f"there is no such file; correct `{field}:`, it is relative to root"
+            raise broken(path, rule, field)
         return path
 
     def _events(self, image: Path) -> Path:
-        """BIDS: `…_bold.nii.gz` has `…_events.tsv` beside it."""
+        """Events of BIDS: `…_bold.nii.gz` has `…_events.tsv` beside it."""
         path = image.with_name(_stem(image).removesuffix("_bold") + "_events.tsv")
         if not path.is_file():
-            raise broken(
-                path,
-                f"there is no such file beside {image.name}; add it, or narrow `pattern`",
-                "labels",
-            )
+            rule = f"there is no such file beside {image.name}; add it, or narrow `pattern`"
+            raise broken(path, rule, "labels")
         return path
 
     def content(self) -> str:
         images = self._files()
-        paths = [*images, *{mask for path in images if (mask := self._mask_path(path))}]
+        paths = [*images, *(mask for path in images if (mask := self._mask_path(path)))]
         if self.labels and self.labels.endswith("events.tsv"):
             paths += [self._events(path) for path in images]
         elif self.labels:
             paths.append(self._there(self.labels, "labels"))
-        return digest_of(
-            sorted((str(path.relative_to(self._folder)), file_digest(path)) for path in paths)
-        )
-
-    def recordings(self) -> str:
-        return str(place_at(self.root).resolve())
+        return content_of(paths, self._folder)
 
     # ---- checking ----
 
@@ -201,22 +187,14 @@ class Fmri(Source):
         """Every file with its runs, from headers and labels; or everything that is wrong."""
         files = self._files()
         if len(files) > 1 and self.labels and self.labels.endswith(".txt"):
-            rule = f"labels={self.labels} is of one image, but pattern={self.pattern} matches {len(files)}"
+            rule = f"labels={self.labels} is of one image"
+            rule += f", but pattern={self.pattern} matches {len(files)}"
             raise refuse(f"{rule}; narrow `pattern`, or give a .csv", "labels")
-        found, problems = list[Series](), list[Problem]()
-        for path in files:
-            try:
-                found.append(self._series(path, self._mask(path)))
-            except SpecError as err:
-                problems += err.problems
-        if not problems:
-            problems += self._unlike(found)
+        found = each(files, lambda path: self._series(path, self._mask(path)))
+        problems = tidy(self._unlike(found))
         if problems:
-            raise SpecError(tidy(problems))
-        moved = [
-            replace(series, runs=tuple(self._moved(run, series.tr) for run in series.runs))
-            for series in found
-        ]
+            raise SpecError(problems)
+        moved = [replace(s, runs=tuple(self._moved(run, s.tr) for run in s.runs)) for s in found]
         return sorted(moved, key=lambda series: series.subject)
 
     def _mask(self, path: Path) -> Mask | None:
@@ -237,32 +215,22 @@ class Fmri(Source):
             mask.check(image)
             tr, n_volumes = self.tr or image.tr or 0.0, image.n_volumes
             if not tr:
-                raise broken(
-                    path, "its header does not say the time between volumes; give it in `tr:`", "tr"
-                )
+                rule = "its header does not say the time between volumes; give it in `tr:`"
+                raise broken(path, rule, "tr")
             channels = tuple(Channel(name, 1 / tr, n_volumes, "fmri") for name in mask.names())
-        return Series(
-            path, channels, tr, tuple(self._runs(path, n_volumes, tr)), self._subject(path)
-        )
+        runs = tuple(self._runs(path, n_volumes, tr))
+        return Series(path, channels, tr, runs, self._subject(path))
 
     def _runs(self, path: Path, n_volumes: int, tr: float) -> Sequence[Run]:
-        name = _stem(path).removesuffix("_bold")
+        whole = Run(_stem(path).removesuffix("_bold"), 0, n_volumes, ())
         if self.labels is None:
-            return [Run(name, 0, n_volumes, ())]
+            return [whole]
         if self.labels.endswith("events.tsv"):
-            return [bids_events(self._events(path), Run(name, 0, n_volumes, ()), tr)]
+            return [bids_events(self._events(path), whole, tr)]
         labels = self._there(self.labels, "labels")
         if labels.suffix == ".csv":
-            names = [file.relative_to(self._folder).as_posix() for file in self._files()]
-            return [
-                table(
-                    labels,
-                    path.relative_to(self._folder).as_posix(),
-                    names,
-                    Run(name, 0, n_volumes, ()),
-                    tr,
-                )
-            ]
+            names = [self._name(file) for file in self._files()]
+            return [table(labels, self._name(path), names, whole, tr)]
         return attributes(labels, path.name, n_volumes, tr)
 
     def _unlike(self, found: Sequence[Series]) -> Iterator[Problem]:
@@ -270,51 +238,39 @@ class Fmri(Source):
         first = found[0]
         for series in found[1:]:
             if abs(series.tr / first.tr - 1) > 0.01:
-                rule = f"has a volume every {series.tr:g} s, but {first.path.name} every {first.tr:g} s"
+                rule = f"has a volume every {series.tr:g} s"
+                rule += f", but {first.path.name} every {first.tr:g} s"
                 yield Problem("tr", f"{rule}; narrow `pattern` to one of them", str(series.path))
         nameless = [series for series in found if not series.subject]
         if nameless and (self.group_by == "subject" or len(nameless) < len(found)):
-            rule = f"subjects={self.subjects}: finds no person in {nameless[0].path.relative_to(self._folder)}"
+            rule = f"subjects={self.subjects}: finds no person in {self._name(nameless[0].path)}"
             yield Problem("subjects", f"{rule}; correct the regex, or narrow `pattern`")
         yield from Layout.problems([(s.path, s.subject, s.channels) for s in found], self.voxels)
-        there = {
-            segment.label for series in found for run in series.runs for segment in run.segments
-        }
-        yield from (
-            unknown("classes", name, there) for name in self.classes or () if name not in there
-        )
+        there = _labels(found)
+        yield from (unknown("classes", c, there) for c in self.classes or () if c not in there)
 
     def _moved(self, run: Run, tr: float) -> Run:
-        """The wanted segments, later by the delay, and not beyond the end."""
+        """The wanted stretches, later by the delay, and not beyond the end."""
         end = run.n_volumes * tr
         moved = [
             replace(s, start_s=s.start_s + self.delay_s, stop_s=min(s.stop_s + self.delay_s, end))
-            for s in run.segments
+            for s in run.stretches
             if self.classes is None or s.label in self.classes
         ]
-        return replace(run, segments=tuple(s for s in moved if s.stop_s > s.start_s))
+        return replace(run, stretches=tuple(s for s in moved if s.stop_s > s.start_s))
 
     # ---- cutting ----
 
     def prepare(self) -> Windows:
         found = self._survey()
-        cut = Cut(1 / found[0].tr, self.volumes, self.stride or self.volumes, "none", "drop")
+        cut = Cutter(1 / found[0].tr, self.volumes, self.stride or self.volumes, "none", "drop")
         layout = Layout.of([(series.subject, series.channels) for series in found], self.voxels)
-        gathered = gather(
-            self._pieces(found, layout, cut), [Track(layout.channels, cut.sfreq, cut.n_times)]
-        )
-        subjects = np.unique([s.subject for s in found for _ in s.runs], return_inverse=True)[
-            1
-        ]  # of each run
-        classes = self._classes(found, gathered.origin)
-        return assemble(
-            cut,
-            gathered,
-            classes,
-            self.digest(),
-            self._caveats(layout),
-            subjects[gathered.recording],
-        )
+        track = Track(layout.channels, cut.sfreq, cut.n_times)
+        gathered = gather(self._windows(found, layout, cut), [track])
+        subject = np.unique([s.subject for s in found for _ in s.runs], return_inverse=True)[1]
+        subject = subject[gathered.recording]  # of each run -> of each window
+        classes, caveats = self._classes(found, gathered.stretches), self._caveats(layout)
+        return assemble(cut, gathered, classes, self.digest(), caveats, subject)
 
     def _caveats(self, layout: Layout) -> tuple[str, ...]:
         # `.csv` names the groups itself
@@ -322,48 +278,42 @@ class Fmri(Source):
         said = ["groups are runs, so one person may be on both sides of a split"] if by_run else []
         return (*said, *layout.caveats())
 
-    def _classes(self, found: Sequence[Series], origin: Sequence[Segment]) -> tuple[str, ...]:
+    def _classes(self, found: Sequence[Series], stretches: Sequence[Stretch]) -> tuple[str, ...]:
         if not self._uses_labels:
             return ()
-        labels = {
-            segment.label for series in found for run in series.runs for segment in run.segments
-        }
-        gone = sorted(labels - {segment.label for segment in origin})
+        labels = _labels(found)
+        gone = sorted(labels - {stretch.label for stretch in stretches})
         if gone:
             rule = f"volumes={self.volumes}: no window is left of {', '.join(gone)}"
             raise refuse(f"{rule}; take fewer volumes, or leave it out of `classes`", "volumes")
         return self.classes or tuple(sorted(labels))
 
-    def _pieces(self, found: Sequence[Series], layout: Layout, cut: Cut) -> Iterator[Pieces]:
-        """A run after the other. What is normalised together is in memory together."""
-        key = (
-            (lambda series: series.subject)
-            if self.normalize_by == "scan"
-            else (lambda series: series.path)
-        )
-        for _, together in itertools.groupby(found, key=key):
-            runs = [(series, run, x) for series in together for run, x in self._read(series)]
-            for (series, run, _), x in zip(
-                runs, cleaned([x for *_, x in runs], self.normalize_by, self.detrend), strict=True
-            ):
-                yield cut(layout.placed(x, series.subject), self._wanted(series, run))
-
-    def _wanted(self, series: Series, run: Run) -> list[Segment]:
-        wanted = run.wanted(self._uses_labels)
-        return (
-            [replace(s, group=series.subject) for s in wanted]
-            if self.group_by == "subject"
-            else list(wanted)
-        )
+    def _windows(
+        self, found: Sequence[Series], layout: Layout, cut: Cutter
+    ) -> Iterator[RecordingWindows]:
+        """Windows of one run after the other. What is normalised together is in memory together."""
+        by_scan = self.normalize_by == "scan"
+        for _, of in itertools.groupby(found, key=lambda s: s.subject if by_scan else s.path):
+            runs = [(series, run, x) for series in of for run, x in self._read(series)]
+            xs = cleaned([x for *_, x in runs], self.normalize_by, self.detrend)
+            for (series, run, _), x in zip(runs, xs, strict=True):
+                wanted = run.wanted(self._uses_labels)
+                if self.group_by == "subject":
+                    wanted = tuple(replace(s, group=series.subject) for s in wanted)
+                yield cut(layout.placed(x, series.subject), wanted)
 
     def _read(self, series: Series) -> list[tuple[Run, Signal]]:
-        """(C, T) of each run."""
+        """Runs and the series (C, T) of each."""
         mask = self._mask(series.path)
         if mask is None:
             x = read(read_header(series.path), series.channels, series.channels[0].sfreq).x
         else:
             x = read_series(series.path, mask)
         return [(run, x[:, run.first : run.first + run.n_volumes]) for run in series.runs]
+
+
+def _labels(found: Sequence[Series]) -> set[str]:
+    return {stretch.label for series in found for run in series.runs for stretch in run.stretches}
 
 
 def _stem(path: Path) -> str:

@@ -1,17 +1,18 @@
-"""The PTB Diagnostic ECG Database: 15 leads at 1 kHz, with the reason for admission in the header. Group is patient."""
+"""The PTB Diagnostic ECG Database: 15 leads at 1 kHz, labelled by reason for admission."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from citrus_ray.data.faults import AGAIN, broken, each, refuse_unknown
 from citrus_ray.data.formats.channels import pick
-from citrus_ray.data.formats.labels import Segment, unknown
-from citrus_ray.data.formats.recordings import check_record, file_parts, read_header
-from citrus_ray.data.formats.signals import broken
-from citrus_ray.data.sources.files import Item, Names, Positive
-from citrus_ray.data.sources.recorded import Recorded, each, found_in
-from citrus_ray.data.tools.fetch import PHYSIONET, Original
-from citrus_ray.spec import SpecError
+from citrus_ray.data.formats.digests import check_record, file_parts
+from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.formats.recordings import read_header
+from citrus_ray.data.originals import PHYSIONET, Original
+from citrus_ray.data.source import Names, Positive
+from citrus_ray.data.sources.files import Item
+from citrus_ray.data.sources.recorded import Recorded, found_in
 
 FIELD = "reason for admission:"
 UNKNOWN = ("", "n/a")
@@ -28,16 +29,18 @@ ORIGINAL = Original(
 
 
 class Ptb(Recorded):
-    """Why a patient was admitted. Several diagnoses are those of few patients: `classes` names what is kept."""
+    """Why a patient was admitted; several diagnoses are those of few. A group is a patient."""
 
     kind: Literal["ptb"] = "ptb"
+    """PTB Diagnostic ECG, labelled by the reason for admission."""
     seconds: Positive = 4.0
+    """Length of a window in s."""
     sfreq: Positive = 250.0
-    channels: Names | None = None  # i, ii, …, vz; all 15 without
-    classes: Names | None = (
-        "Healthy control",
-        "Myocardial infarction",
-    )  # null: every reason that is given
+    """Rate in Hz that records are resampled to."""
+    channels: Names | None = None
+    """Leads, in this order: i, ii, …, vz; all 15 without."""
+    classes: Names | None = ("Healthy control", "Myocardial infarction")
+    """Reasons for admission to keep, in this order; null: every one that is given."""
 
     def files(self) -> list[Path]:
         return [part for path in self._headers() for part in file_parts(path)]
@@ -49,17 +52,13 @@ class Ptb(Recorded):
         paths = self._headers()
         reasons = dict(zip(paths, each(paths, read_reason), strict=True))
         known = set(reasons.values()) - set(UNKNOWN)
-        wrong = [
-            unknown("classes", name, known) for name in self.classes or () if name not in known
-        ]
-        if wrong:
-            raise SpecError(wrong)
+        refuse_unknown("classes", self.classes or (), known)
         kept = [path for path in paths if reasons[path] in (self.classes or known)]
         return each(kept, lambda path: self._item(path, reasons[path]))
 
     def _item(self, path: Path, reason: str) -> Item:
         header = read_header(path)
-        whole = Segment(path.name, 0.0, float("inf"), reason, path.parent.name)
+        whole = Stretch(path.name, 0.0, float("inf"), reason, path.parent.name)
         return Item(header, pick(header, None, self.channels, "ecg"), (whole,))
 
     def order(self, found: set[str]) -> Sequence[str]:
@@ -80,5 +79,5 @@ def read_reason(path: Path) -> str:
     stated = [note[len(FIELD) :].strip() for note in notes if note.lower().startswith(FIELD)]
     if len(stated) != 1:
         rule = f"states {len(stated)} lines `# Reason for admission: …`"
-        raise broken(path, f"{rule}, which is what it is labelled by; copy or download it again")
+        raise broken(path, f"{rule}, which is what it is labelled by; {AGAIN}")
     return "" if stated[0].lower() in UNKNOWN else stated[0]

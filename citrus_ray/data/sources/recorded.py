@@ -1,40 +1,41 @@
-"""Sets whose originals are recordings with labelled stretches: what they share. Each set says in its own file which
-recordings, channels and stretches it has; how they are read and cut is in recordings.py and cut.py.
-"""
+"""Sets whose originals are recordings with labelled stretches: what they share. Each set says in
+its own file which recordings, channels and stretches it has; how they are read and cut is in
+recordings.py and cut.py."""
 
-import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from pydantic import model_validator
 
+from citrus_ray.data.faults import nothing_found, refuse_unknown
 from citrus_ray.data.formats.channels import alike
-from citrus_ray.data.formats.labels import tidy, unknown
-from citrus_ray.data.formats.recordings import file_digest, read
+from citrus_ray.data.formats.digests import content_of
+from citrus_ray.data.formats.recordings import read
 from citrus_ray.data.formats.tracks import Track
-from citrus_ray.data.root import Root, folder_of, place_of
-from citrus_ray.data.source import Normalize, Source
-from citrus_ray.data.sources.files import Item, Positive
+from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.source import Normalize, Positive, Source
+from citrus_ray.data.sources.files import Item
 from citrus_ray.data.windowing.assemble import assemble, gather
-from citrus_ray.data.windowing.segments import Cut
+from citrus_ray.data.windowing.cutting import Cutter
 from citrus_ray.data.windows import Signal, Windows
-from citrus_ray.spec import Problem, SpecError, digest_of, refuse
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 class Recorded(Source):
     """Windows of `seconds` at `sfreq` from the recordings under `root`."""
 
     kind: str
+    """Which set."""
     root: Root = None
+    """Folder of the set."""
     seconds: Positive
+    """Length of a window in s."""
     sfreq: Positive
+    """Rate in Hz that recordings are resampled to."""
     normalize: Normalize = "window"
+    """z-score each channel over its window or its recording, or not at all."""
 
     @abstractmethod
     def files(self) -> list[Path]:
@@ -71,15 +72,9 @@ class Recorded(Source):
             raise ValueError(f"{rule}; a window needs 2: lengthen it")
         return self
 
-    def recordings(self) -> str:
-        return str(place_of(self.root, self.kind).resolve())
-
     def content(self) -> str:
-        """Every file that is used, by its name relative to root: the folder may move."""
-        folder = self.folder
-        return digest_of(
-            sorted((os.path.relpath(path, folder), file_digest(path)) for path in set(self.files()))
-        )
+        """A digest of every file that is used."""
+        return content_of(self.files(), self.folder)
 
     def check(self) -> None:
         self._survey()
@@ -91,63 +86,39 @@ class Recorded(Source):
 
     def prepare(self) -> Windows:
         items = self._survey()
-        cut = Cut(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
+        cut = Cutter(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
         # resample before cutting: cutting first leaves filter edges in the window
-        parts = (cut(self.signal(item), item.segments) for item in items)
-        gathered = gather(parts, [Track(items[0].picks, self.sfreq, self.n_times)])
-        wanted, found = (
-            self.order({s.label for i in items for s in i.segments}),
-            {s.label for s in gathered.origin},
-        )
-        classes, empty = (
-            tuple(c for c in wanted if c in found),
-            [c for c in wanted if c not in found],
-        )
-        windows = assemble(
-            cut, gathered, classes, self.digest(), (*self.notes(items), *slow(items, self.sfreq))
-        )
-        return replace(
-            windows, caveats=(*windows.caveats, *(f"no window of class {label}" for label in empty))
-        )
+        found = (cut(self.signal(item), item.stretches) for item in items)
+        gathered = gather(found, [Track(items[0].picks, self.sfreq, self.n_times)])
+        names = self.order({s.label for item in items for s in item.stretches})
+        there = {s.label for s in gathered.stretches}
+        classes = tuple(name for name in names if name in there)
+        caveats = (*self.notes(items), *slow(items, self.sfreq))
+        windows = assemble(cut, gathered, classes, self.digest(), caveats)
+        empty = (f"no window of class {name}" for name in names if name not in there)
+        return replace(windows, caveats=(*windows.caveats, *empty))
 
 
 def slow(items: Sequence[Item], sfreq: float) -> Iterator[str]:
-    """Channels that were recorded more slowly than they are given out."""
+    """Caveats on channels that were recorded more slowly than they are given out."""
     rates = {c.name: c.sfreq for item in items for c in item.picks if c.sfreq < 0.99 * sfreq}
     for rate in sorted(set(rates.values())):
         names = ", ".join(name for name in rates if rates[name] == rate)
-        yield f"{names}: recorded at {rate:g} Hz, resampled to {sfreq:g} Hz: nothing above {rate / 2:g} Hz is in there"
-
-
-def each(things: Iterable[A], step: Callable[[A], B]) -> list[B]:
-    """`step` of every thing, or everything that they complain of."""
-    out, problems = list[B](), list[Problem]()
-    for thing in things:
-        try:
-            out.append(step(thing))
-        except SpecError as err:
-            problems.extend(err.problems)
-    if problems:
-        raise SpecError(tidy(problems))
-    return out
+        done = f"recorded at {rate:g} Hz, resampled to {sfreq:g} Hz"
+        yield f"{names}: {done}: nothing above {rate / 2:g} Hz is in there"
 
 
 def found_in(folder: Path, pattern: str, what: str) -> list[Path]:
-    """The files that match, sorted; at least one."""
+    """Files that match, sorted; at least one."""
     paths = sorted(path for path in folder.glob(pattern) if path.is_file())
     if not paths:
-        there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise refuse(
-            f"{folder} holds no {what} ({pattern}), but {there}; correct `root`, or fetch the set",
-            "root",
-        )
+        way = "; correct `root`, or fetch the set"
+        raise nothing_found(f"{folder} holds no {what} ({pattern}), but ", folder, "root", way)
     return paths
 
 
 def wanted_of(field: str, wanted: Sequence[str] | None, known: Iterable[str]) -> list[str]:
     """Those of `known` that are wanted, or all; a name that is not known is a typo."""
     known = list(known)
-    wrong = [unknown(field, name, known) for name in wanted or () if name not in known]
-    if wrong:
-        raise SpecError(wrong)
+    refuse_unknown(field, wanted or (), known)
     return [name for name in known if wanted is None or name in wanted]

@@ -1,9 +1,11 @@
-"""Sleep-EDF Expanded, the cassette study: whole nights at home, every 30 s scored as a stage of sleep.
+"""Sleep-EDF Expanded, the cassette study: whole nights at home, every 30 s scored as a stage of
+sleep.
 
-SC4ssNE0-PSG.edf is night N of subject ss; both nights of a subject are one group. Stages 3 and 4 are N3; movement and
-what was not scored is dropped.
+SC4ssNE0-PSG.edf is night N of subject ss; both nights of a subject are one group. Stages 3 and 4
+are N3; movement and what was not scored is dropped.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,13 +14,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from citrus_ray.data.faults import AGAIN, broken, each, unreadable
 from citrus_ray.data.formats.channels import pick
-from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.recordings import read_header
-from citrus_ray.data.formats.signals import AGAIN, FORMATS, broken
-from citrus_ray.data.sources.files import Item, Names, Positive
-from citrus_ray.data.sources.recorded import Recorded, each, found_in, wanted_of
-from citrus_ray.data.tools.fetch import PHYSIONET, Original
+from citrus_ray.data.formats.signals import FORMATS
+from citrus_ray.data.originals import PHYSIONET, Original
+from citrus_ray.data.source import Names, Positive
+from citrus_ray.data.sources.files import Item
+from citrus_ray.data.sources.recorded import Recorded, found_in, wanted_of
 from citrus_ray.spec import SpecError, refuse
 
 EPOCH_S = 30.0
@@ -45,16 +49,20 @@ ORIGINAL = Original(
 
 
 class SleepEdf(Recorded):
-    """Stages of sleep from EEG, EOG, chin EMG and breathing. `seconds` below 30 cuts within the scored epochs."""
+    """Stages of sleep from EEG, EOG, chin EMG and breathing."""
 
     kind: Literal["sleep_edf"] = "sleep_edf"
+    """Sleep-EDF Expanded, cassette study: stages of sleep."""
     seconds: Annotated[float, Field(gt=0, le=EPOCH_S)] = EPOCH_S
+    """Length of a window in s; below 30 it is cut within scored epochs."""
     sfreq: Positive = 100.0
+    """Rate in Hz that channels are resampled to."""
     channels: Names = ("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal", EMG, "Resp oro-nasal")
-    subjects: Names | None = None  # SC400, SC401, …; all without
-    wake_minutes: Annotated[float, Field(ge=0)] | None = (
-        30.0  # kept before and after sleep; null keeps the whole day
-    )
+    """Channels, in this order."""
+    subjects: Names | None = None
+    """Subjects to use: SC400, SC401, …; all without."""
+    wake_minutes: Annotated[float, Field(ge=0)] | None = 30.0
+    """Minutes of wake kept before and after sleep; null keeps the whole day."""
 
     def files(self) -> list[Path]:
         return [path for pair in self._nights() for path in pair]
@@ -65,16 +73,14 @@ class SleepEdf(Recorded):
         scored = defaultdict[str, list[Path]](list)
         for path in self.folder.glob("**/SC4*-Hypnogram.edf"):
             scored[path.name[:6]].append(path)
-        subjects = wanted_of(
-            "subjects", self.subjects, dict.fromkeys(_subject(path) for path in recordings)
-        )
+        known = dict.fromkeys(_subject(path) for path in recordings)
+        subjects = wanted_of("subjects", self.subjects, known)
         nights = [path for path in recordings if _subject(path) in subjects]
         wrong = [path.name for path in nights if len(scored[path.name[:6]]) != 1]
         if wrong:
-            rule = f"{', '.join(wrong[:8])}: each needs exactly one hypnogram, {wrong[0][:6]}…-Hypnogram.edf"
-            raise refuse(
-                f"{self.folder}: {rule}; fetch the set, or name others in `subjects:`", "root"
-            )
+            rule = f"{', '.join(wrong[:8])}: each needs exactly one hypnogram"
+            way = "fetch the set, or name others in `subjects:`"
+            raise refuse(f"{self.folder}: {rule}, {wrong[0][:6]}…-Hypnogram.edf; {way}", "root")
         return [(path, scored[path.name[:6]][0]) for path in nights]
 
     def survey(self) -> list[Item]:
@@ -88,28 +94,25 @@ class SleepEdf(Recorded):
         item = Item(header, picks, ())
         return Item(header, picks, tuple(self._epochs(recording, hypnogram, item.seconds)))
 
-    def _epochs(self, recording: Path, hypnogram: Path, end: float) -> Iterator[Segment]:
+    def _epochs(self, recording: Path, hypnogram: Path, end: float) -> Iterator[Stretch]:
         """Scored epochs from `wake_minutes` before sleep to as much after it."""
         scored = read_stages(hypnogram)
         sleep = [(start, stop) for start, stop, stage in scored if stage != "W"]
         if not sleep:
-            raise broken(
-                hypnogram, "holds no stage of sleep; leave the subject out with `subjects:`"
-            )
+            way = "leave the subject out with `subjects:`"
+            raise broken(hypnogram, f"holds no stage of sleep; {way}")
         if sleep[-1][1] > end + EPOCH_S:
             rule = f"scores sleep until {sleep[-1][1]:g} s, but {recording.name} ends at {end:g} s"
-            raise broken(
-                hypnogram, f"{rule}: it belongs to another night, or one is cut short; {AGAIN}"
-            )
-        margin = float("inf") if self.wake_minutes is None else 60 * self.wake_minutes
+            why = "it belongs to another night, or one is cut short"
+            raise broken(hypnogram, f"{rule}: {why}; {AGAIN}")
+        margin = math.inf if self.wake_minutes is None else 60 * self.wake_minutes
         first, last = sleep[0][0] - margin, min(sleep[-1][1] + margin, end)
+        name, subject = recording.name, _subject(recording)
         for start, stop, stage in scored:
             for epoch in range(round((stop - start) / EPOCH_S)):
                 begin = start + epoch * EPOCH_S
                 if begin >= first and begin + EPOCH_S <= last:
-                    yield Segment(
-                        recording.name, begin, begin + EPOCH_S, stage, _subject(recording)
-                    )
+                    yield Stretch(name, begin, begin + EPOCH_S, stage, subject)
 
     def order(self, found: set[str]) -> Sequence[str]:
         return tuple(dict.fromkeys(STAGES.values()))
@@ -135,26 +138,20 @@ def read_stages(path: Path) -> list[tuple[float, float, str]]:
     except SpecError:
         raise
     except Exception as err:  # a broken file can raise anything in the library that reads it
-        raise broken(
-            path, f"cannot be read as a hypnogram: {err or type(err).__name__}; {AGAIN}"
-        ) from None
+        raise unreadable(path, " as a hypnogram", err) from None
     names = [str(name) for name in marks.description]
     strange = sorted(set(names) - set(STAGES) - set(UNSCORED))
     if strange or not names:
         rule = f"scores `{strange[0]}`" if strange else "scores nothing"
-        raise broken(
-            path,
-            f"{rule}; a hypnogram of Sleep-EDF scores {', '.join([*STAGES, *UNSCORED])}; {AGAIN}",
-        )
+        known = ", ".join([*STAGES, *UNSCORED])
+        raise broken(path, f"{rule}; a hypnogram of Sleep-EDF scores {known}; {AGAIN}")
     rows = sorted(zip(marks.onset.tolist(), marks.duration.tolist(), names, strict=True))
     odd = next(
-        (row for row in rows if abs(row[1] / EPOCH_S - round(row[1] / EPOCH_S)) > 1e-3), None
+        (row for row in rows if abs(row[1] - EPOCH_S * round(row[1] / EPOCH_S)) > 0.03), None
     )
     if odd and odd[2] in STAGES:
-        raise broken(
-            path,
-            f"scores {odd[1]:g} s as {odd[2]} at {odd[0]:g} s; epochs are {EPOCH_S:g} s; {AGAIN}",
-        )
+        rule = f"scores {odd[1]:g} s as {odd[2]} at {odd[0]:g} s; epochs are {EPOCH_S:g} s"
+        raise broken(path, f"{rule}; {AGAIN}")
     return [(start, start + length, STAGES[name]) for start, length, name in rows if name in STAGES]
 
 

@@ -1,9 +1,10 @@
 """Signals of known structure from a seed: rhythms, bursts, 1/f background, evoked shapes.
 
-The class lives in the rhythm: every class has its own frequency, with random phase, waxing amplitude and a
-different mix over channels in every window. It is weaker than the background, so a few labels do not show it to a
-network; but it is the only thing that a masked stretch can be predicted from, so self-supervision finds it.
-Bursts and evoked shapes carry no class: they are what a network that memorises its few windows latches on to.
+The class lives in the rhythm: every class has its own frequency, with random phase, waxing
+amplitude and a different mix over channels in every window. It is weaker than the background, so a
+few labels do not show it to a network; but it is the only thing that a masked stretch can be
+predicted from, so self-supervision finds it. Bursts and evoked shapes carry no class: they are what
+a network that memorises its few windows latches on to.
 """
 
 from typing import Annotated, Literal
@@ -11,31 +12,37 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from citrus_ray.data.source import Normalize, Source, zscore
-from citrus_ray.data.windowing.stack import Stack
+from citrus_ray.data.source import Count, Normalize, Positive, Source
+from citrus_ray.data.windowing.disk import DiskArray
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Index, Windows
 
 Rng = np.random.Generator
 
 
 class Synthetic(Source):
-    """`n_subjects` people with `windows_per_subject` windows each, classes balanced within every person."""
+    """Windows of `n_subjects` subjects, classes balanced within every one."""
 
     kind: Literal["synthetic"] = "synthetic"
+    """Synthetic windows whose class is a rhythm."""
     seed: Annotated[int, Field(ge=0)] = 0
-    n_subjects: Annotated[int, Field(ge=1)] = 24
-    windows_per_subject: Annotated[int, Field(ge=1)] = 40
-    n_chans: Annotated[int, Field(ge=1)] = 4
-    sfreq: Annotated[float, Field(gt=0)] = 100.0
-    seconds: Annotated[float, Field(gt=0)] = 2.56
-    rhythms: Annotated[tuple[float, ...], Field(min_length=2)] = (
-        6.0,
-        9.0,
-        13.0,
-        19.0,
-    )  # Hz, one class each
-    rhythm_gain: Annotated[float, Field(ge=0)] = 0.5  # rhythm over background, as amplitudes
+    """Draws the subjects."""
+    n_subjects: Count = 24
+    """Subjects, each a group."""
+    windows_per_subject: Count = 40
+    """Windows of each subject, classes balanced."""
+    n_chans: Count = 4
+    """Channels."""
+    sfreq: Positive = 100.0
+    """Rate in Hz."""
+    seconds: Positive = 2.56
+    """Length of a window in s."""
+    rhythms: Annotated[tuple[float, ...], Field(min_length=2)] = (6.0, 9.0, 13.0, 19.0)
+    """Frequencies in Hz, a class each."""
+    rhythm_gain: Annotated[float, Field(ge=0)] = 0.5
+    """Rhythm over background, as amplitudes."""
     normalize: Normalize = "window"
+    """z-score each window, or not at all."""
 
     @property
     def n_times(self) -> int:
@@ -43,18 +50,14 @@ class Synthetic(Source):
 
     def prepare(self) -> Windows:
         labels = list[Index]()
-        with Stack(
-            (self.n_chans, self.n_times)
-        ) as stack:  # one person in memory at a time: a spec may ask for many
+        # one subject in memory at a time: a spec may ask for many
+        with DiskArray((self.n_chans, self.n_times)) as found:
             for i in range(self.n_subjects):
                 x, y = self._subject(i)
-                stack.add(
-                    zscore(x.astype(np.float32))
-                    if self.normalize == "window"
-                    else x.astype(np.float32)
-                )
+                x = x.astype(np.float32)
+                found.add(zscore(x) if self.normalize == "window" else x)
                 labels.append(y)
-            windows = stack.array()  # (n, C, T)
+            windows = found.array()  # (n, C, T)
         return Windows(
             x=windows,
             y=np.concatenate(labels),
@@ -68,26 +71,23 @@ class Synthetic(Source):
         )
 
     def _subject(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """One person's windows: background colour, rhythm shift and gain are theirs alone."""
+        """Windows and labels of a subject, whose background, rhythm shift and gain are its own."""
         rng = np.random.default_rng([self.seed, i])
-        shape = (self.windows_per_subject, self.n_chans, self.n_times)
-        y = rng.permutation(np.arange(self.windows_per_subject) % len(self.rhythms)).astype(
-            np.int64
-        )
+        n = self.windows_per_subject
+        shape = (n, self.n_chans, self.n_times)
+        y = rng.permutation(np.arange(n) % len(self.rhythms)).astype(np.int64)
         x = coloured_noise(rng, shape, self.sfreq, exponent=rng.uniform(0.8, 1.4))
-        x += self.rhythm_gain * self._rhythm(
-            rng, np.asarray(self.rhythms)[y] * rng.uniform(0.95, 1.05)
-        )
+        hz = np.asarray(self.rhythms)[y] * rng.uniform(0.95, 1.05)
+        x += self.rhythm_gain * self._rhythm(rng, hz)
         x += self._bursts(rng, shape) + self._evoked(rng, shape)
         return x * rng.lognormal(0.0, 0.3), y
 
     def _rhythm(self, rng: Rng, hz: np.ndarray) -> np.ndarray:
-        """A waxing and waning oscillation per window, mixed into the channels with random sign and phase lag."""
+        """A waxing oscillation per window, mixed into channels with random sign and phase lag."""
         n, t = len(hz), np.arange(self.n_times) / self.sfreq
         phase = rng.uniform(0, 2 * np.pi, (n, 1, 1)) + rng.normal(0, 0.6, (n, self.n_chans, 1))
-        waxing = 1 + 0.5 * np.sin(
-            2 * np.pi * rng.uniform(0.2, 0.6, (n, 1, 1)) * t + rng.uniform(0, 6.28, (n, 1, 1))
-        )
+        slow = 2 * np.pi * rng.uniform(0.2, 0.6, (n, 1, 1)) * t
+        waxing = 1 + 0.5 * np.sin(slow + rng.uniform(0, 6.28, (n, 1, 1)))
         gain = rng.uniform(0.5, 1.5, (n, self.n_chans, 1))
         return np.asarray(gain * waxing * np.sin(2 * np.pi * hz[:, None, None] * t + phase))
 
@@ -96,12 +96,10 @@ class Synthetic(Source):
         n, n_chans, n_times = shape
         t = np.arange(n_times) / self.sfreq
         centre = rng.uniform(0, self.seconds, (n, 1, 1))
-        packet = np.exp(-0.5 * ((t - centre) / 0.08) ** 2) * np.sin(
-            2 * np.pi * rng.uniform(25, 35, (n, 1, 1)) * t
-        )
-        return np.asarray(
-            (rng.random((n, 1, 1)) < 0.5) * rng.uniform(0.5, 2.0, (n, n_chans, 1)) * packet
-        )
+        envelope = np.exp(-0.5 * ((t - centre) / 0.08) ** 2)
+        packet = envelope * np.sin(2 * np.pi * rng.uniform(25, 35, (n, 1, 1)) * t)
+        there = rng.random((n, 1, 1)) < 0.5
+        return np.asarray(there * rng.uniform(0.5, 2.0, (n, n_chans, 1)) * packet)
 
     def _evoked(self, rng: Rng, shape: tuple[int, int, int]) -> np.ndarray:
         """A slow biphasic wave, as after a stimulus, at a random time."""
@@ -116,8 +114,7 @@ def coloured_noise(rng: Rng, shape: tuple[int, ...], sfreq: float, exponent: flo
     n_times = shape[-1]
     hz = np.fft.rfftfreq(n_times, 1 / sfreq)
     amplitude = np.concatenate([[0.0], hz[1:] ** (-exponent / 2)])
-    spectrum = amplitude * (
-        rng.normal(size=(*shape[:-1], len(hz))) + 1j * rng.normal(size=(*shape[:-1], len(hz)))
-    )
+    size = (*shape[:-1], len(hz))
+    spectrum = amplitude * (rng.normal(size=size) + 1j * rng.normal(size=size))
     x = np.fft.irfft(spectrum, n=n_times)
     return np.asarray(x / x.std())

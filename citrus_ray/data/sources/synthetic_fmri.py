@@ -1,9 +1,11 @@
-"""Functional series of known structure from a seed: sounds of several timbres, answered by blood, mixed into voxels.
+"""Functional series of known structure from a seed: sounds of several timbres, answered by blood,
+mixed into voxels.
 
-A run is a row of blocks, in each of which one timbre is heard. A timbre's response passes the haemodynamic delay and
-appears in voxels through a mixing that is partly everyone's and partly a person's own. What goes on in a block is
-therefore real temporal structure: what comes next looks like what was. Runs also differ by a level and a drift of
-their own in every voxel, which say nothing about timbre and all about the run.
+A run is a row of blocks, in each of which one timbre is heard. A timbre's response passes the
+haemodynamic delay and appears in voxels through a mixing that is partly everyone's and partly a
+subject's own. What goes on in a block is therefore real temporal structure: what comes next looks
+like what was. Runs also differ by a level and a drift of their own in every voxel, which say
+nothing about timbre and all about the run.
 """
 
 import math
@@ -14,138 +16,137 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.formats.tracks import Track
-from citrus_ray.data.source import Source
+from citrus_ray.data.source import Count, Source
 from citrus_ray.data.windowing.assemble import assemble, gather
-from citrus_ray.data.windowing.cleaning import NormalizeBy, cleaned
-from citrus_ray.data.windowing.segments import Cut, Pieces
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
+from citrus_ray.data.windowing.normalize import NormalizeBy, cleaned
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import digest_of
 
 Rng = np.random.Generator
-Count = Annotated[int, Field(ge=1)]
 Gain = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
-EVERYONE = 20230522  # seeds what all people share, so that sets of other seeds are other people of one kind
+# seeds what all subjects share, so that sets of other seeds are other subjects of one kind
+EVERYONE = 20230522
 CUTTING = {"volumes", "stride", "labelled", "group_by", "normalize_by", "detrend", "delay_s"}
 
 
 class SyntheticFmri(Source):
-    """`n_subjects` people, `n_runs` runs each, of `n_blocks` blocks of `block` volumes."""
+    """Series of `n_subjects` subjects, `n_runs` runs each, of `n_blocks` blocks."""
 
     kind: Literal["synthetic_fmri"] = "synthetic_fmri"
+    """Synthetic functional series of sounds of several timbres."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Draws the subjects."""
     n_subjects: Count = 8
+    """Subjects."""
     n_runs: Count = 4
+    """Runs of each subject."""
     n_blocks: Annotated[int, Field(ge=2)] = 12
+    """Blocks of each run, one timbre each."""
     block: Count = 12
+    """Volumes of a block."""
     tr: Annotated[float, Field(gt=0)] = 2.0
+    """Seconds from volume to volume."""
     n_voxels: Count = 40
-    fewer_voxels: Annotated[int, Field(ge=0)] = 0  # people lack up to so many, which are zeros then
+    """Voxels, a channel each."""
+    fewer_voxels: Annotated[int, Field(ge=0)] = 0
+    """Voxels that a subject lacks at most; they are zeros then."""
     timbres: Annotated[int, Field(ge=2)] = 4
-    design: Literal["mixed", "one_per_run"] = (
-        "mixed"  # one_per_run: a run holds one timbre, as in a published study
-    )
-    imagined: bool = (
-        False  # every other block is imagined, weaker: classes are timbre/heard and timbre/imagined
-    )
-    gain: Gain = 1.0  # of the response over the noise
-    own: Share = 0.3  # of the mixing, what is a person's own
-    offset: Gain = 1.0  # spread of the level of runs
-    drift: Gain = 0.5  # spread of the slope of runs, from end to end
-    memory: Share = 0.2  # of the noise, from volume to volume
+    """Timbres, as many classes."""
+    design: Literal["mixed", "one_per_run"] = "mixed"
+    """Timbres of a run: mixed, or one per run, as in a published study."""
+    imagined: bool = False
+    """Every other block is imagined, weaker: classes are timbre/heard and timbre/imagined."""
+    gain: Gain = 1.0
+    """Response over noise, as amplitudes."""
+    own: Share = 0.3
+    """Share of the mixing that is a subject's own."""
+    offset: Gain = 1.0
+    """Spread of the level of runs."""
+    drift: Gain = 0.5
+    """Spread of the slope of runs, from end to end."""
+    memory: Share = 0.2
+    """Autocorrelation of the noise from volume to volume."""
     volumes: Count = 5
+    """Volumes of a window."""
     stride: Count | None = None
-    labelled: bool = True  # false: windows go through whole runs, across blocks
-    delay_s: Gain = 4.0  # how much later than the sound labels begin and end
+    """Volumes from window to window; `volumes` without."""
+    labelled: bool = True
+    """False: windows go through whole runs, across blocks."""
+    delay_s: Gain = 4.0
+    """Seconds by which labels begin and end after the sound."""
     group_by: Literal["subject", "run"] = "subject"
+    """What no split cuts."""
     detrend: bool = True
+    """Take the straight line out of what is normalised."""
     normalize_by: NormalizeBy = "run"
+    """z-score each voxel over its run, over all runs of a subject, or not at all."""
 
     @model_validator(mode="after")
     def _means_something(self) -> "SyntheticFmri":
         if self.fewer_voxels >= self.n_voxels:
-            raise ValueError(
-                f"fewer_voxels={self.fewer_voxels}: must leave some of n_voxels={self.n_voxels}"
-            )
+            rule = f"must leave some of n_voxels={self.n_voxels}"
+            raise ValueError(f"fewer_voxels={self.fewer_voxels}: {rule}")
         if self.design == "one_per_run" and self.n_runs < self.timbres:
-            raise ValueError(
-                f"n_runs={self.n_runs}: one timbre per run needs at least timbres={self.timbres} runs"
-            )
+            rule = f"one timbre per run needs at least timbres={self.timbres} runs"
+            raise ValueError(f"n_runs={self.n_runs}: {rule}")
         if self.volumes > self.block and self.labelled:
-            raise ValueError(
-                f"volumes={self.volumes}: must fit into block={self.block}; shorten it"
-            )
+            rule = f"must fit into block={self.block}; shorten it"
+            raise ValueError(f"volumes={self.volumes}: {rule}")
         return self
 
     def recordings(self) -> str:
-        """The same people, however their series are cut and cleaned."""
+        """A digest of the subjects, however their series are cut and cleaned."""
         return digest_of({key: value for key, value in self.tree().items() if key not in CUTTING})
 
     def prepare(self) -> Windows:
-        cut = Cut(1 / self.tr, self.volumes, self.stride or self.volumes, "none", "drop")
+        cut = Cutter(1 / self.tr, self.volumes, self.stride or self.volumes, "none", "drop")
         n_times = self.n_blocks * self.block
         channels = tuple(Channel(f"v{i}", cut.sfreq, n_times, "fmri") for i in range(self.n_voxels))
-        gathered = gather(self._pieces(cut), [Track(channels, cut.sfreq, cut.n_times)])
-        classes = tuple(sorted({segment.label for segment in gathered.origin} - {""}))
-        said = (
-            ("groups are runs, so one person may be on both sides of a split",)
-            if self.group_by == "run"
-            else ()
-        )
-        return assemble(
-            cut, gathered, classes, self.digest(), said, gathered.recording // self.n_runs
-        )
+        gathered = gather(self._windows(cut), [Track(channels, cut.sfreq, cut.n_times)])
+        classes = tuple(sorted({stretch.label for stretch in gathered.stretches} - {""}))
+        said = ["groups are runs, so one person may be on both sides of a split"]
+        caveats = said if self.group_by == "run" else []
+        subject = gathered.recording // self.n_runs
+        return assemble(cut, gathered, classes, self.digest(), caveats, subject)
 
-    def _pieces(self, cut: Cut) -> Iterator[Pieces]:
-        for person in range(self.n_subjects):
-            shown, runs = self.person(person)
-            for i, (x, names) in enumerate(
-                zip(cleaned(runs, self.normalize_by, self.detrend), shown, strict=True)
-            ):
+    def _windows(self, cut: Cutter) -> Iterator[RecordingWindows]:
+        for subject in range(self.n_subjects):
+            shown, runs = self.subject(subject)
+            xs = cleaned(runs, self.normalize_by, self.detrend)
+            for i, (x, names) in enumerate(zip(xs, shown, strict=True)):
                 run = f"_run-{i}" if self.group_by == "run" else ""
-                yield cut(x, self._segments(names, f"sub-{person:02d}{run}"))
+                yield cut(x, self._stretches(names, f"sub-{subject:02d}{run}"))
 
-    def _segments(self, names: list[str], group: str) -> list[Segment]:
+    def _stretches(self, names: list[str], group: str) -> list[Stretch]:
         if not self.labelled:
-            return [Segment("", 0.0, math.inf, "", group)]
-        edges = np.minimum(
-            np.arange(self.n_blocks + 1) * self.block * self.tr + self.delay_s, self._seconds
-        )
-        return [
-            Segment("", a, b, name, group)
-            for (a, b), name in zip(pairwise(edges.tolist()), names, strict=True)
-        ]
+            return [Stretch("", 0.0, math.inf, "", group)]
+        begins = np.arange(self.n_blocks + 1) * self.block * self.tr + self.delay_s
+        edges = np.minimum(begins, self.n_blocks * self.block * self.tr).tolist()
+        blocks = zip(pairwise(edges), names, strict=True)
+        return [Stretch("", start, stop, name, group) for (start, stop), name in blocks]
 
-    @property
-    def _seconds(self) -> float:
-        return self.n_blocks * self.block * self.tr
+    # ---- one subject ----
 
-    # ---- one person ----
-
-    def person(self, number: int) -> tuple[list[list[str]], list[Signal]]:
-        """The label of every block, and the series (C, T), of every run; nothing is cleaned yet."""
+    def subject(self, number: int) -> tuple[list[list[str]], list[Signal]]:
+        """Labels of the blocks, and the series (C, T), of every run; nothing is cleaned yet."""
         rng = np.random.default_rng([self.seed, number])
         mixing = self._mixing(rng)  # (C, K)
         missing = rng.integers(self.fewer_voxels + 1)
         first, shown, runs = int(rng.integers(self.timbres)), list[list[str]](), list[Signal]()
+        imagined = (np.arange(self.n_blocks) % 2 == 1) & self.imagined
+        strength = np.where(imagined, 0.6, 1.0)
         for run in range(self.n_runs):
             timbre = self._timbres(rng, (first + run) % self.timbres)
-            imagined = (
-                np.arange(self.n_blocks) % 2 == 1
-                if self.imagined
-                else np.zeros(self.n_blocks, bool)
-            )
-            x = self.gain * mixing @ self._response(
-                timbre, np.where(imagined, 0.6, 1.0)
-            ) + self._noise(rng)
+            x = self.gain * mixing @ self._response(timbre, strength) + self._noise(rng)
             x[self.n_voxels - missing :] = 0
-            shown.append(
-                [self._name(t, i) for t, i in zip(timbre.tolist(), imagined.tolist(), strict=True)]
-            )
+            blocks = zip(timbre.tolist(), imagined.tolist(), strict=True)
+            shown.append([self._name(t, i) for t, i in blocks])
             runs.append(x.astype(np.float32))
         return shown, runs
 
@@ -174,7 +175,8 @@ class SyntheticFmri(Source):
         return np.stack([np.convolve(row, kernel)[: box.shape[1]] for row in box])
 
     def _noise(self, rng: Rng) -> Any:
-        """(C, T): first-order autoregressive noise of unit variance, and the level and drift of this run."""
+        """(C, T): first-order autoregressive noise of unit variance, and the level and drift of
+        this run."""
         n_times = self.n_blocks * self.block
         white, x = rng.normal(size=(self.n_voxels, n_times)), np.empty((self.n_voxels, n_times))
         x[:, 0] = white[:, 0]
@@ -185,7 +187,8 @@ class SyntheticFmri(Source):
 
 
 def haemodynamic(tr: float, seconds: float = 32.0) -> Any:
-    """The difference of two gamma densities (peak at 5 s, undershoot at 15 s) every `tr`, summing to 1."""
+    """The difference of two gamma densities (peak at 5 s, undershoot at 15 s) every `tr`, summing
+    to 1."""
     t = np.arange(0, seconds, tr)
     peak, undershoot = (t ** (k - 1) * np.exp(-t) / math.gamma(k) for k in (6, 16))
     kernel = peak - undershoot / 6

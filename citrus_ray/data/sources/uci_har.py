@@ -1,6 +1,8 @@
-"""UCI HAR (Anguita et al. 2013): a phone at the waist of 30 people, six activities, 128-sample windows at 50 Hz.
+"""UCI HAR (Anguita et al. 2013): a phone at the waist of 30 subjects, six activities, 128-sample
+windows at 50 Hz.
 
-The published folders `train` and `test` are pooled: here, as for every set, the parts are drawn by person.
+The published folders `train` and `test` are pooled: here, as for every set, the parts are drawn by
+subject.
 """
 
 from collections.abc import Sequence
@@ -10,11 +12,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from citrus_ray.data.formats.recordings import file_digest, refuse_copies
-from citrus_ray.data.formats.signals import AGAIN, broken
-from citrus_ray.data.root import Root, folder_of, place_of
-from citrus_ray.data.source import Source, zscore
-from citrus_ray.data.tools.fetch import Original, RemoteFile
+from citrus_ray.data.faults import AGAIN, broken
+from citrus_ray.data.formats.digests import file_digest, refuse_copies
+from citrus_ray.data.originals import Original, RemoteFile
+from citrus_ray.data.root import Root, folder_of
+from citrus_ray.data.source import Source
+from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Index, Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of
 
@@ -27,7 +30,8 @@ ORIGINAL = Original(
     page="https://archive.ics.uci.edu/dataset/240/human+activity+recognition+using+smartphones",
     files=(RemoteFile("human+activity+recognition+using+smartphones.zip"),),
     licence="CC BY 4.0",
-    citation="Anguita D et al. A public domain dataset for human activity recognition using smartphones. ESANN (2013).",
+    citation="Anguita D et al. A public domain dataset for human activity recognition using "
+    "smartphones. ESANN (2013).",
     archive="zip",
 )
 
@@ -36,16 +40,15 @@ class UciHar(Source):
     """Three axes of each of `signals`, as published: acceleration in g, rotation in rad/s."""
 
     kind: Literal["uci_har"] = "uci_har"
-    root: Root = None  # the folder `UCI HAR Dataset`, or the one that holds it
+    """UCI HAR: six activities, a phone at the waist of 30 subjects."""
+    root: Root = None
+    """The folder `UCI HAR Dataset`, or the one that holds it."""
     signals: Annotated[
         tuple[Literal["total_acc", "body_acc", "body_gyro"], ...], Field(min_length=1)
-    ] = (
-        "total_acc",
-        "body_gyro",
-    )
-    normalize: Literal["none", "window"] = (
-        "none"  # gravity tells lying from sitting: a window's own mean takes it away
-    )
+    ] = ("total_acc", "body_gyro")
+    """Signals, three axes of each: acceleration in g, rotation in rad/s."""
+    normalize: Literal["none", "window"] = "none"
+    """z-score each window or not; gravity, which tells lying from sitting, goes with its mean."""
 
     @property
     def ch_names(self) -> tuple[str, ...]:
@@ -59,9 +62,6 @@ class UciHar(Source):
         signals = [folder / "Inertial Signals" / f"{name}_{part}.txt" for name in self.ch_names]
         return [folder / f"subject_{part}.txt", folder / f"y_{part}.txt", *signals]
 
-    def recordings(self) -> str:
-        return str(place_of(self.root, self.kind).resolve())
-
     def content(self) -> str:
         self._check_there()
         return digest_of([file_digest(path) for part in PARTS for path in self._files(part)])
@@ -70,7 +70,7 @@ class UciHar(Source):
         self._check_there()
         refuse_copies(path for part in PARTS for path in self._files(part)[2:])
         for part in PARTS:
-            self._people(part)
+            self._subjects_and_activities(part)
 
     def _check_there(self) -> None:
         gone = [path for part in PARTS for path in self._files(part) if not path.is_file()]
@@ -78,29 +78,24 @@ class UciHar(Source):
             rule = "there is no such file; unpack the whole of the archive, or correct `root`"
             raise SpecError([Problem("root", rule, str(path)) for path in gone])
 
-    def _people(self, part: str) -> tuple[Index, Index]:
+    def _subjects_and_activities(self, part: str) -> tuple[Index, Index]:
         """Subject and activity of each window, (n,) and (n,)."""
         subjects, activities = self._files(part)[:2]
-        group, y = (
-            _numbers(subjects, range(1, 31)),
-            _numbers(activities, range(1, len(ACTIVITIES) + 1)),
-        )
+        group = _numbers(subjects, range(1, 31))
+        y = _numbers(activities, range(1, len(ACTIVITIES) + 1))
         if len(group) != len(y):
-            raise broken(
-                activities, f"holds {len(y)} lines, but {subjects.name} {len(group)}; {AGAIN}"
-            )
+            rule = f"holds {len(y)} lines, but {subjects.name} {len(group)}"
+            raise broken(activities, f"{rule}; {AGAIN}")
         return group, y
 
     def prepare(self) -> Windows:
         self.check()  # in memory after that: 10,299 windows of 9 channels are 47 MB
-        people = [self._people(part) for part in PARTS]
-        x = np.concatenate(
-            [self._signals(part, len(y)) for part, (_, y) in zip(PARTS, people, strict=True)]
-        )
-        subjects, group = np.unique(
-            np.concatenate([group for group, _ in people]), return_inverse=True
-        )
-        activities, y = np.unique(np.concatenate([y for _, y in people]), return_inverse=True)
+        found = [self._subjects_and_activities(part) for part in PARTS]
+        parts = zip(PARTS, found, strict=True)
+        x = np.concatenate([self._signals(part, len(y)) for part, (_, y) in parts])
+        subject, activity = (np.concatenate(of) for of in zip(*found, strict=True))
+        subjects, group = np.unique(subject, return_inverse=True)
+        activities, y = np.unique(activity, return_inverse=True)
         gone = [name for k, name in enumerate(ACTIVITIES, start=1) if k not in activities]
         return Windows(
             x=zscore(x) if self.normalize == "window" else x,
@@ -129,33 +124,31 @@ class UciHar(Source):
 
 
 def _windows(path: Path) -> Signal:
-    """A window per line."""
+    """Windows (n, T) of a file, one per line."""
     try:
         x = np.loadtxt(path, dtype=np.float32, ndmin=2)
     except ValueError as err:
-        raise broken(
-            path, f"is no table of numbers: {str(err).partition(';')[0]}; {AGAIN}"
-        ) from None
+        said = str(err).partition(";")[0]
+        raise broken(path, f"is no table of numbers: {said}; {AGAIN}") from None
     if x.size and x.shape[1] != N_TIMES:
-        raise broken(
-            path, f"holds windows of {x.shape[1]} samples, but {N_TIMES} were published; {AGAIN}"
-        )
+        rule = f"holds windows of {x.shape[1]} samples, but {N_TIMES} were published"
+        raise broken(path, f"{rule}; {AGAIN}")
     if not np.isfinite(x).all():
         row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0]) + 1
-        raise SpecError([Problem("", f"holds a sample that is no number; {AGAIN}", str(path), row)])
+        raise broken(path, f"holds a sample that is no number; {AGAIN}", line=row)
     return x
 
 
 def _numbers(path: Path, known: Sequence[int]) -> Index:
-    """A whole number per line, each of them `known`."""
+    """Whole numbers of a file, one per line, each of them `known`."""
     out = []
     for line, text in enumerate(path.read_text("latin-1").split("\n"), start=1):
-        if not text.strip():
-            continue
-        if not text.strip().isdecimal() or int(text) not in known:
-            rule = f"{text.strip()[:20]!r} must be a number from {known[0]} to {known[-1]}; {AGAIN}"
-            raise SpecError([Problem("", rule, str(path), line)])
-        out.append(int(text))
+        word = text.strip()
+        if word and not (word.isdecimal() and int(word) in known):
+            rule = f"{word[:20]!r} must be a number from {known[0]} to {known[-1]}; {AGAIN}"
+            raise broken(path, rule, line=line)
+        if word:
+            out.append(int(word))
     if not out:
         raise broken(path, f"is empty; {AGAIN}")
     return np.array(out, dtype=np.int64)

@@ -1,7 +1,7 @@
 """The quality report of a set: what is in it, and what could flatter a number computed from it.
 
-`python -m citrus_ray.data describe WHAT [--json]`, WHAT a set, a kind of source, '{kind: …}', FILE.yaml, or
-FILE.yaml:path.to.block. Measured in quality.py.
+`python -m citrus_ray.data describe WHAT [--json]`, WHAT a set, a kind of source, '{kind: …}',
+FILE.yaml, or FILE.yaml:path.to.block. Measured in quality.py.
 """
 
 import argparse
@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from citrus_ray.data import sets
-from citrus_ray.data.formats.labels import unknown
+from citrus_ray.data import originals, sets
+from citrus_ray.data.faults import unknown
 from citrus_ray.data.source import Source
-from citrus_ray.data.tools import originals
 from citrus_ray.data.tools.quality import (
-    Channel,
+    ChannelQuality,
     Confounding,
     Neighbours,
     Quality,
@@ -38,10 +37,8 @@ def warnings(quality: Quality) -> Iterator[str]:
     if quality.confounding is not None:
         yield from _confounded(quality, quality.confounding)
     if quality.windows_per_group[1] == 1 and quality.groups > 1:
-        yield (
-            "most groups are one window: nothing says which windows are from one person, so a person may be in "
-            "train and in test"
-        )
+        rule = "most groups are one window: nothing says which windows are from one person"
+        yield f"{rule}, so a person may be in train and in test"
     if quality.unsplittable:
         yield f"no split with the defaults of `split:`: {quality.unsplittable}"
     elif quality.groups < 8:
@@ -49,66 +46,63 @@ def warnings(quality: Quality) -> Iterator[str]:
         yield f"only {count}: a test part is one or two of them, so scores vary much with the split"
     for stream in (quality, *quality.others):
         about = f"{stream.stream}: " if quality.others else ""
-        yield from (
-            about + said
-            for said in (*_repeated(stream.repeats, stream.neighbours), *_spoilt(stream))
-        )
+        for said in (*_repeated(stream.repeats, stream.neighbours), *_spoilt(stream)):
+            yield about + said
 
 
 def _confounded(quality: Quality, found: Confounding) -> Iterator[str]:
     single = [name for name, n in found.groups_per_class.items() if n == 1]
+    several = quality.windows_per_group[1] > 1
     if found.class_has_one_group == 1 and quality.groups == len(quality.classes):
-        yield "class = group: whoever knows the recording knows the class, so no score on this set means anything"
+        rule = "class = group: whoever knows the recording knows the class"
+        yield f"{rule}, so no score on this set means anything"
     elif single:
-        yield f"{', '.join(single)}: all windows are from one group, so class and group cannot be told apart"
-    elif found.group_has_one_class == 1 and quality.windows_per_group[1] > 1:
+        rule = f"{', '.join(single)}: all windows are from one group"
+        yield f"{rule}, so class and group cannot be told apart"
+    elif found.group_has_one_class == 1 and several:
         counts = ", ".join(f"{name} {n}" for name, n in found.groups_per_class.items())
-        yield (
-            f"every group has one class: the class is a trait of the group, so the sample is {quality.groups} groups "
-            f"({counts}), not {quality.windows} windows"
-        )
-    elif found.group_has_one_class > 0.5 and quality.windows_per_group[1] > 1:
-        yield f"{found.group_has_one_class:.0%} of windows are in groups of one class: the group gives it away"
+        rule = "every group has one class: the class is a trait of the group, so the sample is"
+        yield f"{rule} {quality.groups} groups ({counts}), not {quality.windows} windows"
+    elif found.group_has_one_class > 0.5 and several:
+        rule = f"{found.group_has_one_class:.0%} of windows are in groups of one class"
+        yield f"{rule}: the group gives it away"
     rare, common = min(quality.classes.values()), max(quality.classes.values())
     if rare * 20 < common:
-        yield f"the rarest class has {rare} windows and the most common {common}: read balanced accuracy, not accuracy"
+        rule = f"the rarest class has {rare} windows and the most common {common}"
+        yield f"{rule}: read balanced accuracy, not accuracy"
 
 
 def _repeated(repeated: Repeats, near: Neighbours) -> Iterator[str]:
     if repeated.across_groups:
         named = "; ".join(repeated.shared_by[:4]) + ("; …" if len(repeated.shared_by) > 4 else "")
-        yield (
-            f"{repeated.across_groups} windows are copies of a window of another group and may cross a split: {named}"
-        )
+        rule = f"{repeated.across_groups} windows are copies of a window of another group"
+        yield f"{rule} and may cross a split: {named}"
     if repeated.across_classes:
-        yield f"{repeated.across_classes} windows are copies of a window of another class: their labels contradict"
+        rule = f"{repeated.across_classes} windows are copies of a window of another class"
+        yield f"{rule}: their labels contradict"
     if near.overlapping_across_groups:
-        yield f"{near.overlapping_across_groups} windows overlap a window of another group: they may cross a split"
-    if near.ends_correlate_across_groups is not None and near.ends_correlate_across_groups > 0.8:
-        yield (
-            "windows of one group go on where those of another end (their ends correlate "
-            f"{near.ends_correlate_across_groups:.2f}): the groups may be pieces of one recording"
-        )
+        rule = f"{near.overlapping_across_groups} windows overlap a window of another group"
+        yield f"{rule}: they may cross a split"
+    ends = near.ends_correlate_across_groups
+    if ends is not None and ends > 0.8:
+        rule = "windows of one group go on where those of another end (their ends correlate"
+        yield f"{rule} {ends:.2f}): the groups may be pieces of one recording"
     if near.overlapping > 0.05:
-        yield (
-            f"{near.overlapping:.0%} of neighbours overlap by {near.overlap:.0%} of their length: there are fewer "
-            "independent windows than windows"
-        )
+        rule = f"{near.overlapping:.0%} of neighbours overlap by {near.overlap:.0%} of their length"
+        yield f"{rule}: there are fewer independent windows than windows"
 
 
 def _spoilt(quality: Quality) -> Iterator[str]:
     if quality.non_finite:
         yield f"{quality.non_finite} samples are not finite"
     if quality.dropped > 0.05:
-        yield f"{quality.dropped:.0%} of windows were dropped for missing samples: is what is left representative?"
-    for what in ("flat", "clipped"):
-        bad = [channel for channel in quality.channels if getattr(channel, what) > 0.05]
+        rule = f"{quality.dropped:.0%} of windows were dropped for missing samples"
+        yield f"{rule}: is what is left representative?"
+    for what, word in (("flat", "flat"), ("clipped", "clipped, coarsely quantised or padded")):
+        bad = [(c.name, share) for c in quality.channels if (share := getattr(c, what)) > 0.05]
         if bad:
-            named = ", ".join(
-                f"{channel.name} ({getattr(channel, what):.0%})" for channel in bad[:5]
-            )
+            named = ", ".join(f"{name} ({share:.0%})" for name, share in bad[:5])
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-            word = "flat" if what == "flat" else "clipped, coarsely quantised or padded"
             yield f"{word} windows: {named}{more}"
 
 
@@ -118,23 +112,23 @@ def _spoilt(quality: Quality) -> Iterator[str]:
 def render(quality: Quality) -> str:
     """A screen of text: the warnings first, since they are what matters."""
     low, middle, high = quality.windows_per_group
+    size = f"{quality.windows} windows of {quality.seconds:g} s {_size(quality)}"
+    classes = ", ".join(f"{name} {n}" for name, n in quality.classes.items())
+    within = f"windows in each {low} / {middle:g} / {high} (min / median / max)"
     lines = [
-        f"{quality.name}: {quality.windows} windows of {quality.seconds:g} s {_size(quality)}, {quality.digest}",
+        f"{quality.name}: {size}, {quality.digest}",
         *(f"  ! {warning}" for warning in warnings(quality)),
         *(f"  caveat: {caveat}" for caveat in quality.caveats),
-        "classes     "
-        + (", ".join(f"{name} {n}" for name, n in quality.classes.items()) or "none: not labelled"),
-        f"groups      {quality.groups}, windows in each {low} / {middle:g} / {high} (min / median / max)",
-        *([_confounding_line(quality.confounding)] if quality.confounding and middle > 1 else []),
-        *(
-            ["splits      " + ("none" if quality.unsplittable else "as `split:` is by default")]
-            if quality.classes
-            else []
-        ),
-        f"amplitudes  {_AMPLITUDES.get(quality.normalize or '', 'as the source gives them')}",
-        *_signal_lines(quality),
+        f"classes     {classes or 'none: not labelled'}",
+        f"groups      {quality.groups}, {within}",
     ]
-    return "\n".join(lines)
+    if quality.confounding and middle > 1:
+        lines.append(_confounding_line(quality.confounding))
+    if quality.classes:
+        splits = "none" if quality.unsplittable else "as `split:` is by default"
+        lines.append(f"splits      {splits}")
+    amplitudes = _AMPLITUDES.get(quality.normalize or "", "as the source gives them")
+    return "\n".join([*lines, f"amplitudes  {amplitudes}", *_signal_lines(quality)])
 
 
 def _size(quality: Quality) -> str:
@@ -165,74 +159,58 @@ _AMPLITUDES = {
 
 
 def _confounding_line(found: Confounding) -> str:
-    guess = f"{found.class_guessed_from_group:.0%} from the group, {found.class_guessed_blindly:.0%} blindly"
-    return (
-        f"confounding class guessed right: {guess}; normalised mutual information {found.nmi:.2f}"
-    )
+    right = f"{found.class_guessed_from_group:.0%} from the group"
+    guess = f"{right}, {found.class_guessed_blindly:.0%} blindly"
+    nmi = f"normalised mutual information {found.nmi:.2f}"
+    return f"confounding class guessed right: {guess}; {nmi}"
 
 
 def _repeats_line(quality: Quality) -> str:
     near, ends = quality.neighbours, quality.neighbours.ends_correlate
-    said = [
-        f"{quality.repeats.windows} exact copies",
-        f"{near.overlapping:.0%} of {near.pairs} neighbours overlap",
-    ]
-    if ends is not None:
-        said.append(f"their ends correlate {ends:.2f}")
-    return "repeats     " + ", ".join(said)
+    overlap = f"{near.overlapping:.0%} of {near.pairs} neighbours overlap"
+    correlate = "" if ends is None else f", their ends correlate {ends:.2f}"
+    return f"repeats     {quality.repeats.windows} exact copies, {overlap}{correlate}"
 
 
-def _channel_lines(channels: Sequence[Channel], limit: int = 8) -> Iterator[str]:
+def _channel_lines(channels: Sequence[ChannelQuality], limit: int = 8) -> Iterator[str]:
     """A line per channel, or per modality where they are many."""
     if len(channels) > limit:
         kinds = dict.fromkeys(channel.modality for channel in channels)
-        channels = [
-            _together([channel for channel in channels if channel.modality == kind])
-            for kind in kinds
-        ]
+        by_kind = [[c for c in channels if c.modality == kind] for kind in kinds]
+        channels = [_together(of) for of in by_kind]
     rows = [["channel", "modality", "lowest", "highest", "typical std", "flat", "clipped"]]
     for c in channels:
         amplitudes = (f"{value:.4g}" for value in (c.low, c.high, c.std))
         rows.append([c.name, c.modality, *amplitudes, f"{c.flat:.1%}", f"{c.clipped:.1%}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        yield (
-            "  "
-            + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        )
+        cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        yield f"  {'  '.join(cells)}".rstrip()
 
 
-def _channels(channels: Sequence[Channel]) -> str:
+def _channels(channels: Sequence[ChannelQuality]) -> str:
     return f"{len(channels)} channel" + ("s" if len(channels) > 1 else "")
 
 
-def _together(channels: Sequence[Channel]) -> Channel:
-    mean = {
-        what: float(np.mean([getattr(c, what) for c in channels])) for what in ("flat", "clipped")
-    }
-    return Channel(
-        name=_channels(channels),
-        modality=channels[0].modality,
-        low=min(c.low for c in channels),
-        high=max(c.high for c in channels),
-        std=float(np.median([c.std for c in channels])),
-        **mean,
-    )
+def _together(channels: Sequence[ChannelQuality]) -> ChannelQuality:
+    flat, clipped = (float(np.mean([getattr(c, w) for c in channels])) for w in ("flat", "clipped"))
+    low, high = min(c.low for c in channels), max(c.high for c in channels)
+    std = float(np.median([c.std for c in channels]))
+    name, modality = _channels(channels), channels[0].modality
+    return ChannelQuality(name, modality, low, high, std, flat, clipped)
 
 
 # ---- the command ----
 
 
 def main_describe(args: list[str]) -> int:
-    """0: described. 2: there is no such set, or its data are wrong."""
+    """Exit code 0: described, 2: there is no such set, or its data are wrong."""
     parser = argparse.ArgumentParser("python -m citrus_ray.data describe", description=__doc__)
-    parser.add_argument(
-        "what", help="a set, a kind of source, '{kind: …}', FILE.yaml, or FILE.yaml:path.to.block"
-    )
+    what = "a set, a kind of source, '{kind: …}', FILE.yaml, or FILE.yaml:path.to.block"
+    parser.add_argument("what", help=what)
     parser.add_argument("--json", action="store_true", help="for machines: everything, per channel")
-    parser.add_argument(
-        "--data", metavar="DIR", help="the folder that holds the sets; $CITRUS_DATA without"
-    )
+    what = "the folder that holds the sets; $CITRUS_DATA without"
+    parser.add_argument("--data", metavar="DIR", help=what)
     options = parser.parse_args(args)
     if options.data:
         os.environ["CITRUS_DATA"] = options.data
@@ -261,7 +239,11 @@ def source_of(what: str) -> Source:
     try:
         return originals.source_of(block)
     except SpecError as err:
-        inside = [replace(problem, path=_inside(problem.path, path)) for problem in err.problems]
+        inside = [
+            # `source.seconds`, of the block at `path`, by its place in the file
+            replace(p, path=(path + p.path.removeprefix("source")).removeprefix("."))
+            for p in err.problems
+        ]
         raise SpecError([document.place(problem) for problem in inside]) from None
 
 
@@ -272,46 +254,34 @@ def _known(name: str) -> str | dict[str, str]:
     kinds = originals.kinds()
     if name not in kinds:
         rule = unknown("set", name, {*sets.names(), *kinds}).message
-        raise refuse(
-            rule.replace("is not there", "is neither a set that has a name nor a kind of source", 1)
-        )
+        strange = "is neither a set that has a name nor a kind of source"
+        raise refuse(rule.replace("is not there", strange, 1))
     needed = [key for key, field in kinds[name].model_fields.items() if field.is_required()]
     if needed:
-        keys = ", ".join(f"{key}: …" for key in needed)
-        raise refuse(
-            f"kind {name} cannot do without {', '.join(needed)}; describe '{{kind: {name}, {keys}}}'"
-        )
+        block = ", ".join([f"kind: {name}", *(f"{key}: …" for key in needed)])
+        rule = f"kind {name} cannot do without {', '.join(needed)}"
+        raise refuse(f"{rule}; describe '{{{block}}}'")
     return {"kind": name}
 
 
-def _inside(found: str, path: str) -> str:
-    """`source.seconds`, of the block at `path`, by its place in the file."""
-    return (path + found.removeprefix("source")).removeprefix(".")
-
-
 def _at(tree: Any, path: str) -> Any:
-    """The block at `trial.finetune.target` or `compare.finetune.target[1]`, where a key may itself hold dots."""
+    """The block at `trial.finetune.target` or `compare.finetune.target[1]`; keys may hold dots."""
     found = dict(_blocks_of(tree))
     if path not in found:
-        known = ", ".join(name for name in found if name) or "none"
-        raise refuse(
-            f"no source stands at `{path}` in this file; there are {known}: write FILE.yaml:{known.split(', ')[0]}"
-        )
+        known = [name for name in found if name] or ["none"]
+        rule = f"no source stands at `{path}` in this file; there are {', '.join(known)}"
+        raise refuse(f"{rule}: write FILE.yaml:{known[0]}")
     return found[path]
 
 
 def _blocks_of(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every block or name of a source in a file, by its path."""
     leaf = path.rpartition(".")[2].partition("[")[0]
-    if leaf in ("", "source", "target") and (
-        isinstance(tree, str) or (isinstance(tree, dict) and _SOURCE & tree.keys())
-    ):
+    is_block = isinstance(tree, dict) and {"kind", "set"} & tree.keys()
+    if leaf in ("", "source", "target") and (isinstance(tree, str) or is_block):
         yield path, tree
     items = tree.items() if isinstance(tree, dict) else ()
     for key, value in items:
         yield from _blocks_of(value, f"{path}.{key}" if path else str(key))
     for i, value in enumerate(tree if isinstance(tree, list) else ()):
         yield from _blocks_of(value, f"{path}[{i}]")
-
-
-_SOURCE = {"kind", "set"}

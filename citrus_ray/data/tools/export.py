@@ -1,4 +1,5 @@
-"""Synthetic windows written as real recordings, so that everything that reads files can be tried without any.
+"""Synthetic windows written as real recordings, so that everything that reads files can be tried
+without any.
 
 Every file is written beside its place, flushed and renamed: a reader sees all of it or nothing.
 """
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,7 +26,7 @@ MAX_RECORD_BYTES = 61_440  # of an EDF data record, by its specification
 
 
 def write_recordings(source: Synthetic, root: Path, fmt: Format) -> list[Path]:
-    """One recording per subject, its windows one after another, and `labels.csv`: what `kind: files` reads."""
+    """Recordings, one per subject with its windows in a row, and `labels.csv`, as `files` reads."""
     windows = source.prepare()
     names = [re.sub(r"\W", "_", name) for name in windows.groups]
     paths = [root / "recordings" / (name + SUFFIX[fmt]) for name in names]
@@ -39,6 +40,7 @@ def write_recordings(source: Synthetic, root: Path, fmt: Format) -> list[Path]:
 def write(
     path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], modalities: Sequence[str]
 ) -> None:
+    """Write a recording (C, T) in the format that `path` ends in."""
     if path.suffix == ".npz":
         write_npz(path, x, sfreq, ch_names, modalities)
     elif path.suffix == ".edf":
@@ -67,21 +69,15 @@ def write_npz(
 ) -> None:
     """The layout that `kind: files` reads, without loss."""
     with _beside(path) as partial:
-        names = {"ch_names": np.array(ch_names), "modality": np.array(modalities)}
-        np.savez(
-            partial / path.name,
-            allow_pickle=False,
-            x=x,
-            scale=np.float32(1),
-            sfreq=np.float64(sfreq),
-            **names,
-        )
+        facts: dict[str, Any] = {"x": x, "scale": np.float32(1), "sfreq": np.float64(sfreq)}
+        facts |= {"ch_names": np.array(ch_names), "modality": np.array(modalities)}
+        np.savez(partial / path.name, allow_pickle=False, **facts)
 
 
 def write_edf(
     path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], unit: str = "uV"
 ) -> None:
-    """(C, T) in 16 bits per sample, each channel over its own range. A path that ends in .bdf gets 24 bits."""
+    """Write (C, T) in 16 bits a sample (.bdf: 24), each channel over its own range."""
     import edfio
 
     _check_signal(x, path)
@@ -92,14 +88,13 @@ def write_edf(
         signal(row.astype(np.float64), n / seconds, label=name, physical_dimension=unit)
         for row, name in zip(x, ch_names, strict=True)
     ]
+    form = edfio.Bdf if bdf else edfio.Edf
     with _beside(path) as partial:
-        (edfio.Bdf if bdf else edfio.Edf)(signals, data_record_duration=seconds).write(
-            partial / path.name
-        )
+        form(signals, data_record_duration=seconds).write(partial / path.name)
 
 
 def _record(shape: tuple[int, ...], sfreq: float) -> tuple[float, int]:
-    """Seconds and samples of a data record: it must divide the recording, and its length has 8 characters."""
+    """Seconds (in 8 characters) and samples of a data record, which divides the recording."""
     n_chans, n_times = shape
     most = max(1, MAX_RECORD_BYTES // (3 * n_chans))
     sizes = [n for n in range(min(most, n_times), 0, -1) if n_times % n == 0]
@@ -112,14 +107,13 @@ def _record(shape: tuple[int, ...], sfreq: float) -> tuple[float, int]:
 def write_wfdb(
     path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], unit: str = "mV"
 ) -> None:
-    """(C, T) as `path`.hea and `path`.dat, 16 bits per sample, each channel over its own range."""
+    """Write (C, T) as `path`.hea and .dat, 16 bits a sample, each channel over its own range."""
     import wfdb
 
     _check_signal(x, path)
     if not re.fullmatch(r"[\w-]+", path.name):
-        raise refuse(
-            f"{path.name} is no name of a WFDB record: letters, digits, - and _ only; rename it"
-        )
+        rule = f"{path.name} is no name of a WFDB record: letters, digits, - and _ only"
+        raise refuse(f"{rule}; rename it")
     with _beside(path) as partial:
         n_chans = len(x)
         wfdb.wrsamp(
@@ -135,9 +129,8 @@ def write_wfdb(
 
 def _check_signal(x: Signal, path: Path) -> None:
     if x.ndim != 2 or not x.size or not np.isfinite(x).all():
-        raise refuse(
-            f"{path.name}: signals must be (channels, samples) and finite, but got {x.shape}; fill the gaps"
-        )
+        rule = f"{path.name}: signals must be (channels, samples) and finite"
+        raise refuse(f"{rule}, but got {x.shape}; fill the gaps")
 
 
 @contextmanager

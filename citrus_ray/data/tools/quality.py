@@ -1,4 +1,5 @@
-"""Measuring a set of windows: amplitudes, repeats, overlap, and what class and group say of each other.
+"""Measuring a set of windows: amplitudes, repeats, overlap, and what class and group say of each
+other.
 
 Windows are read once, in blocks. What the numbers mean is said in describe.py.
 """
@@ -27,7 +28,7 @@ SEEDS = 5  # splits that are tried
 
 
 @dataclass(frozen=True)
-class Channel:
+class ChannelQuality:
     """One channel over all windows. `std` is the median over windows, the shares are of windows."""
 
     name: str
@@ -41,7 +42,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Confounding:
-    """How much class and group say of each other, as shares of windows; `nmi` is normalised mutual information."""
+    """What class and group say of each other, as shares of windows; nmi: mutual information."""
 
     group_has_one_class: float
     class_has_one_group: float
@@ -63,7 +64,7 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Windows next to each other in the set. `ends_correlate`: last sample of one, first of the next."""
+    """Windows next to each other. `ends_correlate`: last sample of one, first of the next."""
 
     pairs: int
     overlapping: float  # share of pairs
@@ -87,7 +88,7 @@ class Quality:
     classes: dict[str, int]
     groups: int
     windows_per_group: tuple[int, float, int]  # min, median, max
-    channels: tuple[Channel, ...]
+    channels: tuple[ChannelQuality, ...]
     non_finite: int
     dropped: float  # share of windows, from the caveats
     confounding: Confounding | None
@@ -132,19 +133,12 @@ def measure(windows: Windows, name: str, normalize: str | None = None) -> Qualit
 
 def alone(windows: Windows, stream: Stream) -> Windows:
     """One stream of a multi-rate set as if it were all there is."""
-    names, modalities = stream.ch_names, stream.modalities
-    return replace(
-        windows,
-        x=stream.x,
-        sfreq=stream.sfreq,
-        ch_names=names,
-        modalities=modalities,
-        streams=(stream,),
-    )
+    own = {name: getattr(stream, name) for name in ("x", "sfreq", "ch_names", "modalities")}
+    return replace(windows, **own, streams=(stream,))
 
 
-def _scan(windows: Windows) -> tuple[tuple[Channel, ...], list[bytes | None], int]:
-    """One pass over the samples: channels, a hash of each window that is not silent, values that are not finite."""
+def _scan(windows: Windows) -> tuple[tuple[ChannelQuality, ...], list[bytes | None], int]:
+    """Channels, a hash of each window that is not silent, and the count of non-finite values."""
     parts, hashes, non_finite = list[tuple[npt.NDArray[Any], ...]](), list[bytes | None](), 0
     for block in _blocks(windows.x):
         finite = np.isfinite(block)
@@ -159,17 +153,11 @@ def _scan(windows: Windows) -> tuple[tuple[Channel, ...], list[bytes | None], in
             for w, s in zip(x, silent, strict=True)
         ]
     low, high, std, flat, clipped = (np.concatenate(part) for part in zip(*parts, strict=True))
-    columns = (
-        low.min(axis=0),
-        high.max(axis=0),
-        np.median(std, axis=0),
-        flat.mean(axis=0),
-        clipped.mean(axis=0),
-    )
-    rows = zip(
-        windows.ch_names, windows.modalities, *(column.tolist() for column in columns), strict=True
-    )
-    return tuple(Channel(*row) for row in rows), hashes, non_finite
+    shares = (flat.mean(axis=0), clipped.mean(axis=0))
+    columns = (low.min(axis=0), high.max(axis=0), np.median(std, axis=0), *shares)
+    values = (column.tolist() for column in columns)
+    rows = zip(windows.ch_names, windows.modalities, *values, strict=True)
+    return tuple(ChannelQuality(*row) for row in rows), hashes, non_finite
 
 
 def _blocks(x: Signal) -> Iterator[Signal]:
@@ -178,7 +166,7 @@ def _blocks(x: Signal) -> Iterator[Signal]:
 
 
 def _row_of(hit: npt.NDArray[np.bool_], n: int) -> npt.NDArray[np.bool_]:
-    """(…, T) -> (…): whether `n` in a row are true."""
+    """Whether `n` in a row are true, (…, T) -> (…)."""
     if hit.shape[-1] < n:
         return np.zeros(hit.shape[:-1], dtype=bool)
     together = np.logical_and.reduce([hit[..., i : hit.shape[-1] - n + 1 + i] for i in range(n)])
@@ -228,7 +216,7 @@ def repeats(hashes: Sequence[bytes | None], windows: Windows) -> Repeats:
 
 
 def neighbours(windows: Windows) -> Neighbours:
-    """Pairs of windows that follow each other, within groups and from one group to the next, spread over the set."""
+    """Neighbours within groups and from one group to the next, spread over the set."""
     together = windows.group[1:] == windows.group[:-1]
     inside, between = (_spread(np.flatnonzero(mask)) for mask in (together, ~together))
     found = [overlap(windows.x[i], windows.x[i + 1]) for i in inside]
@@ -249,21 +237,20 @@ def _spread(index: Index) -> Index:
 
 
 def overlap(one: Signal, other: Signal) -> float:
-    """The share of `other` that `one` ends with, whatever was done to scale and offset; 0 below an eighth."""
+    """The share of `other` that `one` ends with, at any scale and offset; 0 below an eighth."""
     n_times = one.shape[-1]
     n_head, channel = max(8, n_times // 8), int(other.std(axis=-1).argmax())
     if n_head > n_times:
         return 0.0
     lag = int(_sliding(one[channel], other[channel, :n_head]).argmax())
-    shared = [
-        _correlation(a, b) for a, b in zip(one[:, lag:], other[:, : n_times - lag], strict=True)
-    ]
+    pairs = zip(one[:, lag:], other[:, : n_times - lag], strict=True)
+    shared = [_correlation(a, b) for a, b in pairs]
     told = [r for r in shared if r is not None]
     return (n_times - lag) / n_times if told and min(told) >= SAME else 0.0
 
 
 def _sliding(x: Samples, head: Samples) -> Samples:
-    """(T,), (H,) -> (T - H + 1,): correlation of `head` with every stretch of `x`."""
+    """Correlation of `head` (H,) with every part of `x` (T,): (T - H + 1,)."""
     x, head = x - x.mean(dtype=np.float64), head - head.mean(dtype=np.float64)
     n, sums, squares = len(head), np.cumsum(np.pad(x, (1, 0))), np.cumsum(np.pad(x**2, (1, 0)))
     spread = squares[n:] - squares[:-n] - (sums[n:] - sums[:-n]) ** 2 / n
@@ -279,7 +266,7 @@ def _correlation(one: Samples, other: Samples) -> float | None:
 
 
 def _ends(x: Signal, first: Index) -> float | None:
-    """Correlation of the last sample of a window and the first of the next, both as they stand out of their window."""
+    """Correlation of a window's last sample and the next one's first, as z-scores."""
     last, start = (
         np.concatenate([_standing_out(x[i + step])[:, at] for i in first] or [np.zeros(0)])
         for step, at in ((0, -1), (1, 0))
@@ -289,18 +276,15 @@ def _ends(x: Signal, first: Index) -> float | None:
 
 def _standing_out(x: Signal) -> Samples:
     spread = x.std(axis=-1, keepdims=True, dtype=np.float64)
-    return np.asarray(
-        (x - x.mean(axis=-1, keepdims=True, dtype=np.float64)) / np.where(spread > 0, spread, 1)
-    )
+    centred = x - x.mean(axis=-1, keepdims=True, dtype=np.float64)
+    return np.asarray(centred / np.where(spread > 0, spread, 1))
 
 
 def _dropped(caveats: Sequence[str]) -> float:
     """What a source says that it left out for missing samples."""
-    found = [
-        re.search(r"dropped for missing samples: (\d+) of (\d+) windows", caveat)
-        for caveat in caveats
-    ]
-    return max((int(match[1]) / int(match[2]) for match in found if match), default=0.0)
+    rule = re.compile(r"dropped for missing samples: (\d+) of (\d+) windows")
+    found = [match for caveat in caveats if (match := rule.search(caveat))]
+    return max((int(match[1]) / int(match[2]) for match in found), default=0.0)
 
 
 def _unsplittable(windows: Windows) -> str | None:

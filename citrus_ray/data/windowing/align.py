@@ -1,8 +1,9 @@
-"""Bringing a target's windows to the length and rate that an encoder was pre-trained on. Every arm gets the same.
+"""Bringing a target's windows to the length and rate that an encoder was pre-trained on. Every arm
+gets the same.
 
-Windows come in as (n, C, T). Kinds that keep more than one pre-training length cut it into S segments, which leave
-as more channels, (n, C*S, T'): encoders read channels independently and heads pool over channels and tokens alike, so
-the features of all segments are pooled.
+Windows come in as (n, C, T). Kinds that keep more than one pre-training length cut it into S
+segments, which leave as more channels, (n, C*S, T'): encoders read channels independently and heads
+pool over channels and tokens alike, so the features of all segments are pooled.
 """
 
 import math
@@ -16,30 +17,30 @@ import numpy as np
 from pydantic import Field
 
 from citrus_ray.context import SignalContext
-from citrus_ray.data.windowing.stack import CHUNK, stacked
+from citrus_ray.data.windowing.disk import CHUNK, on_disk
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import Spec, refuse
 
 Times = Annotated[int, Field(ge=2)]
+Channels = Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Align(Spec):
-    """`channels`: keep all (each a signal of its own), average them into one, the first only, or the named ones."""
+    """How windows of a target are made those of pre-training."""
 
-    channels: (
-        Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
-    ) = "keep"
+    channels: Channels = "keep"
+    """Keep all (each a signal of its own), average into one, the first only, or those named."""
 
     @abstractmethod
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
-        """(n, C, T) at sfreq -> (n, C*S, T'), the new rate."""
+        """Windows (n, C, T) at sfreq -> (n, C*S, T'), and the new rate."""
 
     def problem(self, ctx: SignalContext) -> str | None:
         """Why this cannot be done to such windows, or None."""
         return None
 
     def expects(self) -> float | None:
-        """The rate of pre-training windows that this aligns to; None where it does not look at rates."""
+        """The rate that this aligns to; None where it does not look at rates."""
         return None
 
     def apply(self, windows: Windows) -> Windows:
@@ -51,28 +52,24 @@ class Align(Spec):
             return windows
         if windows.streams:
             there = ", ".join(stream.name for stream in windows.streams)
-            rule = f"a set of several streams ({there}) can only be left as it is: `kind: native`, `channels: keep`"
-            raise refuse(
-                f"{rule}; name one of them in `streams:`, or give its `sfreq` a rate", "align"
-            )
+            rule = f"a set of several streams ({there}) can only be left as it is"
+            way = "name one of them in `streams:`, or give its `sfreq` a rate"
+            raise refuse(f"{rule}: `kind: native`, `channels: keep`; {way}", "align")
         if windows.are_pairs:
-            raise refuse(
-                "pairs can only be left as they are: `kind: native`; align what they are made `of`",
-                "align",
-            )
+            rule = "pairs can only be left as they are: `kind: native`"
+            raise refuse(f"{rule}; align what they are made `of`", "align")
         names, modalities, pick = self._pick(windows)
         chunks = (windows.x[i : i + CHUNK] for i in range(0, len(windows), CHUNK))
         first, sfreq = self.times(pick(windows.x[:1]), windows.sfreq)
-        aligned = stacked((self.times(pick(x), windows.sfreq)[0] for x in chunks), first.shape[1:])
+        aligned = on_disk((self.times(pick(x), windows.sfreq)[0] for x in chunks), first.shape[1:])
         n_segments = aligned.shape[1] // len(names)
+        ends = [""] if n_segments == 1 else [f"#{s}" for s in range(n_segments)]
         return replace(
             windows,
             x=aligned,
             sfreq=sfreq,
-            ch_names=tuple(
-                _segment_name(name, s, n_segments) for name in names for s in range(n_segments)
-            ),
-            modalities=tuple(m for m in modalities for _ in range(n_segments)),
+            ch_names=tuple(name + end for name in names for end in ends),
+            modalities=tuple(m for m in modalities for _ in ends),
         )
 
     def _pick(
@@ -86,10 +83,8 @@ class Align(Spec):
         wanted = windows.ch_names[:1] if self.channels == "first" else self.channels
         missing = [name for name in wanted if name not in windows.ch_names]
         if missing:
-            raise refuse(
-                f"channels={missing}: not in this set, which has {', '.join(windows.ch_names)}",
-                "align.channels",
-            )
+            rule = f"channels={missing}: not in this set, which has {', '.join(windows.ch_names)}"
+            raise refuse(rule, "align.channels")
         index = [windows.ch_names.index(name) for name in wanted]
         return tuple(wanted), tuple(windows.modalities[i] for i in index), lambda x: x[:, index]
 
@@ -98,23 +93,26 @@ class Native(Align):
     """As they are: encoders take any length."""
 
     kind: Literal["native"] = "native"
+    """As they are: encoders take any length."""
 
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
         return x, sfreq
 
 
 class Truncate(Align):
-    """The first samples, at whatever rate: what the code of TF-C and SimMTM does, on the first channel."""
+    """The first samples, at whatever rate: as the code of TF-C and SimMTM, on the first channel."""
 
     kind: Literal["truncate"] = "truncate"
+    """The first samples."""
     n_times: Times
-    channels: (
-        Literal["keep", "average", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
-    ) = "first"
+    """Samples of a pre-training window."""
+    channels: Channels = "first"
+    """Keep all (each a signal of its own), average into one, the first only, or those named."""
 
     def problem(self, ctx: SignalContext) -> str | None:
         if ctx.n_times < self.n_times:
-            return f"n_times={self.n_times}: truncate needs at least as many, but windows have {ctx.n_times}; use pad"
+            rule = f"n_times={self.n_times}: truncate needs at least as many"
+            return f"{rule}, but windows have {ctx.n_times}; use pad"
         return None
 
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
@@ -125,11 +123,14 @@ class Pad(Align):
     """Zeros on both sides, at whatever rate."""
 
     kind: Literal["pad"] = "pad"
+    """Zeros on both sides."""
     n_times: Times
+    """Samples of a pre-training window."""
 
     def problem(self, ctx: SignalContext) -> str | None:
         if ctx.n_times > self.n_times:
-            return f"n_times={self.n_times}: pad needs at most as many, but windows have {ctx.n_times}; use truncate"
+            rule = f"n_times={self.n_times}: pad needs at most as many"
+            return f"{rule}, but windows have {ctx.n_times}; use truncate"
         return None
 
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
@@ -137,10 +138,12 @@ class Pad(Align):
 
 
 class Interpolate(Align):
-    """Linear interpolation of the whole window to a number of samples, no filter: what the code of bioFAME does."""
+    """Linear interpolation of whole windows, without a filter: as the code of bioFAME."""
 
     kind: Literal["interpolate"] = "interpolate"
+    """Linear interpolation."""
     n_times: Times
+    """Samples of a pre-training window."""
 
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
         n = x.shape[-1]
@@ -153,15 +156,19 @@ class Interpolate(Align):
 
 
 class Resample(Align):
-    """Anti-aliased to the pre-training rate; the whole window is kept, in pre-training-length segments.
+    """Anti-aliased to the pre-training rate; the whole window is kept, in pre-training-length
+    segments.
 
-    A window that is shorter than `n_times` at the new rate is padded with zeros; segments of a longer one overlap just
-    enough for the last to end with the window.
+    A window that is shorter than `n_times` at the new rate is padded with zeros; segments of a
+    longer one overlap just enough for the last to end with the window.
     """
 
     kind: Literal["resample"] = "resample"
+    """Anti-aliased resampling."""
     sfreq: Annotated[float, Field(gt=0)]
+    """Rate of pre-training windows in Hz."""
     n_times: Times
+    """Samples of a pre-training window, and of each segment."""
 
     def expects(self) -> float | None:
         return self.sfreq
@@ -171,10 +178,10 @@ class Resample(Align):
 
         ratio = Fraction(self.sfreq / sfreq).limit_denominator(1000)
         if ratio != 1:
-            # beyond the ends lies the line through them: zeros would ring where a window has an offset
-            x = resample_poly(
-                x, ratio.numerator, ratio.denominator, axis=-1, padtype="line"
-            ).astype(np.float32)
+            # beyond the ends lies the line through them: zeros would ring where a window has an
+            # offset
+            up, down = ratio.as_integer_ratio()
+            x = resample_poly(x, up, down, axis=-1, padtype="line").astype(np.float32)
         return segments(x, self.n_times), self.sfreq
 
 
@@ -188,16 +195,11 @@ def pad_to(x: Signal, n_times: int) -> Signal:
 
 
 def segments(x: Signal, n_times: int) -> Signal:
-    """(n, C, T) -> (n, C*S, n_times), the fewest segments that cover every sample."""
+    """The fewest segments that cover every sample, (n, C, T) -> (n, C*S, n_times)."""
     n, n_chans, length = x.shape
     if length <= n_times:
         return pad_to(x, n_times)
     n_segments = math.ceil(length / n_times)
     starts = np.linspace(0, length - n_times, n_segments).round().astype(int)
-    return np.stack([x[..., s : s + n_times] for s in starts], axis=2).reshape(
-        n, n_chans * n_segments, n_times
-    )
-
-
-def _segment_name(name: str, segment: int, n_segments: int) -> str:
-    return name if n_segments == 1 else f"{name}#{segment}"
+    cut = np.stack([x[..., s : s + n_times] for s in starts], axis=2)  # (n, C, S, n_times)
+    return cut.reshape(n, n_chans * n_segments, n_times)

@@ -1,4 +1,4 @@
-"""The pieces of many recordings as one set: groups, classes, blocks of time, and what must be said of them."""
+"""Windows of many recordings as one set: groups, classes, blocks of time, and caveats."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from citrus_ray.data.formats.labels import Segment
+from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.tracks import Track
-from citrus_ray.data.windowing.segments import Cut, Pieces
-from citrus_ray.data.windowing.stack import Stack, rows
-from citrus_ray.data.windows import Index, Places, Stream, Windows
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
+from citrus_ray.data.windowing.disk import DiskArray, rows_on_disk
+from citrus_ray.data.windows import Index, Origins, Stream, Windows
 from citrus_ray.spec import refuse
 
 
@@ -20,84 +20,80 @@ class Gathered:
     """All windows of a set, on disk, and where each is from."""
 
     streams: tuple[Stream, ...]
-    origin: tuple[Segment, ...]  # one per window, as the next two
+    stretches: tuple[Stretch, ...]  # one per window, as the next two
     first: Index
     recording: Index
     tally: Counter[str]
 
 
-def gather(parts: Iterable[Pieces], tracks: Sequence[Track]) -> Gathered:
-    """The pieces of all recordings, in their order; no more than one recording is in memory."""
-    origin, first, recording, tally = list[Segment](), list[int](), list[int](), Counter[str]()
+def gather(parts: Iterable[RecordingWindows], tracks: Sequence[Track]) -> Gathered:
+    """Windows of all recordings, in their order; no more than one recording is in memory."""
+    stretches, first, recording, tally = list[Stretch](), list[int](), list[int](), Counter[str]()
     with ExitStack() as files:
-        stacks = [
-            files.enter_context(Stack((len(track.channels), track.n_times))) for track in tracks
-        ]
-        for i, pieces in enumerate(parts):
-            _write(pieces, stacks)
-            origin += pieces.origin
-            first += pieces.first.tolist()
-            recording += [i] * len(pieces.first)
-            tally.update(pieces.tally)
-        streams = tuple(_stream(track, stack) for track, stack in zip(tracks, stacks, strict=True))
-    return Gathered(
-        streams, tuple(origin), np.array(first, np.int64), np.array(recording, np.int64), tally
-    )
+        shapes = [(len(track.channels), track.n_times) for track in tracks]
+        arrays = [files.enter_context(DiskArray(shape)) for shape in shapes]
+        for i, found in enumerate(parts):
+            _write(found, arrays)
+            stretches += found.stretches
+            first += found.first.tolist()
+            recording += [i] * len(found.first)
+            tally.update(found.tally)
+        streams = tuple(_stream(track, array) for track, array in zip(tracks, arrays, strict=True))
+    begins, of = np.array(first, np.int64), np.array(recording, np.int64)
+    return Gathered(streams, tuple(stretches), begins, of, tally)
 
 
-def _write(pieces: Pieces, stacks: Sequence[Stack]) -> None:
-    # a function of its own: a window is a view of its recording, which must be gone before the next one is read
-    for window in pieces.windows:
-        for stack, x in zip(stacks, window, strict=True):
-            stack.add(x)
+def _write(found: RecordingWindows, arrays: Sequence[DiskArray]) -> None:
+    # a function of its own: a window is a view of its recording, which must go before the next one
+    for window in found.windows:
+        for array, x in zip(arrays, window, strict=True):
+            array.add(x)
 
 
-def _stream(track: Track, stack: Stack) -> Stream:
-    names, modalities = (
-        tuple(c.name for c in track.channels),
-        tuple(c.modality for c in track.channels),
-    )
-    return Stream(track.name, stack.array(), track.sfreq, names, modalities)
+def _stream(track: Track, array: DiskArray) -> Stream:
+    names, modalities = zip(*((c.name, c.modality) for c in track.channels), strict=True)
+    return Stream(track.name, array.array(), track.sfreq, names, modalities)
 
 
 def assemble(
-    cut: Cut,
+    cut: Cutter,
     gathered: Gathered,
     classes: tuple[str, ...],
     digest: str,
     caveats: Sequence[str] = (),
     subject: Index | None = None,
 ) -> Windows:
-    """One set of what was gathered. Without `classes` it is unlabelled; without `subject` a group is one."""
-    origin, main = gathered.origin, gathered.streams[0]
-    groups = tuple(sorted({segment.group for segment in origin}))
-    group = np.searchsorted(groups, [segment.group for segment in origin]).astype(np.int64)
-    gone = sorted(set(classes) - {segment.label for segment in origin})
-    if gone and origin:
+    """The set that was gathered. Unlabelled without `classes`; without `subject` a group is one."""
+    stretches, main = gathered.stretches, gathered.streams[0]
+    groups = tuple(sorted({stretch.group for stretch in stretches}))
+    group = np.searchsorted(groups, [stretch.group for stretch in stretches]).astype(np.int64)
+    gone = sorted(set(classes) - {stretch.label for stretch in stretches})
+    if gone and stretches:
         rule = (
             f"{', '.join(gone)}: no window of {cut.n_times / cut.sfreq:g} s is left of this class"
         )
-        raise refuse(
-            f"{rule}; shorten `seconds`, set `short: pad`, or leave it out of `classes`", "classes"
-        )
+        way = "shorten `seconds`, set `short: pad`, or leave it out of `classes`"
+        raise refuse(f"{rule}; {way}", "classes")
     return Windows(
         x=main.x,
-        y=np.array([classes.index(s.label) for s in origin], dtype=np.int64) if classes else None,
+        y=np.array([classes.index(s.label) for s in stretches], dtype=np.int64)
+        if classes
+        else None,
         group=group,
         sfreq=main.sfreq,
         ch_names=main.ch_names,
         modalities=main.modalities,
         groups=groups,
         classes=classes,
-        caveats=(*caveats, *cut.caveats(gathered.tally, origin)),
+        caveats=(*caveats, *cut.caveats(gathered.tally, stretches)),
         digest=digest,
         streams=gathered.streams if len(gathered.streams) > 1 else (),
-        places=Places(group if subject is None else subject, gathered.recording, gathered.first),
+        origins=Origins(group if subject is None else subject, gathered.recording, gathered.first),
     )
 
 
 def time_blocks(windows: Windows, gathered: Gathered, n_times: int, n_blocks: int) -> Windows:
-    """Each group cut into `n_blocks` of consecutive windows that are groups from here on, a window's gap between."""
+    """Windows whose groups are cut into `n_blocks` by time, a window's gap between."""
     recording, first = gathered.recording, gathered.first
     block = np.full(len(windows), -1)  # -1: in a gap
     for g, name in enumerate(windows.groups):
@@ -105,33 +101,26 @@ def time_blocks(windows: Windows, gathered: Gathered, n_times: int, n_blocks: in
         mine = mine[np.lexsort((first[mine], recording[mine]))]
         block[mine] = _blocks(recording[mine], first[mine], n_times, n_blocks)
         if len(np.unique(block[mine][block[mine] >= 0])) < n_blocks:
-            rule = f"group_blocks={n_blocks}: {name} has {len(mine)} windows, too few for so many blocks with gaps"
-            raise refuse(
-                f"{rule} of a window between; lower it, or shorten `seconds`", "group_blocks"
-            )
-    kept = windows.take(np.flatnonzero(block >= 0), rows)
-    names = [
-        f"{windows.groups[g]} {b + 1}/{n_blocks}"
-        for g in range(len(windows.groups))
-        for b in range(n_blocks)
-    ]
-    lost = len(windows) - len(kept)
-    caveat = f"split by time, not by person: every group is cut into {n_blocks} blocks, and the gaps between them cost"
-    caveat += f" {lost} of {len(windows)} windows"
+            rule = f"group_blocks={n_blocks}: {name} has {len(mine)} windows"
+            rule += ", too few for so many blocks with gaps of a window between"
+            raise refuse(f"{rule}; lower it, or shorten `seconds`", "group_blocks")
+    kept = windows.take(np.flatnonzero(block >= 0), rows_on_disk)
+    names = [f"{name} {b}/{n_blocks}" for name in windows.groups for b in range(1, n_blocks + 1)]
+    caveat = f"split by time, not by person: every group is cut into {n_blocks} blocks"
+    lost = f"{len(windows) - len(kept)} of {len(windows)} windows"
+    caveat += f", and the gaps between them cost {lost}"
     group = kept.group * n_blocks + block[block >= 0]
     return replace(kept, group=group, groups=tuple(names), caveats=(caveat, *kept.caveats))
 
 
 def _blocks(recording: Index, first: Index, n_times: int, n_blocks: int) -> Index:
-    """The block of each window of one group, in order of time: equal numbers, less those too near to the one before."""
+    """The block of each window of a group, in order of time; -1: too near to the block before."""
     block = np.repeat(np.arange(n_blocks), [len(part) for part in np.array_split(first, n_blocks)])
     out = block.copy()
     for b in range(1, n_blocks):
         before = np.flatnonzero((out >= 0) & (block < b))
         if len(before):
             last = before[-1]
-            near = (
-                (block == b) & (recording == recording[last]) & (first < first[last] + 2 * n_times)
-            )
-            out[near] = -1
+            near = (recording == recording[last]) & (first < first[last] + 2 * n_times)
+            out[(block == b) & near] = -1
     return out

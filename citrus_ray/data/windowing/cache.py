@@ -1,4 +1,4 @@
-"""Windows prepared once per source digest into memory-mapped arrays that all processes of a node share."""
+"""Windows prepared once per source digest, memory-mapped and shared by all processes of a node."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ import numpy as np
 from citrus_ray.data.root import cache_root, written_to
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing.align import Align, Native
-from citrus_ray.data.windows import Places, Stream, Windows
+from citrus_ray.data.windows import Origins, Stream, Windows
 from citrus_ray.spec import MachineError, digest_of
 
 FOLDER = "windows-2"  # counts up when what is stored changes: older caches are then left alone
@@ -42,15 +42,14 @@ def _prepared(digest: str, prepare: Callable[[], Windows]) -> Windows:
 
 @contextlib.contextmanager
 def _alone(digest: str) -> Iterator[None]:
-    """One process of this node prepares, the others wait for what it makes. The lock ends with its owner."""
+    """A lock: one process of this node prepares, others wait. It ends with its owner."""
     path = cache_root() / "locks" / digest
     with written_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     with file:
-        with contextlib.suppress(
-            OSError
-        ):  # a file system without locks: several prepare, the first one's is kept
+        # a file system without locks: several prepare, the first one's is kept
+        with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield
@@ -59,7 +58,7 @@ def _alone(digest: str) -> Iterator[None]:
 
 
 def _store(windows: Windows, digest: str, folder: Path) -> None:
-    """Write beside, then rename: a reader sees all of it or nothing. The loser of a race throws its copy away."""
+    """Write beside, then rename: a reader sees all or nothing. The loser of a race clears up."""
     with written_to(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
@@ -72,10 +71,9 @@ def _store(windows: Windows, digest: str, folder: Path) -> None:
         if not folder.exists():  # otherwise another process was faster, with the same bytes
             raise
     finally:
-        # what a killed process left behind goes too; another writer that is still busy finds that it came second
-        for leftover in (
-            [partial, *folder.parent.glob(f".{digest}-*")] if folder.exists() else [partial]
-        ):
+        # what a killed process left behind goes too; a writer still busy finds that it came second
+        others = folder.parent.glob(f".{digest}-*") if folder.exists() else ()
+        for leftover in (partial, *others):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -86,46 +84,33 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
     np.save(partial / "group.npy", windows.group)
     if windows.y is not None:
         np.save(partial / "y.npy", windows.y)
-    if windows.places is not None:
-        np.save(
-            partial / "places.npy", np.stack(list(vars(windows.places).values()))
-        )  # (3, n) or (3, n, 2)
-    (partial / "meta.json").write_text(json.dumps(_meta(windows, digest)))
+    if windows.origins is not None:  # (3, n) or (3, n, 2)
+        np.save(partial / "places.npy", np.stack(list(vars(windows.origins).values())))
+    facts = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats")
+    meta = {name: getattr(windows, name) for name in facts} | {"digest": digest}
+    streams = [{name: getattr(stream, name) for name in STREAM_FACTS} for stream in windows.streams]
+    (partial / "meta.json").write_text(json.dumps(meta | {"streams": streams}))
     for path in partial.iterdir():
         with path.open("rb") as handle:
             os.fsync(handle.fileno())
     partial.chmod(0o755)  # mkdtemp makes it private; the cache is shared
 
 
-def _meta(windows: Windows, digest: str) -> dict[str, Any]:
-    names = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats")
-    streams = [{name: getattr(stream, name) for name in STREAM_FACTS} for stream in windows.streams]
-    return (
-        {name: getattr(windows, name) for name in names} | {"digest": digest} | {"streams": streams}
-    )
-
-
 def _open(folder: Path) -> Windows:
     meta = json.loads((folder / "meta.json").read_text())
-    x, y, places = np.load(folder / "x.npy", mmap_mode="r"), folder / "y.npy", folder / "places.npy"
-    rest = [
-        np.load(folder / f"x{i}.npy", mmap_mode="r") for i in range(1, len(meta.get("streams", [])))
-    ]
-    streams = tuple(
-        Stream(x=own, **_fields(facts))
-        for own, facts in zip([x, *rest], meta.pop("streams", []), strict=False)
-    )
+    y, origins, facts = folder / "y.npy", folder / "places.npy", meta.pop("streams", [])
+    names = ["x", *(f"x{i}" for i in range(1, len(facts)))]
+    xs = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
     return Windows(
-        x=x,
+        x=xs[0],
         group=np.load(folder / "group.npy"),
         y=np.load(y) if y.exists() else None,
-        streams=streams,
-        places=Places(*np.load(places)) if places.exists() else None,
+        streams=tuple(Stream(x=x, **_fields(of)) for x, of in zip(xs, facts, strict=False)),
+        origins=Origins(*np.load(origins)) if origins.exists() else None,
         **_fields(meta),
     )
 
 
 def _fields(facts: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
-    }
+    """Facts of JSON as those of a dataclass, where lists are tuples."""
+    return {name: tuple(of) if isinstance(of, list) else of for name, of in facts.items()}

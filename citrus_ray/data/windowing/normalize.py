@@ -1,29 +1,75 @@
-"""One scale per channel for a whole set, from training windows alone.
+"""Scales of signals: of a window or recording as it is cut, of the runs of a subject, of a whole
+set.
 
-Networks want numbers near one; differences of amplitude between windows stay, where the source kept them.
+Of a whole set there is one per channel, from training windows alone: networks want numbers near
+one; differences of amplitude between windows stay, where the source kept them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from citrus_ray.data.windows import Index, Signal
 
-SAMPLE = (
-    2048  # windows that the scale is taken from; more would read a large set for the third digit
-)
+NormalizeBy = Literal["run", "scan", "none"]  # scan: all runs of a subject, one after the other
+# windows that the scale is taken from; more would read a large set for the third digit
+SAMPLE = 2048
+
+
+def zscore(x: Signal) -> Signal:
+    """Zero mean and unit variance over the last axis; a flat channel becomes zeros, not NaN."""
+    centred = x - x.mean(axis=-1, keepdims=True, dtype=np.float64)
+    spread = centred.std(axis=-1, keepdims=True)
+    return np.where(spread > 0, centred / np.where(spread > 0, spread, 1), 0).astype(np.float32)
+
+
+def zscore_finite(x: Signal) -> Signal:
+    """`zscore` over the samples that are there."""
+    out = np.full_like(x, np.nan)
+    for row, finite, into in zip(x, np.isfinite(x), out, strict=True):
+        into[finite] = zscore(row[finite])
+    return out
+
+
+def cleaned(runs: Sequence[Signal], by: NormalizeBy, detrend: bool) -> list[Signal]:
+    """Runs of one subject, (C, T) each, every channel z-scored over each run or over all of
+    them.
+
+    Over all of them a run keeps its own level, by which a network can tell runs apart: published
+    studies do so.
+    """
+    if by == "none":
+        return list(runs)
+    if by == "run":
+        return [_clean(run, detrend) for run in runs]
+    edges = np.cumsum([run.shape[1] for run in runs])[:-1]
+    return np.split(_clean(np.concatenate(runs, axis=1), detrend), edges, axis=1)
+
+
+def _clean(x: Signal, detrend: bool) -> Signal:
+    return zscore(straightened(x) if detrend else x)
+
+
+def straightened(x: Signal) -> Signal:
+    """Rows (C, T) less the straight line that fits each best."""
+    t = np.arange(x.shape[1]) - (x.shape[1] - 1) / 2
+    centred = x - x.mean(axis=1, keepdims=True, dtype=np.float64)
+    slope = centred @ t / max(float(t @ t), 1.0)  # (C,)
+    return np.asarray(centred - slope[:, None] * t, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """x -> (x - mean) / spread, channel by channel."""
+    """A scale for each channel: x -> (x - mean) / spread."""
 
     mean: Signal  # (C, 1)
     spread: Signal  # (C, 1)
 
     @classmethod
     def of(cls, x: Signal, train: Index) -> "Scale":
-        """From evenly spaced windows of `train` that have the channel. One that is flat there is left as it is."""
+        """The scale of evenly spaced windows of `train` that have the channel; flat ones stay."""
         picked = train[np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).astype(int)]
         seen = x[picked].astype(np.float64)  # (n, C, T)
         if np.isnan(seen[..., 0]).any():

@@ -1,7 +1,8 @@
 """Windows as a network sees them: on one scale, with what is absent marked or filled in.
 
-Most encoders read one stream and know nothing of absent channels: these are zeros to them. One that is `multimodal`
-gets the channels of all streams in one array, rows of slower streams ending early, and NaN where there is nothing.
+Most encoders read one stream and know nothing of absent channels: these are zeros to them. One that
+is `multimodal` gets the channels of all streams in one array, rows of slower streams ending early,
+and NaN where there is nothing.
 """
 
 import itertools
@@ -19,6 +20,8 @@ MANY = 5  # modalities: 30 choices of what is missing
 
 @dataclass(frozen=True)
 class View:
+    """A view of windows: which arrays, on which scales, and what stands for what is absent."""
+
     arrays: tuple[Signal, ...]  # (n, C, T) of each stream that is looked at
     scales: tuple[Scale, ...]  # from training windows alone
     modalities: tuple[str, ...]  # of the rows
@@ -28,9 +31,8 @@ class View:
     def of(cls, windows: Windows, train: Index, multimodal: bool) -> "View":
         streams = windows.streams if multimodal else ()
         arrays = tuple(stream.x for stream in streams) or (windows.x,)
-        modalities = (
-            tuple(name for stream in streams for name in stream.modalities) or windows.modalities
-        )
+        modalities = tuple(name for stream in streams for name in stream.modalities)
+        modalities = modalities or windows.modalities
         return cls(arrays, tuple(Scale.of(x, train) for x in arrays), modalities, multimodal)
 
     @property
@@ -39,12 +41,11 @@ class View:
         return float("nan") if self.multimodal else 0.0
 
     def __call__(self, index: Index) -> Signal:
-        """(B, C, T) of the windows at `index`."""
+        """Windows at `index`, (B, C, T)."""
         parts = [scale(x[index]) for x, scale in zip(self.arrays, self.scales, strict=True)]
         x = parts[0] if len(parts) == 1 else _together(parts)
-        whole = (
-            self.multimodal or not np.isnan(x[..., 0]).any()
-        )  # a channel is absent for all of a window
+        # a channel is absent for all of a window
+        whole = self.multimodal or not np.isnan(x[..., 0]).any()
         return x if whole else filled(x)
 
     @property
@@ -53,7 +54,7 @@ class View:
         return sorted(set(self.modalities))
 
     def drawn(self, n: int, share: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-        """(n, C), True = gone: of every window each modality with chance `share`, but never all of them."""
+        """Channels that go, (n, C): of each window each modality by chance `share`, never all."""
         gone = rng.random((n, len(self.names))) < share
         stays = rng.integers(len(self.names), size=n)
         gone[np.arange(n), stays] &= ~gone.all(axis=1)
@@ -73,14 +74,12 @@ def filled(x: Signal) -> Signal:
 def _together(parts: Sequence[Signal]) -> Signal:
     """(B, C1, T1), (B, C2, T2), … -> (B, C1 + C2 + …, longest)."""
     longest = max(part.shape[-1] for part in parts)
-    wide = [
-        np.pad(p, ((0, 0), (0, 0), (0, longest - p.shape[-1])), constant_values=np.nan)
-        for p in parts
-    ]
+    short = [(part, longest - part.shape[-1]) for part in parts]
+    wide = [np.pad(x, ((0, 0), (0, 0), (0, n)), constant_values=np.nan) for x, n in short]
     return np.concatenate(wide, axis=1)
 
 
 def fewer(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """What may be missing: every choice of them but all; of more than `MANY`, one alone and all but one."""
+    """Choices of what may be missing, never all; of more than `MANY` names, one or all but one."""
     sizes = range(1, len(names)) if len(names) <= MANY else (1, len(names) - 1)
     return [missing for size in sizes for missing in itertools.combinations(names, size)]

@@ -1,4 +1,4 @@
-"""Windows stacked on disk, not in memory: a set may be larger than what a machine can hold."""
+"""Windows on disk, not in memory: a set may be larger than what a machine can hold."""
 
 import math
 import tempfile
@@ -15,8 +15,8 @@ from citrus_ray.data.windows import Index, Signal
 CHUNK = 512  # windows copied at a time
 
 
-class Stack:
-    """(n, *shape) float32 that grows at its end. Its file has no name: it goes with the array or a killed process."""
+class DiskArray:
+    """An array (n, *shape) float32 that grows on disk; its nameless file goes with it."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape, self._folder = shape, cache_root()
@@ -40,7 +40,7 @@ class Stack:
             self._file.write(x.data)
 
     def array(self) -> Signal:
-        """Everything that was added, memory-mapped; outlives the stack."""
+        """All that was added, memory-mapped; outlives this."""
         with written_to(self._folder):
             self._file.flush()
         n = self._file.tell() // (4 * math.prod(self._shape))
@@ -49,14 +49,14 @@ class Stack:
         return np.memmap(self._file, np.float32, "r+", shape=(n, *self._shape))
 
 
-def stacked(parts: Iterable[Signal], shape: tuple[int, ...]) -> Signal:
-    """(k, *shape) of every part, as one."""
-    with Stack(shape) as stack:
+def on_disk(parts: Iterable[Signal], shape: tuple[int, ...]) -> Signal:
+    """An array on disk of all parts, (k, *shape) each."""
+    with DiskArray(shape) as whole:
         for part in parts:
-            stack.add(part)
-        return stack.array()
+            whole.add(part)
+        return whole.array()
 
 
-def rows(x: Signal, index: Index) -> Signal:
-    """x[index], on disk."""
-    return stacked((x[index[i : i + CHUNK]] for i in range(0, len(index), CHUNK)), x.shape[1:])
+def rows_on_disk(x: Signal, index: Index) -> Signal:
+    """Rows `x[index]` on disk."""
+    return on_disk((x[index[i : i + CHUNK]] for i in range(0, len(index), CHUNK)), x.shape[1:])

@@ -1,0 +1,79 @@
+"""Digests of what is in files, and the copies and wrong names that they and headers betray."""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from citrus_ray.data.faults import AGAIN, broken
+from citrus_ray.data.root import cache_root
+from citrus_ray.spec import Problem, SpecError, digest_of
+
+
+def file_parts(path: Path) -> list[Path]:
+    """Files that a recording is made of: of WFDB, the header and the data files that it names."""
+    if path.suffix.lower() != ".hea":
+        return [path]
+    names = dict.fromkeys(words[0] for words in _wfdb_lines(path)[1:])
+    return [path, *(path.parent / name for name in names if (path.parent / name).is_file())]
+
+
+def refuse_copies(paths: Iterable[Path]) -> None:
+    """Refuse equal recordings: one of them has a wrong name, and may be across a split."""
+    seen, problems = dict[str, Path](), list[Problem]()
+    for path in paths:
+        first = seen.setdefault(file_digest(path), path)
+        if first is not path:
+            rule = f"holds the same samples as {first}, so one has the wrong name; {AGAIN}"
+            problems.append(Problem("", rule, str(path)))
+    if problems:
+        raise SpecError(problems)
+
+
+def check_record(path: Path) -> None:
+    """Refuse a WFDB header under a name that is not its record's: it would mislabel samples."""
+    record = next((words[0] for words in _wfdb_lines(path)), "")
+    if record.partition("/")[0] != path.stem:
+        raise broken(path, f"is the header of record {record}, not of {path.stem}; {AGAIN}")
+
+
+def _wfdb_lines(path: Path) -> list[list[str]]:
+    """Words of each line of a header, without comments."""
+    lines = path.read_text("latin-1").splitlines()
+    return [line.split() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def content_of(paths: Iterable[Path], root: Path) -> str:
+    """A digest of files and their names relative to `root`: the folder may move."""
+    return digest_of(
+        sorted((os.path.relpath(path, root), file_digest(path)) for path in set(paths))
+    )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, remembered for as long as its size and time of change stay."""
+    stat = path.stat()
+    return _file_digest(str(path.absolute()), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _file_digest(path: str, size: int, mtime_ns: int) -> str:
+    key = hashlib.sha256(f"{path}\0{size}\0{mtime_ns}".encode()).hexdigest()
+    memo = cache_root() / "hashes" / key
+    with suppress(OSError):
+        known = memo.read_text()
+        if re.fullmatch("[0-9a-f]{64}", known):
+            return known
+    with open(path, "rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(dir=memo.parent)
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(digest)
+        os.replace(partial, memo)
+    return digest

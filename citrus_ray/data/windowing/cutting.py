@@ -1,0 +1,130 @@
+"""Recordings cut into windows: where each begins, what becomes of gaps and short ends, caveats."""
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.source import Normalize
+from citrus_ray.data.windowing.normalize import zscore, zscore_finite
+from citrus_ray.data.windows import Index, Signal
+
+Span = tuple[int, int]  # first sample and length
+
+
+@dataclass(frozen=True)
+class RecordingWindows:
+    """The windows of one recording, the stretch that each is from, and what was left out."""
+
+    # n times (C, T) of each stream, made as they are asked for
+    windows: Iterator[tuple[Signal, ...]]
+    first: Index  # (n,), the sample that each begins at
+    stretches: tuple[Stretch, ...]
+    tally: Counter[str]
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """How stretches of recordings are cut into windows; lengths in samples at `sfreq`."""
+
+    sfreq: float
+    n_times: int
+    stride: int
+    normalize: Normalize
+    short: Literal["drop", "pad"]
+    limit: int | None = None
+
+    def __call__(self, x: Signal, stretches: Sequence[Stretch]) -> RecordingWindows:
+        """Windows (C, n_times) of a recording (C, T)."""
+        return self.together([x], [self.sfreq], stretches)
+
+    def together(
+        self, streams: Sequence[Signal], rates: Sequence[float], stretches: Sequence[Stretch]
+    ) -> RecordingWindows:
+        """The same windows of each (C, T) at its rate; `sfreq` is the lowest, so that all begin
+        with a sample of it.
+
+        A window that one stream does not have whole is dropped from all.
+        """
+        xs = [zscore_finite(x) for x in streams] if self.normalize == "recording" else streams
+        ratios = [rate / self.sfreq for rate in rates]
+        pairs = list(zip(xs, ratios, strict=True))
+        n_total = min(math.floor(x.shape[1] / ratio + 1e-6) for x, ratio in pairs)
+        spans = [(span, stretch) for stretch in stretches for span in self.spans(stretch, n_total)]
+
+        def parts(span: Span) -> list[Signal]:
+            return [_at(x, span, ratio) for x, ratio in pairs]
+
+        whole = [found for found in spans if all(np.isfinite(x).all() for x in parts(found[0]))]
+        tally = Counter(
+            stretches=len(stretches),
+            short=sum(self.length(stretch, n_total) < self.n_times for stretch in stretches),
+            windows=len(spans),
+            gaps=len(spans) - len(whole),
+            overlaps=overlaps([span for span, _ in whole]),
+        )
+        lengths = [round(self.n_times * ratio) for ratio in ratios]
+        windows = (tuple(map(self._window, parts(span), lengths)) for span, _ in whole)
+        first = np.array([span[0] for span, _ in whole], dtype=np.int64)
+        return RecordingWindows(windows, first, tuple(stretch for _, stretch in whole), tally)
+
+    def length(self, stretch: Stretch, n_total: int) -> int:
+        if math.isinf(stretch.stop_s):
+            return n_total
+        # from the difference: rounding both ends could cost the one sample that makes a window
+        return min(round((stretch.stop_s - stretch.start_s) * self.sfreq), n_total)
+
+    def spans(self, stretch: Stretch, n_total: int) -> list[Span]:
+        """Every window of a stretch, in a recording of `n_total` samples."""
+        n = self.length(stretch, n_total)
+        # rounding may pass the end by one
+        first = min(round(stretch.start_s * self.sfreq), n_total - n)
+        if n < self.n_times:
+            return [(first, n)] if self.short == "pad" and n > 0 else []
+        starts = np.arange(0, n - self.n_times + 1, self.stride)
+        if self.limit and len(starts) > self.limit:
+            starts = starts[np.linspace(0, len(starts) - 1, self.limit).round().astype(int)]
+        return [(first + int(start), self.n_times) for start in starts]
+
+    def _window(self, x: Signal, n_times: int) -> Signal:
+        """A window (C, n) -> (C, n_times): zeros around a short one, normalised without them."""
+        x = zscore(x) if self.normalize == "window" else x
+        missing = n_times - x.shape[1]
+        return np.pad(x, ((0, 0), (missing // 2, missing - missing // 2))) if missing else x
+
+    def caveats(self, tally: Counter[str], stretches: Sequence[Stretch]) -> Iterator[str]:
+        """What whoever reads a number from these windows should know."""
+        if tally["short"]:
+            fate = "padded with zeros" if self.short == "pad" else "gave no window"
+            than = f"are shorter than {self.n_times / self.sfreq:g} s and {fate}"
+            yield f"{tally['short']} of {tally['stretches']} segments {than}"
+        if tally["gaps"]:
+            yield f"dropped for missing samples: {tally['gaps']} of {tally['windows']} windows"
+        if tally["overlaps"]:
+            some = f"{tally['overlaps']} of {len(stretches)} windows"
+            yield f"overlapping the one before: {some}, so not independent"
+        groups = defaultdict[str, set[str]](set)
+        for stretch in stretches:
+            groups[stretch.label].add(stretch.group)
+        single = sorted(label for label, of in groups.items() if label and len(of) == 1)
+        if single:
+            rule = f"{', '.join(single)}: all windows are from one group"
+            yield f"{rule}, so class and group cannot be told apart"
+
+
+def overlaps(spans: Sequence[Span]) -> int:
+    """How many windows start before the one before ends; a sample of rounding does not count."""
+    return sum(b < a + n - 1 for (a, n), (b, _) in itertools.pairwise(sorted(spans)))
+
+
+def _at(x: Signal, span: Span, ratio: float) -> Signal:
+    """The samples of a span whose rate is `ratio` times lower; NaN beyond the end, by rounding."""
+    first, length = round(span[0] * ratio), round(span[1] * ratio)
+    part = x[:, first : first + length]
+    short = length - part.shape[1]
+    return np.pad(part, ((0, 0), (0, short)), constant_values=np.nan) if short else part
