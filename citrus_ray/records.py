@@ -53,9 +53,8 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
     finished: str = ""
-    asked_s: float = (
-        0.0  # of the sweep's wall time, all calls together, when the trial was asked for
-    )
+    # of the sweep's wall time, all calls together, when the trial was asked for
+    asked_s: float = 0.0
 
 
 def write(folder: Path, name: str, records: Iterable[Record]) -> Path:

@@ -11,9 +11,8 @@ from citrus_ray.spec import Spec
 class Objective(Spec):
     metric: str = "val/balanced_accuracy"
     mode: Literal["max", "min"] = "max"
-    each: str | None = (
-        None  # a repeated path: an objective for each of its values, and a Pareto front of trials
-    )
+    # a repeated path: an objective for each of its values, and a Pareto front of trials
+    each: str | None = None
 
     @model_validator(mode="after")
     def _from_validation(self) -> "Objective":
@@ -37,9 +36,8 @@ class Budget(Spec):
     hours: Annotated[float, Field(gt=0)] | None = None
     # of the sweep's trials, by their share of a GPU, and of the encoders they rest on; then as with `hours`
     gpu_hours: Annotated[float, Field(gt=0)] | None = None
-    patience: Annotated[int, Field(ge=1)] | None = (
-        None  # trials in a row of which none is the best so far
-    )
+    # trials in a row of which none is the best so far
+    patience: Annotated[int, Field(ge=1)] | None = None
 
 
 class Asha(Spec):
@@ -59,15 +57,12 @@ class Race(Spec):
 class Failures(Spec):
     """What is done about trials that fail. An exception of the trial itself is a row at once, never tried again."""
 
-    retries: Annotated[int, Field(ge=0)] = (
-        1  # of a trial or pre-training whose worker or node was lost
-    )
-    minutes: Annotated[float, Field(gt=0)] | None = (
-        None  # a trial that is not done by then hangs, and is a failed row
-    )
-    in_a_row: Annotated[int, Field(ge=1)] = (
-        10  # failed trials, over all cells, after which the sweep gives up
-    )
+    # of a trial or pre-training whose worker or node was lost
+    retries: Annotated[int, Field(ge=0)] = 1
+    # a trial that is not done by then hangs, and is a failed row
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    # failed trials, over all cells, after which the sweep gives up
+    in_a_row: Annotated[int, Field(ge=1)] = 10
 
 
 class Final(Spec):

@@ -26,9 +26,8 @@ class Hypothesis(Spec):
         str, Annotated[tuple[Any, ...], Field(min_length=1)]
     ] = {}  # the values it is about; all by default
     measure: Literal["score", "gain", "rounds", "seconds", "missing"] = "score"
-    level: Annotated[float, Field(gt=0, lt=1)] | None = (
-        None  # rounds, seconds: the validation score to be reached
-    )
+    # rounds, seconds: the validation score to be reached
+    level: Annotated[float, Field(gt=0, lt=1)] | None = None
     holds: Literal["on_average", "somewhere"] = "on_average"
 
     @model_validator(mode="after")

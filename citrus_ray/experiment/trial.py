@@ -56,9 +56,8 @@ class Pretrain(Spec):
     optim: Optim = Optim()
     epochs: Count = 20
     seed: Annotated[int, Field(ge=0)] = 0
-    val: Annotated[float, Field(gt=0, lt=1)] = (
-        0.1  # share of groups whose loss is watched, never trained on
-    )
+    # share of groups whose loss is watched, never trained on
+    val: Annotated[float, Field(gt=0, lt=1)] = 0.1
     # of products and convolutions in training; weights, losses and validation are float32 always
     precision: Literal["float32", "bfloat16"] = "float32"
     hold_out: HoldOut | None = None
@@ -90,20 +89,16 @@ class Finetune(Spec):
     # frozen: the encoder stays as it is, a head learns on its features; probe: the same, solved and not stepped towards
     mode: Literal["full", "frozen", "probe"] = "full"
     head_first: Share = 0.0  # of the steps, in which the head learns alone
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = (
-        1.0  # rate of each depth of the encoder over the next one's
-    )
+    # rate of each depth of the encoder over the next one's
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     class_weights: Literal["none", "balanced"] = "none"
-    mixup: Annotated[float, Field(ge=0)] = (
-        0.0  # of pairs of windows, by a share from Beta(mixup, mixup); 0: none
-    )
-    drop_modality: Share = (
-        0.0  # chance of each modality to be missing from a training window; one stays always
-    )
+    # of pairs of windows, by a share from Beta(mixup, mixup); 0: none
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    # chance of each modality to be missing from a training window; one stays always
+    drop_modality: Share = 0.0
     patience: Count | None = None  # stop after as many rounds without a better one
-    gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = (
-        0.0  # share of one per trial, whose members are stacked
-    )
+    # share of one per trial, whose members are stacked
+    gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = 0.0
     pool: Pooling = "mean"  # over channels; `channels` keeps them side by side, for a set whose channels have places
 
     @model_validator(mode="after")

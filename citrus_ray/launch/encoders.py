@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from citrus_ray.experiment.trial import Pretrain, Trial
 from citrus_ray.launch.failures import Crash, WorkerLost, is_lost, last_line, node_error
 from citrus_ray.launch.pretrain import pretrain
-from citrus_ray.launch.runner import Workplace
+from citrus_ray.launch.runner import ResultPaths
 from citrus_ray.launch.slots import PRETRAIN_SHARE, Nodes, threads
 from citrus_ray.store import checkpoint, open_files
 from citrus_ray.store.leases import Leases
@@ -40,14 +40,14 @@ class Encoders:
     A digest that another sweep is computing in the same store is waited for, with no CPU held.
     """
 
-    def __init__(self, workplace: Workplace, nodes: Nodes, retries: int) -> None:
-        self.workplace, self.nodes, self.slots, self.retries = (
-            workplace,
+    def __init__(self, paths: ResultPaths, nodes: Nodes, retries: int) -> None:
+        self.paths, self.nodes, self.slots, self.retries = (
+            paths,
             nodes,
             nodes.slots,
             retries,
         )
-        self.claims = Leases(open_files(workplace.store))
+        self.claims = Leases(open_files(paths.store))
         self.busy = 0  # threads of the pre-trainings that run
         self.waiting: dict[str, Trial] = {}
         self.elsewhere: dict[str, str] = {}  # of those that wait: which other sweep is at it
@@ -81,7 +81,7 @@ class Encoders:
             return
         self._looked[digest] = time.monotonic()
         self.elsewhere.pop(digest, None)
-        if checkpoint.exists(self.workplace.store, digest):
+        if checkpoint.exists(self.paths.store, digest):
             self.ready.add(digest)
             del self.waiting[digest]
         elif holder := self.claims.holder(digest):
@@ -96,7 +96,7 @@ class Encoders:
             n = _threads_of(self.waiting[digest])
             if self.running and self.busy + n_live + n > self.slots.cpus:
                 return
-            trial, place = self.waiting.pop(digest), self.workplace
+            trial, place = self.waiting.pop(digest), self.paths
             self.tries[digest] += 1
             ref = beside_us().remote(
                 trial.model_dump_json(), place.store, str(place.tensorboard), PRETRAIN_SHARE
@@ -131,11 +131,11 @@ class Encoders:
             self.failed[digest] = Crash(f"pre-training failed: {last_line(err)}", lost)
 
     def _take_in(self, digest: str, trial: Trial, computed: bool) -> None:
-        if checkpoint.exists(self.workplace.store, digest):
+        if checkpoint.exists(self.paths.store, digest):
             self.ready.add(digest)
         elif computed:
             self.failed[digest] = Crash(
-                f"pre-training was stored where this machine cannot see it: {self.workplace.store} must be one folder "
+                f"pre-training was stored where this machine cannot see it: {self.paths.store} must be one folder "
                 "on all nodes; set $CITRUS_STORE to a shared folder or a storage URI"
             )
         else:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 10.0
 
 
-class Progress:
+class ProgressLine:
     """Counts that the search hands over, painted by a thread so that a busy driver does not freeze the line."""
 
     def __init__(self, sweep: Sweep, studies: "Studies", out: TextIO | None = None) -> None:
@@ -28,7 +28,7 @@ class Progress:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._paint, daemon=True)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressLine":
         self._thread.start()
         return self
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class ResultPaths:
     """Where a sweep's results go."""
 
     records: Path
@@ -41,12 +41,12 @@ class Workplace:
 class TrialRunner(tune.Trainable):  # type: ignore[misc]
     """`config` is `Job.config`. One process runs trial after trial (`reuse_actors`)."""
 
-    def setup(self, config: dict[str, Any], sweep_json: str, workplace: Workplace) -> None:
+    def setup(self, config: dict[str, Any], sweep_json: str, paths: ResultPaths) -> None:
         import torch
 
         torch.set_num_threads(1)  # one trial per CPU: more threads would fight over it
         self.sweep = Sweep.model_validate_json(sweep_json)
-        self.workplace = workplace
+        self.paths = paths
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -74,7 +74,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
             yield
             return
         left = max(self.started + 60 * minutes - time.monotonic(), 0.01)
-        path = stack_file(self.workplace.records, self.job["digest"])
+        path = stack_file(self.paths.records, self.job["digest"])
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as stack:
             faulthandler.dump_traceback_later(left, exit=True, file=stack)
@@ -89,7 +89,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
     def _step(self) -> dict[str, Any]:
         if self.population is None:
             self._same_data()
-            known = records.read_done(self.workplace.records, self.job["digest"])
+            known = records.read_done(self.paths.records, self.job["digest"])
             if known:
                 return self._reply(known)
             if self.job["best"]:
@@ -105,7 +105,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     def _same_place(self) -> None:
         """Nodes that were up at the start were asked; this one may have joined since."""
-        folder = self.workplace.records.parent
+        folder = self.paths.records.parent
         if not folder.is_dir():
             message = f"there is no results folder {folder}; {WAY_OUT}"
             raise MachineError([Problem("", message)])
@@ -125,7 +125,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
         trials = [trial for _, trial in self.members]
         wanted = [trial.encoder_digest() for trial in trials]
-        store, near = self.workplace.store, cache_root() / "encoders"
+        store, near = self.paths.store, cache_root() / "encoders"
         loaded = {digest: checkpoint.load(store, digest, near) for digest in set(wanted) if digest}
         return trials, [loaded.get(digest or "") for digest in wanted]
 
@@ -183,8 +183,8 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
     def _record(self, pruned: bool = False) -> list[Record]:
         assert self.population is not None
         rows = [replace(row, status="pruned") for row in self._rows()] if pruned else self._rows()
-        show(self.workplace, self.cell, rows, self.population.curves())
-        records.write(self.workplace.records, self.job["digest"], rows)
+        show(self.paths, self.cell, rows, self.population.curves())
+        records.write(self.paths.records, self.job["digest"], rows)
         return rows
 
     def _reply(self, rows: list[Record]) -> dict[str, Any]:
@@ -234,14 +234,14 @@ def row_of(
 
 
 def show(
-    workplace: Workplace, cell: Cell, rows: list[Record], curves: list[dict[str, float]]
+    paths: ResultPaths, cell: Cell, rows: list[Record], curves: list[dict[str, float]]
 ) -> None:
     """A recorded trial as a TensorBoard run, under the cell's name."""
     metric = cell.sweep.objective.metric
     result = summarise(rows, cell.sweep.objective)
     constants = {"phase": rows[0].phase, "status": result.status, "members": len(rows)}
     hparams = constants | cell.axes | rows[0].params
-    folder = workplace.tensorboard / tensorboard.slug(cell.label) / rows[0].trial
+    folder = paths.tensorboard / tensorboard.slug(cell.label) / rows[0].trial
     tensorboard.write_run(
         folder, hparams, curves, {} if result.value is None else {metric: result.value}
     )

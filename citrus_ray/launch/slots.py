@@ -15,9 +15,8 @@ from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.launch.cluster import Capacity, capacity
 
-PRETRAIN_SHARE = (
-    0.1  # of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
-)
+# of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
+PRETRAIN_SHARE = 0.1
 TRIAL_SHARE = 1 - PRETRAIN_SHARE
 LOOK_EVERY_S = 2.0  # at the nodes
 AT_ONCE = 100  # nodes' worth of a request: the next one follows when these are up

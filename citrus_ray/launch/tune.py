@@ -21,8 +21,8 @@ from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.failures import Crash, crash_of, stack_file
 from citrus_ray.launch.interrupt import on_ctrl_c
-from citrus_ray.launch.progress import Progress
-from citrus_ray.launch.runner import TrialRunner, Workplace, crashed, show
+from citrus_ray.launch.progress import ProgressLine
+from citrus_ray.launch.runner import TrialRunner, ResultPaths, crashed, show
 from citrus_ray.launch.slots import Nodes, Slots
 from citrus_ray.records import Record
 from citrus_ray.search.study import Job, Studies
@@ -32,7 +32,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
     """Ray Tune's one searcher over all studies. Suggests only jobs that can start at once."""
 
     def __init__(
-        self, studies: Studies, encoders: Encoders, slots: Slots, progress: Progress
+        self, studies: Studies, encoders: Encoders, slots: Slots, progress: ProgressLine
     ) -> None:
         super().__init__(metric=studies.sweep.objective.metric, mode=studies.sweep.objective.mode)
         self.studies, self.encoders, self.slots, self.progress = studies, encoders, slots, progress
@@ -177,7 +177,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
     def _write(self, job: Job, rows: list[Record]) -> None:
         """A disk that is full here is full for every trial to come."""
         try:
-            show(self.encoders.workplace, job.cell, rows, [])
+            show(self.encoders.paths, job.cell, rows, [])
             records.write(self.studies.folder, job.digest, rows)
         except OSError as err:
             self.studies.gave_up = (
@@ -252,16 +252,16 @@ class PerCell(FIFOScheduler):  # type: ignore[misc]
 
 
 def run_sweep(
-    sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies, progress: Progress
+    sweep: Sweep, paths: ResultPaths, slots: Slots, studies: Studies, progress: ProgressLine
 ) -> None:
     """Run what is missing. Returns when all cells are over, or when Ctrl-C stopped Tune."""
     if studies.over:
         return
     nodes = Nodes(slots, progress.say)
-    encoders = Encoders(workplace, nodes, sweep.failures.retries)
+    encoders = Encoders(paths, nodes, sweep.failures.retries)
     search = CellSearch(studies, encoders, slots, progress)
     trainable = tune.with_parameters(
-        TrialRunner, sweep_json=sweep.model_dump_json(by_alias=True), workplace=workplace
+        TrialRunner, sweep_json=sweep.model_dump_json(by_alias=True), paths=paths
     )
     with (
         tempfile.TemporaryDirectory(prefix="citrus-tune-") as scratch,

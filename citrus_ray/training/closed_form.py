@@ -17,9 +17,8 @@ Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 # Weights of the squared norm beside the mean loss: scikit-learn's C is 1 / (n * penalty). Strongest first, so that
 # every fit starts from its smoother neighbour.
 PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
-MAX_STEPS = (
-    300  # of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
-)
+# of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
+MAX_STEPS = 300
 CONSTANT = 1e-6  # a feature that varies by less of its size is rounding
 
 

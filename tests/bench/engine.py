@@ -21,8 +21,8 @@ from citrus_ray import records
 from citrus_ray.experiment.sweep import Sweep, parse_sweep
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.launch import cluster  # before Ray: it sets what Ray reads when it is imported
-from citrus_ray.launch.progress import Progress
-from citrus_ray.launch.runner import Workplace, row_of
+from citrus_ray.launch.progress import ProgressLine
+from citrus_ray.launch.runner import ResultPaths, row_of
 from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.tune import run_sweep
 from citrus_ray.records import Record
@@ -125,9 +125,9 @@ def swept(sweep: Sweep) -> tuple[list[list[Record]], float]:
         out = Path(folder)
         studies = Studies(sweep, out / "records")
         slots = Slots(sweep, cluster.capacity())
-        place = Workplace(out / "records", str(out / "store"), out / "tensorboard")
+        place = ResultPaths(out / "records", str(out / "store"), out / "tensorboard")
         started = time.perf_counter()
-        with Progress(sweep, studies, nowhere) as progress:
+        with ProgressLine(sweep, studies, nowhere) as progress:
             run_sweep(sweep, place, slots, studies, progress)
         wall = time.perf_counter() - started
         return [

@@ -1,0 +1,83 @@
+"""Results folder of a sweep as its command makes and fills it: spec, plan, others' records."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from citrus_ray import records
+from citrus_ray.experiment.sweep import Sweep
+from citrus_ray.spec import refuse
+
+URI = re.compile(r"[a-z][a-z0-9+.-]+:/")  # pathlib takes one of the slashes
+
+
+def results_path(given: Path | None, sweep: Sweep) -> Path:
+    """`--out`, or a folder of the sweep's name in `$CITRUS_RESULTS`, else in results/."""
+    key = "--out" if given else "$CITRUS_RESULTS"
+    root = given or os.environ.get("CITRUS_RESULTS") or "results"
+    if URI.match(str(root)):
+        rule = f"{root}: results need a folder, and this is a URI"
+        way_out = "mount the storage and give its folder; $CITRUS_STORE may be a URI"
+        raise refuse(f"{rule}; {way_out}", key)
+    return Path(given or Path(root).expanduser() / sweep.name).resolve()
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """The folder of one sweep's results, and the text of its spec as it runs, edits included."""
+
+    sweep: Sweep
+    text: str
+    path: Path
+
+    @property
+    def records(self) -> Path:
+        return self.path / "records"
+
+    def make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            what = f"{self.path}: cannot hold results: {err.strerror}"
+            raise refuse(f"{what}; give a folder that can be written", "--out") from None
+
+    def move_aside(self) -> None:
+        """Earlier results stay, under the time at which they were set aside."""
+        if self.path.exists():
+            aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+            shutil.move(self.path, aside)
+            self._say(f"earlier results moved to {aside}")
+
+    def take_over(self, others: Iterable[Path]) -> None:
+        """Copy trials that other sweeps have computed, digest for digest, instead of computing."""
+        for other in others:
+            if not (other / "records").is_dir():
+                rule = "--reuse takes the results folder of another sweep"
+                raise refuse(f"{other}: {rule}, and this one holds no records/", "--reuse")
+            axes = {cell.digest: cell.axes for cell in self.sweep.cells}
+            n = records.take_over(other / "records", self.records, axes)
+            self._say(f"{n} trials taken over from {other}")
+
+    def write_spec(self) -> None:
+        """The spec as it runs and its cells, which tell its records from those of an older spec."""
+        records.write_text(self.path / "spec.yaml", self.text)
+        cells = [{"digest": cell.digest, "axes": cell.axes} for cell in self.sweep.cells]
+        plan = {"spec_digest": self.sweep.digest(), "cells": cells}
+        records.write_text(self.path / "plan.json", json.dumps(plan, indent=1) + "\n")
+        known = {cell.digest for cell in self.sweep.cells}
+        n_other = sum(rows[0].cell not in known for rows in records.read_all(self.records))
+        if n_other:
+            print(
+                f"{n_other} trials in {self.records} are of another spec of this name: they stay "
+                "and are not counted; --fresh moves them aside, --out keeps apart",
+                file=sys.stderr,
+            )
+
+    def _say(self, text: str) -> None:
+        print(f"{self.sweep.name}: {text}", file=sys.stderr)
