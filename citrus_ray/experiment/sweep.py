@@ -14,7 +14,7 @@ from pydantic import Field
 
 from citrus_ray.experiment.budgets import Asha, Budget, Failures, Final, Objective, Race
 from citrus_ray.experiment.hypotheses import Hypothesis, side
-from citrus_ray.experiment.search_space import Axis, Sampler, misfits, n_points
+from citrus_ray.experiment.search_space import Sampler, SearchAxis, misfits, n_points
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase
 from citrus_ray.spec import (
@@ -41,7 +41,7 @@ class Sweep(Spec):
     objective: Objective = Objective()
     compare: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
     repeat: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
-    search: dict[str, Axis] = {}
+    search: dict[str, SearchAxis] = {}
     budget: Budget
     final: Final = Final()
     sampler: Sampler = "tpe"
@@ -76,7 +76,7 @@ class Cell:
     index: int
     axes: dict[str, Any]
     trial: Trial
-    search: dict[str, Axis]  # the axes that exist in this arm
+    search: dict[str, SearchAxis]  # the axes that exist in this arm
     repeat: tuple[dict[str, Any], ...]
     sweep: Sweep = field(
         repr=False, compare=False
@@ -329,9 +329,9 @@ def _products(axes: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(axes, values, strict=True))
 
 
-def _corners(search: dict[str, Axis]) -> Iterator[dict[str, Any]]:
+def _corners(search: dict[str, SearchAxis]) -> Iterator[dict[str, Any]]:
     """Every combination of ends where they are few, else one axis at a time from the first ends."""
-    ends = {path: axis.corners() for path, axis in search.items()}
+    ends = {path: axis.ends() for path, axis in search.items()}
     if math.prod(len(values) for values in ends.values()) <= MAX_CORNERS:
         yield from _products(ends)
         return

@@ -14,7 +14,7 @@ from citrus_ray.launch.failures import WorkerLost, is_lost, last_line, node_erro
 
 if TYPE_CHECKING:
     from citrus_ray.experiment.trial import Pretrain, Trial
-    from citrus_ray.training.pretraining import Place, Report
+    from citrus_ray.training.pretraining import Report, Worker
 
 
 RESTARTS = 3  # after worker processes died (out of memory, a node lost); each goes on from the last saved epoch
@@ -91,14 +91,14 @@ class Alone:
 
     def run(self, config: dict[str, str]) -> None:
         from citrus_ray.experiment.trial import Trial
-        from citrus_ray.training.pretraining import Place
+        from citrus_ray.training.pretraining import Worker
 
         trial = Trial.model_validate_json(config["trial"])
         assert trial.pretraining is not None
         _run(
             trial,
             config,
-            Place(device="cuda" if trial.pretraining.gpu else "cpu"),
+            Worker(device="cuda" if trial.pretraining.gpu else "cpu"),
             lambda metrics: None,
         )
 
@@ -130,19 +130,19 @@ def _one_of_many(config: dict[str, str]) -> None:
     import ray.train.torch
 
     from citrus_ray.experiment.trial import Trial
-    from citrus_ray.training.pretraining import Place
+    from citrus_ray.training.pretraining import Worker
 
     context = ray.train.get_context()
-    place = Place(
+    worker = Worker(
         rank=context.get_world_rank(),
         world=context.get_world_size(),
         device=str(ray.train.torch.get_device()),
         wrap=ray.train.torch.prepare_model,
     )
-    _run(Trial.model_validate_json(config["trial"]), config, place, ray.train.report)
+    _run(Trial.model_validate_json(config["trial"]), config, worker, ray.train.report)
 
 
-def _run(trial: "Trial", config: dict[str, str], place: "Place", report: "Report") -> None:
+def _run(trial: "Trial", config: dict[str, str], worker: "Worker", report: "Report") -> None:
     """Train, in this process; rank 0 stores the encoder."""
     import torch
 
@@ -156,9 +156,9 @@ def _run(trial: "Trial", config: dict[str, str], place: "Place", report: "Report
     torch.set_num_threads(spec.threads_per_worker)
     state = State(config["store"], digest)
     with on_this_node():
-        done = run(spec, trial.model, place, report, state)
-    if place.rank == 0:
-        keep(trial, digest, config["store"], done, place.world, state)
+        done = run(spec, trial.model, worker, report, state)
+    if worker.rank == 0:
+        keep(trial, digest, config["store"], done, worker.world, state)
         hparams = {
             "task": spec.task and spec.task.kind,
             "model": trial.model.kind,

@@ -3,7 +3,7 @@
 import faulthandler
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,10 +23,9 @@ from citrus_ray.launch.storage import WAY_OUT
 from citrus_ray.records import Record
 from citrus_ray.search.racing import order, p_worse
 from citrus_ray.spec import MachineError, Problem, flatten
-from citrus_ray.training.member_state import MemberState
 
 if TYPE_CHECKING:
-    from citrus_ray.training.members import Population
+    from citrus_ray.training.members import MemberState, Population
 
 
 @dataclass(frozen=True)
@@ -153,16 +152,18 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     def _rows(self) -> list[Record]:
         assert self.population is not None
-        pairs = zip(self.members, self.population.slots, strict=True)
-        place = (self.job, self.cell.digest, self.cell.axes)
-        return [row_of(*place, repeat, slot) for (repeat, _), slot in pairs]
+        pairs = zip(self.members, self.population.states, strict=True)
+        return [
+            row_of(self.job, self.cell, repeat, trial, state.outcome())
+            for (repeat, trial), state in pairs
+        ]
 
     def _race(self) -> bool:
         """Member by member; whether the trial was stopped. What did not run has no row."""
         race, n_members = self.sweep.race, len(self.members)
         assert race is not None
         trials, weights = self._loaded()
-        done: dict[int, MemberState] = {}
+        done: dict[int, "MemberState"] = {}
         stopped = False
         for i in order(n_members, self.sweep.seed):
             done[i] = _run_alone(self._together([trials[i]], [weights[i]]))
@@ -170,14 +171,14 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
             if stopped:
                 break
         self.population = self._together([], [])
-        self.population.slots = [done[i] for i in sorted(done)]
+        self.population.states = [done[i] for i in sorted(done)]
         self.members = [self.members[i] for i in sorted(done)]
         return stopped
 
-    def _clearly_worse(self, done: dict[int, MemberState], race: Race) -> bool:
-        if any(slot.status == "failed" for slot in done.values()):
+    def _clearly_worse(self, done: dict[int, "MemberState"], race: Race) -> bool:
+        if any(state.status == "failed" for state in done.values()):
             return False
-        mine = [slot.metrics[self.sweep.objective.metric] for slot in done.values()]
+        mine = [state.metrics[self.sweep.objective.metric] for state in done.values()]
         return p_worse(mine, [self.job["best"][i] for i in done]) < race.alpha
 
     def _record(self, pruned: bool = False) -> list[Record]:
@@ -192,37 +193,30 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         return {self.sweep.objective.metric: result.value, "status": result.status, "done": True}
 
 
-def _run_alone(population: "Population") -> MemberState:
+def _run_alone(population: "Population") -> "MemberState":
     """The one member of it, from its first round to its last."""
     while population.advance() is not None:
         pass
-    return population.slots[0]
+    return population.states[0]
 
 
 def row_of(
-    job: dict[str, Any], cell: str, axes: dict[str, Any], repeat: dict[str, Any], slot: MemberState
+    job: dict[str, Any], cell: Cell, repeat: dict[str, Any], trial: Trial, outcome: dict[str, Any]
 ) -> Record:
-    """A member's line in the record."""
+    """A member's line in the record; `outcome` is what came of it, by the names of a record."""
     return Record(
-        digest=slot.trial.digest(),
+        digest=trial.digest(),
         trial=job["digest"],
-        cell=cell,
+        cell=cell.digest,
         phase=job["phase"],
-        status=slot.status,
-        axes=axes,
+        axes=cell.axes,
         params=job["params"],
         repeat=repeat,
-        config=flatten(slot.trial.tree()),
-        metrics=slot.metrics,
-        baselines=slot.baselines,
-        curve=slot.curve,
-        seed=slot.trial.seed,
-        data_digest=slot.trial.finetune.target.digest(),
-        encoder=slot.trial.encoder_digest(),
-        modalities=sorted(set(slot.member.windows.modalities)) if slot.member else [],
-        reason=slot.reason,
-        seconds=round(slot.seconds, 4),
-        gpu=slot.trial.finetune.gpu,
+        config=flatten(trial.tree()),
+        seed=trial.seed,
+        data_digest=trial.finetune.target.digest(),
+        encoder=trial.encoder_digest(),
+        gpu=trial.finetune.gpu,
         peak_mb=records.peak_mb(),
         concurrency=job["concurrency"],
         host=records.host(),
@@ -230,6 +224,7 @@ def row_of(
         commit=records.commit(),
         finished=records.now(),
         asked_s=job["asked_s"],
+        **outcome,
     )
 
 
@@ -247,9 +242,8 @@ def show(
     )
 
 
-def crashed(job: Any, crash: Crash, concurrency: int) -> Iterable[Record]:
+def crashed(job: Any, crash: Crash, concurrency: int) -> list[Record]:
     """Rows for a trial whose process ended before it could write its own."""
-    for repeat, trial in job.members:
-        slot = MemberState(trial, status="failed", reason=crash.reason)
-        row = row_of(job.config(concurrency), job.cell.digest, job.cell.axes, repeat, slot)
-        yield replace(row, crashed=crash.lost)
+    config = job.config(concurrency)
+    outcome = {"status": "failed", "reason": crash.reason, "crashed": crash.lost, "metrics": {}}
+    return [row_of(config, job.cell, repeat, trial, outcome) for repeat, trial in job.members]

@@ -22,7 +22,7 @@ from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.failures import Crash, crash_of, stack_file
 from citrus_ray.launch.interrupt import on_ctrl_c
 from citrus_ray.launch.progress import ProgressLine
-from citrus_ray.launch.runner import TrialRunner, ResultPaths, crashed, show
+from citrus_ray.launch.runner import ResultPaths, TrialRunner, crashed, show
 from citrus_ray.launch.slots import Nodes, Slots
 from citrus_ray.records import Record
 from citrus_ray.search.study import Job, Studies
@@ -167,7 +167,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
         folder = self.studies.folder
         rows = records.read_done(folder, job.digest)
         if not rows:
-            rows = stopped or list(crashed(job, crash, self.slots.n))
+            rows = stopped or crashed(job, crash, self.slots.n)
             self._write(job, rows)
         study = self.studies.studies[job.cell.index]
         result = study.finish(job, rows)

@@ -173,7 +173,7 @@ class Study:
             yield (
                 trial.number,
                 {
-                    path: self.cell.search[path].names().get(v, v)
+                    path: self.cell.search[path].choices_by_name().get(v, v)
                     for path, v in trial.params.items()
                 },
             )

@@ -188,5 +188,5 @@ class VmappedMembers:
 
 def _factors(member: Member) -> dict[str, float]:
     """The share of the common rate that each parameter learns at."""
-    by_id = {id(p): part.factor for part in member.parts_of_model() for p in part.parameters}
+    by_id = {id(p): group.factor for group in member.parameter_groups() for p in group.parameters}
     return {name: by_id[id(p)] for name, p in member.classifier.named_parameters()}

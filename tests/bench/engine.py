@@ -29,7 +29,6 @@ from citrus_ray.records import Record
 from citrus_ray.search.study import Studies
 from citrus_ray.spec import Document
 from citrus_ray.training import members as population
-from citrus_ray.training.member_state import MemberState
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMBERS, CPUS = 12, 2
@@ -145,13 +144,10 @@ def _cpu_per_member(n_trials: int = 50) -> float:
             for _ in range(n_trials):
                 job = study.next_job()
                 assert job is not None
-                slots = [
-                    (repeat, MemberState(trial, metrics={METRIC: 0.5}))
-                    for repeat, trial in job.members
-                ]
+                outcome = {"status": "ok", "metrics": {METRIC: 0.5}}
                 rows = [
-                    row_of(job.config(CPUS), job.cell.digest, {}, repeat, slot)
-                    for repeat, slot in slots
+                    row_of(job.config(CPUS), job.cell, repeat, trial, outcome)
+                    for repeat, trial in job.members
                 ]
                 records.write(study.folder, job.digest, rows)
                 study.finish(job, rows)

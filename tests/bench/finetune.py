@@ -70,7 +70,7 @@ def _probes(trial: Trial) -> dict[str, Any]:
         mode: (lambda mode=mode: found.update({mode: _population(trials[mode])})) for mode in trials
     }
     seconds = alternate(arms, 3)
-    values = {mode: [slot.metrics[METRIC] for slot in found[mode].slots] for mode in trials}
+    values = {mode: [state.metrics[METRIC] for state in found[mode].states] for mode in trials}
     return {
         "stepped_members_per_cpu_s": round(4 / median(seconds["frozen"]), 2),
         "solved_members_per_cpu_s": round(4 / median(seconds["probe"]), 2),

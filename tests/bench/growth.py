@@ -15,7 +15,6 @@ from citrus_ray.launch.runner import row_of
 from citrus_ray.records import write
 from citrus_ray.search import optuna_bridge as journal
 from citrus_ray.search.study import Studies
-from citrus_ray.training.member_state import MemberState
 from tests.bench.engine import CPUS, METRIC, idle_workers, sweep_of, swept
 
 Curve = dict[int, float]
@@ -60,10 +59,8 @@ def _summary(n_records: int, n_members: int = 10) -> float:
                 "asked_s": 0.0,
                 "concurrency": CPUS,
             }
-            slots = [
-                (repeat, MemberState(trial, metrics={METRIC: 0.5})) for repeat, trial in members
-            ]
-            rows = [row_of(job, study.cell.digest, {}, repeat, slot) for repeat, slot in slots]
+            outcome = {"status": "ok", "metrics": {METRIC: 0.5}}
+            rows = [row_of(job, study.cell, repeat, trial, outcome) for repeat, trial in members]
             write(study.folder, digest, rows)
         started = time.process_time()
         summarise(sweep, study.folder, 0.0)

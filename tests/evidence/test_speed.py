@@ -76,10 +76,10 @@ def test_every_member_keeps_its_own_curve():
     )
     while population.advance() is not None:
         pass
-    for slot in population.slots:
-        assert [value for value, _ in slot.curve] == [
-            row["val/balanced_accuracy"] for row in slot.history
+    for state in population.states:
+        assert [value for value, _ in state.curve] == [
+            row["val/balanced_accuracy"] for row in state.history
         ]
-        seconds = [at for _, at in slot.curve]
+        seconds = [at for _, at in state.curve]
         assert seconds == sorted(seconds)
-        assert 0 < seconds[-1] <= slot.seconds + 0.01
+        assert 0 < seconds[-1] <= state.seconds + 0.01

@@ -110,7 +110,7 @@ def test_a_claim_that_beats_never_expires(store):
 def test_the_claim_of_a_process_that_died_here_is_gone_at_once(tmp_path):
     code = f"""
 from citrus_ray.store import open_files
-from citrus_ray.store.claims import Leases
+from citrus_ray.store.leases import Leases
 import os
 Leases(open_files({str(tmp_path)!r})).take("d")
 os.kill(os.getpid(), 9)

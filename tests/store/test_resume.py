@@ -225,8 +225,9 @@ def test_a_short_run_saves_nothing(tmp_path):
 
 SCRIPT = """
 import os, sys, time, torch
-from citrus_ray import pretrain, resume
-from tests.test_resume import TRIAL
+from citrus_ray.store import resume
+from citrus_ray.training import pretraining as pretrain
+from tests.store.test_resume import TRIAL
 torch.set_num_threads(1)
 resume.EVERY_S, resume.SHARE = 0.0, float("inf")
 real = pretrain.run
@@ -278,22 +279,23 @@ def test_a_killed_process_is_taken_over_where_it_was(tmp_path):
 TWO_RANKS = """
 import os, sys, torch
 from torch.nn.parallel import DistributedDataParallel
-from citrus_ray import pretrain, resume
-from citrus_ray.training.pretraining import Place
+from citrus_ray.store import resume
+from citrus_ray.training import pretraining as pretrain
+from citrus_ray.training.pretraining import Worker
 from citrus_ray.store.resume import State
-from tests.test_resume import SPEC, MODEL, CrashError, crash_after
+from tests.store.test_resume import SPEC, MODEL, CrashError, crash_after
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)  # two processes with a thread per core each would fight over the cores
 torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
 resume.EVERY_S, resume.SHARE = 0.0, float("inf")
-place = Place(rank, 2, "cpu", DistributedDataParallel)
-whole = pretrain.run(SPEC, MODEL, place)
+worker = Worker(rank, 2, "cpu", DistributedDataParallel)
+whole = pretrain.run(SPEC, MODEL, worker)
 state = State(f"{folder}/store", "d")
 try:
-    pretrain.run(SPEC, MODEL, place, crash_after(2), state)
+    pretrain.run(SPEC, MODEL, worker, crash_after(2), state)
 except CrashError:
     pass
-taken_up = pretrain.run(SPEC, MODEL, place, state=State(f"{folder}/store", "d"))
+taken_up = pretrain.run(SPEC, MODEL, worker, state=State(f"{folder}/store", "d"))
 assert [attempt["epoch"] for attempt in taken_up.resumed] == [2]
 assert rank or taken_up.history == whole.history  # rank 0 is the one that is kept
 assert all(torch.equal(taken_up.weights[name], whole.weights[name]) for name in whole.weights)

@@ -14,7 +14,7 @@ from citrus_ray.tasks import AnyTask
 from citrus_ray.tasks.losses.task import Loss, Task
 from citrus_ray.tasks.specs import Crossmodal
 from citrus_ray.tasks.task_spec import TaskSpec
-from citrus_ray.training.loop import seeded, shuffled, train
+from citrus_ray.training.loop import Training, seeded, shuffled
 from tests.small import registered
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg",) * 2)
@@ -107,6 +107,8 @@ def test_the_loss_falls_on_a_signal_that_can_be_learnt(kind):
     task, x, masks = build(kind), rhythms(), generator()
     batches = shuffled(len(x), 16, np.random.default_rng(0))
     losses = list(
-        train(task, lambda index: run(task, x[index], masks)[0], batches, Optim(lr=5e-3), 80, 8)
+        Training(
+            task, lambda index: run(task, x[index], masks)[0], batches, Optim(lr=5e-3), 80, 8
+        ).rounds()
     )
     assert losses[-1] < 0.7 * losses[0]

@@ -14,7 +14,7 @@ from citrus_ray.spec import SpecError, validate
 from citrus_ray.tasks.losses.masking import span_mask
 from citrus_ray.tasks.specs import Hide, Masked, Spectral
 from citrus_ray.tasks.task_spec import TaskSpec
-from citrus_ray.training.loop import seeded, shuffled, train
+from citrus_ray.training.loop import Training, seeded, shuffled
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg", "ecg"))
 MODELS = [
@@ -98,7 +98,9 @@ def test_what_is_hidden_is_worked_out_from_what_is_seen(model):
         generator(),
         shuffled(64, 16, rng),
     )
-    *_, last = train(task, lambda index: task(x[index], masks)[0], batches, Optim(lr=5e-3), 200, 5)
+    *_, last = Training(
+        task, lambda index: task(x[index], masks)[0], batches, Optim(lr=5e-3), 200, 5
+    ).rounds()
     assert last < 0.9
 
 
