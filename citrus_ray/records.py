@@ -1,4 +1,5 @@
-"""Records are the truth: a small file per trial, a line of JSON per member, written before anyone hears of it."""
+"""Records are the truth: a small file per trial, a line of JSON per member, written before anyone
+hears of it."""
 
 import json
 import os
@@ -117,10 +118,11 @@ def read_all(folder: Path) -> Iterator[list[Record]]:
 
 
 def take_over(source: Path, folder: Path, axes: dict[str, dict[str, Any]]) -> int:
-    """Copy the trials of cells that `axes` names, by digest, unless they are there; returns how many.
+    """Copy the trials of cells that `axes` names, by digest, unless they are there; returns how
+    many.
 
-    A cell is the same study in both sweeps, but what it is compared with, its axes, is the new sweep's; so are the
-    hours of its budget, which the other sweep has not spent.
+    A cell is the same study in both sweeps, but what it is compared with, its axes, is the new
+    sweep's; so are the hours of its budget, which the other sweep has not spent.
     """
     found = [rows for rows in read_all(source) if rows[0].cell in axes and not rows[0].crashed]
     new = [rows for rows in found if not (folder / f"{rows[0].trial}.jsonl").exists()]
@@ -151,9 +153,11 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """The git commit of the code that runs, `+` added when the tree differs from it; None outside a checkout.
+    """The git commit of the code that runs, `+` added when the tree differs from it; None outside a
+    checkout.
 
-    Code that was carried to a cluster has no checkout: `$CITRUS_COMMIT` says what it was taken from.
+    Code that was carried to a cluster has no checkout: `$CITRUS_COMMIT` says what it was taken
+    from.
     """
     if carried := os.environ.get("CITRUS_COMMIT"):
         return carried

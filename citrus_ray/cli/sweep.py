@@ -19,7 +19,7 @@ from citrus_ray.experiment.dry_run import DryRun, check_data
 from citrus_ray.experiment.sweep import Sweep, parse_sweep
 from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.spec import Document, SpecError, parse_yaml, put, read_yaml, refuse
-from citrus_ray.store import absolute, open_files
+from citrus_ray.store import absolute, open_storage
 
 INTERRUPTED = "interrupted"
 
@@ -126,7 +126,7 @@ class SweepCommand:
         """`$CITRUS_STORE`, or the folder beside the results, which all sweeps there share."""
         store = absolute(os.environ.get("CITRUS_STORE") or self.out.parent / "store")
         if self._pretrainings:
-            open_files(store).check_writable()
+            open_storage(store).check_writable()
         return store
 
     @property

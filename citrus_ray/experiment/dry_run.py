@@ -79,8 +79,8 @@ class DryRun:
 
     @cached_property
     def pretrainings(self) -> list[tuple[Trial, int]]:
-        """Different pre-trainings, each with how many there are at most: cells that share an encoder
-        share its cost."""
+        """Different pre-trainings, each with how many there are at most: cells that share an
+        encoder share its cost."""
         shared: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
         for cell in self.sweep.cells:
             if cell.trial.pretraining is not None:

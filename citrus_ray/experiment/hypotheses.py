@@ -1,4 +1,5 @@
-"""What a sweep is asked to decide: comparisons between compared cells, written down before a run."""
+"""What a sweep is asked to decide: comparisons between compared cells, written down before a
+run."""
 
 import json
 from typing import Annotated, Any, Literal

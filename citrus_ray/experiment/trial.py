@@ -208,7 +208,8 @@ class Trial(Spec):
         return used
 
     def problems(self, contexts: dict[str, SignalContext]) -> list[Problem]:
-        """What makes this trial mean nothing for signals such as these, by the path of their spec."""
+        """What makes this trial mean nothing for signals such as these, by the path of their
+        spec."""
         source, target = contexts.get("pretrain.source"), contexts.get("finetune.target")
         return [
             Problem(path, message)
@@ -271,7 +272,8 @@ class Trial(Spec):
         return "must not exceed pretrain.optim.batch_size: each needs a window"
 
     def run(self) -> dict[str, float]:
-        """Validation metrics of the best round of this one trial, run in this process, without Ray."""
+        """Validation metrics of the best round of this one trial, run in this process, without
+        Ray."""
         # by name: training stands above what is asked
         members = importlib.import_module("citrus_ray.training.members")
         metrics: dict[str, float] = members.run_alone(self)

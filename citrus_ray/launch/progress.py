@@ -1,4 +1,4 @@
-"""What a sweep is doing, in one live line on a terminal and in plain lines elsewhere."""
+"""Progress of a sweep, in one live line on a terminal and in plain lines elsewhere."""
 
 import sys
 import threading
@@ -15,7 +15,8 @@ PLAIN_EVERY_S = 10.0
 
 
 class ProgressLine:
-    """Counts that the search hands over, painted by a thread so that a busy driver does not freeze the line."""
+    """Counts that the search hands over, painted by a thread so that a busy driver does not freeze
+    the line."""
 
     def __init__(self, sweep: Sweep, studies: "Studies", out: TextIO | None = None) -> None:
         self.sweep, self.studies, self.out = sweep, studies, out or sys.stderr
@@ -66,9 +67,8 @@ class ProgressLine:
         if n_new == 0:
             return None
         left = (self.last_done - self.started) / n_new * max(self.n_total - self.n_done, 0)
-        return max(
-            left - (time.monotonic() - self.last_done), 0.0
-        )  # counts down between two trials
+        # counts down between two trials
+        return max(left - (time.monotonic() - self.last_done), 0.0)
 
     def line(self) -> str:
         parts = [f"{self.n_done}/{self.n_total} trials", f"{self.n_running} running"]

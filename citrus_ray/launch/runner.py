@@ -1,4 +1,4 @@
-"""What a warm Ray Tune worker does with a trial: run its members, write its record, then report."""
+"""Warm Ray Tune workers, which run a trial's members, write its record, then report."""
 
 import faulthandler
 import json
@@ -59,7 +59,8 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         self.population: Population | None = None
 
     def step(self) -> dict[str, Any]:
-        """The whole trial in one step, or one validation round where a scheduler may stop it in between."""
+        """The whole trial in one step, or one validation round where a scheduler may stop it in
+        between."""
         with on_this_node():
             self._same_place()
             with self._watched():
@@ -67,7 +68,8 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """A trial that hangs leaves its stack beside the records and ends the process, which no thread could."""
+        """A block of a trial that, should it hang, leaves its stack beside the records and ends the
+        process, which no thread could."""
         minutes = self.sweep.failures.minutes
         if minutes is None:
             yield
@@ -81,9 +83,8 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
                 yield
             finally:
                 faulthandler.cancel_dump_traceback_later()
-                path.unlink(
-                    missing_ok=True
-                )  # a try on a node that was cut off may have ended, and taken it
+                # a try on a node that was cut off may have ended, and taken it
+                path.unlink(missing_ok=True)
 
     def _step(self) -> dict[str, Any]:
         if self.population is None:
@@ -110,7 +111,8 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
             raise MachineError([Problem("", message)])
 
     def _same_data(self) -> None:
-        """What data there are is part of a trial's digest, so one that comes out otherwise here met other data."""
+        """What data there are is part of a trial's digest, so one that comes out otherwise here met
+        other data."""
         here = trial_digest(list(self.members), self.job["phase"])
         if here != self.job["digest"]:
             wanted = self.job["digest"][:12]
@@ -129,26 +131,21 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         return trials, [loaded.get(digest or "") for digest in wanted]
 
     def _together(self, trials: list[Trial], weights: list[Any]) -> "Population":
-        from citrus_ray.training.members import (
-            Population,
-        )  # with torch, for which those who lead the sweep do not wait
+        # with torch, for which those who lead the sweep do not wait
+        from citrus_ray.training.members import Population
 
         # Ray shows a worker the GPU that it was given a share of, and no other
         device = "cuda" if self.cell.trial.finetune.gpu else "cpu"
         return Population(trials, weights, self.sweep.objective.metric, device)
 
     def _so_far(self) -> dict[str, Any]:
-        """A round's report. It carries the rows to record should the scheduler stop the trial here."""
+        """A round's report. It carries the rows to record should the scheduler stop the trial
+        here."""
         assert self.population is not None
-        stopped = [
-            asdict(replace(row, status="pruned") if row.status == "ok" else row)
-            for row in self._rows()
-        ]
-        return {
-            self.sweep.objective.metric: self.population.value,
-            "status": "running",
-            "rows": json.dumps(stopped),
-        }
+        rows = self._rows()
+        stopped = [replace(row, status="pruned") if row.status == "ok" else row for row in rows]
+        value = {self.sweep.objective.metric: self.population.value}
+        return value | {"status": "running", "rows": json.dumps([asdict(row) for row in stopped])}
 
     def _rows(self) -> list[Record]:
         assert self.population is not None
@@ -163,10 +160,13 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         race, n_members = self.sweep.race, len(self.members)
         assert race is not None
         trials, weights = self._loaded()
-        done: dict[int, "MemberState"] = {}
+        done: dict[int, MemberState] = {}
         stopped = False
         for i in order(n_members, self.sweep.seed):
-            done[i] = _run_alone(self._together([trials[i]], [weights[i]]))
+            alone = self._together([trials[i]], [weights[i]])
+            while alone.advance() is not None:
+                pass
+            done[i] = alone.states[0]
             stopped = race.after <= len(done) < n_members and self._clearly_worse(done, race)
             if stopped:
                 break
@@ -191,13 +191,6 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
     def _reply(self, rows: list[Record]) -> dict[str, Any]:
         result = summarise(rows, self.sweep.objective)
         return {self.sweep.objective.metric: result.value, "status": result.status, "done": True}
-
-
-def _run_alone(population: "Population") -> "MemberState":
-    """The one member of it, from its first round to its last."""
-    while population.advance() is not None:
-        pass
-    return population.states[0]
 
 
 def row_of(
@@ -237,9 +230,8 @@ def show(
     constants = {"phase": rows[0].phase, "status": result.status, "members": len(rows)}
     hparams = constants | cell.axes | rows[0].params
     folder = paths.tensorboard / tensorboard.slug(cell.label) / rows[0].trial
-    tensorboard.write_run(
-        folder, hparams, curves, {} if result.value is None else {metric: result.value}
-    )
+    value = {} if result.value is None else {metric: result.value}
+    tensorboard.write_run(folder, hparams, curves, value)
 
 
 def crashed(job: Any, crash: Crash, concurrency: int) -> list[Record]:

@@ -1,6 +1,8 @@
-"""Multinomial logistic regression on features: the linear probe, and what dumb baselines decide with.
+"""Multinomial logistic regression on features: the linear probe, and what dumb baselines decide
+with.
 
-Scores come from the caller's validation data; test data is never seen here. No random number is drawn.
+Scores come from the caller's validation data; test data is never seen here. No random number is
+drawn.
 """
 
 from dataclasses import dataclass
@@ -14,7 +16,8 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
-# Weights of the squared norm beside the mean loss: scikit-learn's C is 1 / (n * penalty). Strongest first, so that
+# Weights of the squared norm beside the mean loss: scikit-learn's C is 1 / (n * penalty). Strongest
+# first, so that
 # every fit starts from its smoother neighbour.
 PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 # of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
@@ -24,7 +27,8 @@ CONSTANT = 1e-6  # a feature that varies by less of its size is rounding
 
 @dataclass(frozen=True)
 class Scaler:
-    """To zero mean and unit variance, as they are in training data. A constant feature becomes 0."""
+    """To zero mean and unit variance, as they are in training data. A constant feature becomes
+    0."""
 
     mean: Floats  # (F,)
     scale: Floats  # (F,)
@@ -63,7 +67,8 @@ def fit(
     n_classes: int,
     metric: str = "val/balanced_accuracy",
 ) -> Probe:
-    """The regression of the penalty that does best on `val`; of equally good ones, the strongest."""
+    """The regression of the penalty that does best on `val`; of equally good ones, the
+    strongest."""
     path = regularisation_path(*train, n_classes)
     values = [score(val[1], probe(val[0]), "val")[metric] for probe in path]
     return path[int(np.argmax(values))]
@@ -75,7 +80,8 @@ def regularisation_path(
     """A probe for each of `PENALTIES`."""
     scaler = Scaler.of(features)
     x, probes = scaler(features), list[Probe]()
-    # The best weights lie in the span of the windows: with fewer windows than features, look for them there.
+    # The best weights lie in the span of the windows: with fewer windows than features, look for
+    # them there.
     basis = np.linalg.qr(x.T)[0] if x.shape[1] > len(x) else None  # (F, n)
     x = x if basis is None else x @ basis
     start = np.zeros((x.shape[1] + 1, n_classes))
@@ -88,7 +94,8 @@ def regularisation_path(
 
 
 def solve(x: Floats, y: Labels, penalty: float, start: Floats) -> Floats:
-    """(F + 1, K): the weights, and the bias in the last row, that are best for mean loss + penalty / 2 * norm²."""
+    """(F + 1, K): the weights, and the bias in the last row, that are best for mean loss + penalty
+    / 2 * norm²."""
     from scipy.optimize import minimize
 
     target = np.eye(start.shape[1])[y]

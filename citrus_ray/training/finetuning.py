@@ -35,8 +35,8 @@ class Examples:
 
 
 class Member:
-    """A trial's fine-tune. `best` holds the validation metrics of the best round so far, which is the
-    one kept."""
+    """A trial's fine-tune. `best` holds the validation metrics of the best round so far, which is
+    the one kept."""
 
     def __init__(
         self,
@@ -107,8 +107,8 @@ class Member:
         return shuffled(len(self.labelled), self.trial.finetune.optim.batch_size, rng)
 
     def _solve(self) -> Iterator[dict[str, float]]:
-        """The one round of a probe: the penalty that does best on validation data, and nothing drawn
-        by lot."""
+        """The one round of a probe: the penalty that does best on validation data, and nothing
+        drawn by lot."""
         train, val = (
             (self._normed(part), self.windows.labels[part])
             for part in (self.labelled, self.parts.val)
@@ -178,13 +178,14 @@ class Member:
         return [head, *encoder]
 
     def score_test(self) -> dict[str, float]:
-        """The kept round's score on test data. Called once per reported number, after selection is over."""
+        """The kept round's score on test data. Called once per reported number, after selection is
+        over."""
         self.classifier.load_state_dict(self._best_state)
         return score_on_test(self, self.predict) | self._score_missing()
 
     def _score_missing(self) -> dict[str, float]:
-        """The metric on test data had some modalities not been recorded, by which, and the mean over
-        all choices."""
+        """The metric on test data had some modalities not been recorded, by which, and the mean
+        over all choices."""
         name, found = self.metric.removeprefix("val/"), dict[str, float]()
         for missing in fewer(self.view.names):
             scores = score_on_test(self, partial(self.predict, missing=missing))

@@ -30,8 +30,8 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class Training:
-    """`n_steps` optimiser steps in `n_rounds` rounds. Between two rounds its state can be saved, and
-    taken up later.
+    """`n_steps` optimiser steps in `n_rounds` rounds. Between two rounds its state can be saved,
+    and taken up later.
 
     The module's own state is the caller's to keep: it knows what of it is wrapped or frozen.
     """

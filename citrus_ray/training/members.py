@@ -22,7 +22,8 @@ Metrics = dict[str, float]
 
 
 def run_alone(trial: Trial) -> Metrics:
-    """Validation metrics of the best round of one trial, whose encoder is pre-trained if need be."""
+    """Validation metrics of the best round of one trial, whose encoder is pre-trained if need
+    be."""
     member = Member(trial, ensure_encoder(trial))
     member.finish()
     return member.best
@@ -73,8 +74,8 @@ class MemberState:
 
 
 class Population:
-    """Members of one trial, each with its pre-trained encoder's weights, None from scratch. A member
-    that fails fails alone."""
+    """Members of one trial, each with its pre-trained encoder's weights, None from scratch. A
+    member that fails fails alone."""
 
     def __init__(
         self,
@@ -110,7 +111,8 @@ class Population:
         return mean_metrics(well) if going else None
 
     def _train_groups(self) -> dict[int, float]:
-        """Each member's share of the seconds of a round that members of one shape spend together."""
+        """Each member's share of the seconds of a round that members of one shape spend
+        together."""
         shares: dict[int, float] = {}
         for group in self.vmap_groups:
             started, going = time.perf_counter(), [id(group.members[i]) for i in group.going]
@@ -120,8 +122,8 @@ class Population:
         return shares
 
     def score_test(self, with_baselines: bool = False) -> None:
-        """The one place where test data is scored: winners on fresh seeds, after their cell's search
-        is over."""
+        """The one place where test data is scored: winners on fresh seeds, after their cell's
+        search is over."""
         for state in self.states:
             with state.guarded():
                 if state.member is not None and state.status == "ok":

@@ -20,7 +20,7 @@ from citrus_ray.data.windows import Index, Windows
 from citrus_ray.experiment.trial import HoldOut, Pretrain, Trial
 from citrus_ray.models import AnyEncoder
 from citrus_ray.spec import refuse
-from citrus_ray.store import Where, checkpoint, default_store, open_files
+from citrus_ray.store import Where, checkpoint, default_store, open_storage
 from citrus_ray.store.leases import Leases
 from citrus_ray.store.resume import State, made_by
 from citrus_ray.tasks.losses.task import Task
@@ -31,7 +31,8 @@ Report = Callable[[dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Worker:
-    """One worker of a run: which of how many it is, and how it wraps a module to share gradients."""
+    """One worker of a run: which of how many it is, and how it wraps a module to share
+    gradients."""
 
     rank: int = 0
     world: int = 1
@@ -132,8 +133,8 @@ def _gathered(value: Any) -> list[Any]:
 
 
 def held_out(windows: Windows, spec: Pretrain) -> tuple[Index, Index]:
-    """Train and validation windows with disjoint groups, none a test group; a single group validates
-    on itself."""
+    """Train and validation windows with disjoint groups, none a test group; a single group
+    validates on itself."""
     allowed = ~np.isin(windows.group, _test_groups(windows, spec.hold_out))
     groups = np.unique(windows.group[allowed])
     n_val = min(max(1, round(spec.val * len(groups))), len(groups) - 1)
@@ -154,9 +155,9 @@ def _test_groups(windows: Windows, hold_out: HoldOut | None) -> list[int]:
     if not found:
         ours, theirs = ", ".join(windows.groups[:3]), ", ".join(sorted(names)[:3])
         raise refuse(
-            f"pre-training reads the target's recordings, but none of its groups ({ours}, …) is one "
-            f"of the target's test groups ({theirs}, …), so they cannot be left out; give both the "
-            "same groups",
+            f"pre-training reads the target's recordings, but none of its groups ({ours}, …) is "
+            f"one of the target's test groups ({theirs}, …), so they cannot be left out; give both "
+            "the same groups",
             "pretrain.source",
         )
     return found
@@ -188,12 +189,13 @@ def _validated(
 
 
 def ensure_encoder(trial: Trial, store: Where | None = None) -> checkpoint.Weights | None:
-    """The trial's pre-trained encoder, computed in this process if no one has yet; None from scratch."""
+    """The trial's pre-trained encoder, computed in this process if no one has yet; None from
+    scratch."""
     digest, store = trial.encoder_digest(), store or default_store()
     if digest is None:
         return None
     done = partial(checkpoint.exists, store, digest)
-    lease = Leases(open_files(store)).take_unless(digest, done)
+    lease = Leases(open_storage(store)).take_unless(digest, done)
     if lease is not None:
         with lease:
             if not done():  # who held it before may have just finished

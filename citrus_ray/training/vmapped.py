@@ -1,7 +1,9 @@
-"""Members of one shape trained as one stacked model: a step of all of them costs a GPU little more than a step of one.
+"""Members of one shape trained as one stacked model: a step of all of them costs a GPU little more
+than a step of one.
 
-Weights, optimiser and learning rate are each member's own, so its numbers are those of training it alone, up to
-rounding. On a CPU there is nothing to gain (measured: 0.9 to 1.1 times), so members are stacked on GPUs only.
+Weights, optimiser and learning rate are each member's own, so its numbers are those of training it
+alone, up to rounding. On a CPU there is nothing to gain (measured: 0.9 to 1.1 times), so members
+are stacked on GPUs only.
 """
 
 import copy
@@ -25,7 +27,8 @@ BETAS, EPS = (
 
 
 def vmap_groups(members: Iterable[Member]) -> list["VmappedMembers"]:
-    """Members in groups that can be trained as one; those that cannot, or are alone, are in none."""
+    """Members in groups that can be trained as one; those that cannot, or are alone, are in
+    none."""
     groups: dict[Hashable, list[Member]] = defaultdict(list)
     for member in members:
         if _stackable(member):
@@ -34,7 +37,8 @@ def vmap_groups(members: Iterable[Member]) -> list["VmappedMembers"]:
 
 
 def _stackable(member: Member) -> bool:
-    """Whether nothing is drawn by lot while it trains: stacked draws would not be those of the member alone."""
+    """Whether nothing is drawn by lot while it trains: stacked draws would not be those of the
+    member alone."""
     spec = member.trial.finetune
     drops = any(isinstance(part, nn.Dropout) and part.p > 0 for part in member.classifier.modules())
     draws = drops or spec.mixup or spec.drop_modality
@@ -59,7 +63,8 @@ def _shape(member: Member) -> Hashable:
 
 
 class VmappedMembers:
-    """Trains its members round by round. A member that nobody asks for another round is left out of the next."""
+    """Trains its members round by round. A member that nobody asks for another round is left out of
+    the next."""
 
     def __init__(self, members: list[Member]) -> None:
         self.members = members
@@ -87,7 +92,8 @@ class VmappedMembers:
             member.losses = self._losses_of(i)
 
     def _losses_of(self, i: int) -> Losses:
-        """The mean loss of each round of member `i`, whose classifier has the weights of its end by then."""
+        """The mean loss of each round of member `i`, whose classifier has the weights of its end by
+        then."""
         spec = self.members[i].trial.finetune
         try:
             for number, start in enumerate(self.edges[:-1]):
@@ -148,7 +154,8 @@ class VmappedMembers:
         weights = torch.stack([self.data[i].weights for i in chunk])  # (M, K)
         losses = vmap(self._loss)(params, buffers, x, y, weights)
         slopes = torch.autograd.grad(losses.sum(), list(params.values()), allow_unused=True)
-        # a mask token has no part in fine-tuning: it stays as it is, without weight decay too, as torch's AdamW has it
+        # a mask token has no part in fine-tuning: it stays as it is, without weight decay too, as
+        # torch's AdamW has it
         used = {
             name: slope for name, slope in zip(params, slopes, strict=True) if slope is not None
         }

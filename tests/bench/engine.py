@@ -1,7 +1,9 @@
-"""What the sweep engine itself costs per trial and per member, beside plain Ray Tune with a process per trial.
+"""What the sweep engine itself costs per trial and per member, beside plain Ray Tune with a process
+per trial.
 
-The trials are real jobs of a real sweep, from Optuna's suggestion to the record on disk; only the fine-tune of a
-member is replaced by nothing, by a hook that Ray runs as each of this benchmark's workers starts.
+The trials are real jobs of a real sweep, from Optuna's suggestion to the record on disk; only the
+fine-tune of a member is replaced by nothing, by a hook that Ray runs as each of this benchmark's
+workers starts.
 """
 
 import logging
@@ -135,7 +137,8 @@ def swept(sweep: Sweep) -> tuple[list[list[Record]], float]:
 
 
 def _cpu_per_member(n_trials: int = 50) -> float:
-    """Processor seconds of one process that suggests, describes and records: wall time is noisy on a busy machine."""
+    """Processor seconds of one process that suggests, describes and records: wall time is noisy on
+    a busy machine."""
     spent = {}
     for n_members in (1, MEMBERS):
         with tempfile.TemporaryDirectory() as folder:
@@ -156,7 +159,8 @@ def _cpu_per_member(n_trials: int = 50) -> float:
 
 
 def figures(rows: list[Record], wall: float) -> dict[str, Any]:
-    """Wall seconds from the tenth trial on, when all workers are up; the curve is of tenths of the trials."""
+    """Wall seconds from the tenth trial on, when all workers are up; the curve is of tenths of the
+    trials."""
     times = np.sort([datetime.fromisoformat(row.finished).timestamp() for row in rows])
     steady = np.diff(times[min(9, len(times) // 2) :])
     tenths = (
@@ -179,7 +183,8 @@ def sweep_of(n_trials: int, n_members: int, n_targets: int = 1) -> Sweep:
 
 
 def _plain(n_trials: int, reuse: bool) -> float:
-    """Wall seconds per trial of Ray Tune with Optuna as its documentation shows it, on functions that do nothing."""
+    """Wall seconds per trial of Ray Tune with Optuna as its documentation shows it, on functions
+    that do nothing."""
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch

@@ -1,6 +1,8 @@
-"""How the time of a sweep grows with its trials, members, targets and records: points, and the slope of each curve.
+"""How the time of a sweep grows with its trials, members, targets and records: points, and the
+slope of each curve.
 
-Sweeps whose members fine-tune nothing, as in `engine`: what is left is what the platform itself adds to the arithmetic.
+Sweeps whose members fine-tune nothing, as in `engine`: what is left is what the platform itself
+adds to the arithmetic.
 """
 
 import tempfile
@@ -42,7 +44,8 @@ def _wall(*shape: int) -> float:
 
 
 def _summary(n_records: int, n_members: int = 10) -> float:
-    """Seconds of processor until the last screen and Optuna's journal are written, from records alone."""
+    """Seconds of processor until the last screen and Optuna's journal are written, from records
+    alone."""
     sweep = sweep_of(n_records // n_members, n_members)
     with tempfile.TemporaryDirectory() as folder:
         (study,) = Studies(sweep, Path(folder)).studies
@@ -69,7 +72,8 @@ def _summary(n_records: int, n_members: int = 10) -> float:
 
 
 def _described(curve: Curve) -> dict[str, Any]:
-    """Seconds, those for each one more between neighbouring points, and over all of them with the start beside it."""
+    """Seconds, those for each one more between neighbouring points, and over all of them with the
+    start beside it."""
     n, seconds = np.array(list(curve)), np.array(list(curve.values()))
     slope, start = np.polyfit(n, seconds, 1)
     return {

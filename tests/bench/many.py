@@ -1,4 +1,5 @@
-"""Ten thousand members that do nothing, through the whole engine: wall time, driver memory, resume, what is kept."""
+"""Ten thousand members that do nothing, through the whole engine: wall time, driver memory, resume,
+what is kept."""
 
 import os
 import resource

@@ -349,7 +349,9 @@ def test_a_sweep_without_pretraining_needs_no_store(spec, tmp_path, monkeypatch)
     text = SWEEP.replace("compare:\n  pretrain.task: [null, {kind: masked}]", "")
     spec.write_text(text.replace("  pretrain.task.ratio: {choice: [0.4, 0.6]}\n", ""))
     monkeypatch.setenv("CITRUS_STORE", "nonsense://bucket/store")
-    monkeypatch.setattr(command, "open_files", lambda *args: pytest.fail("the store was looked at"))
+    monkeypatch.setattr(
+        command, "open_storage", lambda *args: pytest.fail("the store was looked at")
+    )
     sweep = command.SweepCommand.from_args(spec, parser().parse_args([str(spec)]))
     assert sweep._store() == "nonsense://bucket/store"
 

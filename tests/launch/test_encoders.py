@@ -10,7 +10,7 @@ import pytest
 from citrus_ray.launch import encoders as module
 from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.runner import ResultPaths
-from citrus_ray.store import checkpoint, open_files
+from citrus_ray.store import checkpoint, open_storage
 from tests.small import PRETRAINED
 
 DIGEST = PRETRAINED.encoder_digest() or ""
@@ -42,7 +42,7 @@ def started(encoders: Any) -> int:
 def claimed(encoders: Encoders, beat: int = 1) -> str:
     path = f"{DIGEST}/claim-00.json"
     text = json.dumps({"host": "far", "pid": 1, "since": "noon", "beat": beat})
-    encoders.claims.files.write(path, text.encode())
+    encoders.leases.storage.write(path, text.encode())
     return path
 
 
@@ -68,7 +68,7 @@ def test_what_another_sweep_computes_is_waited_for_with_no_cpu_held(encoders: En
     assert (started(encoders), encoders.busy) == (0, 0)
     assert "far" in encoders.elsewhere[DIGEST]
     checkpoint.save(encoders.paths.store, DIGEST, {}, {})
-    open_files(encoders.paths.store).delete(path)
+    open_storage(encoders.paths.store).delete(path)
     assert encoders.want(DIGEST, PRETRAINED)
     encoders.poll(0)
     assert started(encoders) == 0
@@ -79,7 +79,7 @@ def test_what_another_sweep_gives_up_is_computed_here(encoders: Encoders) -> Non
     path = claimed(encoders)
     encoders.want(DIGEST, PRETRAINED)
     encoders.poll(0)
-    open_files(encoders.paths.store).delete(path)
+    open_storage(encoders.paths.store).delete(path)
     encoders.poll(0)
     assert started(encoders) == 1
 
@@ -87,7 +87,7 @@ def test_what_another_sweep_gives_up_is_computed_here(encoders: Encoders) -> Non
 def test_what_a_dead_sweep_held_is_computed_here(encoders: Encoders) -> None:
     claimed(encoders)
     encoders.want(DIGEST, PRETRAINED)
-    encoders.claims.expire_s = 0.0
+    encoders.leases.expire_s = 0.0
     encoders.poll(0)
     assert started(encoders) == 1
 

@@ -1,4 +1,5 @@
-"""Where the class lives in what sensors have in common, cross-modal pre-training beats each sensor learning alone."""
+"""Where the class lives in what sensors have in common, cross-modal pre-training beats each sensor
+learning alone."""
 
 from typing import Any
 

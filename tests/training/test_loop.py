@@ -1,4 +1,5 @@
-"""The training loop: rates, rounds, batches, randomness, and what is said when it leaves the numbers."""
+"""The training loop: rates, rounds, batches, randomness, and what is said when it leaves the
+numbers."""
 
 import itertools
 

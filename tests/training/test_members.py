@@ -1,4 +1,5 @@
-"""Many fine-tunes at once: the numbers of one at a time, failures that stay alone, test data scored once."""
+"""Many fine-tunes at once: the numbers of one at a time, failures that stay alone, test data scored
+once."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Modalities that are missing: in some recordings, in training on purpose, and at test in every combination."""
+"""Modalities that are missing: in some recordings, in training on purpose, and at test in every
+combination."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,5 @@
-"""Stacked members get the numbers that they get alone, up to rounding. On a CPU here; the same code runs on a GPU."""
+"""Stacked members get the numbers that they get alone, up to rounding. On a CPU here; the same code
+runs on a GPU."""
 
 import pytest
 import torch
