@@ -12,9 +12,8 @@ Scores = npt.NDArray[np.floating]
 
 def confusion(y: Labels, predicted: Labels, n_classes: int) -> npt.NDArray[np.int64]:
     """(K, K) counts, true class in the row, predicted class in the column."""
-    return np.bincount(y * n_classes + predicted, minlength=n_classes**2).reshape(
-        n_classes, n_classes
-    )
+    counts = np.bincount(y * n_classes + predicted, minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes)
 
 
 # ---- from predicted classes ----

@@ -124,10 +124,9 @@ class CellSearch(Searcher):  # type: ignore[misc]
             self.retried[job.digest] += 1
             self.parked.insert(0, job)
             return
-        stopped = [Record(**row) for row in json.loads(last_result.get("rows", "[]"))]
-        crash, stopped = (
-            (crash, []) if crash else (Crash("its worker stopped without a record"), stopped)
-        )
+        rows = "[]" if crash else last_result.get("rows", "[]")
+        stopped = [Record(**row) for row in json.loads(rows)]
+        crash = crash or Crash("its worker stopped without a record")
         self._count(self._finish(job, crash, stopped))
 
     def interrupt(self) -> None:

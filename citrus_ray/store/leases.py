@@ -1,9 +1,9 @@
 """Leases say who computes an encoder right now, so that two sweeps on one store compute it once.
 
-A lease is a file of its own beside the entry, rewritten while its owner lives. A newcomer writes its
-own first and looks second: seeing another live one it withdraws, so of two that come at once never
-both go on. No file is ever created twice under one name, so this holds on object stores, which have
-no exclusive create, and removing the lease of a dead owner can hit no one else.
+A lease is a file of its own beside the entry, rewritten while its owner lives. A newcomer writes
+its own first and looks second: seeing another live one it withdraws, so of two that come at once
+never both go on. No file is ever created twice under one name, so this holds on object stores,
+which have no exclusive create, and removing the lease of a dead owner can hit no one else.
 """
 
 import json

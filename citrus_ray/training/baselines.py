@@ -27,9 +27,8 @@ from citrus_ray.training.finetuning import Member, score_on_test
 Predict = Callable[[Index], Floats]  # windows -> logits (n, K)
 Features = Callable[[Signal], Floats]  # (B, C, T) -> (B, F)
 
-BLOCK = (
-    1 << 22
-)  # numbers in a block of windows: 32 MB, whatever their length and however many there are
+# numbers in a block of windows: 32 MB, whatever their length and however many there are
+BLOCK = 1 << 22
 # delta, theta, alpha, beta and gamma of EEG at 128 Hz, as shares of the Nyquist rate: 4, 8, 13, 30
 # of 64 Hz
 BAND_EDGES = (0.0, 4 / 64, 8 / 64, 13 / 64, 30 / 64, 1.0)
@@ -135,13 +134,13 @@ def same_run(member: Member) -> Predict:
 def run_identity(member: Member) -> Predict:
     """A probe that learnt to tell from A and B whether they are of one run, asked for the label:
     what a network that sees nothing but the run would give."""
-    runs = [
-        _of_one_run(member, part).astype(np.int64) for part in (member.labelled, member.parts.val)
-    ]
-    if len(np.unique(runs[0])) < 2:
+    train, val = (
+        (_over(member, apart, part), _of_one_run(member, part).astype(np.int64))
+        for part in (member.labelled, member.parts.val)
+    )
+    if len(np.unique(train[1])) < 2:
         return majority(member)
-    seen = [_over(member, apart, part) for part in (member.labelled, member.parts.val)]
-    probe = fit((seen[0], runs[0]), (seen[1], runs[1]), 2, member.metric)
+    probe = fit(train, val, 2, member.metric)
     return _of_index(member, lambda index: probe(_over(member, apart, index)) @ [[-1.0], [1.0]])
 
 

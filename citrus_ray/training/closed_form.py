@@ -87,9 +87,8 @@ def regularisation_path(
     start = np.zeros((x.shape[1] + 1, n_classes))
     for penalty in PENALTIES:
         start = solve(x, y, penalty, start)
-        probes.append(
-            Probe(scaler, start[:-1] if basis is None else basis @ start[:-1], start[-1], penalty)
-        )
+        weights = start[:-1] if basis is None else basis @ start[:-1]
+        probes.append(Probe(scaler, weights, start[-1], penalty))
     return probes
 
 

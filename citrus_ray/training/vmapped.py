@@ -20,10 +20,8 @@ from citrus_ray.training.finetuning import Losses, Member
 from citrus_ray.training.loop import finite_mean
 
 Named = dict[str, torch.Tensor]
-BETAS, EPS = (
-    (0.9, 0.999),
-    1e-8,
-)  # torch's own for AdamW, which takes one learning rate for all members
+# torch's own for AdamW, which takes one learning rate for all members
+BETAS, EPS = (0.9, 0.999), 1e-8
 
 
 def vmap_groups(members: Iterable[Member]) -> list["VmappedMembers"]:
@@ -51,15 +49,8 @@ def _shape(member: Member) -> Hashable:
     tensors = tuple((name, tuple(t.shape)) for name, t in member.classifier.state_dict().items())
     n_batch = min(spec.optim.batch_size, len(member.labelled))
     signal = tuple(x.shape[1:] for x in member.view.arrays)
-    return (
-        member.trial.model.digest(),
-        tensors,
-        n_batch,
-        signal,
-        spec.steps,
-        spec.rounds,
-        spec.layer_decay,
-    )
+    lengths = (n_batch, spec.steps, spec.rounds)
+    return member.trial.model.digest(), tensors, signal, lengths, spec.layer_decay
 
 
 class VmappedMembers:
@@ -100,10 +91,11 @@ class VmappedMembers:
                 self.train(number + 1)
                 if self.error is not None:
                     raise self.error
-                self._hand_over(i)
-                yield finite_mean(
-                    self.losses[i], start, spec.optim, spec.steps, self.members[i].classifier
-                )
+                classifier = self.members[i].classifier
+                with torch.no_grad():
+                    for name, p in classifier.named_parameters():
+                        p.copy_(self.params[name][i])
+                yield finite_mean(self.losses[i], start, spec.optim, spec.steps, classifier)
         finally:
             self.going.discard(i)
 
@@ -164,9 +156,8 @@ class VmappedMembers:
     def _loss(
         self, params: Named, buffers: Named, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor
     ) -> torch.Tensor:
-        return nn.functional.cross_entropy(
-            functional_call(self.base, (params, buffers), (x,)), y, weight=w
-        )
+        logits = functional_call(self.base, (params, buffers), (x,))  # (B, K)
+        return nn.functional.cross_entropy(logits, y, weight=w)
 
     @torch.no_grad()
     def _update(self, step: int, chunk: list[int], slopes: Named) -> None:
@@ -179,18 +170,11 @@ class VmappedMembers:
             own, (first, second) = self.params[name], self.moments[name]
             shape = (-1, *[1] * (own.dim() - 1))
             rate, decay = (rates * self.factors[name]).view(shape), decays.view(shape)
-            m, v = (
-                torch.lerp(first[at], slope, 1 - BETAS[0]),
-                torch.lerp(second[at], slope**2, 1 - BETAS[1]),
-            )
+            m = torch.lerp(first[at], slope, 1 - BETAS[0])
+            v = torch.lerp(second[at], slope**2, 1 - BETAS[1])
             first[at], second[at] = m, v
             scale = (v / (1 - BETAS[1] ** (step + 1))).sqrt() + EPS
             own[at] = own[at] * (1 - rate * decay) - rate / (1 - BETAS[0] ** (step + 1)) * m / scale
-
-    @torch.no_grad()
-    def _hand_over(self, i: int) -> None:
-        for name, p in self.members[i].classifier.named_parameters():
-            p.copy_(self.params[name][i])
 
 
 def _factors(member: Member) -> dict[str, float]:
