@@ -3,7 +3,7 @@
 
 import sys
 
-from citrus_ray.cli.results import comparison
+from citrus_ray.cli.reports import comparison
 
 if __name__ == "__main__":
     sys.exit(comparison())

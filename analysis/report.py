@@ -3,7 +3,7 @@
 
 import sys
 
-from citrus_ray.cli.results import report
+from citrus_ray.cli.reports import report
 
 if __name__ == "__main__":
     sys.exit(report())

@@ -1,6 +1,7 @@
 """citrus_ray: distributed hyper-parameter sweeps for bio-signal transfer learning.
 
-`Sweep`, `Trial` and `load_sweep` are looked up on first use, so that `import citrus_ray` stays cheap.
+`Sweep`, `Trial` and `load_sweep` are looked up on first use, so that `import citrus_ray` stays
+cheap.
 """
 
 from typing import TYPE_CHECKING, Any

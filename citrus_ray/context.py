@@ -1,8 +1,10 @@
-"""Facts that come from data and that models and tasks are built for. Choices live in specs, facts live here."""
+"""Facts that come from data and that models and tasks are built for. Choices live in specs,
+facts live here."""
 
 from dataclasses import dataclass
 
-# The place of each modality in embedding tables. Append only: a stored encoder knows them by their place.
+# The place of each modality in embedding tables. Append only: a stored encoder knows them by their
+# place.
 MODALITIES = (
     "unknown", "eeg", "ecg", "emg", "eog", "ppg", "resp", "eda", "motion", "temperature", "heart_rate",
     "pressure", "spo2", "impedance", "stim", "fmri",
@@ -17,7 +19,8 @@ def modality_slot(name: str) -> int:
 
 @dataclass(frozen=True)
 class SignalContext:
-    """What a window looks like: (n_chans, n_times) at sfreq, and how many classes its labels have."""
+    """What a window looks like: (n_chans, n_times) at sfreq, and how many classes its labels
+    have."""
 
     n_chans: int
     n_times: int
@@ -40,5 +43,6 @@ class SignalContext:
 
     @property
     def together(self) -> tuple[int, int]:
-        """Channels and samples of a window that holds every stream: rows of slower ones end early."""
+        """Channels and samples of a window that holds every stream: rows of slower ones end
+        early."""
         return sum(part.n_chans for part in self.parts), max(part.n_times for part in self.parts)

@@ -1,4 +1,5 @@
-"""Scores from labels and logits: numpy in, float out. A score that is not defined for these labels is left out."""
+"""Scores from labels and logits: numpy in, float out. A score that is not defined for these labels
+is left out."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,9 +12,8 @@ Scores = npt.NDArray[np.floating]
 
 def confusion(y: Labels, predicted: Labels, n_classes: int) -> npt.NDArray[np.int64]:
     """(K, K) counts, true class in the row, predicted class in the column."""
-    return np.bincount(y * n_classes + predicted, minlength=n_classes**2).reshape(
-        n_classes, n_classes
-    )
+    counts = np.bincount(y * n_classes + predicted, minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes)
 
 
 # ---- from predicted classes ----
@@ -39,7 +39,8 @@ def macro_f1(y: Labels, predicted: Labels) -> float:
 
 
 def kappa(y: Labels, predicted: Labels) -> float | None:
-    """Cohen's: agreement beyond chance. None where chance alone agrees always: one class, and it is predicted."""
+    """Cohen's: agreement beyond chance. None where chance alone agrees always: one class, and it is
+    predicted."""
     counts = confusion(y, predicted, int(max(y.max(), predicted.max())) + 1) / len(y)
     by_chance = float(counts.sum(axis=0) @ counts.sum(axis=1))
     return None if by_chance >= 1 else float((np.trace(counts) - by_chance) / (1 - by_chance))
@@ -56,13 +57,14 @@ HARD: dict[str, Callable[[Labels, Labels], float | None]] = {
 
 
 def auroc(y: Labels, logits: Scores) -> float | None:
-    """Mean one-vs-rest area under the ROC curve over the classes in `y`; None where there is only one."""
+    """Mean one-vs-rest area under the ROC curve over the classes in `y`; None where there is only
+    one."""
     return _one_vs_rest(y, logits, area_under_roc)
 
 
 def auprc(y: Labels, logits: Scores) -> float | None:
-    """Mean one-vs-rest average precision over the classes in `y`; None where there is only one. Chance is 1 / K
-    where classes are balanced."""
+    """Mean one-vs-rest average precision over the classes in `y`; None where there is only one.
+    Chance is 1 / K where classes are balanced."""
     return _one_vs_rest(y, logits, average_precision)
 
 
@@ -80,15 +82,17 @@ def _one_vs_rest(
 
 
 def log_odds(logits: Scores) -> Scores:
-    """(n, K): log p / (1 - p) of each class. A logit alone says nothing: adding a constant to a row changes no
-    probability. The probability ranks the same, but is 1.0 for every logit that leads by more than 37."""
+    """(n, K): log p / (1 - p) of each class. A logit alone says nothing: adding a constant to a row
+    changes no probability. The probability ranks the same, but is 1.0 for every logit that leads by
+    more than 37."""
     x = logits.astype(np.float64)
     columns = [x[:, k] - _log_sum_exp(np.delete(x, k, axis=1)) for k in range(x.shape[1])]
     return np.stack(columns, axis=1)
 
 
 def _log_sum_exp(x: Scores) -> Scores:
-    """Over columns, in an order that does not depend on theirs: rounding must not part equal rows."""
+    """Over columns, in an order that does not depend on theirs: rounding must not part equal
+    rows."""
     ordered = np.sort(x, axis=1)
     top = ordered[:, -1:]
     return np.asarray(top[:, 0] + np.log(np.exp(ordered - top).sum(axis=1)))
@@ -104,7 +108,8 @@ def area_under_roc(positive: npt.NDArray[np.bool_], ranking: Scores) -> float:
 
 
 def average_precision(positive: npt.NDArray[np.bool_], ranking: Scores) -> float:
-    """Precision at every threshold, weighted by the recall it adds. Tied windows pass a threshold together."""
+    """Precision at every threshold, weighted by the recall it adds. Tied windows pass a threshold
+    together."""
     _, place = np.unique(-ranking, return_inverse=True)
     hits, passed = np.bincount(place, weights=positive), np.bincount(place)
     precision = np.cumsum(hits) / np.cumsum(passed)

@@ -1,4 +1,5 @@
-"""Records are the truth: a small file per trial, a line of JSON per member, written before anyone hears of it."""
+"""Records are the truth: a small file per trial, a line of JSON per member, written before anyone
+hears of it."""
 
 import json
 import os
@@ -37,12 +38,10 @@ class Record:
     data_digest: str
     encoder: str | None  # digest of the pre-trained encoder
     modalities: list[str] = field(default_factory=list)  # of the target's channels, each once
-    baselines: dict[str, dict[str, float]] = field(
-        default_factory=dict
-    )  # of finals: name -> metrics
-    curve: list[tuple[float, float]] = field(
-        default_factory=list
-    )  # by round: objective, seconds of fine-tuning so far
+    # of finals: name -> metrics
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    # by round: objective, seconds of fine-tuning so far
+    curve: list[tuple[float, float]] = field(default_factory=list)
     reason: str | None = None  # why it failed
     crashed: bool = False  # its worker was lost: not a result, and computed again by the next run
     seconds: float = 0.0
@@ -53,9 +52,8 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
     commit: str | None = None
     finished: str = ""
-    asked_s: float = (
-        0.0  # of the sweep's wall time, all calls together, when the trial was asked for
-    )
+    # of the sweep's wall time, all calls together, when the trial was asked for
+    asked_s: float = 0.0
 
 
 def write(folder: Path, name: str, records: Iterable[Record]) -> Path:
@@ -79,30 +77,22 @@ def write_bytes(path: Path, content: bytes) -> Path:
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)  # mkstemp makes it private; results are shared
         os.replace(partial, path)
-        _sync_folder(path.parent)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # a rename is on disk once its folder is
+        finally:
+            os.close(folder)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
     return path
 
 
-def _sync_folder(folder: Path) -> None:
-    """A rename is on disk once its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def read_trial(folder: Path, name: str) -> list[Record]:
     """The members of one trial, or an empty list where it has no record yet."""
     path = folder / f"{name}.jsonl"
-    return (
-        [Record(**json.loads(line)) for line in path.read_text().splitlines()]
-        if path.exists()
-        else []
-    )
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [Record(**json.loads(line)) for line in lines]
 
 
 def read_done(folder: Path, name: str) -> list[Record]:
@@ -118,17 +108,17 @@ def read_all(folder: Path) -> Iterator[list[Record]]:
 
 
 def take_over(source: Path, folder: Path, axes: dict[str, dict[str, Any]]) -> int:
-    """Copy the trials of cells that `axes` names, by digest, unless they are there; returns how many.
+    """Copy the trials of cells that `axes` names, by digest, unless they are there; returns how
+    many.
 
-    A cell is the same study in both sweeps, but what it is compared with, its axes, is the new sweep's; so are the
-    hours of its budget, which the other sweep has not spent.
+    A cell is the same study in both sweeps, but what it is compared with, its axes, is the new
+    sweep's; so are the hours of its budget, which the other sweep has not spent.
     """
     found = [rows for rows in read_all(source) if rows[0].cell in axes and not rows[0].crashed]
     new = [rows for rows in found if not (folder / f"{rows[0].trial}.jsonl").exists()]
     for rows in new:
-        write(
-            folder, rows[0].trial, [replace(row, axes=axes[row.cell], asked_s=0.0) for row in rows]
-        )
+        ours = [replace(row, axes=axes[row.cell], asked_s=0.0) for row in rows]
+        write(folder, rows[0].trial, ours)
     return len(new)
 
 
@@ -152,28 +142,22 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """The git commit of the code that runs, `+` added when the tree differs from it; None outside a checkout.
+    """The git commit of the code that runs, `+` added when the tree differs from it; None outside a
+    checkout.
 
-    Code that was carried to a cluster has no checkout: `$CITRUS_COMMIT` says what it was taken from.
+    Code that was carried to a cluster has no checkout: `$CITRUS_COMMIT` says what it was taken
+    from.
     """
     if carried := os.environ.get("CITRUS_COMMIT"):
         return carried
-    here = Path(__file__).parent
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10
-        )
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return (
-        head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
-        if head.returncode == 0
-        else None
-    )
+    found: list[str] = []
+    for command in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno")):
+        call = ["git", "-C", str(Path(__file__).parent), *command]
+        try:
+            done = subprocess.run(call, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode and not found:
+            return None
+        found.append(done.stdout.strip())
+    return found[0] + "+" * bool(found[1])

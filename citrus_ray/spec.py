@@ -1,6 +1,7 @@
 """The base of every spec: strict values, YAML with line numbers, dotted-path edits, digests.
 
-What a spec *means* is in the classes that inherit from `Spec`; nothing here knows of signals or sweeps.
+What a spec *means* is in the classes that inherit from `Spec`; nothing here knows of signals or
+sweeps.
 """
 
 import ast
@@ -34,12 +35,13 @@ class Aside:
 
 
 class Later:
-    """Marks a field that came later: at its default it means what was always done, and is left out of digests, so that
-    results from before keep their names."""
+    """Marks a field that came later: at its default it means what was always done, and is left
+    out of digests, so that results from before keep their names."""
 
 
 class Spec(BaseModel):
-    """A frozen, strict value. `"4"` is no int, unknown keys are refused, edits return a new value."""
+    """A frozen, strict value. `"4"` is no int, unknown keys are refused, edits return a new
+    value."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -84,7 +86,8 @@ def _identity(value: Any) -> Any:
 
 
 def digest_of(value: Any) -> str:
-    """16 hex digits of the SHA-256 of canonical JSON: one in 10^9 for a clash among 190,000 values."""
+    """16 hex digits of the SHA-256 of canonical JSON: one in 10^9 for a clash among 190,000
+    values."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -94,7 +97,8 @@ def digest_of(value: Any) -> str:
 
 @functools.cache
 def descriptions(model: type[Spec]) -> dict[str, str]:
-    """What each key means: the string that stands under its field, in the class or one it inherits from.
+    """What each key means: the string that stands under its field, in the class or one it inherits
+    from.
 
     Read from the source text when asked for, so that no start-up waits for it.
     """
@@ -217,7 +221,8 @@ FoundT = TypeVar("FoundT")
 
 
 class Foreign(Spec):
-    """A class outside this package, looked up when it is built. Its source is part of the digest."""
+    """A class outside this package, looked up when it is built. Its source is part of the
+    digest."""
 
     cls: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     """`package.module:Class`, importable on every machine that runs trials."""
@@ -263,7 +268,8 @@ class Foreign(Spec):
 def validate(model: type[SpecT], tree: Mapping[str, Any]) -> SpecT:
     """Build `model` from plain values; every error at once, in our own words."""
     try:
-        # Through JSON, strict mode refuses "4" for an int yet fills tuples and paths from lists and strings.
+        # Through JSON, strict mode refuses "4" for an int yet fills tuples and paths from lists and
+        # strings.
         return model.model_validate_json(json.dumps(tree))
     except ValidationError as err:
         raise SpecError(_problems(model, tree, err)) from None
@@ -332,7 +338,8 @@ def _short(value: Any, limit: int = 80) -> str:
 
 
 def _keys_at(model: type[Spec], loc: Loc) -> set[str]:
-    """The keys that the spec at pydantic's `loc` knows. Keys of a dict and indices of a list lead to the same kind."""
+    """The keys that the spec at pydantic's `loc` knows. Keys of a dict and indices of a list
+    lead to the same kind."""
     specs = [model]
     for part in loc:
         tagged = [spec for spec in specs if len(specs) > 1 and part in _kinds(spec)]
@@ -375,7 +382,8 @@ def joined_path(outer: str, inner: str) -> str:
 
 
 def put(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Set `a.b.c` in nested dicts, in place. The parent must be there: a typo must not create a branch."""
+    """Set `a.b.c` in nested dicts, in place. The parent must be there: a typo must not create a
+    branch."""
     *parents, leaf = path.split(".")
     node: Any = tree
     for depth, part in enumerate(parents):

@@ -1,4 +1,5 @@
-"""Small values that tests share: the smallest signals, trials and sweeps that still mean something."""
+"""Small values that tests share: the smallest signals, trials and sweeps that still mean
+something."""
 
 from typing import Any
 
@@ -29,7 +30,10 @@ SCRATCH = Trial(
 PRETRAIN = Pretrain(source=OTHERS, task=Masked(), epochs=1, optim=Optim(batch_size=16))
 PRETRAINED = SCRATCH.at({"pretrain": PRETRAIN.tree()})
 
-PEOPLE = "{kind: synthetic, n_subjects: 8, windows_per_subject: 8, n_chans: 2, sfreq: 50, seconds: 1.28, "
+PEOPLE = (
+    "{kind: synthetic, n_subjects: 8, windows_per_subject: 8, n_chans: 2, sfreq: 50, "
+    "seconds: 1.28, "
+)
 PEOPLE += "rhythms: [5, 12]}"
 STRANGERS = PEOPLE.replace("{", "{seed: 7, ")
 SWEEP = """\
@@ -97,7 +101,11 @@ def record_of(
     }
     given = (
         common
-        | {"config": flatten(cell.trial.tree()) | flatten(repeat), "seed": repeat.get("seed", 0), "data_digest": "d"}
+        | {
+            "config": flatten(cell.trial.tree()) | flatten(repeat),
+            "seed": repeat.get("seed", 0),
+            "data_digest": "d",
+        }
         | fields
     )
     return Record(cell=cell.digest, axes=cell.axes, repeat=repeat, metrics=metrics, **given)

@@ -124,7 +124,8 @@ def test_a_kind_that_is_no_spec_is_refused(outside):
 
 def test_reading_a_model_from_outside_loads_neither_it_nor_torch(outside):
     code = (
-        "import sys; from citrus_ray.spec import validate; from citrus_ray.models.specs import KINDS\n"
+        "import sys; from citrus_ray.spec import validate; from citrus_ray.models.specs "
+        "import KINDS\n"
         "KINDS({'kind': 'custom', 'cls': 'strange_net:Mine'}).digest()\n"
         "assert not {'torch', 'strange_net'} & set(sys.modules)"
     )

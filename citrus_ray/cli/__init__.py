@@ -1,1 +1,1 @@
-"""The commands."""
+"""Commands: what is parsed (main), done (sweep), written (results) and printed (screen)."""

@@ -1,76 +1,87 @@
-"""Commands over results folders: the table of gains, two sweeps side by side."""
+"""Results folder of a sweep as its command makes and fills it: spec, plan, others' records."""
 
-import argparse
+import json
+import os
+import re
+import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from citrus_ray.evidence.comparison import compare, side
-from citrus_ray.evidence.evidence import read_evidence
-from citrus_ray.evidence.screen import gain_lines
-from citrus_ray.records import write_text
+from citrus_ray import records
+from citrus_ray.experiment.sweep import Sweep
+from citrus_ray.spec import refuse
+
+URI = re.compile(r"[a-z][a-z0-9+.-]+:/")  # pathlib takes one of the slashes
 
 
-def transfer_gain(argv: Sequence[str] | None = None) -> int:
-    """How much does pre-training help? Winners' test scores with it minus without it, as a table."""
-    cli = argparse.ArgumentParser(
-        prog="analysis/transfer_gain.py", description=transfer_gain.__doc__
-    )
-    cli.add_argument("folders", nargs="+", metavar="RESULTS", help="a results folder of a sweep")
-    args = cli.parse_args(argv)
-    if not _are_there(args.folders):
-        return 2
-    print("\n".join(gain_lines(read_evidence([Path(given) for given in args.folders]).gains)))
-    return 0
+def results_path(given: Path | None, sweep: Sweep) -> Path:
+    """`--out`, or a folder of the sweep's name in `$CITRUS_RESULTS`, else in results/."""
+    key = "--out" if given else "$CITRUS_RESULTS"
+    root = given or os.environ.get("CITRUS_RESULTS") or "results"
+    if URI.match(str(root)):
+        rule = f"{root}: results need a folder, and this is a URI"
+        way_out = "mount the storage and give its folder; $CITRUS_STORE may be a URI"
+        raise refuse(f"{rule}; {way_out}", key)
+    return Path(given or Path(root).expanduser() / sweep.name).resolve()
 
 
-def comparison(argv: Sequence[str] | None = None) -> int:
-    """Two sweeps or two commits side by side, and what changed beyond noise.
+@dataclass(frozen=True)
+class ResultsFolder:
+    """The folder of one sweep's results, and the text of its spec as it runs, edits included."""
 
-    A and B are results folders; results/lowdata@4997ff3 takes only what that commit computed.
-    """
-    cli = argparse.ArgumentParser(prog="analysis/compare.py", description=comparison.__doc__)
-    cli.add_argument("a", metavar="A", help="a results folder, or folder@commit")
-    cli.add_argument("b", metavar="B", help="the other one")
-    cli.add_argument("--page", type=Path, metavar="FILE", help="write it as a page too")
-    args = cli.parse_args(argv)
-    if not _are_there([given.partition("@")[0] for given in (args.a, args.b)]):
-        return 2
-    from citrus_ray.report.comparison import lines, page
+    sweep: Sweep
+    text: str
+    path: Path
 
-    a, b = side(args.a), side(args.b)
-    rows = compare(a, b)
-    print("\n".join(lines(a, b, rows)))
-    if args.page:
-        write_text(args.page, page(a, b, rows))
-    return 0
+    @property
+    def records(self) -> Path:
+        return self.path / "records"
 
+    def make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            what = f"{self.path}: cannot hold results: {err.strerror}"
+            raise refuse(f"{what}; give a folder that can be written", "--out") from None
 
-def _are_there(folders: Sequence[str]) -> bool:
-    absent = [folder for folder in folders if not Path(folder).is_dir()]
-    if absent:
-        way = "give one that sweeps/run.py wrote, such as results/quickstart"
-        print(f"{absent[0]}: no such folder; {way}", file=sys.stderr)
-    return not absent
+    def move_aside(self) -> None:
+        """Earlier results stay, under the time at which they were set aside."""
+        if self.path.exists():
+            aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+            shutil.move(self.path, aside)
+            self._say(f"earlier results moved to {aside}")
 
+    def take_over(self, others: Iterable[Path]) -> None:
+        """Copy trials that other sweeps have computed, digest for digest, instead of computing."""
+        for other in others:
+            if not (other / "records").is_dir():
+                rule = "--reuse takes the results folder of another sweep"
+                raise refuse(f"{other}: {rule}, and this one holds no records/", "--reuse")
+            axes = {cell.digest: cell.axes for cell in self.sweep.cells}
+            n = records.take_over(other / "records", self.records, axes)
+            self._say(f"{n} trials taken over from {other}")
 
-def report(argv: Sequence[str] | None = None) -> int:
-    """One self-contained page with what a sweep found, works on a sweep that is still running.
+    def write_spec(self) -> None:
+        """The spec as it runs and its cells, which tell its records from those of an older spec."""
+        records.write_text(self.path / "spec.yaml", self.text)
+        cells = [
+            {"digest": cell.digest, "axes": cell.axes, "n_trials": cell.n_trials}
+            for cell in self.sweep.cells
+        ]
+        final = self.sweep.final.tree()
+        plan = {"spec_digest": self.sweep.digest(), "cells": cells, "final": final}
+        records.write_text(self.path / "plan.json", json.dumps(plan, indent=1) + "\n")
+        known = {cell.digest for cell in self.sweep.cells}
+        n_other = sum(rows[0].cell not in known for rows in records.read_all(self.records))
+        if n_other:
+            print(
+                f"{n_other} trials in {self.records} are of another spec of this name: they stay "
+                "and are not counted; --fresh moves them aside, --out keeps apart",
+                file=sys.stderr,
+            )
 
-    Writes into the first folder: report.html, cells and members as CSV and Parquet, tables/ (a CSV
-    behind each figure) and figures/ (SVG, PDF, PNG).
-    """
-    cli = argparse.ArgumentParser(prog="analysis/report.py", description=report.__doc__)
-    cli.add_argument("folders", nargs="+", metavar="RESULTS", help="a results folder of a sweep")
-    cli.add_argument(
-        "--page-only",
-        action="store_true",
-        help="only the page and CSV: no Parquet, no figure files",
-    )
-    args = cli.parse_args(argv)
-    if not _are_there(args.folders):
-        return 2
-    from citrus_ray.report.files import write_report
-
-    print(write_report([Path(given) for given in args.folders], publish=not args.page_only))
-    return 0
+    def _say(self, text: str) -> None:
+        print(f"{self.sweep.name}: {text}", file=sys.stderr)

@@ -1,4 +1,5 @@
-"""Sets by name: `target: bonn5` stands for the block in sets/bonn5.yaml; `{set: bonn5, …}` edits it.
+"""Sets by name: `target: bonn5` stands for the block in sets/bonn5.yaml; `{set: bonn5, …}` edits
+it.
 
 A spec holds the whole block: it dumps and digests as if it had been written out.
 """

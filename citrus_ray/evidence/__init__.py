@@ -1,1 +1,2 @@
-"""What the records say, decided once: winners, pairs, intervals, gains, verdicts. Every surface prints what stands here."""
+"""What the records say, decided once: winners, pairs, intervals, gains, verdicts. Every surface
+prints what stands here."""

@@ -58,7 +58,8 @@ class Compared:
 
     @property
     def change(self) -> Change:
-        """Beyond noise needs both: an interval without 0, and a rank test that survives correction."""
+        """Beyond noise needs both: an interval without 0, and a rank test that survives
+        correction."""
         if not any(self.units.values):
             return "identical"
         if len(self.units.values) == 1:
@@ -146,7 +147,10 @@ def differences(a: Side, b: Side) -> Iterable[str]:
         if one != other:
             yield f"{name}: A {listed(one - other)}; B {listed(other - one)}"
     if a.design.test_metric != b.design.test_metric:
-        yield f"metric: A {a.design.test_metric}; B {b.design.test_metric}; scores of A's are compared"
+        yield (
+            f"metric: A {a.design.test_metric}; B {b.design.test_metric}; scores of A's "
+            "are compared"
+        )
     yield from (
         f"{path}: A {mine}; B {theirs}" for path, (mine, theirs) in sorted(_settings(a, b).items())
     )

@@ -1,4 +1,5 @@
-"""What a sweep cost in seconds of compute, from its records and from what is stored with its encoders."""
+"""What a sweep cost in seconds of compute, from its records and from what is stored with its
+encoders."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ def saved(trials: Sequence[Result], n_members: int) -> dict[str, Any]:
 
 
 class GpuMeter:
-    """Seconds of GPU: of trials, by the share that they asked for, and of the encoders they rest on, each once."""
+    """Seconds of GPU: of trials, by the share that they asked for, and of the encoders they rest
+    on, each once."""
 
     def __init__(self, store: Path | str) -> None:
         self.store, self.seconds = store, 0.0
@@ -43,7 +45,8 @@ class GpuMeter:
 
 
 def cost(rows: Iterable[Record], store: Path | str) -> dict[str, Any]:
-    """Seconds of trials and of the pre-trainings they rest on, each encoder once, whichever sweep computed it."""
+    """Seconds of trials and of the pre-trainings they rest on, each encoder once, whichever
+    sweep computed it."""
     rows = list(rows)
     encoders = sorted({row.encoder for row in rows if row.encoder})
     stored = [

@@ -1,4 +1,5 @@
-"""Scores against the number of labels, and labels saved: how many more labels scratch needs for the same score."""
+"""Scores against the number of labels, and labels saved: how many more labels scratch needs for
+the same score."""
 
 import math
 from collections import defaultdict
@@ -93,7 +94,8 @@ class Saved:
 
 
 def curves(cells: Sequence[Outcome]) -> list[Curve]:
-    """One per kind of label amount and other compared setting; only where there are two amounts or more."""
+    """One per kind of label amount and other compared setting; only where there are two amounts
+    or more."""
     groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for cell in cells:
         amount = labels_of(cell.scored[0]) if cell.scored else None
@@ -182,7 +184,8 @@ def _saved(curve: Curve, arm: str) -> Iterable[Saved]:
 
 
 def _ends(scratch: Floats, mine: Floats, logs: Floats) -> tuple[Floats, Floats]:
-    """Percentile bootstrap over whole units, both arms of a unit together, widened for their small number."""
+    """Percentile bootstrap over whole units, both arms of a unit together, widened for their
+    small number."""
     n, rng = len(scratch), np.random.default_rng([12, len(scratch)])
     share = rng.multinomial(n, np.full(n, 1 / n), DRAWS) / n
     drawn = np.stack(
@@ -194,9 +197,11 @@ def _ends(scratch: Floats, mine: Floats, logs: Floats) -> tuple[Floats, Floats]:
 
 
 def needed(scratch: Floats, scores: Floats, logs: Floats) -> Floats:
-    """Log labels at which a never-falling curve through `scratch` reaches each score; the ends where it does not.
+    """Log labels at which a never-falling curve through `scratch` reaches each score; the ends
+    where it does not.
 
-    More labels cannot be worth less: dips of a noisy curve are evened out (isotonic regression) before it is read.
+    More labels cannot be worth less: dips of a noisy curve are evened out (isotonic regression)
+    before it is read.
     """
     rising = isotonic_regression(scratch).x
     return np.asarray([_reach(rising, score, logs) for score in scores])

@@ -1,4 +1,5 @@
-"""What was asked: a sweep in hand, or what a results folder says of itself in spec.yaml, plan.json and summary.json."""
+"""What was asked: a sweep in hand, or what a results folder says of itself in spec.yaml,
+plan.json and summary.json."""
 
 import itertools
 import json
@@ -7,13 +8,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from citrus_ray.evidence.trials import Fresh
 from citrus_ray.experiment.labels import Axes, canonical
-from citrus_ray.experiment.sweep import Sweep, parse_sweep
 from citrus_ray.metrics import HARD, RANKED
-from citrus_ray.spec import Document, SpecError, read_yaml
+from citrus_ray.spec import SpecError, read_yaml
+
+if TYPE_CHECKING:
+    from citrus_ray.experiment.sweep import Sweep
 
 EDITED = "written by sweeps/run.py"
 
@@ -71,7 +74,7 @@ def difference_bounds(metric: str) -> tuple[float, float]:
     return low - high, high - low
 
 
-def design_of(sweep: Sweep, folder: Path, known: bool = True) -> Design:
+def design_of(sweep: "Sweep", folder: Path) -> Design:
     """The design of a sweep that is in hand; `folder` is the one with its results."""
     return Design(
         folder=_shown(folder),
@@ -83,17 +86,21 @@ def design_of(sweep: Sweep, folder: Path, known: bool = True) -> Design:
         n_trials={canonical(cell.axes): cell.n_trials for cell in sweep.cells},
         fresh=Fresh(sweep.final.seeds, sweep.final.pretrain),
         cells=tuple(cell.axes for cell in sweep.cells),
-        known=frozenset(cell.digest for cell in sweep.cells) if known else None,
+        known=frozenset(cell.digest for cell in sweep.cells),
     )
 
 
 def read_design(folder: Path) -> Design:
-    """The design that a folder states. Never raises: records without a readable spec are still worth a page."""
+    """The design that a folder states. Never raises: records without a readable spec are still
+    worth a page."""
     summary, plan = _read_json(folder / "summary.json"), _read_json(folder / "plan.json")
+    planned, final = plan.get("cells") or [], plan.get("final")
     found: dict[str, Any] = {
         "folder": _shown(folder),
         "name": folder.name,
-        "known": frozenset(cell["digest"] for cell in plan["cells"]) if plan.get("cells") else None,
+        "known": frozenset(cell["digest"] for cell in planned) if planned else None,
+        "n_trials": {canonical(c["axes"]): c["n_trials"] for c in planned if "n_trials" in c},
+        "fresh": Fresh(final["seeds"], final["pretrain"]) if final else None,
         "spec_digest": plan.get("spec_digest", summary.get("spec_digest")),
         "caveats": {
             canonical(cell["axes"]): tuple(cell.get("caveats") or ())
@@ -105,30 +112,24 @@ def read_design(folder: Path) -> Design:
     except SpecError as err:
         reason = "; ".join(problem.message for problem in err.problems)
         return Design(**found, problem=f"spec.yaml {reason}")
+    tree = document.tree
+    objective = tree.get("objective") or {}
+    compared = tuple(cell["axes"] for cell in planned) or tuple(
+        _products(tree.get("compare") or {})
+    )
     return Design(
         **found
-        | {"question": _question(document.text), "text": document.text}
-        | _asked(document, folder)
-    )
-
-
-def _asked(document: Document, folder: Path) -> dict[str, Any]:
-    """What the spec asks for; of one that today's rules refuse, what can be read off it."""
-    try:
-        whole = design_of(parse_sweep(document), folder, known=False)
-    except SpecError:
-        tree = document.tree
-        objective = tree.get("objective") or {}
-        return {
+        | {
             "name": str(tree.get("name", folder.name)),
+            "question": _question(document.text),
+            "text": document.text,
             "metric": objective.get("metric", Design.metric),
             "mode": objective.get("mode", Design.mode),
             "each": objective.get("each"),
             "budget": (tree.get("budget") or {}).get("trials"),
-            "cells": tuple(_products(tree.get("compare") or {})),
+            "cells": compared,
         }
-    names = ("name", "metric", "mode", "each", "budget", "n_trials", "fresh", "cells")
-    return {name: getattr(whole, name) for name in names}
+    )
 
 
 def _shown(folder: Path) -> str:

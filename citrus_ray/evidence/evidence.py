@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from citrus_ray.evidence.design import Design, design_of, read_design
 from citrus_ray.evidence.gains import Gain, gains
 from citrus_ray.evidence.labels import labelled
 from citrus_ray.evidence.outcomes import Outcome, nothing_of, outcomes
 from citrus_ray.evidence.reading import Collection, collect
-from citrus_ray.experiment.sweep import Sweep
+
+if TYPE_CHECKING:
+    from citrus_ray.experiment.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ def read_evidence(folders: Sequence[Path], commit: str = "") -> Evidence:
     return Evidence(designs, found, tuple(labelled(outcomes(found, designs))))
 
 
-def evidence_of(sweep: Sweep, records: Path) -> Evidence:
-    """What a folder of records says of the cells of a sweep, those without a record included, in its order."""
+def evidence_of(sweep: "Sweep", records: Path) -> Evidence:
+    """What a folder of records says of the cells of a sweep, those without a record included, in
+    its order."""
     design = design_of(sweep, records.parent)
     found = collect([records], lambda _, cell: design.has(cell))
     by_digest = {cell.digest: cell for cell in outcomes(found, [design])}

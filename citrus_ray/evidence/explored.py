@@ -1,7 +1,9 @@
-"""How the gain hangs on what was searched: importances, partial dependence, two settings at once. Validation data only.
+"""How the gain hangs on what was searched: importances, partial dependence, two settings at once.
+Validation data only.
 
-A trial's gain is its validation score minus that of the from-scratch trial that validation chose in the same regime.
-It explains the search; it is no result, since these scores chose the winners.
+A trial's gain is its validation score minus that of the from-scratch trial that validation chose
+in the same regime. It explains the search; it is no result, since these scores chose the
+winners.
 """
 
 import itertools
@@ -52,7 +54,8 @@ class Explored:
 
 @dataclass(frozen=True)
 class Dependence:
-    """The gain over one setting: what a forest makes of it, and the plain means of the trials behind it."""
+    """The gain over one setting: what a forest makes of it, and the plain means of the trials
+    behind it."""
 
     arm: str
     name: str
@@ -126,7 +129,8 @@ def _explored(arm: str, trials: Sequence[tuple[dict[str, Any], float]]) -> Explo
 
 
 def importances(found: Explored) -> dict[str, float]:
-    """Functional ANOVA through Optuna: the share of the gain's variance that each setting explains by itself."""
+    """Functional ANOVA through Optuna: the share of the gain's variance that each setting
+    explains by itself."""
     import optuna
 
     if np.ptp(found.gains) == 0:
@@ -201,7 +205,8 @@ def dependences(found: Explored) -> list[Dependence]:
 
 @dataclass(frozen=True)
 class _Column:
-    """One setting as numbers for a forest: a number as it is or its logarithm, anything else one column per value."""
+    """One setting as numbers for a forest: a number as it is or its logarithm, anything else one
+    column per value."""
 
     coded: Floats  # (trial, width)
     grid: Floats  # (point, width)
@@ -268,7 +273,8 @@ def _dependence(
 
 
 def surface(found: Explored, order: Sequence[Dependence]) -> Surface | None:
-    """Mask ratio by band where both were searched, else the two settings of pre-training that matter most."""
+    """Mask ratio by band where both were searched, else the two settings of pre-training that
+    matter most."""
     mine = [item.path for item in order if item.path.startswith("pretrain.")]
     named = [path for path in ("pretrain.task.ratio", "pretrain.task.band") if path in mine]
     pair = named if len(named) == 2 else mine[:2]

@@ -1,4 +1,5 @@
-"""What a row says of its target, its kind of signal, its test people and its labels. Computes nothing."""
+"""What a row says of its target, its kind of signal, its test people and its labels. Computes
+nothing."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from citrus_ray.records import Record
 TARGET = "finetune.target"
 LABELS = "finetune.labels"
 SPLIT = "finetune.split"
-# of sources and named sets that always hold one kind of signal, where neither the record nor the spec says
+# of sources and named sets that always hold one kind of signal, where neither the record nor the
+# spec says
 MODALITIES = {
     "synthetic": "synthetic",
     "sleep_edf": "eeg",
@@ -34,7 +36,8 @@ LabelKind = Literal["per_class", "count", "fraction"]
 
 @dataclass(frozen=True, order=True)
 class LabelAmount:
-    """How many labels a fine-tune had, in the unit of its spec: amounts of two units cannot be compared."""
+    """How many labels a fine-tune had, in the unit of its spec: amounts of two units cannot be
+    compared."""
 
     kind: LabelKind
     n: float
@@ -57,7 +60,8 @@ def target_of(row: Record) -> str:
 
 
 def modality_of(row: Record) -> str:
-    """What the windows said, else what the spec says: all that is known of failed members, and in older records."""
+    """What the windows said, else what the spec says: all that is known of failed members, and
+    in older records."""
     if row.modalities:
         return " and ".join(row.modalities)
     said = row.config.get(f"{TARGET}.modality")

@@ -1,4 +1,5 @@
-"""Sweeps with several objectives: each cell's trials by what they scored in each, and those that none beats."""
+"""Sweeps with several objectives: each cell's trials by what they scored in each, and those that
+none beats."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,5 @@
-"""How much pre-training helps: winners' test scores with it minus without it, paired by everything else."""
+"""How much pre-training helps: winners' test scores with it minus without it, paired by
+everything else."""
 
 import json
 import statistics
@@ -80,7 +81,8 @@ class Gain:
 
     @property
     def p_holm_floor(self) -> float:
-        """The smallest corrected p that a comparison of this size can reach when no other one is smaller."""
+        """The smallest corrected p that a comparison of this size can reach when no other one is
+        smaller."""
         return min(1.0, self.n_comparisons * self.test.floor)
 
 
@@ -108,7 +110,8 @@ def best_baseline(pairs: Sequence[Pair]) -> tuple[str, float] | None:
 
 
 def verdict_of(found: Effect | None, mode: str = "max") -> Verdict:
-    """Whether the interval leaves 0 out, and on which side. The one rule of gains, pools and claims."""
+    """Whether the interval leaves 0 out, and on which side. The one rule of gains, pools and
+    claims."""
     if found is None or not found.is_bounded or found.low <= 0 <= found.high:
         return "undecided"
     return "supported" if (found.mean > 0) == (mode == "max") else "contradicted"
@@ -118,7 +121,8 @@ Scores = dict[str, tuple[Record, float]]  # by what both arms share: a row of it
 
 
 def gains(cells: Sequence[Outcome]) -> list[Gain]:
-    """One per pre-trained cell that has a from-scratch partner; p values corrected over all of them."""
+    """One per pre-trained cell that has a from-scratch partner; p values corrected over all of
+    them."""
     scores = [(cell, _scores(cell)) for cell in cells if cell.scored]
     scratch = [(cell, by_key) for cell, by_key in scores if cell.is_scratch]
     pretrained = [(cell, by_key) for cell, by_key in scores if not cell.is_scratch]
@@ -156,7 +160,8 @@ def _pair(mine: tuple[Record, float], other: tuple[Record, float], metric: str) 
 
 
 def _scores(cell: Outcome) -> Scores:
-    """Refits that differ in pre-training alone are averaged: they share their labels, so they are one pair."""
+    """Refits that differ in pre-training alone are averaged: they share their labels, so they
+    are one pair."""
     rows: dict[str, list[Record]] = defaultdict(list)
     for row in cell.scored:
         rows[pair_key(row)].append(row)
@@ -168,7 +173,8 @@ def _scores(cell: Outcome) -> Scores:
 
 
 def pair_key(row: Record) -> str:
-    """Every setting but those of pre-training and those that each arm's search chose; the target by its content."""
+    """Every setting but those of pre-training and those that each arm's search chose; the target
+    by its content."""
     same = {
         path: value
         for path, value in row.config.items()
@@ -185,7 +191,9 @@ def gain_caveats(gain: Gain) -> Iterable[str]:
     groups = {pair.group for pair in gain.pairs}
     if len(groups) > 1:
         listed = "; ".join(sorted(groups))
-        yield f"pairs are pooled over {len(groups)} settings ({listed}): it speaks for the like alone"
+        yield (
+            f"pairs are pooled over {len(groups)} settings ({listed}): it speaks for the like alone"
+        )
     if gain.units.level == "target" and len(gain.units.values) < FEW_TARGETS:
         yield (
             f"only {gain.units.said}: an interval over so few is wide, and rightly so; "

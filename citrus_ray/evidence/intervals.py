@@ -1,6 +1,8 @@
-"""Numbers in, numbers out: one interval for everything, an exact signed-rank test, Holm's correction.
+"""Numbers in, numbers out: one interval for everything, an exact signed-rank test, Holm's
+correction.
 
-The interval of a mean is Student's t over independent values (`citrus_ray.evidence.units` says which values are).
+The interval of a mean is Student's t over independent values (`citrus_ray.evidence.units` says
+which values are).
 """
 
 import math
@@ -23,7 +25,8 @@ DECIMALS = (
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean and its interval; infinite where there is no spread to make one from: one value, or equal ones."""
+    """A mean and its interval; infinite where there is no spread to make one from: one value, or
+    equal ones."""
 
     mean: float
     low: float
@@ -52,7 +55,8 @@ def stratified(
     level: float = LEVEL,
     bounds: tuple[float, float] = EVERYWHERE,
 ) -> Effect | None:
-    """The mean of the samples' means with each sample held fixed: Welch's t, Satterthwaite's degrees of freedom."""
+    """The mean of the samples' means with each sample held fixed: Welch's t, Satterthwaite's
+    degrees of freedom."""
     if not samples:
         return None
     mean, k = float(np.mean([np.mean(sample) for sample in samples])), len(samples)
@@ -78,7 +82,8 @@ def students(df: float, level: float = LEVEL) -> float:
 def score_effect(
     values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)
 ) -> Effect | None:
-    """The interval of a mean score, made on the log-odds scale: it cannot leave `bounds`, and leans away from them."""
+    """The interval of a mean score, made on the log-odds scale: it cannot leave `bounds`, and
+    leans away from them."""
     found = effect(values)
     low, high = bounds
     if found is None or not found.is_bounded or not low < found.mean < high or math.isinf(high):
@@ -95,7 +100,8 @@ def _logistic(x: float) -> float:
 
 
 def widened(n: int) -> float:
-    """The tail that makes a percentile bootstrap of `n` units as wide as Student's t (Hesterberg 2015, section 5)."""
+    """The tail that makes a percentile bootstrap of `n` units as wide as Student's t (Hesterberg
+    2015, section 5)."""
     from scipy.special import ndtr
 
     return float(ndtr(-math.sqrt(n / (n - 1)) * students(n - 1)))
@@ -112,7 +118,8 @@ class SignedRank:
 
 
 def signed_rank(differences: Sequence[float]) -> SignedRank:
-    """Exact, with tied ranks averaged; zeros take ranks and then drop out (Pratt), so they help neither side."""
+    """Exact, with tied ranks averaged; zeros take ranks and then drop out (Pratt), so they help
+    neither side."""
     d = np.round(np.asarray(differences, dtype=np.float64), DECIMALS)
     ranks = midranks(np.abs(d))[d != 0]
     n = len(ranks)
@@ -151,7 +158,8 @@ def _normal_p(ranks: Floats, up: float) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Adjusted p values, in the order given: rejecting those up to 0.05 leaves one false alarm in 20 families."""
+    """Adjusted p values, in the order given: rejecting those up to 0.05 leaves one false alarm
+    in 20 families."""
     order = sorted(range(len(ps)), key=lambda i: ps[i])
     adjusted, highest = [0.0] * len(ps), 0.0
     for rank, i in enumerate(order):

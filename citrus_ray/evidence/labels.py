@@ -1,4 +1,5 @@
-"""Labels of cells, made last and over all cells that are shown together: longer until no two read the same."""
+"""Labels of cells, made last and over all cells that are shown together: longer until no two
+read the same."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +33,8 @@ def is_from_scratch(row: Record) -> bool:
 
 
 def arm_of(rows: Sequence[Record], axes: Axes) -> str:
-    """The canonical JSON of how a cell is pre-trained: every setting but those that are searched or repeated."""
+    """The canonical JSON of how a cell is pre-trained: every setting but those that are searched
+    or repeated."""
     if not rows:
         return canonical(part_of(axes, pretrain=True))
     return SCRATCH if is_from_scratch(rows[0]) else canonical(_arm_settings(rows[0]))
@@ -56,7 +58,7 @@ def labelled(cells: Sequence["Outcome"]) -> list["Outcome"]:
         replace(cell, arm_label=arm_labels[cell.arm], regime_label=regime)
         for cell, regime in zip(cells, regime_labels([c.axes for c in cells]), strict=True)
     ]
-    wordings: list[Callable[["Outcome"], str]] = [
+    wordings: list[Callable[[Outcome], str]] = [
         _of_parts,
         lambda cell: f"{_of_parts(cell)} ({cell.design.name})",
         lambda cell: f"{_of_parts(cell)} ({cell.design.folder})",
@@ -71,7 +73,8 @@ def _of_parts(cell: "Outcome") -> str:
 
 
 def _arm_labels(cells: Sequence["Outcome"]) -> list[str]:
-    """One per different pre-training: its compared settings, and where they do not tell it apart, the others."""
+    """One per different pre-training: its compared settings, and where they do not tell it
+    apart, the others."""
     settings = [
         {} if cell.arm == SCRATCH or not cell.rows else _arm_settings(cell.rows[0])
         for cell in cells

@@ -1,4 +1,5 @@
-"""What the records say of each compared cell: its searched trials, the winner, the winner's refit, its score."""
+"""What the records say of each compared cell: its searched trials, the winner, the winner's
+refit, its score."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -75,7 +76,8 @@ class Outcome:
 
     @cached_property
     def own_baselines(self) -> dict[str, float]:
-        """Mean test score of each baseline that was scored beside the refits, weighed as the score itself."""
+        """Mean test score of each baseline that was scored beside the refits, weighed as the
+        score itself."""
         metric, found = self.design.test_metric, defaultdict(list)
         for row in self.final:
             for name, metrics in row.baselines.items():
@@ -130,7 +132,9 @@ def _caveats(cell: Outcome) -> Iterable[str]:
         lost = len(cell.final) - len(cell.scored)
         yield f"{lost} of {len(cell.final)} refits failed and are not in the mean"
     if cell.n_finals > 1:
-        yield f"test data was scored for {cell.n_finals} winners in turn; the last winner's is shown"
+        yield (
+            f"test data was scored for {cell.n_finals} winners in turn; the last winner's is shown"
+        )
 
 
 def outcomes(found: Collection, designs: Sequence[Design]) -> list[Outcome]:

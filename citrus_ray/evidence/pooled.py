@@ -1,4 +1,5 @@
-"""Gains pooled over everything, and within each regime, kind of signal and target: the same pairs, cut anew."""
+"""Gains pooled over everything, and within each regime, kind of signal and target: the same
+pairs, cut anew."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -42,7 +43,8 @@ class PooledGain:
 
 
 def pools(gains: Sequence[Gain]) -> list[PooledGain]:
-    """Overall first, then by each compared setting with several values, by kind of signal, by target.
+    """Overall first, then by each compared setting with several values, by kind of signal, by
+    target.
 
     p values are corrected within each of these cuts.
     """
@@ -74,7 +76,8 @@ def regime_axes(axes: Axes) -> Axes:
 
 
 def regime_of(axes: Axes) -> str:
-    """One name per compared set of labels and all else that both arms share; empty where nothing is compared."""
+    """One name per compared set of labels and all else that both arms share; empty where nothing
+    is compared."""
     shared = regime_axes(axes)
     names = axis_names(shared)
     said = (

@@ -1,4 +1,5 @@
-"""Mean ranks of all methods over targets, and which of them the evidence cannot tell apart (Demšar, JMLR 2006)."""
+"""Mean ranks of all methods over targets, and which of them the evidence cannot tell apart
+(Demšar, JMLR 2006)."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -41,7 +42,8 @@ class Ranking:
 
 
 def ranking(cells: Sequence[Outcome]) -> Ranking | None:
-    """Pre-trainings, training from scratch and dumb baselines, on the targets where all of them were scored."""
+    """Pre-trainings, training from scratch and dumb baselines, on the targets where all of them
+    were scored."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         for target, rows in _by_target(cell).items():

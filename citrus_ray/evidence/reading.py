@@ -1,7 +1,8 @@
-"""Records of one or many results folders as rows, each computation with one value. Computes no score.
+"""Records of one or many results folders as rows, each computation with one value. Computes no
+score.
 
-A computation is a (digest, phase). Two machines may both have done it, and two trials may share it: every place
-that it takes in a sweep stays a row, and all of them carry the same result.
+A computation is a (digest, phase). Two machines may both have done it, and two trials may share
+it: every place that it takes in a sweep stays a row, and all of them carry the same result.
 """
 
 import gc
@@ -26,7 +27,8 @@ Wanted = Callable[[int, str], bool]
 
 @dataclass(frozen=True)
 class Conflict:
-    """The same computation with different results: something that changes numbers is not in the digest."""
+    """The same computation with different results: something that changes numbers is not in the
+    digest."""
 
     digest: str
     phase: str
@@ -63,7 +65,8 @@ class Collection:
 
 @contextmanager
 def no_collector() -> Iterator[None]:
-    """Python's cycle collector walks every dict again and again while millions are made, none of them in a cycle."""
+    """Python's cycle collector walks every dict again and again while millions are made, none of
+    them in a cycle."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -181,7 +184,8 @@ def trials_in(folder: Path) -> list[list[Record]]:
 
 
 def table(rows: Iterable[Record]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns, and a flat dict per row: `axes.…`, `params.…`, `repeat.…` and each metric by its name."""
+    """Columns, and a flat dict per row: `axes.…`, `params.…`, `repeat.…` and each metric by its
+    name."""
     flat = [_flat(row) for row in rows]
     columns = dict.fromkeys(name for line in flat for name in line)
     fixed = [name for name in columns if name in FIXED]
@@ -204,7 +208,8 @@ def _flat(row: Record) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Numbers and text as they are, blocks as JSON: few different ones, in hundreds of thousands of rows."""
+    """Numbers and text as they are, blocks as JSON: few different ones, in hundreds of thousands
+    of rows."""
     if isinstance(value, str | int | float):
         return value
     known = repr(value)

@@ -18,7 +18,8 @@ ESTIMATOR = "Student's t, 95 %"
 def summarise(
     sweep: Sweep, folder: Path, seconds: float, store: Path | None = None
 ) -> dict[str, Any]:
-    """The content of `summary.json`. `store` holds the encoders, beside the sweep's folder by default."""
+    """The content of `summary.json`. `store` holds the encoders, beside the sweep's folder by
+    default."""
     return summary_of(
         sweep, evidence_of(sweep, folder), seconds, store or folder.parent.parent / "store"
     )
@@ -92,7 +93,8 @@ def _gain(cell: Cell, evidence: Evidence) -> dict[str, Any] | None:
 
 
 def _front(cell: Cell, outcome: Outcome) -> dict[str, Any]:
-    """Of several objectives: the trials that none beats, on validation data. The refit is of the best mean."""
+    """Of several objectives: the trials that none beats, on validation data. The refit is of the
+    best mean."""
     if cell.sweep.objective.each is None:
         return {}
     names = cell.sweep.objectives

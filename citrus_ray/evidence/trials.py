@@ -1,12 +1,12 @@
-"""Trials from the rows of their members: which of them count, which one won, which refit is the winner's."""
+"""Trials from the rows of their members: which of them count, which one won, which refit is the
+winner's."""
 
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from citrus_ray.experiment.budgets import Budget
-from citrus_ray.experiment.sweep import FRESH_SEED
+from citrus_ray.experiment.budgets import FRESH_SEED, Budget
 from citrus_ray.metrics import mean_metrics
 from citrus_ray.records import Record, Status
 
@@ -77,7 +77,8 @@ def counted(results: Iterable[Result], budget: int | None) -> list[Result]:
 
 
 def ranked(results: Iterable[Result], mode: str = "max") -> list[Result]:
-    """The trials that ran to their end, best first; of equals the order hangs on their digests alone."""
+    """The trials that ran to their end, best first; of equals the order hangs on their digests
+    alone."""
     sign = 1 if mode == "max" else -1
     full = [result for result in results if result.is_full]
     return sorted(full, key=lambda r: (sign * (r.value or 0.0), r.digest), reverse=True)
@@ -96,7 +97,8 @@ class Fresh:
     pretrain: bool  # with an encoder for every seed
 
     def fits(self, rows: Sequence[Record]) -> bool:
-        """Whether these rows are such a refit; one of another number of seeds is of an earlier spec."""
+        """Whether these rows are such a refit; one of another number of seeds is of an earlier
+        spec."""
         seeds = {row.seed for row in rows} == {FRESH_SEED + i for i in range(self.seeds)}
         is_scratch = "pretrain.task.kind" not in rows[0].config
         anew = "pretrain.seed" in rows[0].repeat
@@ -106,7 +108,8 @@ class Fresh:
 def refit(
     finals: Iterable[Sequence[Record]], chosen: Result | None, fresh: Fresh | None
 ) -> Sequence[Record]:
-    """The rows of the winner's own refit, the newest where it was done twice; none where it is yet to come."""
+    """The rows of the winner's own refit, the newest where it was done twice; none where it is
+    yet to come."""
     own = [
         rows
         for rows in finals
@@ -120,7 +123,8 @@ def refit(
 
 
 def front(results: Iterable[Result]) -> list[Result]:
-    """The trials that no other one beats in some objective without losing in another, best in the first first."""
+    """The trials that no other one beats in some objective without losing in another, best in
+    the first first."""
     full = ranked(results)
     beaten = [
         any(_as_good(o.scores, r.scores) and o.scores != r.scores for o in full) for r in full
@@ -138,7 +142,8 @@ def _as_good(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def n_stale(results: Collection[Result]) -> int:
-    """Trials since the last one that none before it was as good as, in the order in which they ended."""
+    """Trials since the last one that none before it was as good as, in the order in which they
+    ended."""
     seen: list[tuple[float, ...]] = []
     stale = 0
     for result in sorted(results, key=lambda r: (r.finished, r.digest)):
@@ -151,7 +156,8 @@ def n_stale(results: Collection[Result]) -> int:
 def why_stop(
     budget: Budget, results: Collection[Result], elapsed_s: float, gpu_s: float = 0.0
 ) -> Stop | None:
-    """What ends a cell's search before all its trials. The same for a live sweep and for its records."""
+    """What ends a cell's search before all its trials. The same for a live sweep and for its
+    records."""
     if budget.patience is not None and n_stale(results) >= budget.patience:
         return "patience"
     if budget.gpu_hours is not None and gpu_s >= budget.gpu_hours * 3600:

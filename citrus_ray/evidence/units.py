@@ -1,7 +1,8 @@
 """What was varied (target, test people or seed), and so for whom an interval speaks.
 
-Whole targets count with everything inside them, else whole test parts, else seeds: values that share a target or its
-people go up and down together, and are one piece of evidence, however many seeds there are.
+Whole targets count with everything inside them, else whole test parts, else seeds: values that
+share a target or its people go up and down together, and are one piece of evidence, however many
+seeds there are.
 """
 
 from collections import defaultdict
@@ -48,7 +49,8 @@ class Units:
 
 
 def units(found: Sequence[Value]) -> Units:
-    """Means over whatever lies below the highest level that varies; every target and every part weighs the same."""
+    """Means over whatever lies below the highest level that varies; every target and every part
+    weighs the same."""
     targets = _grouped(found, lambda v: v.target)
     if len(targets) > 1:
         means = (

@@ -1,8 +1,9 @@
 """Claims against the refits of winners: effect, interval, verdict.
 
-A place is a combination of everything that the claim does not speak of: target, labels, what else is repeated. Within
-a place the two sides are paired by all that both repeat. The mean over places gets its interval from the spread within
-places, so it speaks of these places, these test parts and these recordings, not of others like them.
+A place is a combination of everything that the claim does not speak of: target, labels, what
+else is repeated. Within a place the two sides are paired by all that both repeat. The mean over
+places gets its interval from the spread within places, so it speaks of these places, these test
+parts and these recordings, not of others like them.
 """
 
 from collections import defaultdict
@@ -111,12 +112,14 @@ def _places(
 
 
 def _agree(one: Axes, other: Axes) -> bool:
-    """Whether two cells are equal in every axis that both have; one from scratch has none of `pretrain`."""
+    """Whether two cells are equal in every axis that both have; one from scratch has none of
+    `pretrain`."""
     return all(canonical(one[path]) == canonical(other[path]) for path in one.keys() & other.keys())
 
 
 def differences(one: Measured, other: Measured) -> Measured:
-    """`one` minus `other`, paired by all that both repeat; what a side repeats beyond that is averaged."""
+    """`one` minus `other`, paired by all that both repeat; what a side repeats beyond that is
+    averaged."""
     everywhere = [repeat.keys() for repeat, _ in [*one, *other]]
     shared = (
         sorted(set.intersection(*map(set, everywhere)) - {"pretrain.seed"}) if everywhere else []
@@ -135,7 +138,8 @@ def differences(one: Measured, other: Measured) -> Measured:
 
 
 def _measured(claim: Hypothesis, cell: Outcome, cells: Sequence[Outcome]) -> Measured:
-    """Test scores, gains over scratch, or minus the cost of getting to a level: more is better in all of them."""
+    """Test scores, gains over scratch, or minus the cost of getting to a level: more is better
+    in all of them."""
     metric = cell.design.test_metric
     if claim.level is not None:
         ok = [row for row in cell.final if row.status == "ok" and row.curve]
@@ -158,8 +162,9 @@ def _scores(rows: Sequence[Record], metric: str) -> Measured:
 
 
 def cost_to(curve: Sequence[Sequence[float]], measure: str, level: float) -> float:
-    """Rounds or seconds until the objective reached `level`. One that never did is given one round more than it had:
-    less than the truth, so a difference that rests on it is too small rather than too large."""
+    """Rounds or seconds until the objective reached `level`. One that never did is given one
+    round more than it had: less than the truth, so a difference that rests on it is too small
+    rather than too large."""
     costs = [
         number if measure == "rounds" else seconds
         for number, (_, seconds) in enumerate(curve, start=1)

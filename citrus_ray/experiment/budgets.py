@@ -1,4 +1,4 @@
-"""What a sweep optimises, what it may spend, when a trial or a search stops early, and how winners are scored."""
+"""Objective, budget and stopping rules of a sweep, and how its winners are scored."""
 
 from typing import Annotated, Literal
 
@@ -7,71 +7,79 @@ from pydantic import Field, model_validator
 from citrus_ray.metrics import HARD, RANKED
 from citrus_ray.spec import Spec
 
+FRESH_SEED = 1000  # winners are refitted on seeds from here up, which no search may use
+
 
 class Objective(Spec):
+    """What the search optimises."""
+
     metric: str = "val/balanced_accuracy"
+    """Score on validation data, `val/` and the name of a metric."""
     mode: Literal["max", "min"] = "max"
-    each: str | None = (
-        None  # a repeated path: an objective for each of its values, and a Pareto front of trials
-    )
+    """Direction; every metric here is better when higher."""
+    each: str | None = None
+    """A repeated path: an objective for each of its values, and a Pareto front of trials."""
 
     @model_validator(mode="after")
     def _from_validation(self) -> "Objective":
-        if not self.metric.startswith("val/"):
-            raise ValueError(
-                f"metric={self.metric!r}: selection sees validation data only; use val/…"
-            )
+        metric, known = self.metric, {**HARD, **RANKED}
+        if not metric.startswith("val/"):
+            raise ValueError(f"metric={metric!r}: selection sees validation data only; use val/…")
         if self.mode == "min":
             raise ValueError("mode='min': every metric here is better when higher; use max")
-        if self.metric.removeprefix("val/") not in {**HARD, **RANKED}:
-            known = ", ".join(f"val/{name}" for name in {**HARD, **RANKED})
-            raise ValueError(f"metric={self.metric!r}: must be one of {known}")
+        if metric.removeprefix("val/") not in known:
+            names = ", ".join(f"val/{name}" for name in known)
+            raise ValueError(f"metric={metric!r}: must be one of {names}")
         return self
 
 
 class Budget(Spec):
-    """Per compared cell; every cell gets the same."""
+    """What each compared cell may spend, the same for all; winners are refitted in any case."""
 
     trials: Annotated[int, Field(ge=1)]
-    # of the sweep's wall time, all calls together: nothing new is searched then, winners are still refitted
+    """Trials to search, the winner's refit not counted."""
     hours: Annotated[float, Field(gt=0)] | None = None
-    # of the sweep's trials, by their share of a GPU, and of the encoders they rest on; then as with `hours`
+    """Of the sweep's wall time, all calls together; nothing new is searched after them."""
     gpu_hours: Annotated[float, Field(gt=0)] | None = None
-    patience: Annotated[int, Field(ge=1)] | None = (
-        None  # trials in a row of which none is the best so far
-    )
+    """Of the sweep's trials, by their share of a GPU, and of their encoders; then as `hours`."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Trials in a row, none of them the best so far, after which a search ends."""
 
 
 class Asha(Spec):
     """Stop trials whose objective falls behind at rungs of validation rounds."""
 
     grace: Annotated[int, Field(ge=1)] = 2
+    """Rounds before the first rung."""
     reduction: Annotated[int, Field(ge=2)] = 3
+    """One in so many trials goes on at each rung; rounds between rungs grow by as much."""
 
 
 class Race(Spec):
     """Stop trials that are clearly worse than the best so far on their first members."""
 
-    after: Annotated[int, Field(ge=2)] = 2  # members before the first test
+    after: Annotated[int, Field(ge=2)] = 2
+    """Members before the first test."""
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """Level of the test: chance to stop a trial that is as good as the best."""
 
 
 class Failures(Spec):
-    """What is done about trials that fail. An exception of the trial itself is a row at once, never tried again."""
+    """What is done about trials that fail. An exception of the trial itself is a row at once, never
+    tried again."""
 
-    retries: Annotated[int, Field(ge=0)] = (
-        1  # of a trial or pre-training whose worker or node was lost
-    )
-    minutes: Annotated[float, Field(gt=0)] | None = (
-        None  # a trial that is not done by then hangs, and is a failed row
-    )
-    in_a_row: Annotated[int, Field(ge=1)] = (
-        10  # failed trials, over all cells, after which the sweep gives up
-    )
+    retries: Annotated[int, Field(ge=0)] = 1
+    """Further tries of a trial or pre-training whose worker or node was lost."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """A trial that is not done by then hangs, and is a failed row."""
+    in_a_row: Annotated[int, Field(ge=1)] = 10
+    """Failed trials, over all cells, after which the sweep gives up."""
 
 
 class Final(Spec):
-    """How winners are scored: refitted on `seeds` fresh seeds, once each on test data."""
+    """How winners are scored: refitted, and scored once each on test data."""
 
     seeds: Annotated[int, Field(ge=2)] = 5
-    pretrain: bool = False  # pre-train anew for every fresh seed too
+    """Fresh seeds of the refits, which no search may use."""
+    pretrain: bool = False
+    """Whether every fresh seed gets a pre-training of its own too."""

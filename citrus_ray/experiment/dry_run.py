@@ -1,9 +1,10 @@
-"""What a sweep is going to do and cost, found out before a cluster is spent: `--dry-run`."""
+"""Dry run of a sweep: what it is going to do and cost, before a cluster is spent."""
 
+import dataclasses
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,7 +22,8 @@ from citrus_ray.spec import Problem, SpecError, digest_of
 
 
 def check_data(sweep: Sweep) -> None:
-    """Everything about the data that would stop a trial later, all at once: files, splits, labels, sizes."""
+    """Everything about the data that would stop a trial later, all at once: files, splits, labels,
+    sizes."""
     problems: dict[tuple[str, str], Problem] = {}
     contexts: dict[str, SignalContext] = {}
     for cell in sweep.cells:
@@ -57,14 +59,12 @@ def _data_problems(trial: Trial, known: dict[str, SignalContext]) -> list[Proble
 
 
 def _under(path: str, problem: Problem) -> Problem:
-    return Problem(
-        f"{path}.{problem.path}".rstrip("."), problem.message, problem.file, problem.line
-    )
+    return dataclasses.replace(problem, path=f"{path}.{problem.path}".rstrip("."))
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """Counts, and an estimate from a few timed steps of each model on signals of the right shape."""
+    """Counts of a sweep, and an estimate of its cost from a few timed steps of each model."""
 
     sweep: Sweep
     steps: StepTimes = field(default_factory=StepTimes, compare=False)
@@ -75,13 +75,12 @@ class DryRun:
 
     @cached_property
     def n_members(self) -> int:
-        return sum(
-            c.n_trials * len(c.repeat) + len(c.members({}, "final")) for c in self.sweep.cells
-        )
+        return sum(_n_members(cell) for cell in self.sweep.cells)
 
     @cached_property
     def pretrainings(self) -> list[tuple[Trial, int]]:
-        """Different pre-trainings, each with how many there are at most: cells that share an encoder share its cost."""
+        """Different pre-trainings, each with how many there are at most: cells that share an
+        encoder share its cost."""
         shared: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
         for cell in self.sweep.cells:
             if cell.trial.pretraining is not None:
@@ -96,78 +95,69 @@ class DryRun:
     def cpu_seconds(self) -> tuple[float, float]:
         """(pre-training, fine-tuning) on one thread of this machine."""
         pre = sum(n * _pretrain_seconds(trial, self.steps) for trial, n in self.pretrainings)
-        fine = sum(
-            (c.n_trials * len(c.repeat) + len(c.members({}, "final")))
-            * _finetune_seconds(c.trial, self.steps)
-            for c in self.sweep.cells
-        )
+        fine = sum(_n_members(c) * _finetune_seconds(c.trial, self.steps) for c in self.sweep.cells)
         return pre, fine
 
     def lines(self) -> Iterator[str]:
-        """The plan as a person reads it. What it costs comes last but one: a model that is new has to be timed."""
+        """The plan as a person reads it. What it costs comes last but one: a model that is new has
+        to be timed."""
         yield (
             f"{self.sweep.name}: {len(self.sweep.cells)} cells, {self.n_trials} trials to search, "
             f"{self.n_members} fine-tunes, at most {self.n_pretrainings} pre-trainings"
         )
         for cell in self.sweep.cells:
-            axes = ", ".join(cell.search) or "nothing: one trial"
+            paths = ", ".join(cell.search) or "nothing: one trial"
             yield (
                 f"  {cell.label}: {cell.n_trials} trials x {len(cell.repeat)} members + "
-                f"{len(cell.members({}, 'final'))} on fresh seeds; searches {axes}"
+                f"{len(cell.members({}, 'final'))} on fresh seeds; searches {paths}"
             )
         yield "data:"
-        yield from (f"  {line}" for line in self._data_lines())
+        yield from (f"  {_describe(path, source)}" for path, source in self._sources())
         yield self._cost()
         yield self._resources()
 
-    def _cost(self) -> str:
-        pre, fine = self.cpu_seconds
-        shared = any(
-            trial.pretraining and trial.pretraining.workers > 1 for trial, _ in self.pretrainings
-        )
-        more = (
-            "; pre-trainings with several workers take about 20 s more each to start"
-            if shared
-            else ""
-        )
-        return (
-            f"cost on one core of this machine: about {_minutes(pre)} of pre-training, {_minutes(fine)} of fine-tuning "
-            f"(timed on {STEPS_TIMED} steps of each{self._age()}{more})"
-        )
-
-    def _age(self) -> str:
-        hours = (time.time() - self.steps.oldest) / 3600
-        return f", {hours:.0f} h ago" if hours >= 1 else ""
-
-    def _data_lines(self) -> list[str]:
-        sources: dict[str, tuple[str, Source]] = {}
+    def _sources(self) -> Iterable[tuple[str, Source]]:
+        """Every source once, with the path that names it first."""
+        found: dict[str, tuple[str, Source]] = {}
         for cell in self.sweep.cells:
             for _, trial in cell.members({}, "search"):
                 for path, source in trial.sources().items():
-                    sources.setdefault(source.digest(), (path, source))
-        return [_describe(path, source) for path, source in sources.values()]
+                    found.setdefault(source.digest(), (path, source))
+        return found.values()
+
+    def _cost(self) -> str:
+        pre, fine = self.cpu_seconds
+        hours = (time.time() - self.steps.oldest) / 3600
+        age = f", {hours:.0f} h ago" if hours >= 1 else ""
+        specs = [trial.pretraining for trial, _ in self.pretrainings]
+        more = "; pre-trainings with several workers take about 20 s more each to start"
+        more = more if any(spec and spec.workers > 1 for spec in specs) else ""
+        return (
+            f"cost on one core of this machine: about {_minutes(pre)} of pre-training, "
+            f"{_minutes(fine)} of fine-tuning (timed on {STEPS_TIMED} steps of each{age}{more})"
+        )
 
     def _resources(self) -> str:
         specs = [cell.trial.pretraining for cell in self.sweep.cells if cell.trial.pretraining]
         cpus = max((s.workers * s.threads_per_worker for s in specs), default=0)
         gpus = max((s.workers for s in specs if s.gpu), default=0)
         share = max(cell.trial.finetune.gpu for cell in self.sweep.cells)
-        trials = self.sweep.concurrency or (
-            "one per CPU" + (f", {1 / share:.0f} per GPU" if share else "")
-        )
-        return (
-            f"resources: trials at once: {trials}; a pre-training takes {cpus} CPUs and {gpus} GPUs"
-        )
+        per_gpu = f", {1 / share:.0f} per GPU" if share else ""
+        trials = self.sweep.concurrency or f"one per CPU{per_gpu}"
+        needs = f"a pre-training takes {cpus} CPUs and {gpus} GPUs"
+        return f"resources: trials at once: {trials}; {needs}"
+
+
+def _n_members(cell: Cell) -> int:
+    """Fine-tunes of all trials and of the winner's refit."""
+    return cell.n_trials * len(cell.repeat) + len(cell.members({}, "final"))
 
 
 def _encoder_key(cell: Cell) -> tuple[str, ...]:
     """Equal for cells that search among the same encoders."""
     encoders = {trial.encoder_digest() for _, trial in cell.members({}, "search")}
-    axes = [
-        f"{path}={axis.digest()}"
-        for path, axis in sorted(cell.search.items())
-        if _reaches_encoder(path)
-    ]
+    paths = sorted(filter(_reaches_encoder, cell.search))
+    axes = [f"{path}={cell.search[path].digest()}" for path in paths]
     return (*sorted(str(digest) for digest in encoders), *axes)
 
 
@@ -176,55 +166,47 @@ def _reaches_encoder(path: str) -> bool:
 
 
 def _n_encoders(cells: list[Cell]) -> int:
-    """At most: searched points that reach into the pre-training, times repeats that do, and those of fresh seeds."""
-    points = math.prod(
-        axis.n_points() for path, axis in cells[0].search.items() if _reaches_encoder(path)
-    )
+    """At most: searched points that reach into the pre-training, times repeats that do, and those
+    of fresh seeds."""
+    reaching = (axis for path, axis in cells[0].search.items() if _reaches_encoder(path))
+    n_points = math.prod(axis.n_values() for axis in reaching)
     searched = {trial.encoder_digest() for _, trial in cells[0].members({}, "search")} - {None}
-    fresh = (
-        {trial.encoder_digest() for cell in cells for _, trial in cell.members({}, "final")}
-        - {None}
-        - searched
-    )
-    return int(min(points, sum(cell.n_trials for cell in cells))) * len(searched) + len(fresh)
+    refits = [trial for cell in cells for _, trial in cell.members({}, "final")]
+    fresh = {trial.encoder_digest() for trial in refits} - {None} - searched
+    n_trials = sum(cell.n_trials for cell in cells)
+    return int(min(n_points, n_trials)) * len(searched) + len(fresh)
 
 
 def _describe(path: str, source: Source) -> str:
     windows = cache.load(source)
     ctx = windows.context
-    classes = f", {len(windows.classes)} classes" if windows.classes else ", no labels"
+    classes = f"{len(windows.classes)} classes" if windows.classes else "no labels"
     text = (
         f"{path}: {len(windows)} windows of {ctx.n_chans} x {ctx.seconds:g} s at {ctx.sfreq:g} Hz, "
+        f"{len(np.unique(windows.group))} groups, {classes}"
     )
-    text += f"{len(np.unique(windows.group))} groups{classes}"
     return "\n    caveat: ".join([text, *windows.caveats])
 
 
 def _minutes(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _pretrain_seconds(trial: Trial, steps: StepTimes) -> float:
     spec = trial.pretraining
     assert spec is not None
-    windows = cache.load(spec.source)
-    n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // spec.optim.batch_size)
-    return n_steps * steps.pretraining(
-        trial.model, spec, windows.context, min(spec.optim.batch_size, len(windows))
-    )
+    windows, size = cache.load(spec.source), spec.optim.batch_size
+    n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // size)
+    step = steps.pretraining(trial.model, spec, windows.context, min(size, len(windows)))
+    return n_steps * step
 
 
 def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:
     spec, windows = trial.finetune, cache.load(trial.finetune.target, trial.finetune.align)
-    n_labels = len(
-        label_subset(windows, split(windows, spec.split, trial.seed).train, spec.labels, trial.seed)
-    )
+    train = split(windows, spec.split, trial.seed).train
+    n_labels = len(label_subset(windows, train, spec.labels, trial.seed))
     n_step, n_look = min(spec.optim.batch_size, n_labels), min(EVAL_BATCH, len(windows))
     of = (trial.model, spec.pool, windows.context)
     n_looks = spec.rounds * len(windows) * spec.split.val / n_look

@@ -1,4 +1,5 @@
-"""What a sweep is asked to decide: a named comparison between compared cells, written down before it is run."""
+"""What a sweep is asked to decide: comparisons between compared cells, written down before a
+run."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -11,32 +12,30 @@ Where = Annotated[dict[str, Any], Field(min_length=1)]  # compared path -> value
 
 
 class Hypothesis(Spec):
-    """`better` beats `worse`, all other compared axes being equal. A block matches by the keys that are given.
-
-    `measure: gain` compares what pre-training adds to each, not the scores themselves. `rounds` and `seconds` compare
-    how soon the validation score reaches `level`; the effect is what `better` saves. `missing` compares scores
-    with modalities missing at test, the mean over all choices of them. `holds: somewhere` asks for one
-    combination of the other axes at least, `on_average` for the mean over all of them.
-    """
+    """`better` beats `worse`, all other compared axes being equal."""
 
     says: Annotated[str, Field(min_length=1)]
+    """The hypothesis in words."""
     better: Where
+    """Compared path -> value of the side that is to win; a block matches by the keys it gives."""
     worse: Where
-    where: dict[
-        str, Annotated[tuple[Any, ...], Field(min_length=1)]
-    ] = {}  # the values it is about; all by default
+    """The same of the other side."""
+    where: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
+    """Compared path -> values that it is about; all by default."""
     measure: Literal["score", "gain", "rounds", "seconds", "missing"] = "score"
-    level: Annotated[float, Field(gt=0, lt=1)] | None = (
-        None  # rounds, seconds: the validation score to be reached
-    )
+    """score: on test data; gain: what pre-training adds to it; rounds, seconds: how soon validation
+    reaches `level`, the effect being what `better` saves; missing: the mean score over all choices
+    of modalities that are missing at test."""
+    level: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Validation score to be reached, where rounds or seconds are measured."""
     holds: Literal["on_average", "somewhere"] = "on_average"
+    """somewhere: for one combination of the other axes at least; on_average: for their mean."""
 
     @model_validator(mode="after")
     def _sides_differ(self) -> "Hypothesis":
         if self.better == self.worse:
-            raise ValueError(
-                f"better and worse are both {json.dumps(self.better)}; name two sides that differ"
-            )
+            both = json.dumps(self.better)
+            raise ValueError(f"better and worse are both {both}; name two sides that differ")
         return self
 
     @model_validator(mode="after")

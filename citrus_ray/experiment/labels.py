@@ -1,4 +1,5 @@
-"""Labels: settings in a few words, made last, for people. What is told apart is told apart by its settings."""
+"""Labels: settings in a few words, made last, for people. What is told apart is told apart by
+its settings."""
 
 import json
 from collections import Counter
@@ -31,7 +32,8 @@ def axis_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 def settings_label(settings: Mapping[str, Any]) -> str:
-    """`masked, labels 8 per class`: a block that names its kind speaks for itself, as "from scratch" does."""
+    """`masked, labels 8 per class`: a block that names its kind speaks for itself, as "from
+    scratch" does."""
     names, said = axis_names(settings), []
     for path, value in settings.items():
         alone = is_kind(value) or value_label(path, value) == SCRATCH
@@ -116,7 +118,8 @@ def joined(arm: str, regime: str) -> str:
 
 
 def unique(things: Sequence[T], wordings: Sequence[Callable[[T], str]]) -> list[str]:
-    """The first wording of each that no other thing shares; the last one, numbered, where all are shared."""
+    """The first wording of each that no other thing shares; the last one, numbered, where all
+    are shared."""
     found: dict[int, str] = {}
     for wording in wordings:
         said = {i: wording(thing) for i, thing in enumerate(things) if i not in found}

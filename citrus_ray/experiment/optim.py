@@ -12,16 +12,17 @@ class Optim(Spec):
     """AdamW with linear warm-up over a share of the steps, then a cosine to zero."""
 
     lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate at its highest, after the warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decay of the weights per step, as a share of the rate."""
     batch_size: Annotated[int, Field(ge=1)] = 64
+    """Windows per step, over all workers."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps in which the rate rises."""
 
     def rate(self, step: int, n_steps: int) -> float:
         done = (step + 1) / n_steps
         if done < self.warmup:
             return self.lr * done / self.warmup
-        return (
-            self.lr
-            * 0.5
-            * (1 + math.cos(math.pi * min((done - self.warmup) / (1 - self.warmup), 1.0)))
-        )
+        falling = min((done - self.warmup) / (1 - self.warmup), 1.0)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * falling))

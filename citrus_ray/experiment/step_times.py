@@ -1,4 +1,5 @@
-"""Seconds that a step of a model takes on one thread of this machine, measured once and kept for a day in the cache.
+"""Seconds that a step of a model takes on one thread of this machine, measured once and kept for a
+day in the cache.
 
 Torch takes longer to load than all else of a plan: one that was made before does without.
 """
@@ -10,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from citrus_ray import records
@@ -22,70 +22,64 @@ from citrus_ray.models.specs import Pooling
 from citrus_ray.spec import digest_of
 
 STEPS_TIMED = 3
-KEPT_S = (
-    24 * 3600.0
-)  # a machine that was busy when it was asked should not be thought slow for good
+# a machine that was busy when it was asked should not be thought slow for good
+KEPT_S = 24 * 3600.0
 
 
 class StepTimes:
-    """Measures what is not known yet, on zeros of the right shape. `oldest` is when the first of what it gave was."""
+    """Seconds of steps on `n` windows, zeros of the right shape where they have to be measured.
+
+    `oldest` is when the first of the measurements was made that it gave.
+    """
 
     def __init__(self) -> None:
         self.oldest = time.time()
         self._known: dict[str, float] = {}
 
     def pretraining(self, model: AnyEncoder, spec: Pretrain, ctx: SignalContext, n: int) -> float:
-        """A step on `n` windows, without the optimiser's part."""
+        """A step of pre-training, without the optimiser's part."""
         assert spec.task is not None
         what = {"task": spec.task.identity(), "precision": spec.precision}
-        return self._of(
-            "pretraining", model, ctx, n, what, lambda: _pretraining(model, spec, ctx, n)
-        )
+        run = partial(_pretraining, model, spec, ctx, n)
+        return self._seconds("pretraining", model, ctx, n, what, run)
 
     def finetune(self, model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> float:
-        return self._of(
-            "finetune", model, ctx, n, {"pool": pool}, lambda: _finetune(model, pool, ctx, n)
-        )
+        """A step of fine-tuning, without the optimiser's part."""
+        run = partial(_finetune, model, pool, ctx, n)
+        return self._seconds("finetune", model, ctx, n, {"pool": pool}, run)
 
     def look(self, model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> float:
-        """At `n` windows of validation data."""
-        return self._of("look", model, ctx, n, {"pool": pool}, lambda: _look(model, pool, ctx, n))
+        """A look at validation windows."""
+        run = partial(_look, model, pool, ctx, n)
+        return self._seconds("look", model, ctx, n, {"pool": pool}, run)
 
-    def _of(
+    def _seconds(
         self,
         kind: str,
         model: AnyEncoder,
         ctx: SignalContext,
         n: int,
         what: dict[str, Any],
-        take: Callable[[], float],
+        measure: Callable[[], float],
     ) -> float:
         by = {"host": records.host(), "versions": records.versions(), "commit": records.commit()}
         asked = {"kind": kind, "model": model.identity(), "ctx": asdict(ctx), "n": n} | what | by
         digest = digest_of(asked)
-        if digest not in self._known:  # many cells ask for the same
-            path = cache_root() / "timings" / f"{digest}.json"
-            seconds = self._kept(path)
-            self._known[digest] = _measured(path, asked, take) if seconds is None else seconds
-        return self._known[digest]
-
-    def _kept(self, path: Path) -> float | None:
+        if digest in self._known:  # many cells ask for the same
+            return self._known[digest]
+        path = cache_root() / "timings" / f"{digest}.json"
         with contextlib.suppress(OSError, ValueError, KeyError):
-            known = json.loads(path.read_text())
-            if 0 <= time.time() - known["at"] < KEPT_S:
-                self.oldest = min(self.oldest, known["at"])
-                return float(known["seconds"])
-        return None
-
-
-def _measured(path: Path, asked: dict[str, Any], take: Callable[[], float]) -> float:
-    """It is kept where it can be: a cache that cannot be written costs the next plan a second, and is no error."""
-    seconds = take()
-    with contextlib.suppress(OSError):
-        records.write_text(
-            path, json.dumps({"seconds": seconds, "at": time.time(), "asked": asked})
-        )
-    return seconds
+            kept = json.loads(path.read_text())
+            if 0 <= time.time() - kept["at"] < KEPT_S:
+                self.oldest = min(self.oldest, kept["at"])
+                self._known[digest] = float(kept["seconds"])
+                return self._known[digest]
+        self._known[digest] = seconds = measure()
+        # a cache that cannot be written costs the next plan a second, and is no error
+        with contextlib.suppress(OSError):
+            kept = {"seconds": seconds, "at": time.time(), "asked": asked}
+            records.write_text(path, json.dumps(kept))
+        return seconds
 
 
 def _pretraining(model: AnyEncoder, spec: Pretrain, ctx: SignalContext, n: int) -> float:

@@ -1,4 +1,5 @@
-"""A sweep is a trial and three kinds of axes: compared, repeated and searched. Pure values; nothing here runs."""
+"""A sweep is a trial and three kinds of axes: compared, repeated and searched. Pure values;
+nothing here runs."""
 
 import difflib
 import itertools
@@ -12,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from citrus_ray.experiment.budgets import Asha, Budget, Failures, Final, Objective, Race
+from citrus_ray.experiment.budgets import FRESH_SEED, Asha, Budget, Failures, Final, Objective, Race
 from citrus_ray.experiment.hypotheses import Hypothesis, side
 from citrus_ray.experiment.labels import canonical, cell_labels, value_label
-from citrus_ray.experiment.search_space import Axis, Sampler, misfits, n_points
+from citrus_ray.experiment.search_space import Sampler, SearchAxis, misfits, n_points
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase
 from citrus_ray.spec import (
@@ -31,7 +32,6 @@ from citrus_ray.spec import (
 )
 
 MAX_CORNERS = 64  # per cell; beyond it, corners are taken one axis at a time
-FRESH_SEED = 1000  # winners are refitted on seeds from here up, which no search may use
 
 
 class Sweep(Spec):
@@ -42,7 +42,7 @@ class Sweep(Spec):
     objective: Objective = Objective()
     compare: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
     repeat: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
-    search: dict[str, Axis] = {}
+    search: dict[str, SearchAxis] = {}
     budget: Budget
     final: Final = Final()
     sampler: Sampler = "tpe"
@@ -57,12 +57,14 @@ class Sweep(Spec):
 
     @cached_property
     def cells(self) -> tuple["Cell", ...]:
-        """Every combination of the compared values, validated at the corners of the searched axes."""
+        """Every combination of the compared values, validated at the corners of the searched
+        axes."""
         return _Cells(self).build()
 
     @property
     def objectives(self) -> list[str]:
-        """What is optimised, by name: one metric, or the metric at each value of `objective.each`."""
+        """What is optimised, by name: one metric, or the metric at each value of
+        `objective.each`."""
         metric = self.objective.metric
         return [
             f"{metric} at {_named(value)}"
@@ -78,7 +80,7 @@ class Cell:
     label: str  # for people: no other cell of the sweep has it
     axes: dict[str, Any]
     trial: Trial
-    search: dict[str, Axis]  # the axes that exist in this arm
+    search: dict[str, SearchAxis]  # the axes that exist in this arm
     repeat: tuple[dict[str, Any], ...]
     sweep: Sweep = field(
         repr=False, compare=False
@@ -86,7 +88,8 @@ class Cell:
 
     @cached_property
     def digest(self) -> str:
-        """Names the study: records of a sweep with another budget belong to it, of another search space do not."""
+        """Names the study: records of a sweep with another budget belong to it, of another
+        search space do not."""
         space = {path: axis.tree() for path, axis in self.search.items()}
         asha = self.sweep.asha and self.sweep.asha.tree()
         members = [
@@ -125,7 +128,8 @@ class Cell:
         ]
 
     def scratch_twin(self) -> "Cell | None":
-        """The from-scratch cell that is equal in every other axis; None for a scratch cell itself."""
+        """The from-scratch cell that is equal in every other axis; None for a scratch cell
+        itself."""
         if self.trial.pretraining is None:
             return None
 
@@ -161,7 +165,8 @@ def _named(value: Any) -> str:
 
 
 def _at(trial: Trial, edits: dict[str, Any]) -> Trial:
-    """Whole blocks before what lies inside them, so that an axis may reach into a compared block."""
+    """Whole blocks before what lies inside them, so that an axis may reach into a compared
+    block."""
     return (
         trial.at(dict(sorted(edits.items(), key=lambda item: item[0].count("."))))
         if edits
@@ -184,7 +189,8 @@ class _Cells:
         cells = [cell for axes in _products(self.sweep.compare) if (cell := self._cell(axes))]
         self._check_race(cells)
         self._check_objectives()
-        # from scratch, other compared values of `pretrain` change nothing: one cell stands for all of them
+        # from scratch, other compared values of `pretrain` change nothing: one cell stands for all
+        # of them
         different = {canonical(c.axes): c for c in cells}.values()
         labels = cell_labels([cell.axes for cell in different])
         numbered = tuple(
@@ -275,13 +281,19 @@ class _Cells:
         """Averaging the search over folds would validate on what another fold tests."""
         path = "finetune.split.fold"
         if path in self.sweep.repeat:
-            message = "a fold's validation data is another fold's test data; put it under `compare`, a study per fold"
+            message = (
+                "a fold's validation data is another fold's test data; put it under "
+                "`compare`, a study per fold"
+            )
             self.problems[path, message] = Problem(f"repeat.{path}", message)
 
     def _check_race(self, cells: list[Cell]) -> None:
         race, n_members = self.sweep.race, min((len(cell.repeat) for cell in cells), default=0)
         if race and self.sweep.asha:
-            message = "trials are stopped either between members (race) or between rounds (asha); take one of the two"
+            message = (
+                "trials are stopped either between members (race) or between rounds "
+                "(asha); take one of the two"
+            )
             self.problems["race", message] = Problem("race", message)
         elif race and cells and n_members <= race.after:
             message = (
@@ -291,13 +303,17 @@ class _Cells:
             self.problems["race", message] = Problem("race.after", message)
 
     def _check_objectives(self) -> None:
-        """Several objectives have no best trial, which whatever ranks trials by one number would need."""
+        """Several objectives have no best trial, which whatever ranks trials by one number would
+        need."""
         each, sweep = self.sweep.objective.each, self.sweep
         if each is None:
             return
         if len(sweep.repeat.get(each, ())) < 2:
             there = ", ".join(sweep.repeat) or "nothing"
-            message = f"each={each}: must be repeated with two values or more, `repeat` has {there}; add it, or drop each"
+            message = (
+                f"each={each}: must be repeated with two values or more, `repeat` has "
+                f"{there}; add it, or drop each"
+            )
             self.problems["each", message] = Problem("objective.each", message)
         by_one = {
             "asha": sweep.asha,
@@ -313,12 +329,16 @@ class _Cells:
             s for s in self.sweep.repeat.get("seed", ()) if isinstance(s, int) and s >= FRESH_SEED
         ]
         if seeds:
-            message = f"seeds from {FRESH_SEED} up are kept for the winners' test scores, but got {seeds}; use lower ones"
+            message = (
+                f"seeds from {FRESH_SEED} up are kept for the winners' test scores, "
+                f"but got {seeds}; use lower ones"
+            )
             self.problems["repeat.seed", message] = Problem("repeat.seed", message)
 
 
 def _in_force(axes: dict[str, Any], trial: Trial) -> dict[str, Any]:
-    """The compared values that this arm has: from scratch, of all of `pretrain` only what says that it is so."""
+    """The compared values that this arm has: from scratch, of all of `pretrain` only what says
+    that it is so."""
     if trial.pretraining is not None:
         return axes
     return {
@@ -333,9 +353,9 @@ def _products(axes: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(axes, values, strict=True))
 
 
-def _corners(search: dict[str, Axis]) -> Iterator[dict[str, Any]]:
+def _corners(search: dict[str, SearchAxis]) -> Iterator[dict[str, Any]]:
     """Every combination of ends where they are few, else one axis at a time from the first ends."""
-    ends = {path: axis.corners() for path, axis in search.items()}
+    ends = {path: axis.ends() for path, axis in search.items()}
     if math.prod(len(values) for values in ends.values()) <= MAX_CORNERS:
         yield from _products(ends)
         return
@@ -345,7 +365,8 @@ def _corners(search: dict[str, Axis]) -> Iterator[dict[str, Any]]:
 
 
 def has_path(trial: Trial, path: str) -> bool:
-    """Whether this arm has the field. Everything inside `pretrain` is absent from scratch, an optimiser in a probe."""
+    """Whether this arm has the field. Everything inside `pretrain` is absent from scratch, an
+    optimiser in a probe."""
     node: Any = trial
     if path.startswith("pretrain.") and trial.pretraining is None:
         return False

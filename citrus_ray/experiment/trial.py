@@ -1,4 +1,4 @@
-"""A trial is a value: it says completely where signals come from and how a model is pre-trained and fine-tuned."""
+"""Trials as values: where signals come from, how a model is pre-trained on them and fine-tuned."""
 
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -18,10 +18,11 @@ from citrus_ray.tasks import AnyTask
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-EVAL_BATCH = 256  # windows that are looked at together: nothing is learnt from them, so more cost memory alone
+# windows that are looked at together: nothing is learnt from them, so more cost memory alone
+EVAL_BATCH = 256
 
-
-# of `Finetune`: what a probe, which takes no steps, has no use for. The first three have no value that means "none".
+# keys of `Finetune` that a probe, which takes no steps, has no use for; the first three have no
+# value that means "none"
 OF_STEPS = (
     "optim",
     "steps",
@@ -39,153 +40,158 @@ class HoldOut(Spec):
     """The target whose test groups pre-training must not see."""
 
     target: AnySource
+    """Source of the target's windows."""
     split: Split
+    """How the target is split, which says who its test groups are."""
 
 
 class Pretrain(Spec):
-    """Learning without labels. `task: null` means from scratch: nothing else here is then used.
-
-    `hold_out` is filled in by the trial where source and target are the same recordings.
-    """
+    """Learning without labels."""
 
     source: AnySource
+    """Signals to learn from."""
     task: AnyTask | None
+    """What is learnt from them; null: from scratch, and no other key here is used."""
     optim: Optim = Optim()
+    """Optimiser, its rate and batch size."""
     epochs: Count = 20
+    """Passes over the training windows."""
     seed: Annotated[int, Field(ge=0)] = 0
-    val: Annotated[float, Field(gt=0, lt=1)] = (
-        0.1  # share of groups whose loss is watched, never trained on
-    )
-    # of products and convolutions in training; weights, losses and validation are float32 always
+    """Seed of first weights, batch order, masks and held-out groups."""
+    val: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of groups whose loss is watched, never trained on."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products and convolutions in training; weights, losses, validation are float32 always."""
     hold_out: HoldOut | None = None
+    """Whose test groups are left out; filled in where source and target are the same recordings."""
     workers: Annotated[Count, Aside()] = 1
+    """Processes that train one encoder together, each with a part of every batch."""
     threads_per_worker: Annotated[Count, Aside()] = 1
+    """CPU threads of each worker."""
     gpu: Annotated[bool, Aside()] = False
+    """Whether each worker has a GPU."""
 
     @model_validator(mode="after")
     def _no_label_is_learnt(self) -> "Pretrain":
         """What follows what is known without labels; what is of one class is not."""
         asked = getattr(self.source, "ask", None)
         if self.task is not None and self.task.kind == "next_thought" and asked == "same_class":
-            raise ValueError(
-                "source.ask=same_class: next_thought would learn from labels; give `ask: next`"
-            )
+            rule = "next_thought would learn from labels"
+            raise ValueError(f"source.ask=same_class: {rule}; give `ask: next`")
         return self
 
 
 class Finetune(Spec):
-    """Learning from the labels of one target. Equal steps for every arm and every number of labels."""
+    """Learning from the labels of one target, equally long for every arm and number of labels."""
 
     target: AnySource
+    """Source of the labelled windows."""
     align: AnyAlign = Native()
+    """How the target's windows are brought to the pre-training's rate and length."""
     labels: Labels = Labels(fraction=1.0)
+    """How many training windows keep their label."""
     split: Split = Split()
+    """Who trains, validates and tests."""
     optim: Optim = Optim(batch_size=32)
+    """Optimiser, its rate and batch size."""
     steps: Count = 100
-    rounds: Count = 10  # looks at validation data; the best round's weights are kept
-    # frozen: the encoder stays as it is, a head learns on its features; probe: the same, solved and not stepped towards
+    """Optimiser steps, the same for every arm and number of labels."""
+    rounds: Count = 10
+    """Looks at validation data, evenly spaced; the best round's weights are kept."""
     mode: Literal["full", "frozen", "probe"] = "full"
-    head_first: Share = 0.0  # of the steps, in which the head learns alone
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = (
-        1.0  # rate of each depth of the encoder over the next one's
-    )
+    """full: all learns; frozen: a head learns on the encoder's features; probe: it is solved."""
+    head_first: Share = 0.0
+    """Share of the steps in which the head learns alone."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Rate of each depth of the encoder over the next one's."""
     class_weights: Literal["none", "balanced"] = "none"
-    mixup: Annotated[float, Field(ge=0)] = (
-        0.0  # of pairs of windows, by a share from Beta(mixup, mixup); 0: none
-    )
-    # chance of each modality to be missing from a training window; one stays always
+    """Whether every class counts the same in the loss, or every window."""
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Pairs of windows are mixed by a share from Beta(mixup, mixup); 0: none."""
     drop_modality: Annotated[Share, Later()] = 0.0
-    patience: Count | None = None  # stop after as many rounds without a better one
-    gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = (
-        0.0  # share of one per trial, whose members are stacked
-    )
-    pool: Pooling = "mean"  # over channels; `channels` keeps them side by side, for a set whose channels have places
+    """Chance of each modality to be missing from a training window; one stays always."""
+    patience: Count | None = None
+    """Rounds without a better one after which training stops."""
+    gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = 0.0
+    """Share of a GPU per trial, whose members are trained as one model there."""
+    pool: Pooling = "mean"
+    """Over channels; `channels` keeps them apart, for a set whose channels have places."""
 
     @model_validator(mode="after")
     def _steps_in_every_round(self) -> "Finetune":
         if self.rounds > self.steps:
-            raise ValueError(
-                f"rounds={self.rounds} must not exceed steps={self.steps}; lower rounds or take more steps"
-            )
+            rule = f"rounds={self.rounds} must not exceed steps={self.steps}"
+            raise ValueError(f"{rule}; lower rounds or take more steps")
         return self
 
     @model_validator(mode="after")
     def _whole_shares(self) -> "Finetune":
         if self.gpu and abs(1 / self.gpu - round(1 / self.gpu)) > 1e-6:
-            raise ValueError(
-                f"gpu={self.gpu:g}: must be 1, 1/2, 1/3, …, or shares do not fill a GPU; 0.5 and 0.25 do"
-            )
+            rule = "must be 1, 1/2, 1/3, …, or shares do not fill a GPU"
+            raise ValueError(f"gpu={self.gpu:g}: {rule}; 0.5 and 0.25 do")
         return self
 
     @model_validator(mode="after")
     def _a_probe_is_solved(self) -> "Finetune":
-        odd = [
-            name
-            for name in OF_STEPS[3:]
-            if getattr(self, name) != type(self).model_fields[name].default
-        ]
-        if self.mode == "probe" and odd:
-            raise ValueError(
-                f"mode=probe: {', '.join(odd)}: of training in steps, and a probe is solved; drop them"
-            )
-        return self
-
-    def identity(self) -> dict[str, Any]:
-        own = super().identity()
-        unused = OF_STEPS if self.mode == "probe" else ()
-        return {name: value for name, value in own.items() if name not in unused}
-
-    def uses(self, name: str) -> bool:
-        """Whether a key changes anything."""
-        return self.mode != "probe" or name not in OF_STEPS
-
-    @model_validator(mode="after")
-    def _one_regression(self) -> "Finetune":
-        if self.mode == "probe" and self.pool == "late":
-            raise ValueError(
-                "mode=probe: is one regression, late fusion one for each sensor; give `mode: frozen`"
-            )
+        if self.mode != "probe":
+            return self
+        fields = type(self).model_fields
+        odd = [name for name in OF_STEPS[3:] if getattr(self, name) != fields[name].default]
+        if odd:
+            rule = f"{', '.join(odd)}: of training in steps, and a probe is solved"
+            raise ValueError(f"mode=probe: {rule}; drop them")
+        if self.pool == "late":
+            rule = "is one regression, late fusion one for each sensor"
+            raise ValueError(f"mode=probe: {rule}; give `mode: frozen`")
         return self
 
     @model_validator(mode="after")
     def _frozen_has_no_rates(self) -> "Finetune":
         if self.mode == "frozen" and (self.head_first or self.layer_decay != 1):
-            raise ValueError(
-                "mode=frozen: head_first and layer_decay are of an encoder that learns; drop them"
-            )
+            rule = "head_first and layer_decay are of an encoder that learns"
+            raise ValueError(f"mode=frozen: {rule}; drop them")
         if self.mode == "frozen" and self.drop_modality:
-            raise ValueError(
-                "mode=frozen: features are made once, of whole windows; drop_modality needs mode: full"
-            )
+            rule = "features are made once, of whole windows"
+            raise ValueError(f"mode=frozen: {rule}; drop_modality needs mode: full")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        return {name: value for name, value in super().identity().items() if self.uses(name)}
+
+    def uses(self, name: str) -> bool:
+        """Whether a key changes anything."""
+        return self.mode != "probe" or name not in OF_STEPS
 
 
 class Trial(Spec):
-    """One run. `pretrain: null` and `pretrain.task: null` both mean from scratch."""
+    """One run of pre-training and fine-tuning."""
 
     model: AnyEncoder = Conv()
+    """Encoder, of the same sizes in pre-training and fine-tuning."""
     pretrain: Pretrain | None = None
+    """Pre-training; null, as `pretrain.task: null`: from scratch."""
     finetune: Finetune
+    """Fine-tuning on labels of the target."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the fine-tune: head, labelled windows, batch order, dropout."""
 
     @cached_property
     def pretraining(self) -> Pretrain | None:
-        """The pre-training that takes place, None from scratch. It never sees the target's test groups."""
+        """The pre-training that takes place, None from scratch; it never sees the target's test
+        groups."""
         spec, target = self.pretrain, self.finetune.target
         if spec is None or spec.task is None:
             return None
         if spec.hold_out is not None or spec.source.recordings() != target.recordings():
             return spec
-        return spec.model_copy(
-            update={"hold_out": HoldOut(target=target, split=self.finetune.split)}
-        )
+        hold_out = HoldOut(target=target, split=self.finetune.split)
+        return spec.model_copy(update={"hold_out": hold_out})
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"pretrain": self.pretraining and self.pretraining.identity()}
 
     def encoder_digest(self) -> str | None:
-        """Names the pre-trained encoder: a function of `pretrain` and `model` alone."""
+        """The pre-trained encoder's name: a function of `pretrain` and `model` alone."""
         if self.pretraining is None:
             return None
         return digest_of({"pretrain": self.pretraining.identity(), "model": self.model.identity()})
@@ -198,59 +204,61 @@ class Trial(Spec):
         return used
 
     def problems(self, contexts: dict[str, SignalContext]) -> list[Problem]:
-        """What makes this trial mean nothing for the signals at hand."""
-        found = []
-        for path, ctx in contexts.items():
-            complaint = self.model.check(ctx)
-            if complaint:
-                found.append(Problem("model", f"{complaint} (signals of {path})"))
-        source = contexts.get("pretrain.source")
-        if source and self.pretraining is not None and self.pretraining.task is not None:
-            complaint = self.pretraining.task.check(source) or self.pretraining.task.misfit(
-                self.model, source
+        """What makes this trial mean nothing for signals such as these, by the path of their
+        spec."""
+        source, target = contexts.get("pretrain.source"), contexts.get("finetune.target")
+        return [
+            Problem(path, message)
+            for path, message in (
+                *(("model", self._too_short(ctx, path)) for path, ctx in contexts.items()),
+                ("pretrain.task", source and self._task_misfit(source)),
+                ("pretrain.source", source and target and self._target_misfit(source, target)),
+                ("finetune.drop_modality", target and self._one_modality(target)),
+                ("finetune.align.sfreq", source and self._other_rate(source)),
+                ("pretrain.workers", self._more_workers_than_windows()),
             )
-            found += [Problem("pretrain.task", complaint)] if complaint else []
-        target = contexts.get("finetune.target")
-        if source and target:
-            complaint = self.model.misfit(source, target)
-            found += (
-                [Problem("pretrain.source", f"{self.model.kind}: {complaint}")] if complaint else []
-            )
-        if target and self.finetune.drop_modality and len(set(_modalities(self.model, target))) < 2:
-            rule = f"drop_modality={self.finetune.drop_modality:g}: {self.model.kind} reads signals of one modality only"
-            found.append(
-                Problem("finetune.drop_modality", f"{rule}, and one always stays; drop it")
-            )
+            if message
+        ]
+
+    def _too_short(self, ctx: SignalContext, path: str) -> str | None:
+        complaint = self.model.check(ctx)
+        return complaint and f"{complaint} (signals of {path})"
+
+    def _task_misfit(self, source: SignalContext) -> str | None:
+        """Why the task cannot be learnt from these signals by this model."""
+        if self.pretraining is None or self.pretraining.task is None:
+            return None
+        return self.pretraining.task.check(source) or self.pretraining.task.misfit(
+            self.model, source
+        )
+
+    def _target_misfit(self, source: SignalContext, target: SignalContext) -> str | None:
+        complaint = self.model.misfit(source, target)
+        return complaint and f"{self.model.kind}: {complaint}"
+
+    def _one_modality(self, target: SignalContext) -> str | None:
+        parts = target.parts if self.model.multimodal else (target,)
+        names = {name for part in parts for name in part.modalities}
+        if not self.finetune.drop_modality or len(names) > 1:
+            return None
+        rule = f"{self.model.kind} reads signals of one modality only, and one always stays"
+        return f"drop_modality={self.finetune.drop_modality:g}: {rule}; drop it"
+
+    def _other_rate(self, source: SignalContext) -> str | None:
         wanted = self.finetune.align.expects()
-        if wanted and source and abs(wanted / source.sfreq - 1) > 1e-3:
-            rule = f"sfreq={wanted:g}: must be the rate of pretrain.source, which is {source.sfreq:g} Hz"
-            found.append(
-                Problem(
-                    "finetune.align.sfreq",
-                    f"{rule}, or the arms compare rates and not pre-training",
-                )
-            )
-        if (
-            self.pretraining is not None
-            and self.pretraining.workers > self.pretraining.optim.batch_size
-        ):
-            found.append(
-                Problem(
-                    "pretrain.workers",
-                    "must not exceed pretrain.optim.batch_size: each needs a window",
-                )
-            )
-        return found
+        if not wanted or abs(wanted / source.sfreq - 1) <= 1e-3:
+            return None
+        rule = f"must be the rate of pretrain.source, which is {source.sfreq:g} Hz"
+        return f"sfreq={wanted:g}: {rule}, or the arms compare rates and not pre-training"
+
+    def _more_workers_than_windows(self) -> str | None:
+        spec = self.pretraining
+        if spec is None or spec.workers <= spec.optim.batch_size:
+            return None
+        return "must not exceed pretrain.optim.batch_size: each needs a window"
 
     def run(self) -> dict[str, float]:
-        """Run this one trial in this process, without Ray; validation metrics of its best round."""
-        return locate("citrus_ray.training.finetuning:run_alone")(self)  # type: ignore[no-any-return]
-
-
-def _modalities(model: AnyEncoder, ctx: SignalContext) -> tuple[str, ...]:
-    """Of what the model reads."""
-    return (
-        tuple(name for part in ctx.parts for name in part.modalities)
-        if model.multimodal
-        else ctx.modalities
-    )
+        """Validation metrics of the best round of this one trial, run in this process, without
+        Ray."""
+        # by name: training stands above what is asked
+        return locate("citrus_ray.training.members:run_alone")(self)  # type: ignore[no-any-return]

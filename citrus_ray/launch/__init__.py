@@ -1,1 +1,1 @@
-"""Everything that imports Ray: clusters, pre-training through Ray Train, the search through Ray Tune and Optuna."""
+"""Everything that imports Ray: clusters, pre-training by Ray Train, search by Ray Tune."""

@@ -11,11 +11,13 @@ from citrus_ray.spec import refuse
 
 # Read by Ray when it is imported or started, so they must be set before.
 QUIET = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # 2.0 by default, which every report of a short epoch would wait for
+    # 2.0 by default, which every report of a short epoch would wait for
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # records and TensorBoard files are our own
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no objective
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # what went wrong is in the trial's record
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # workers start side by side, not in turn; our searcher says how many
+    # workers start side by side, not in turn; our searcher says how many
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's own state is never read back
     "TUNE_WARN_THRESHOLD_S": "60",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours says what it does, and does not wait for trials
@@ -37,10 +39,8 @@ class Capacity:
 
 @contextmanager
 def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Capacity]:
-    """The cluster at `address`, or a local one for the length of the block; a connection that is open is used.
-
-    `with_train`: Ray Train will run there.
-    """
+    """The cluster at `address`, or a local one for the length of the block; a connection that is
+    open is used. `with_train`: Ray Train will run there."""
     import ray
 
     if ray.is_initialized():
@@ -48,60 +48,47 @@ def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Ca
         return
 
     level = logging.INFO if verbose else logging.ERROR
-    for name in (
-        "ray",
-        "ray.tune",
-        "ray.train",
-        "ray.data",
-        "ray.tune.analysis.experiment_analysis",
-    ):
-        logging.getLogger(name).setLevel(level)
-    # the dashboard's State API is what lets Ray Train clean up after itself, on loopback only, which is its default;
-    # no one else asks it, and its twelve processes hold up the first trial by two to three seconds on two cores
+    parts = ("", ".tune", ".train", ".data", ".tune.analysis.experiment_analysis")
+    for part in parts:
+        logging.getLogger(f"ray{part}").setLevel(level)
+    # the dashboard's State API is what lets Ray Train clean up after itself, on loopback only,
+    # which
+    # is its default; no one else asks it, and its twelve processes hold up the first trial by two
+    # to
+    # three seconds on two cores
     here: dict[str, Any] = {"include_dashboard": with_train}
     # workers of a cluster have an environment of their own
-    there: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": _places()}}
-    ray.init(
-        log_to_driver=verbose,
-        logging_level=level,
-        configure_logging=verbose,
-        **(there if address else here),
-    )
+    names = ("CITRUS_DATA", "CITRUS_CACHE", "CITRUS_COMMIT")
+    variables = {name: os.environ[name] for name in names if name in os.environ}
+    there: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": variables}}
+    how = there if address else here
+    ray.init(log_to_driver=verbose, logging_level=level, configure_logging=verbose, **how)
     try:
         yield capacity()
     finally:
         ray.shutdown()
 
 
-def _places() -> dict[str, str]:
-    names = ("CITRUS_DATA", "CITRUS_CACHE", "CITRUS_COMMIT")
-    return {name: os.environ[name] for name in names if name in os.environ}
-
-
 def capacity(without: Collection[str] = ()) -> Capacity:
-    """Of the nodes that are up in the cluster that this process is connected to, less those at these addresses."""
+    """Resources of the nodes that are up in the cluster that this process is connected to, less
+    those at these addresses."""
     import ray
 
-    nodes = [
-        n["Resources"] for n in ray.nodes() if n["Alive"] and n["NodeManagerAddress"] not in without
-    ]
-    return Capacity(
-        sum(node.get("CPU", 0.0) for node in nodes), sum(node.get("GPU", 0.0) for node in nodes)
-    )
+    up = [node for node in ray.nodes() if node["Alive"]]
+    found = [node["Resources"] for node in up if node["NodeManagerAddress"] not in without]
+    return Capacity(*(sum(node.get(kind, 0.0) for node in found) for kind in ("CPU", "GPU")))
 
 
 def most(now: Capacity) -> Capacity:
-    """What the autoscaler may bring the cluster to, as its file tells the head; what is up where nothing does."""
-    return Capacity(
-        max(now.cpus, _told("CITRUS_MAX_CPUS")), max(now.gpus, _told("CITRUS_MAX_GPUS"))
-    )
+    """What the autoscaler may bring the cluster to, as its file tells the head; what is up where
+    nothing does."""
+    cpus, gpus = _told("CITRUS_MAX_CPUS"), _told("CITRUS_MAX_GPUS")
+    return Capacity(max(now.cpus, cpus), max(now.gpus, gpus))
 
 
 def _told(name: str) -> float:
     value = os.environ.get(name, "0")
     if not value.isdigit():
-        raise refuse(
-            f"{value}: must be a whole number, of what all workers of the cluster file have together",
-            f"${name}",
-        )
+        rule = "must be a whole number, of what all workers of the cluster file have together"
+        raise refuse(f"{value}: {rule}", f"${name}")
     return float(value)

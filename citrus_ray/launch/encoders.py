@@ -11,9 +11,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from citrus_ray.experiment.trial import Pretrain, Trial
 from citrus_ray.launch.failures import Crash, WorkerLost, is_lost, last_line, node_error
 from citrus_ray.launch.pretrain import pretrain
-from citrus_ray.launch.runner import Workplace
+from citrus_ray.launch.runner import ResultPaths
 from citrus_ray.launch.slots import PRETRAIN_SHARE, Nodes, threads
-from citrus_ray.store import checkpoint, open_files
+from citrus_ray.store import checkpoint, open_storage
 from citrus_ray.store.leases import Leases
 
 LOOK_EVERY_S = 2.0  # at the store, for each encoder that is waited for
@@ -25,10 +25,11 @@ def _threads_of(trial: Trial) -> int:
 
 
 def beside_us() -> Any:
-    """A pre-training is led from this node, whichever its workers are on: it needs no CPU for that.
+    """The task `pretrain`, run on this node: a pre-training is led from here, whichever nodes its
+    workers are on, and needs no CPU for that.
 
-    Where a node lost its power, Ray tells the caller of an actor at once and that of a task not for minutes (seen: none
-    after four). The workers are actors.
+    Where a node lost its power, Ray tells the caller of an actor at once and that of a task not for
+    minutes (seen: none after four). The workers are actors.
     """
     here = ray.get_runtime_context().get_node_id()
     return pretrain.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
@@ -40,14 +41,9 @@ class Encoders:
     A digest that another sweep is computing in the same store is waited for, with no CPU held.
     """
 
-    def __init__(self, workplace: Workplace, nodes: Nodes, retries: int) -> None:
-        self.workplace, self.nodes, self.slots, self.retries = (
-            workplace,
-            nodes,
-            nodes.slots,
-            retries,
-        )
-        self.claims = Leases(open_files(workplace.store))
+    def __init__(self, paths: ResultPaths, nodes: Nodes, retries: int) -> None:
+        self.paths, self.nodes, self.slots, self.retries = paths, nodes, nodes.slots, retries
+        self.leases = Leases(open_storage(paths.store))
         self.busy = 0  # threads of the pre-trainings that run
         self.waiting: dict[str, Trial] = {}
         self.elsewhere: dict[str, str] = {}  # of those that wait: which other sweep is at it
@@ -76,15 +72,16 @@ class Encoders:
         return digest in self.ready
 
     def _look(self, digest: str) -> None:
-        """At the store: whether a waiting one has come, or is computed elsewhere. Not at every call: it may be far."""
+        """At the store: whether a waiting one has come, or is computed elsewhere. Not at every
+        call: it may be far."""
         if time.monotonic() - self._looked.get(digest, -math.inf) < LOOK_EVERY_S:
             return
         self._looked[digest] = time.monotonic()
         self.elsewhere.pop(digest, None)
-        if checkpoint.exists(self.workplace.store, digest):
+        if checkpoint.exists(self.paths.store, digest):
             self.ready.add(digest)
             del self.waiting[digest]
-        elif holder := self.claims.holder(digest):
+        elif holder := self.leases.holder(digest):
             self.elsewhere[digest] = holder
 
     def poll(self, n_live: int) -> None:
@@ -96,20 +93,16 @@ class Encoders:
             n = _threads_of(self.waiting[digest])
             if self.running and self.busy + n_live + n > self.slots.cpus:
                 return
-            trial, place = self.waiting.pop(digest), self.workplace
+            trial, tensorboard = self.waiting.pop(digest), str(self.paths.tensorboard)
             self.tries[digest] += 1
-            ref = beside_us().remote(
-                trial.model_dump_json(), place.store, str(place.tensorboard), PRETRAIN_SHARE
-            )
-            self.running[ref] = (digest, trial)
+            told = (trial.model_dump_json(), self.paths.store, tensorboard, PRETRAIN_SHARE)
+            self.running[beside_us().remote(*told)] = (digest, trial)
             self.busy += n
 
     def _collect(self) -> None:
-        done, _ = (
-            ray.wait(list(self.running), num_returns=len(self.running), timeout=0)
-            if self.running
-            else ([], [])
-        )
+        if not self.running:
+            return
+        done, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0)
         for ref in done:
             digest, trial = self.running.pop(ref)
             self.busy -= _threads_of(trial)
@@ -131,12 +124,13 @@ class Encoders:
             self.failed[digest] = Crash(f"pre-training failed: {last_line(err)}", lost)
 
     def _take_in(self, digest: str, trial: Trial, computed: bool) -> None:
-        if checkpoint.exists(self.workplace.store, digest):
+        if checkpoint.exists(self.paths.store, digest):
             self.ready.add(digest)
         elif computed:
             self.failed[digest] = Crash(
-                f"pre-training was stored where this machine cannot see it: {self.workplace.store} must be one folder "
-                "on all nodes; set $CITRUS_STORE to a shared folder or a storage URI"
+                f"pre-training was stored where this machine cannot see it: {self.paths.store} "
+                "must be one folder on all nodes; set $CITRUS_STORE to a shared folder or a "
+                "storage URI"
             )
         else:
             self.waiting[digest] = trial  # another sweep was a moment faster

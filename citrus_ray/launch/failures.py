@@ -1,4 +1,5 @@
-"""Why a trial's process ended, and whether another try can help: it can where a worker or a node was lost."""
+"""Ends of a trial's process: why, and whether another try can help, as it can where a worker or a
+node was lost."""
 
 import re
 from collections.abc import Iterator
@@ -22,9 +23,8 @@ LOST = (
 )
 LOG_LINES = 200
 SHOWN_LINES = 3
-OURS = re.compile(
-    r"\bcitrus_ray/(?!.*(site-packages|citrus_ray)/).*"
-)  # its checkout may be called so too
+# its checkout may be called so too
+OURS = re.compile(r"\bcitrus_ray/(?!.*(site-packages|citrus_ray)/).*")
 
 
 class WorkerLost(RuntimeError):  # noqa: N818  (it is lost, not in error)
@@ -61,7 +61,8 @@ class Crash:
 
 
 def stack_file(folder: Path, digest: str) -> Path:
-    """Where a trial leaves its stack should it hang: beside the records, which driver and worker both reach."""
+    """Where a trial leaves its stack should it hang: beside the records, which driver and worker
+    both reach."""
     return folder / f"{digest}.stack"
 
 
@@ -72,16 +73,16 @@ def crash_of(trial: Any, stack: Path, ran_s: float, limit_s: float | None) -> Cr
     if broken := node_error(err):
         return Crash(str(broken), lost=True, node=broken.address)
     if limit_s is not None and ran_s >= limit_s and is_lost(err):
-        return Crash(
-            f"hung: no result after {limit_s / 60:g} minutes (failures.minutes){_where(frames)}"
-        )
+        limit = f"{limit_s / 60:g} minutes (failures.minutes)"
+        return Crash(f"hung: no result after {limit}{_where(frames)}")
     log = log_of(getattr(err, "actor_id", None)) if is_lost(err) else []
     said = f"; its log ends: {' | '.join(log[-SHOWN_LINES:])}" if log else ""
     return Crash(f"{last_line(err or 'its worker died')}{said}", is_lost(err))
 
 
 def is_lost(err: object) -> bool:
-    """Whether the process went away under the trial, as opposed to an exception of the trial itself."""
+    """Whether the process went away under the trial, as opposed to an exception of the trial
+    itself."""
     return isinstance(err, LOST) and not getattr(err, "_actor_init_failed", False)
 
 
@@ -90,14 +91,8 @@ def node_error(err: object) -> NodeError | None:
     inner = [getattr(err, "cause", None), *getattr(err, "worker_failures", {}).values()]
     if isinstance(err, NodeError):
         return next((one for one in inner if isinstance(one, NodeError)), err)
-    return next(
-        (
-            found
-            for one in inner
-            if one is not None and one is not err and (found := node_error(one))
-        ),
-        None,
-    )
+    found = (node_error(one) for one in inner if one is not None and one is not err)
+    return next(filter(None, found), None)
 
 
 def log_of(actor_id: str | None) -> list[str]:
@@ -105,13 +100,9 @@ def log_of(actor_id: str | None) -> list[str]:
     if actor_id is None:
         return []
     try:
-        here = (
-            ray.get_runtime_context().gcs_address
-        )  # without it, a second Ray on this machine is an error
-        found = get_log(
-            here, actor_id=actor_id, suffix="err", tail=LOG_LINES, timeout=5, errors="replace"
-        )
-        text = "".join(found)
+        # without an address, a second Ray on this machine is an error
+        here, how = ray.get_runtime_context().gcs_address, {"timeout": 5, "errors": "replace"}
+        text = "".join(get_log(here, actor_id=actor_id, suffix="err", tail=LOG_LINES, **how))
     except Exception:  # the node may be gone, with its log
         return []
     return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(":")]
@@ -131,15 +122,14 @@ def _error(trial: Any) -> Exception | None:
 
 def _taken(stack: Path) -> str:
     """The text of a stack, whose file goes: the record keeps what it says."""
-    if not stack.is_file():
-        return ""
-    text = stack.read_text()
+    text = stack.read_text() if stack.is_file() else ""
     stack.unlink(missing_ok=True)
     return text
 
 
 def _where(stack: str) -> str:
-    """The innermost line of ours, newest call first; of a deep stack only the end is there, which may be others'."""
+    """The innermost line of ours, newest call first; of a deep stack only the end is there, which
+    may be others'."""
     frames = re.findall(r'File "([^"]+)", line (\d+) in (\S+)', stack.rpartition("Thread 0x")[2])
     if not frames:
         return ""

@@ -1,7 +1,8 @@
-"""On a cluster's head: start a sweep as a Ray job, or look in on the one that runs. `remote.py` calls this over ssh.
+"""Ray jobs on a cluster's head: start a sweep as one, or look in on the one that runs. `remote.py`
+calls this over ssh.
 
-`python -m citrus_ray.launch.job NAME [FLAG…]`, in the folder with the code and `spec.yaml`. The job belongs to the
-cluster: it goes on when whoever looks in goes away.
+`python -m citrus_ray.launch.job NAME [FLAG…]`, in the folder with the code and `spec.yaml`. The job
+belongs to the cluster: it goes on when whoever looks in goes away.
 """
 
 import asyncio
@@ -37,51 +38,41 @@ def main(argv: list[str]) -> int:
     spec = digest_of([(here / "spec.yaml").read_text(), flags])
     running = under_way(client, name)
     if running and running.metadata["spec"] != spec:
-        way = f"wait for it, stop it on the head with `ray job stop {running.submission_id}`, or rename this one"
-        what = f"a sweep of this name with another spec or other flags runs as job {running.submission_id}"
+        job = running.submission_id
+        what = f"a sweep of this name with another spec or other flags runs as job {job}"
+        way = f"wait for it, stop it on the head with `ray job stop {job}`, or rename this one"
         print(f"{name}: {what}; {way}", file=sys.stderr)
         return _end(here, 2)
     job = running.submission_id if running else submit(client, name, flags, spec, here)
     assert job is not None
-    print(
-        f"{name}: {'looking in on' if running else 'started'} job {job}; it goes on without this terminal",
-        flush=True,
-    )
+    what = "looking in on" if running else "started"
+    print(f"{name}: {what} job {job}; it goes on without this terminal", flush=True)
     asyncio.run(follow(client, job))
     return _end(here, exit_code(client, job))
 
 
 def under_way(client: "JobSubmissionClient", name: str) -> "JobDetails | None":
-    jobs = [
-        job
-        for job in client.list_jobs()
-        if (job.metadata or {}).get("sweep") == name and job.submission_id
-    ]
-    return next((job for job in jobs if not job.status.is_terminal()), None)
+    """The job of this name that has not ended, if there is one."""
+    for job in client.list_jobs():
+        mine = (job.metadata or {}).get("sweep") == name and job.submission_id
+        if mine and not job.status.is_terminal():
+            return job
+    return None
 
 
 def submit(
     client: "JobSubmissionClient", name: str, flags: list[str], spec: str, here: Path
 ) -> str:
-    call = [
-        sys.executable,
-        "sweeps/run.py",
-        "spec.yaml",
-        "--address",
-        "auto",
-        "--out",
-        str(results(name)),
-        *flags,
-    ]
-    variables = {"PYTHONUNBUFFERED": "1"} | {
-        k: os.environ[k] for k in ("CITRUS_COMMIT",) if k in os.environ
-    }
+    """Start the sweep; the name of its job."""
+    call = [sys.executable, "sweeps/run.py", "spec.yaml", "--address", "auto"]
+    call += ["--out", str(results(name)), *flags]
+    commit = os.environ.get("CITRUS_COMMIT")
+    variables = ["PYTHONUNBUFFERED=1", *([f"CITRUS_COMMIT={commit}"] if commit is not None else [])]
     job: str = client.submit_job(
-        entrypoint=shlex.join(["env", *(f"{k}={v}" for k, v in variables.items()), *call]),
+        entrypoint=shlex.join(["env", *variables, *call]),
         submission_id=f"{name}-{uuid.uuid4().hex[:8]}",
-        runtime_env={
-            "working_dir": str(here)
-        },  # every node gets this code, those that come later too
+        # every node gets this code, those that come later too
+        runtime_env={"working_dir": str(here)},
         metadata={"sweep": name, "spec": spec},
     )
     link = here.parent / "results"
@@ -91,10 +82,9 @@ def submit(
 
 
 def results(name: str) -> Path:
-    """`$CITRUS_RESULTS`, which the cluster file sets to a folder that all nodes see."""
-    return (
-        Path(os.environ.get("CITRUS_RESULTS") or Path.home() / "citrus_results").expanduser() / name
-    )
+    """A folder in `$CITRUS_RESULTS`, which the cluster file sets to one that all nodes see."""
+    root = os.environ.get("CITRUS_RESULTS") or Path.home() / "citrus_results"
+    return Path(root).expanduser() / name
 
 
 async def follow(client: "JobSubmissionClient", job: str) -> None:

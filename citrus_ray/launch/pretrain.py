@@ -1,6 +1,7 @@
-"""One pre-training per encoder digest: in an actor, or through Ray Train where `workers` share gradients.
+"""Pre-training of one encoder: in an actor, or through Ray Train where `workers` share gradients.
 
-Ray Train starts a controller and a group of processes around its workers, which a lone one need not wait for.
+Ray Train starts a controller and a group of processes around its workers, which a lone one need not
+wait for.
 """
 
 import tempfile
@@ -14,27 +15,29 @@ from citrus_ray.launch.failures import WorkerLost, is_lost, last_line, node_erro
 
 if TYPE_CHECKING:
     from citrus_ray.experiment.trial import Pretrain, Trial
-    from citrus_ray.training.pretraining import Place, Report
+    from citrus_ray.training.pretraining import Report, Worker
+
+# after worker processes died (out of memory, a node lost); each goes on from the last saved epoch
+RESTARTS = 3
 
 
-RESTARTS = 3  # after worker processes died (out of memory, a node lost); each goes on from the last saved epoch
-
-
-# A task with no CPU of its own: the workers of the trainer ask for theirs, and waiting for them must not hold one.
+# A task with no CPU of its own: the workers of the trainer ask for theirs, and waiting for them
+# must
+# not hold one.
 @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
 def pretrain(trial_json: str, store: str, tensorboard: str, cpus_per_thread: float) -> bool:
     """Fill the store with the trial's encoder; False where another sweep is at it."""
     from citrus_ray.experiment.trial import Trial
-    from citrus_ray.store import checkpoint, open_files
+    from citrus_ray.store import checkpoint, open_storage
     from citrus_ray.store.leases import Leases
 
     trial = Trial.model_validate_json(trial_json)
     digest = trial.encoder_digest()
     assert digest is not None
-    claim = Leases(open_files(store)).take(digest)
-    if claim is None:
+    lease = Leases(open_storage(store)).take(digest)
+    if lease is None:
         return False
-    with claim:
+    with lease:
         if not checkpoint.exists(store, digest):
             config = {"trial": trial_json, "store": store, "tensorboard": tensorboard}
             _train(trial, digest, config, cpus_per_thread)
@@ -48,11 +51,9 @@ def _train(trial: "Trial", digest: str, config: dict[str, str], cpus_per_thread:
     share = share_of(spec, cpus_per_thread)
     for left in reversed(range(RESTARTS + 1)):
         try:
-            return (
-                _alone(config, share)
-                if spec.workers == 1
-                else _together(digest, config, spec, share)
-            )
+            if spec.workers == 1:
+                return _alone(config, share)
+            return _together(digest, config, spec, share)
         except Exception as err:
             if broken := node_error(err):
                 raise broken from None
@@ -75,32 +76,25 @@ def _is_death(err: Exception) -> bool:
 
 
 def _alone(config: dict[str, str], share: dict[str, float]) -> None:
-    """In an actor, not a task: when a node loses its power, Ray tells who waits for an actor at once, for a task
-    minutes later. Spread over nodes: on a packed one several would train at the speed of one."""
-    actor = ray.remote(Alone).options(
-        num_cpus=share["CPU"],
-        num_gpus=share.get("GPU", 0),
-        max_restarts=0,
-        scheduling_strategy="SPREAD",
-    )
-    ray.get(actor.remote().run.remote(config))
+    """In an actor, not a task: when a node loses its power, Ray tells who waits for an actor at
+    once, for a task minutes later. Spread over nodes: on a packed one several would train at the
+    speed of one."""
+    cpus, gpus = share["CPU"], share.get("GPU", 0)
+    how = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
+    ray.get(ray.remote(LoneWorker).options(**how).remote().run.remote(config))
 
 
-class Alone:
+class LoneWorker:
     """The only worker of a pre-training."""
 
     def run(self, config: dict[str, str]) -> None:
         from citrus_ray.experiment.trial import Trial
-        from citrus_ray.training.pretraining import Place
+        from citrus_ray.training.pretraining import Worker
 
         trial = Trial.model_validate_json(config["trial"])
         assert trial.pretraining is not None
-        _run(
-            trial,
-            config,
-            Place(device="cuda" if trial.pretraining.gpu else "cpu"),
-            lambda metrics: None,
-        )
+        worker = Worker(device="cuda" if trial.pretraining.gpu else "cpu")
+        _run(trial, config, worker, lambda metrics: None)
 
 
 def _together(
@@ -117,7 +111,8 @@ def _together(
                 num_workers=spec.workers,
                 use_gpu=spec.gpu,
                 resources_per_worker=share,
-                placement_strategy="SPREAD",  # workers on one node would fight over its memory bandwidth
+                # workers on one node would fight over its memory bandwidth
+                placement_strategy="SPREAD",
             ),
             torch_config=TorchConfig(backend="nccl" if spec.gpu else "gloo"),
             run_config=RunConfig(name=digest, storage_path=scratch),
@@ -130,19 +125,19 @@ def _one_of_many(config: dict[str, str]) -> None:
     import ray.train.torch
 
     from citrus_ray.experiment.trial import Trial
-    from citrus_ray.training.pretraining import Place
+    from citrus_ray.training.pretraining import Worker
 
     context = ray.train.get_context()
-    place = Place(
+    worker = Worker(
         rank=context.get_world_rank(),
         world=context.get_world_size(),
         device=str(ray.train.torch.get_device()),
         wrap=ray.train.torch.prepare_model,
     )
-    _run(Trial.model_validate_json(config["trial"]), config, place, ray.train.report)
+    _run(Trial.model_validate_json(config["trial"]), config, worker, ray.train.report)
 
 
-def _run(trial: "Trial", config: dict[str, str], place: "Place", report: "Report") -> None:
+def _run(trial: "Trial", config: dict[str, str], worker: "Worker", report: "Report") -> None:
     """Train, in this process; rank 0 stores the encoder."""
     import torch
 
@@ -156,18 +151,14 @@ def _run(trial: "Trial", config: dict[str, str], place: "Place", report: "Report
     torch.set_num_threads(spec.threads_per_worker)
     state = State(config["store"], digest)
     with on_this_node():
-        done = run(spec, trial.model, place, report, state)
-    if place.rank == 0:
-        keep(trial, digest, config["store"], done, place.world, state)
-        hparams = {
-            "task": spec.task and spec.task.kind,
-            "model": trial.model.kind,
-            "lr": spec.optim.lr,
-        }
+        done = run(spec, trial.model, worker, report, state)
+    if worker.rank == 0:
+        keep(trial, digest, config["store"], done, worker.world, state)
+        task, model = spec.task and spec.task.kind, trial.model.kind
+        hparams = {"task": task, "model": model, "lr": spec.optim.lr}
         folder = Path(config["tensorboard"]) / "pretrain" / digest
-        tensorboard.write_run(
-            folder, hparams, done.history, {"val/loss": done.history[-1]["val/loss"]}
-        )
+        result = {"val/loss": done.history[-1]["val/loss"]}
+        tensorboard.write_run(folder, hparams, done.history, result)
 
 
 assert cluster.QUIET  # imported for its environment variables, before Ray Train reads them

@@ -1,4 +1,4 @@
-"""What a sweep is doing, in one live line on a terminal and in plain lines elsewhere."""
+"""Progress of a sweep, in one live line on a terminal and in plain lines elsewhere."""
 
 import sys
 import threading
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 10.0
 
 
-class Progress:
-    """Counts that the search hands over, painted by a thread so that a busy driver does not freeze the line."""
+class ProgressLine:
+    """Counts that the search hands over, painted by a thread so that a busy driver does not freeze
+    the line."""
 
     def __init__(self, sweep: Sweep, studies: "Studies", out: TextIO | None = None) -> None:
         self.sweep, self.studies, self.out = sweep, studies, out or sys.stderr
@@ -28,7 +29,7 @@ class Progress:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._paint, daemon=True)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressLine":
         self._thread.start()
         return self
 
@@ -66,9 +67,8 @@ class Progress:
         if n_new == 0:
             return None
         left = (self.last_done - self.started) / n_new * max(self.n_total - self.n_done, 0)
-        return max(
-            left - (time.monotonic() - self.last_done), 0.0
-        )  # counts down between two trials
+        # counts down between two trials
+        return max(left - (time.monotonic() - self.last_done), 0.0)
 
     def line(self) -> str:
         parts = [f"{self.n_done}/{self.n_total} trials", f"{self.n_running} running"]

@@ -1,6 +1,8 @@
-"""From the laptop to a cluster that `ray up` started: carry code and spec over, start or look in, bring results back.
+"""Sweeps on a cluster that `ray up` started, from the laptop: carry code and spec over, start or
+look in, bring results back.
 
-Only Ray's own commands over ssh are used: they work for every provider, and nothing of the cluster is open to the net.
+Only Ray's own commands over ssh are used: they work for every provider, and nothing of the cluster
+is open to the net.
 """
 
 import json
@@ -18,7 +20,7 @@ from pathlib import Path
 
 from citrus_ray import records
 from citrus_ray.launch.job import ENDED
-from citrus_ray.spec import Problem, SpecError
+from citrus_ray.spec import refuse
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACEHOLDER = re.compile(r"<[A-Z][A-Z_0-9]*>")
@@ -42,12 +44,12 @@ class Remote:
 
     def run(self, text: str, flags: list[str]) -> int:
         """Start the sweep, or look in on it, until it ends; its exit code."""
-        self._exec(f"mkdir -p {self.folder}/code", quiet=True)
+        self._ray("exec", f"mkdir -p {self.folder}/code", quiet=True)
         with bundle(text) as code:
             self._ray("rsync-up", f"{code}/", f"{self.folder}/code/", quiet=True)
         commit = f"CITRUS_COMMIT={shlex.quote(records.commit() or '')} " if records.commit() else ""
         look = shlex.join(["-m", "citrus_ray.launch.job", self.name, *flags])
-        self._exec(f"cd {self.folder}/code && {commit}python {look}")
+        self._ray("exec", f"cd {self.folder}/code && {commit}python {look}")
         with tempfile.TemporaryDirectory() as scratch:
             self._ray("rsync-down", f"{self.folder}/code/{ENDED}", f"{scratch}/{ENDED}", quiet=True)
             return int(json.loads((Path(scratch) / ENDED).read_text())["exit_code"])
@@ -56,47 +58,25 @@ class Remote:
         """Records, summary and report, as they are now."""
         self._ray("rsync-down", f"{self.folder}/results/", f"{out}/", quiet=True)
 
-    def _exec(self, command: str, quiet: bool = False) -> None:
-        self._ray("exec", command, quiet=quiet)
-
     def _ray(self, verb: str, *words: str, quiet: bool = False) -> None:
         call = [sys.executable, "-m", "ray.scripts.scripts", verb, str(self.file), *words]
-        said = subprocess.PIPE if quiet else None
-        done = subprocess.run(
-            call, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, text=True
-        )
+        said, both = subprocess.PIPE if quiet else None, subprocess.STDOUT
+        done = subprocess.run(call, stdin=subprocess.DEVNULL, stdout=said, stderr=both, text=True)
         if done.returncode:
             last = [line for line in (done.stdout or "").splitlines() if line.strip()][-3:]
-            raise Unreachable(
-                f"`ray {verb}` failed on {self.file}" + "".join(f"\n  {line}" for line in last)
-            )
+            raise Unreachable("\n  ".join([f"`ray {verb}` failed on {self.file}", *last]))
 
 
 def check(file: Path) -> None:
-    """That the file is there and filled in, before anything is carried anywhere."""
+    """Refuse a file that is not there or not filled in, before anything is carried anywhere."""
     if not file.is_file():
-        raise SpecError(
-            [
-                Problem(
-                    "--cluster", f"{file}: there is no such file; give one as cluster/onprem.yaml"
-                )
-            ]
-        )
-    lines = [
-        line.partition(" #")[0]
-        for line in file.read_text().splitlines()
-        if not line.startswith("#")
-    ]
-    words = sorted(set(PLACEHOLDER.findall("\n".join(lines))))
-    if words:
-        raise SpecError(
-            [
-                Problem(
-                    "--cluster",
-                    f"{file}: still to be replaced: {', '.join(words)}; its head explains each",
-                )
-            ]
-        )
+        way_out = "give one as cluster/onprem.yaml"
+        raise refuse(f"{file}: there is no such file; {way_out}", "--cluster")
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    text = "\n".join(line.partition(" #")[0] for line in lines)
+    if words := sorted(set(PLACEHOLDER.findall(text))):
+        what = f"still to be replaced: {', '.join(words)}; its head explains each"
+        raise refuse(f"{file}: {what}", "--cluster")
 
 
 @contextmanager
@@ -107,9 +87,8 @@ def bundle(text: str) -> Iterator[Path]:
         for name in CODE:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_dir():
-                shutil.copytree(
-                    ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
-                )
+                no_bytecode = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / name, folder / name, ignore=no_bytecode)
             else:
                 shutil.copy2(ROOT / name, folder / name)
         (folder / "spec.yaml").write_text(text)

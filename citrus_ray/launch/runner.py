@@ -1,9 +1,9 @@
-"""What a warm Ray Tune worker does with a trial: run its members, write its record, then report."""
+"""Warm Ray Tune workers, which run a trial's members, write its record, then report."""
 
 import faulthandler
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,14 +23,13 @@ from citrus_ray.launch.storage import WAY_OUT
 from citrus_ray.records import Record
 from citrus_ray.search.racing import order, p_worse
 from citrus_ray.spec import MachineError, Problem, flatten
-from citrus_ray.training.member_state import MemberState
 
 if TYPE_CHECKING:
-    from citrus_ray.training.members import Population
+    from citrus_ray.training.members import MemberState, Population
 
 
 @dataclass(frozen=True)
-class Workplace:
+class ResultPaths:
     """Where a sweep's results go."""
 
     records: Path
@@ -41,12 +40,12 @@ class Workplace:
 class TrialRunner(tune.Trainable):  # type: ignore[misc]
     """`config` is `Job.config`. One process runs trial after trial (`reuse_actors`)."""
 
-    def setup(self, config: dict[str, Any], sweep_json: str, workplace: Workplace) -> None:
+    def setup(self, config: dict[str, Any], sweep_json: str, paths: ResultPaths) -> None:
         import torch
 
         torch.set_num_threads(1)  # one trial per CPU: more threads would fight over it
         self.sweep = Sweep.model_validate_json(sweep_json)
-        self.workplace = workplace
+        self.paths = paths
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -60,7 +59,8 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         self.population: Population | None = None
 
     def step(self) -> dict[str, Any]:
-        """The whole trial in one step, or one validation round where a scheduler may stop it in between."""
+        """The whole trial in one step, or one validation round where a scheduler may stop it in
+        between."""
         with on_this_node():
             self._same_place()
             with self._watched():
@@ -68,13 +68,14 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """A trial that hangs leaves its stack beside the records and ends the process, which no thread could."""
+        """A block of a trial that, should it hang, leaves its stack beside the records and ends the
+        process, which no thread could."""
         minutes = self.sweep.failures.minutes
         if minutes is None:
             yield
             return
         left = max(self.started + 60 * minutes - time.monotonic(), 0.01)
-        path = stack_file(self.workplace.records, self.job["digest"])
+        path = stack_file(self.paths.records, self.job["digest"])
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as stack:
             faulthandler.dump_traceback_later(left, exit=True, file=stack)
@@ -82,14 +83,13 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
                 yield
             finally:
                 faulthandler.cancel_dump_traceback_later()
-                path.unlink(
-                    missing_ok=True
-                )  # a try on a node that was cut off may have ended, and taken it
+                # a try on a node that was cut off may have ended, and taken it
+                path.unlink(missing_ok=True)
 
     def _step(self) -> dict[str, Any]:
         if self.population is None:
             self._same_data()
-            known = records.read_done(self.workplace.records, self.job["digest"])
+            known = records.read_done(self.paths.records, self.job["digest"])
             if known:
                 return self._reply(known)
             if self.job["best"]:
@@ -105,13 +105,14 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
     def _same_place(self) -> None:
         """Nodes that were up at the start were asked; this one may have joined since."""
-        folder = self.workplace.records.parent
+        folder = self.paths.records.parent
         if not folder.is_dir():
             message = f"there is no results folder {folder}; {WAY_OUT}"
             raise MachineError([Problem("", message)])
 
     def _same_data(self) -> None:
-        """What data there are is part of a trial's digest, so one that comes out otherwise here met other data."""
+        """What data there are is part of a trial's digest, so one that comes out otherwise here met
+        other data."""
         here = trial_digest(list(self.members), self.job["phase"])
         if here != self.job["digest"]:
             wanted = self.job["digest"][:12]
@@ -125,37 +126,34 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
 
         trials = [trial for _, trial in self.members]
         wanted = [trial.encoder_digest() for trial in trials]
-        store, near = self.workplace.store, cache_root() / "encoders"
+        store, near = self.paths.store, cache_root() / "encoders"
         loaded = {digest: checkpoint.load(store, digest, near) for digest in set(wanted) if digest}
         return trials, [loaded.get(digest or "") for digest in wanted]
 
     def _together(self, trials: list[Trial], weights: list[Any]) -> "Population":
-        from citrus_ray.training.members import (
-            Population,
-        )  # with torch, for which those who lead the sweep do not wait
+        # with torch, for which those who lead the sweep do not wait
+        from citrus_ray.training.members import Population
 
         # Ray shows a worker the GPU that it was given a share of, and no other
         device = "cuda" if self.cell.trial.finetune.gpu else "cpu"
         return Population(trials, weights, self.sweep.objective.metric, device)
 
     def _so_far(self) -> dict[str, Any]:
-        """A round's report. It carries the rows to record should the scheduler stop the trial here."""
+        """A round's report. It carries the rows to record should the scheduler stop the trial
+        here."""
         assert self.population is not None
-        stopped = [
-            asdict(replace(row, status="pruned") if row.status == "ok" else row)
-            for row in self._rows()
-        ]
-        return {
-            self.sweep.objective.metric: self.population.value,
-            "status": "running",
-            "rows": json.dumps(stopped),
-        }
+        rows = self._rows()
+        stopped = [replace(row, status="pruned") if row.status == "ok" else row for row in rows]
+        value = {self.sweep.objective.metric: self.population.value}
+        return value | {"status": "running", "rows": json.dumps([asdict(row) for row in stopped])}
 
     def _rows(self) -> list[Record]:
         assert self.population is not None
-        pairs = zip(self.members, self.population.slots, strict=True)
-        place = (self.job, self.cell.digest, self.cell.axes)
-        return [row_of(*place, repeat, slot) for (repeat, _), slot in pairs]
+        pairs = zip(self.members, self.population.states, strict=True)
+        return [
+            row_of(self.job, self.cell, repeat, trial, state.outcome())
+            for (repeat, trial), state in pairs
+        ]
 
     def _race(self) -> bool:
         """Member by member; whether the trial was stopped. What did not run has no row."""
@@ -165,26 +163,29 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         done: dict[int, MemberState] = {}
         stopped = False
         for i in order(n_members, self.sweep.seed):
-            done[i] = _run_alone(self._together([trials[i]], [weights[i]]))
+            alone = self._together([trials[i]], [weights[i]])
+            while alone.advance() is not None:
+                pass
+            done[i] = alone.states[0]
             stopped = race.after <= len(done) < n_members and self._clearly_worse(done, race)
             if stopped:
                 break
         self.population = self._together([], [])
-        self.population.slots = [done[i] for i in sorted(done)]
+        self.population.states = [done[i] for i in sorted(done)]
         self.members = [self.members[i] for i in sorted(done)]
         return stopped
 
-    def _clearly_worse(self, done: dict[int, MemberState], race: Race) -> bool:
-        if any(slot.status == "failed" for slot in done.values()):
+    def _clearly_worse(self, done: dict[int, "MemberState"], race: Race) -> bool:
+        if any(state.status == "failed" for state in done.values()):
             return False
-        mine = [slot.metrics[self.sweep.objective.metric] for slot in done.values()]
+        mine = [state.metrics[self.sweep.objective.metric] for state in done.values()]
         return p_worse(mine, [self.job["best"][i] for i in done]) < race.alpha
 
     def _record(self, pruned: bool = False) -> list[Record]:
         assert self.population is not None
         rows = [replace(row, status="pruned") for row in self._rows()] if pruned else self._rows()
-        show(self.workplace, self.cell, rows, self.population.curves())
-        records.write(self.workplace.records, self.job["digest"], rows)
+        show(self.paths, self.cell, rows, self.population.curves())
+        records.write(self.paths.records, self.job["digest"], rows)
         return rows
 
     def _reply(self, rows: list[Record]) -> dict[str, Any]:
@@ -192,37 +193,23 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         return {self.sweep.objective.metric: result.value, "status": result.status, "done": True}
 
 
-def _run_alone(population: "Population") -> MemberState:
-    """The one member of it, from its first round to its last."""
-    while population.advance() is not None:
-        pass
-    return population.slots[0]
-
-
 def row_of(
-    job: dict[str, Any], cell: str, axes: dict[str, Any], repeat: dict[str, Any], slot: MemberState
+    job: dict[str, Any], cell: Cell, repeat: dict[str, Any], trial: Trial, outcome: dict[str, Any]
 ) -> Record:
-    """A member's line in the record."""
+    """A member's line in the record; `outcome` is what came of it, by the names of a record."""
     return Record(
-        digest=slot.trial.digest(),
+        digest=trial.digest(),
         trial=job["digest"],
-        cell=cell,
+        cell=cell.digest,
         phase=job["phase"],
-        status=slot.status,
-        axes=axes,
+        axes=cell.axes,
         params=job["params"],
         repeat=repeat,
-        config=flatten(slot.trial.tree()),
-        metrics=slot.metrics,
-        baselines=slot.baselines,
-        curve=slot.curve,
-        seed=slot.trial.seed,
-        data_digest=slot.trial.finetune.target.digest(),
-        encoder=slot.trial.encoder_digest(),
-        modalities=sorted(set(slot.member.windows.modalities)) if slot.member else [],
-        reason=slot.reason,
-        seconds=round(slot.seconds, 4),
-        gpu=slot.trial.finetune.gpu,
+        config=flatten(trial.tree()),
+        seed=trial.seed,
+        data_digest=trial.finetune.target.digest(),
+        encoder=trial.encoder_digest(),
+        gpu=trial.finetune.gpu,
         peak_mb=records.peak_mb(),
         concurrency=job["concurrency"],
         host=records.host(),
@@ -230,26 +217,25 @@ def row_of(
         commit=records.commit(),
         finished=records.now(),
         asked_s=job["asked_s"],
+        **outcome,
     )
 
 
 def show(
-    workplace: Workplace, cell: Cell, rows: list[Record], curves: list[dict[str, float]]
+    paths: ResultPaths, cell: Cell, rows: list[Record], curves: list[dict[str, float]]
 ) -> None:
     """A recorded trial as a TensorBoard run, under the cell's name."""
     metric = cell.sweep.objective.metric
     result = result_of(rows, cell.sweep.objective.metric)
     constants = {"phase": rows[0].phase, "status": result.status, "members": len(rows)}
     hparams = constants | cell.axes | rows[0].params
-    folder = workplace.tensorboard / tensorboard.slug(cell.label) / rows[0].trial
-    tensorboard.write_run(
-        folder, hparams, curves, {} if result.value is None else {metric: result.value}
-    )
+    folder = paths.tensorboard / tensorboard.slug(cell.label) / rows[0].trial
+    value = {} if result.value is None else {metric: result.value}
+    tensorboard.write_run(folder, hparams, curves, value)
 
 
-def crashed(job: Any, crash: Crash, concurrency: int) -> Iterable[Record]:
+def crashed(job: Any, crash: Crash, concurrency: int) -> list[Record]:
     """Rows for a trial whose process ended before it could write its own."""
-    for repeat, trial in job.members:
-        slot = MemberState(trial, status="failed", reason=crash.reason)
-        row = row_of(job.config(concurrency), job.cell.digest, job.cell.axes, repeat, slot)
-        yield replace(row, crashed=crash.lost)
+    config = job.config(concurrency)
+    outcome = {"status": "failed", "reason": crash.reason, "crashed": crash.lost, "metrics": {}}
+    return [row_of(config, job.cell, repeat, trial, outcome) for repeat, trial in job.members]

@@ -1,6 +1,8 @@
-"""Which CPU is whose: how many trials and pre-trainings run at once on the nodes that are up, and how many more could.
+"""CPUs and whose they are: how many trials and pre-trainings run at once on the nodes that are up,
+and how many more could.
 
-Nodes come and go while a sweep runs. What it lacks is shown to the autoscaler as a request that cannot be met.
+Nodes come and go while a sweep runs. What it lacks is shown to the autoscaler as a request that
+cannot be met.
 """
 
 import math
@@ -15,43 +17,43 @@ from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.launch.cluster import Capacity, capacity
 
-PRETRAIN_SHARE = (
-    0.1  # of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
-)
+# of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
+PRETRAIN_SHARE = 0.1
 TRIAL_SHARE = 1 - PRETRAIN_SHARE
 LOOK_EVERY_S = 2.0  # at the nodes
 AT_ONCE = 100  # nodes' worth of a request: the next one follows when these are up
 
 
 class Slots:
-    """Who may use which CPU: what trials and pre-training threads ask Ray for, and how many run at once.
+    """Who may use which CPU: what trials and pre-training threads ask Ray for, and how many run at
+    once.
 
-    Ray Tune keeps idle workers warm, with their requests, sometimes more of them than trials that run; a
-    pre-training that asked for whole CPUs would wait for them for ever. So each CPU is asked for in two parts, one
-    that only trials fill and one that only pre-trainings fill, and the search counts what is really busy.
+    Ray Tune keeps idle workers warm, with their requests, sometimes more of them than trials that
+    run; a pre-training that asked for whole CPUs would wait for them for ever. So each CPU is asked
+    for in two parts, one that only trials fill and one that only pre-trainings fill, and the search
+    counts what is really busy.
     """
 
     def __init__(self, sweep: Sweep, now: Capacity, most: Capacity | None = None) -> None:
         self.most = most or now  # what the cluster may grow to
         self.concurrency = sweep.concurrency
-        self.shares = [
-            cell.trial.finetune.gpu for cell in sweep.cells
-        ]  # of a GPU, for a trial of each cell
+        # of a GPU, for a trial of each cell
+        self.shares = [cell.trial.finetune.gpu for cell in sweep.cells]
         for spec in (cell.trial.pretraining for cell in sweep.cells):
             if spec is not None:
                 self._check(spec)
         if (share := max(self.shares)) > self.most.gpus:
             raise ValueError(
-                f"trials ask for {share:g} of a GPU each (finetune.gpu), but the cluster has {self.most.gpus:g}; "
-                "set finetune.gpu: 0, or add nodes with a GPU"
+                f"trials ask for {share:g} of a GPU each (finetune.gpu), but the cluster has "
+                f"{self.most.gpus:g}; set finetune.gpu: 0, or add nodes with a GPU"
             )
         self.resize(now)
 
     def _check(self, spec: Pretrain) -> None:
         if threads(spec) > max(1, self.most.cpus):
             raise ValueError(
-                f"pre-training asks for {threads(spec)} CPUs (workers x threads_per_worker), but the cluster has "
-                f"{self.most.cpus:g}; lower pretrain.workers, or add nodes"
+                f"pre-training asks for {threads(spec)} CPUs (workers x threads_per_worker), but "
+                f"the cluster has {self.most.cpus:g}; lower pretrain.workers, or add nodes"
             )
         if spec.gpu and spec.workers > self.most.gpus:
             raise ValueError(
@@ -71,25 +73,21 @@ class Slots:
         return {"CPU": TRIAL_SHARE} | ({"GPU": self.shares[cell]} if self.shares[cell] else {})
 
     def has_room(self, cell: int, live: Iterable[int]) -> bool:
-        """On a GPU, if it needs one, beside trials of the `live` cells. The first of them asks for a node with one."""
-        taken = sum(self.shares[other] for other in live)
-        return (
-            not self.shares[cell] or not taken or taken + self.shares[cell] <= self.now.gpus + 1e-6
-        )
+        """Whether a trial of that cell, if it needs a GPU, fits beside trials of the `live` cells.
+        The first of them asks for a node with one."""
+        share, taken = self.shares[cell], sum(self.shares[other] for other in live)
+        return not share or not taken or taken + share <= self.now.gpus + 1e-6
 
     def lacking(
         self, n_trials: int, specs: Collection[Pretrain], free: Capacity
     ) -> list[dict[str, float]]:
-        """What trials and pre-trainings that could run now need beyond the nodes that are up, a CPU or GPU at a time.
-
-        Beside what is free: a request that fits is met at once, and asks for no node.
-        """
+        """What trials and pre-trainings that could run now need beyond the nodes that are up, a CPU
+        or GPU at a time, beside what is free: a request that fits is met at once, and asks for no
+        node."""
         n_trials = min(n_trials, self.concurrency or n_trials)
         per_cell = n_trials / len(self.shares)  # cells advance together
         gpus = per_cell * sum(self.shares) + sum(spec.workers for spec in specs if spec.gpu)
-        cpus = per_cell * self.shares.count(0) + sum(
-            threads(spec) for spec in specs if not spec.gpu
-        )
+        cpus = per_cell * self.shares.count(0) + sum(threads(s) for s in specs if not s.gpu)
         more_gpus = math.ceil(min(gpus, self.most.gpus) - self.now.gpus)
         more_cpus = math.ceil(min(cpus, self.most.cpus) - self.now.cpus)
         wished = [{"CPU": 1.0, "GPU": 1.0}] * (more_gpus + int(free.gpus)) if more_gpus > 0 else []
@@ -101,10 +99,11 @@ def threads(spec: Pretrain) -> int:
     return spec.workers * spec.threads_per_worker
 
 
-class Wish:
+class UnmetRequest:
     """Bundles of resources that no node has, as the autoscaler sees them.
 
-    Not `request_resources`: that one outlives the sweep that asks, which when killed would keep nodes up for ever.
+    Not `request_resources`: that one outlives the sweep that asks, which when killed would keep
+    nodes up for ever.
     """
 
     def __init__(self) -> None:
@@ -122,10 +121,11 @@ class Wish:
 
 
 class Nodes:
-    """The cluster under a sweep: how large it is, what the sweep asks of it, and which nodes it does without."""
+    """The cluster under a sweep: how large it is, what the sweep asks of it, and which nodes it
+    does without."""
 
     def __init__(self, slots: Slots, say: Callable[[str], None]) -> None:
-        self.slots, self.say, self.wish = slots, say, Wish()
+        self.slots, self.say, self.request = slots, say, UnmetRequest()
         self.sit_out: set[str] = set()  # addresses of nodes that cannot run trials
         self.held: list[PlacementGroup] = []
         self._looked = -math.inf
@@ -136,10 +136,11 @@ class Nodes:
             return
         self._looked = time.monotonic()
         self.slots.resize(capacity(self.sit_out))
-        self.wish.show(self.slots.lacking(n_trials, specs, free()))
+        self.request.show(self.slots.lacking(n_trials, specs, free()))
 
     def do_without(self, address: str, why: str) -> bool:
-        """Hold each CPU of a node as it gets free, or the trials to come would all fail there at once.
+        """Hold each CPU of a node as it gets free, or the trials to come would all fail there at
+        once.
 
         False where no other node is left to do its work.
         """
@@ -155,7 +156,7 @@ class Nodes:
         return True
 
     def close(self) -> None:
-        self.wish.show([])
+        self.request.show([])
         for group in self.held:
             remove_placement_group(group)
 

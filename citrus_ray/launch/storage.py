@@ -1,4 +1,4 @@
-"""Whether every node of a cluster sees and can write the places that a sweep keeps its results in, before it starts."""
+"""Storage that all nodes of a cluster must share: checked before a sweep starts."""
 
 import os
 import uuid
@@ -8,7 +8,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from citrus_ray.spec import Problem, SpecError
-from citrus_ray.store import open_files
+from citrus_ray.store import open_storage
 
 ANSWER_S = 90.0  # a node starts a process and imports this; a slow one takes half a minute
 WAY_OUT = "give a folder that all nodes mount at this path"
@@ -16,10 +16,11 @@ WAY_OUT = "give a folder that all nodes mount at this path"
 
 @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
 def visit(places: dict[str, str], probe: str, mine: str) -> dict[str, str]:
-    """What is wrong with each place as this node sees it; where nothing is, a file `mine` is left there."""
+    """What is wrong with each place as this node sees it; where nothing is, a file `mine` is left
+    there."""
     wrong = {}
     for key, place in places.items():
-        files = open_files(place)
+        files = open_storage(place)
         try:
             if files.exists(probe):
                 files.write(mine, b"seen")
@@ -31,7 +32,8 @@ def visit(places: dict[str, str], probe: str, mine: str) -> dict[str, str]:
 
 
 def check_shared(places: dict[str, str]) -> None:
-    """`places` by the option that sets them. Every node must find the file written here, and write one back."""
+    """Refuse `places`, by the option that sets them, unless every node finds the file written here,
+    and writes one back."""
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
     if len(nodes) < 2:
         return
@@ -49,7 +51,7 @@ def _written_here(places: dict[str, str], probe: str) -> list[Problem]:
     problems = []
     for key, place in places.items():
         try:
-            open_files(place).write(probe, b"here")
+            open_storage(place).write(probe, b"here")
         except OSError as err:
             problems.append(Problem(key, f"{place}: cannot be written: {_reason(err)}"))
     return problems
@@ -58,22 +60,20 @@ def _written_here(places: dict[str, str], probe: str) -> list[Problem]:
 def _seen_there(
     places: dict[str, str], probe: str, nodes: dict[str, str], names: dict[str, str]
 ) -> Any:
-    asked = {
-        node: visit.options(scheduling_strategy=_on(node)).remote(places, probe, names[node])
-        for node in nodes
-    }
+    asked = {}
+    for node in nodes:
+        there = visit.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+        asked[node] = there.remote(places, probe, names[node])
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_S)
     for node, ref in asked.items():
         try:
             wrong = ray.get(ref, timeout=0.1)
         except ray.exceptions.RayError as err:
-            yield Problem(
-                "--address",
-                f"node {nodes[node]} did not answer: {type(err).__name__}; take it out or mend it",
-            )
+            what = f"node {nodes[node]} did not answer: {type(err).__name__}"
+            yield Problem("--address", f"{what}; take it out or mend it")
             continue
         for key, place in places.items():
-            if key not in wrong and not open_files(place).exists(names[node]):
+            if key not in wrong and not open_storage(place).exists(names[node]):
                 wrong[key] = "is another folder there"
         yield from (
             Problem(key, f"{places[key]}: on node {nodes[node]}: {what}; {WAY_OUT}")
@@ -81,15 +81,11 @@ def _seen_there(
         )
 
 
-def _on(node: str) -> NodeAffinitySchedulingStrategy:
-    return NodeAffinitySchedulingStrategy(node, soft=False)
-
-
 def _clean(places: dict[str, str], names: list[str]) -> None:
     for place in places.values():
         for name in names:
             try:
-                open_files(place).delete(name)
+                open_storage(place).delete(name)
             except OSError:  # it could not be written either
                 continue
 

@@ -1,6 +1,7 @@
-"""TensorBoard event files of trials and pre-trainings: curves, and hyper-parameters that TensorBoard can show.
+"""TensorBoard event files of trials and pre-trainings: curves and hyper-parameters.
 
-Ray's own writer drops tuples, constants and what ended as NaN; this one writes every value, lists as text.
+Ray's own writer drops tuples, constants and what ended as NaN; this one writes every value, lists
+as text.
 """
 
 import json
@@ -27,12 +28,10 @@ def write_run(
             for name, value in metrics.items():
                 writer.add_scalar(name, value, step)
         result = {f"result/{name}": value for name, value in result.items()}
-        for summary in hparams_summary(
-            {name: plain(value) for name, value in hparams.items()}, result
-        ):  # type: ignore[no-untyped-call]
-            writer._get_file_writer().add_summary(
-                summary
-            )  # the public add_hparams would start a run inside the run
+        settings = {name: plain(value) for name, value in hparams.items()}
+        # the public add_hparams would start a run inside the run
+        for summary in hparams_summary(settings, result):  # type: ignore[no-untyped-call]
+            writer._get_file_writer().add_summary(summary)
         for name, value in result.items():
             writer.add_scalar(name, value, len(curves))
 
@@ -41,11 +40,8 @@ def plain(value: Any) -> Scalar:
     """A band such as [0.5, 4] as `0.5-4`, a block as JSON, the rest as it is."""
     if isinstance(value, bool | int | float | str):
         return value
-    if (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and all(isinstance(v, int | float) for v in value)
-    ):
+    pair = isinstance(value, list | tuple) and len(value) == 2
+    if pair and all(isinstance(v, int | float) for v in value):
         return f"{value[0]:g}-{value[1]:g}"
     return "none" if value is None else json.dumps(value)
 

@@ -1,4 +1,5 @@
-"""What a cluster asks every client for: `python -m citrus_ray.launch.token` makes it once and never shows it."""
+"""Token that a cluster asks every client for: `python -m citrus_ray.launch.token` makes it once and
+never shows it."""
 
 import os
 import secrets
@@ -31,9 +32,8 @@ def main() -> int:
     try:
         made = make(path)
     except OSError as err:
-        print(
-            f"{path}: cannot be written: {err.strerror}; Ray reads the token there", file=sys.stderr
-        )
+        why = f"cannot be written: {err.strerror}; Ray reads the token there"
+        print(f"{path}: {why}", file=sys.stderr)
         return 2
     print(f"{path}: {'made' if made else 'was there already and stays'}; readable by you alone")
     return 0

@@ -1,6 +1,7 @@
-"""A sweep on Ray: one Tuner runs the trials of all cells, each cell an Optuna study, on warm workers.
+"""Sweeps on Ray: one Tuner runs the trials of all cells, each an Optuna study, on warm workers.
 
-Trials start only when the encoders they need are in the store, so that none of them waits while holding a CPU.
+Trials start only when the encoders they need are in the store, so that none of them waits while
+holding a CPU.
 """
 
 import contextlib
@@ -21,8 +22,8 @@ from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.failures import Crash, crash_of, stack_file
 from citrus_ray.launch.interrupt import on_ctrl_c
-from citrus_ray.launch.progress import Progress
-from citrus_ray.launch.runner import TrialRunner, Workplace, crashed, show
+from citrus_ray.launch.progress import ProgressLine
+from citrus_ray.launch.runner import ResultPaths, TrialRunner, crashed, show
 from citrus_ray.launch.slots import Nodes, Slots
 from citrus_ray.records import Record
 from citrus_ray.search.study import Job, Studies
@@ -32,7 +33,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
     """Ray Tune's one searcher over all studies. Suggests only jobs that can start at once."""
 
     def __init__(
-        self, studies: Studies, encoders: Encoders, slots: Slots, progress: Progress
+        self, studies: Studies, encoders: Encoders, slots: Slots, progress: ProgressLine
     ) -> None:
         super().__init__(metric=studies.sweep.objective.metric, mode=studies.sweep.objective.mode)
         self.studies, self.encoders, self.slots, self.progress = studies, encoders, slots, progress
@@ -44,12 +45,12 @@ class CellSearch(Searcher):  # type: ignore[misc]
         self.retried: Counter[str] = Counter()
         self.n_failed_in_a_row = 0
         self.starved = False  # there is room, and nothing that can start
-        self.blamed: set[str] = (
-            set()
-        )  # encoders whose failure was counted: it fails many trials, but happened once
+        # encoders whose failure was counted: it fails many trials, but happened once
+        self.blamed: set[str] = set()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.interrupted:  # while no trial runs Tune asks for the next one for ten minutes before it looks at its note
+        # while no trial runs Tune asks for the next one for ten minutes before it looks at its note
+        if self.interrupted:
             return str(Searcher.FINISHED)
         left = 0 if self.starved else self.progress.n_total - self.progress.n_done - len(self.live)
         self.encoders.nodes.look(len(self.live) + left, self.encoders.wanted)
@@ -79,28 +80,23 @@ class CellSearch(Searcher):  # type: ignore[misc]
     def _startable(self) -> Job | None:
         if self.studies.gave_up:
             return None
-        ready = next(
-            (job for job in self.parked if self._has_encoders(job) and self._has_room(job.cell)),
-            None,
-        )
-        if ready is not None:
-            self.parked.remove(ready)
-            return ready
-        while len(self.parked) < 2 * self.slots.n * len(self.studies.studies):
-            job = self.studies.next_job(self._has_room)
-            if job is None or self._has_encoders(job):
+        for job in self.parked:
+            if self._has_encoders(job) and self._has_room(job.cell):
+                self.parked.remove(job)
                 return job
-            self.parked.append(job)
+        while len(self.parked) < 2 * self.slots.n * len(self.studies.studies):
+            new = self.studies.next_job(self._has_room)
+            if new is None or self._has_encoders(new):
+                return new
+            self.parked.append(new)
         return None
 
     def _has_room(self, cell: Cell) -> bool:
         return self.slots.has_room(cell.index, [job.cell.index for job in self.live.values()])
 
     def _has_encoders(self, job: Job) -> bool:
-        there = [
-            self.encoders.want(digest, trial) for digest, trial in job.encoders().items()
-        ]  # ask for all of them
-        return all(there)
+        there = [self.encoders.want(digest, trial) for digest, trial in job.encoders().items()]
+        return all(there)  # each was asked for
 
     def _drop_hopeless(self) -> None:
         """A trial whose encoder could not be made is a failed row."""
@@ -128,28 +124,24 @@ class CellSearch(Searcher):  # type: ignore[misc]
             self.retried[job.digest] += 1
             self.parked.insert(0, job)
             return
-        stopped = [Record(**row) for row in json.loads(last_result.get("rows", "[]"))]
-        failed = self._finish(
-            job, crash or Crash("its worker stopped without a record"), [] if crash else stopped
-        )
-        self._count(failed)
+        rows = "[]" if crash else last_result.get("rows", "[]")
+        stopped = [Record(**row) for row in json.loads(rows)]
+        crash = crash or Crash("its worker stopped without a record")
+        self._count(self._finish(job, crash, stopped))
 
     def interrupt(self) -> None:
         """What runs is of no use, and Tune would wait for it."""
         self.interrupted = True
         running = list(self.trials.values())
-        self.progress.say(
-            f"Ctrl-C: stopping {len(running)} trials under way; Ctrl-C again leaves at once"
-        )
+        what = f"stopping {len(running)} trials under way"
+        self.progress.say(f"Ctrl-C: {what}; Ctrl-C again leaves at once")
         for actor in (trial.temporary_state.ray_actor for trial in running):
             if actor is not None:
                 ray.kill(actor)
 
     def crash_of(self, trial: Any) -> Crash:
-        minutes, started = (
-            self.studies.sweep.failures.minutes,
-            self.started.get(trial.trial_id, math.inf),
-        )
+        minutes = self.studies.sweep.failures.minutes
+        started = self.started.get(trial.trial_id, math.inf)
         stack = stack_file(self.studies.folder, trial.config["digest"])
         return crash_of(trial, stack, time.monotonic() - started, minutes and 60 * minutes)
 
@@ -158,36 +150,34 @@ class CellSearch(Searcher):  # type: ignore[misc]
         self.n_failed_in_a_row = self.n_failed_in_a_row + 1 if failed else 0
         limit = self.studies.sweep.failures.in_a_row
         if self.n_failed_in_a_row >= limit:
-            self.studies.gave_up = (
-                f"gave up after {limit} failed trials in a row (failures.in_a_row)"
-            )
+            many = f"{limit} failed trials in a row (failures.in_a_row)"
+            self.studies.gave_up = f"gave up after {many}"
 
     def _finish(self, job: Job, crash: Crash, stopped: list[Record] | None = None) -> bool:
-        """Take in the trial's record; write it here where the trial could not: it crashed, or ASHA stopped it."""
+        """Take in the trial's record; write it here where the trial could not: it crashed, or ASHA
+        stopped it."""
         folder = self.studies.folder
         rows = records.read_done(folder, job.digest)
         if not rows:
-            rows = stopped or list(crashed(job, crash, self.slots.n))
+            rows = stopped or crashed(job, crash, self.slots.n)
             self._write(job, rows)
-        study = self.studies.studies[job.cell.index]
-        result = study.finish(job, rows)
+        result = self.studies.studies[job.cell.index].finish(job, rows)
         self.progress.finished(job, result)
         return result.status == "failed"
 
     def _write(self, job: Job, rows: list[Record]) -> None:
         """A disk that is full here is full for every trial to come."""
         try:
-            show(self.encoders.workplace, job.cell, rows, [])
+            show(self.encoders.paths, job.cell, rows, [])
             records.write(self.studies.folder, job.digest, rows)
         except OSError as err:
-            self.studies.gave_up = (
-                f"gave up: {self.studies.folder} cannot be written: {err.strerror}"
-            )
+            what = f"{self.studies.folder} cannot be written: {err.strerror}"
+            self.studies.gave_up = f"gave up: {what}"
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing here: `Watch` calls `finish` a moment later, and it knows why a trial crashed."""
+        """Nothing: `TuneNews` calls `finish` a moment later, and knows why a trial crashed."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher to be able to restore it. Ours starts from records instead."""
@@ -200,7 +190,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
         """Nothing, see `save`."""
 
 
-class Watch(tune.Callback):  # type: ignore[misc]
+class TuneNews(tune.Callback):  # type: ignore[misc]
     """Hands Tune's news to the searcher."""
 
     def __init__(self, search: CellSearch) -> None:
@@ -216,8 +206,9 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self.search.finish(trial.trial_id, trial.last_result, self.search.crash_of(trial))
 
 
-class PerCell(FIFOScheduler):  # type: ignore[misc]
-    """ASHA within each cell: a trial is compared with trials of its own study only. Finals always run to their end."""
+class AshaPerCell(FIFOScheduler):  # type: ignore[misc]
+    """ASHA within each cell: a trial is compared with trials of its own study only. Finals always
+    run to their end."""
 
     def __init__(self, sweep: Sweep) -> None:
         super().__init__()
@@ -228,8 +219,8 @@ class PerCell(FIFOScheduler):  # type: ignore[misc]
                 time_attr="training_iteration",
                 metric=sweep.objective.metric,
                 mode=sweep.objective.mode,
-                max_t=cell.trial.finetune.rounds
-                + 1,  # the last report is the end of the trial, not a rung
+                # the last report is the end of the trial, not a rung
+                max_t=cell.trial.finetune.rounds + 1,
                 grace_period=asha.grace,
                 reduction_factor=asha.reduction,
             )
@@ -252,16 +243,16 @@ class PerCell(FIFOScheduler):  # type: ignore[misc]
 
 
 def run_sweep(
-    sweep: Sweep, workplace: Workplace, slots: Slots, studies: Studies, progress: Progress
+    sweep: Sweep, paths: ResultPaths, slots: Slots, studies: Studies, progress: ProgressLine
 ) -> None:
     """Run what is missing. Returns when all cells are over, or when Ctrl-C stopped Tune."""
     if studies.over:
         return
     nodes = Nodes(slots, progress.say)
-    encoders = Encoders(workplace, nodes, sweep.failures.retries)
+    encoders = Encoders(paths, nodes, sweep.failures.retries)
     search = CellSearch(studies, encoders, slots, progress)
     trainable = tune.with_parameters(
-        TrialRunner, sweep_json=sweep.model_dump_json(by_alias=True), workplace=workplace
+        TrialRunner, sweep_json=sweep.model_dump_json(by_alias=True), paths=paths
     )
     with (
         tempfile.TemporaryDirectory(prefix="citrus-tune-") as scratch,
@@ -275,14 +266,14 @@ def run_sweep(
             ),
             tune_config=tune.TuneConfig(
                 search_alg=search,
-                scheduler=PerCell(sweep) if sweep.asha else None,
+                scheduler=AshaPerCell(sweep) if sweep.asha else None,
                 num_samples=-1,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name=sweep.name,
                 storage_path=scratch,
-                callbacks=[Watch(search)],
+                callbacks=[TuneNews(search)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
             ),

@@ -1,6 +1,7 @@
 """Which rows of a window are one sensor.
 
-A sensor is the channels of one modality (of one stream, where a set has several rates), or a single channel.
+A sensor is the channels of one modality (of one stream, where a set has several rates), or a
+single channel.
 """
 
 from collections import Counter

@@ -1,4 +1,5 @@
-"""What a sweep may say of each kind of encoder. No torch: `build` looks the network up by its name."""
+"""What a sweep may say of each kind of encoder. No torch: `build` looks the network up by its
+name."""
 
 import inspect
 import math
@@ -23,7 +24,8 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class EncoderSpec(Spec):
-    """Sizes of an encoder; the defaults are the preset `small`. `build` makes it for the signals at hand."""
+    """Sizes of an encoder; the defaults are the preset `small`. `build` makes it for the signals
+    at hand."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     net: ClassVar[str]  # `module:Class` of the network, which takes the signals' facts and sizes
@@ -61,7 +63,8 @@ class EncoderSpec(Spec):
         return None
 
     def misfit(self, source: SignalContext, target: SignalContext) -> str | None:
-        """Why an encoder that was pre-trained on `source` cannot be carried over to `target`, or None."""
+        """Why an encoder that was pre-trained on `source` cannot be carried over to `target`, or
+        None."""
         one, two = (
             (ctx.n_chans, "pairs" if ctx.n_parts == 2 else "windows") for ctx in (source, target)
         )
@@ -202,7 +205,8 @@ class Citrus(TransformerSpec):
 
 
 class Sequence(TransformerSpec):
-    """A transformer over volumes: all channels of a moment are one token, as in Next Thought Prediction."""
+    """A transformer over volumes: all channels of a moment are one token, as in Next Thought
+    Prediction."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "base": {"dim": 128, "layers": 4, "heads": 4, "mlp": 4},
@@ -218,7 +222,8 @@ class Sequence(TransformerSpec):
     max_tokens: Size = 128
     """The longest sequence that learned positions reach, in tokens."""
     project: bool = True
-    """Whether a layer reads the channels; false is the published form: they are the token, with zeros up to `dim`."""
+    """Whether a layer reads the channels; false is the published form: they are the token, with
+    zeros up to `dim`."""
     summary: Literal["cls", "mean"] = "cls"
     """What heads read: the first token, or the mean over volumes."""
 
@@ -283,7 +288,8 @@ AnySingle = Annotated[SerializeAsAny[EncoderSpec], BeforeValidator(SINGLES)]
 
 
 class Crossmodal(EncoderSpec):
-    """CroSSL: an encoder for each sensor, at its own rate, and an aggregator of their embeddings."""
+    """CroSSL: an encoder for each sensor, at its own rate, and an aggregator of their
+    embeddings."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "base": {"encoder": {"kind": "conv", **Conv.PRESETS["base"]}, "layers": 2}
@@ -298,7 +304,8 @@ class Crossmodal(EncoderSpec):
     sensors: Literal["modality", "channel"] | Annotated[tuple[Name, ...], Field(min_length=1)] = (
         "modality"
     )
-    """What is a sensor: the channels of a modality, each channel, or the modalities of this list."""
+    """What is a sensor: the channels of a modality, each channel, or the modalities of this
+    list."""
     aggregator: Literal["attention", "mlp"] = "attention"
     """What joins their embeddings: attention takes any subset of them, mlp is the released one."""
     layers: Size = 1
@@ -326,7 +333,8 @@ class Crossmodal(EncoderSpec):
         return self.encoder.width
 
     def of(self, ctx: SignalContext) -> tuple[Sensor, ...]:
-        """The sensors that it is built for: those of the signals, or the named ones, there or not."""
+        """The sensors that it is built for: those of the signals, or the named ones, there or
+        not."""
         if isinstance(self.sensors, str):
             return sensors(ctx, self.sensors)
         there = {sensor.name: sensor for sensor in sensors(ctx, "modality")}
@@ -366,7 +374,8 @@ class Crossmodal(EncoderSpec):
 
 
 class Custom(Foreign, EncoderSpec):
-    """A network of your own: `cls` is an `Encoder` outside this package, built as `cls(ctx, **kwargs)`."""
+    """A network of your own: `cls` is an `Encoder` outside this package, built as `cls(ctx,
+    **kwargs)`."""
 
     kind: Literal["custom"] = "custom"
 

@@ -47,7 +47,10 @@ def verdict_sentence(gain: Gain) -> str:
     where = f" at {gain.cell.regime_label}" if gain.cell.regime_label else ""
     if verdict != "undecided":
         verb = "raises" if found.mean > 0 else "lowers"
-        return f"{sentence(who)} {verb} {metric_name(metric)}{where} by {amount(abs(found.mean), metric)}."
+        return (
+            f"{sentence(who)} {verb} {metric_name(metric)}{where} by "
+            f"{amount(abs(found.mean), metric)}."
+        )
     return f"It is open whether {who} changes {metric_name(metric)}{where}: {_why_undecided(gain)}."
 
 
@@ -60,7 +63,10 @@ def _why_undecided(gain: Gain) -> str:
             f"all {found.n} differences are equal, which leaves no spread to make an interval from"
         )
     half = amount((found.high - found.low) / 2, metric)
-    return f"the interval holds 0, and {gain.units.said} that vary this much tell apart only gains beyond about {half}"
+    return (
+        f"the interval holds 0, and {gain.units.said} that vary this much tell apart "
+        f"only gains beyond about {half}"
+    )
 
 
 def evidence(gain: Gain) -> str:
@@ -77,7 +83,10 @@ def evidence(gain: Gain) -> str:
     counted = (
         f"The interval counts {gain.units.said}: it speaks for {SPEAKS_FOR[gain.units.level]}."
     )
-    return f"{count(len(gain.pairs), 'pair')}: {up} up, {down} down, {tied} tied. {rank} ({floor}){holm}. {counted}"
+    return (
+        f"{count(len(gain.pairs), 'pair')}: {up} up, {down} down, {tied} tied. {rank} "
+        f"({floor}){holm}. {counted}"
+    )
 
 
 def gain_range(found: Effect, metric: str) -> str:
@@ -141,7 +150,10 @@ def verdict_line(gain: Gain) -> str:
     metric, found = gain.cell.design.test_metric, gain.effect
     pairs = count(len(gain.pairs), "pair")
     pairs = pairs if gain.units.level == "seed" else f"{gain.units.said}, {pairs}"
-    return f"{gain.cell.label}: {amount(found.mean, metric, sign=True)}, {gain_range(found, metric)}, {pairs}"
+    return (
+        f"{gain.cell.label}: {amount(found.mean, metric, sign=True)}, "
+        f"{gain_range(found, metric)}, {pairs}"
+    )
 
 
 def gains_shown(gains: Sequence[Gain]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from citrus_ray.evidence.comparison import Compared, Side, differences, verdict
-from citrus_ray.evidence.screen import aligned
+from citrus_ray.evidence.tables import aligned
 from citrus_ray.report.exhibits import Table
 from citrus_ray.report.numbers import interval, number, probability, spread
 from citrus_ray.report.render import rendered

@@ -1,7 +1,9 @@
-"""What the best encoder has learned: `python analysis/encoder_pictures.py results/lowdata`, then report.py shows it.
+"""What the best encoder has learned: `python analysis/encoder_pictures.py results/lowdata`, then
+report.py shows it.
 
-Two pictures: hidden patches and their spectra as a read-out of the encoder restores them, and the target's windows as
-the encoder sees them, coloured by class. The one script here that loads weights and signals; it reads no test window.
+Two pictures: hidden patches and their spectra as a read-out of the encoder restores them, and
+the target's windows as the encoder sees them, coloured by class. The one script here that loads
+weights and signals; it reads no test window.
 """
 
 import argparse
@@ -85,9 +87,11 @@ def trial_of(folder: Path, found: Found) -> Trial:
 
 @torch.no_grad()
 def restore(trial: Trial, weights: checkpoint.Weights) -> Restored:
-    """A linear read-out from tokens to the samples behind them, fitted on some windows and shown on others.
+    """A linear read-out from tokens to the samples behind them, fitted on some windows and shown on
+    others.
 
-    Pre-training throws its own decoder away; a linear one anew says what the tokens hold, for any task.
+    Pre-training throws its own decoder away; a linear one anew says what the tokens hold, for
+    any task.
     """
     spec = trial.pretraining
     assert spec is not None
@@ -130,7 +134,8 @@ def _read_out(
 
 
 def _tokens(encoder: Encoder, x: torch.Tensor, seed: int) -> tuple[Floats, Floats, Bools]:
-    """Tokens (n, C, N, D) of windows with hidden patches, the patches (n, C, N, P), and which they were."""
+    """Tokens (n, C, N, D) of windows with hidden patches, the patches (n, C, N, P), and which
+    they were."""
     encoder.eval()
     target = patches(x, encoder.patch)
     hidden = span_mask(tuple(target.shape[:3]), RATIO, SPAN, torch.Generator().manual_seed(seed))
@@ -151,10 +156,13 @@ def restored_picture(found: Restored) -> Pictured:
     return Pictured(
         name="hidden",
         title="What the encoder restores",
-        shows=f"What a read-out of the encoder says of hidden samples correlates {found.correlation:.2f} with them; "
+        shows="What a read-out of the encoder says of hidden samples correlates "
+        f"{found.correlation:.2f} with them; "
         f"that of an untrained encoder {found.untrained:.2f}.",
-        how=f"First channel of {len(found.truth)} windows that pre-training did not learn from; {100 * RATIO:.0f} % of "
-        "patches are hidden (shaded). Left: truth in grey, read-out in blue. Right: spectra of the hidden samples.",
+        how=f"First channel of {len(found.truth)} windows that pre-training did not learn "
+        f"from; {100 * RATIO:.0f} % of "
+        "patches are hidden (shaded). Left: truth in grey, read-out in blue. Right: spectra "
+        "of the hidden samples.",
         head=("encoder", "correlation over hidden samples"),
         rows=(
             ("this encoder", f"{found.correlation:.3f}"),
@@ -211,7 +219,8 @@ def draw_restored(found: Restored) -> "Figure":
 
 @dataclass(frozen=True)
 class Mapped:
-    """Windows on the plane of their embeddings' two largest spreads, with an untrained encoder beside it."""
+    """Windows on the plane of their embeddings' two largest spreads, with an untrained encoder
+    beside it."""
 
     places: tuple[Floats, Floats]  # (n, 2) each: this encoder, an untrained one
     labels: Index
@@ -273,10 +282,13 @@ def mapped_picture(found: Mapped) -> Pictured:
     return Pictured(
         name="embedding",
         title="The target as the encoder sees it",
-        shows=f"{trained} of the windows have their nearest window of another person in their own class; {blank} with "
+        shows=f"{trained} of the windows have their nearest window of another person in "
+        f"their own class; {blank} with "
         f"an untrained encoder, {100 * chance:.0f} % by chance.",
-        how="Mean tokens of windows that are not test data, before any fine-tuning, on their two principal components; "
-        "a colour and a shape per class. Left: this encoder; right: an untrained one. The share uses all dimensions.",
+        how="Mean tokens of windows that are not test data, before any fine-tuning, on "
+        "their two principal components; "
+        "a colour and a shape per class. Left: this encoder; right: an untrained one. The "
+        "share uses all dimensions.",
         head=("encoder", "nearest window of another person is of the same class"),
         rows=(
             ("this encoder", trained),

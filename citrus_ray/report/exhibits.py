@@ -265,7 +265,8 @@ def _scores(findings: Findings) -> Iterable[Exhibit]:
 
 
 def pooled(found: Sequence[PooledGain], metric: str) -> Iterable[Exhibit]:
-    """Only where there is something to pool: one cell against one says no more than its own gain."""
+    """Only where there is something to pool: one cell against one says no more than its own
+    gain."""
     if len(found) < 2:
         return
     yield Exhibit(
@@ -316,12 +317,16 @@ def _pool_line(pool: PooledGain) -> tuple[str, ...]:
 def _pooled_shown(found: Sequence[PooledGain], metric: str) -> str:
     over = [pool for pool in found if pool.by == ALL]
     said = "; ".join(
-        f"{pool.arm} {words.amount(pool.effect.mean, metric, sign=True)} over {pool.units.said} ({pool.verdict})"
+        f"{pool.arm} {words.amount(pool.effect.mean, metric, sign=True)} over "
+        f"{pool.units.said} ({pool.verdict})"
         for pool in over
     )
     parts = [pool for pool in found if pool.by != ALL]
     kept = [pool for pool in parts if pool.verdict == "supported"]
-    return f"Over everything: {said}. Of {count(len(parts), 'part')}, {len(kept)} show a gain that excludes 0."
+    return (
+        f"Over everything: {said}. Of {count(len(parts), 'part')}, {len(kept)} show a "
+        "gain that excludes 0."
+    )
 
 
 # ---- learning curves ----
@@ -341,9 +346,12 @@ def learning(found: Sequence[Curve]) -> Iterable[Exhibit]:
         "curves",
         "Labels saved",
         _saved_shown(saved),
-        "Test scores of the winners over the labels that they had, with 95 % intervals. Labels saved: from scratch, a "
-        "never-falling curve through the means (isotonic, straight between points on the log scale) is read where it "
-        "reaches the score of the pre-trained arm; 'or more' where it was not measured so far. The interval resamples "
+        "Test scores of the winners over the labels that they had, with 95 % intervals. "
+        "Labels saved: from scratch, a "
+        "never-falling curve through the means (isotonic, straight between points on the "
+        "log scale) is read where it "
+        "reaches the score of the pre-trained arm; 'or more' where it was not measured so "
+        "far. The interval resamples "
         f"whole units, both arms together, and needs 8 of them.{dropped}",
         (
             Table(
@@ -400,7 +408,10 @@ def _saved_shown(saved: Sequence[Saved]) -> str:
     if best.needed <= best.amount:
         return "Nowhere does scratch need more labels than pre-training for the same score."
     unit = UNITS[best.kind]
-    return f"Most is saved by {best.arm}: what it reaches with {own}, scratch reaches with {needs} ({unit})."
+    return (
+        f"Most is saved by {best.arm}: what it reaches with {own}, scratch reaches with "
+        f"{needs} ({unit})."
+    )
 
 
 # ---- heat map ----
@@ -422,8 +433,10 @@ def map_of_targets(gains: Sequence[Gain]) -> Iterable[Exhibit]:
     yield Exhibit(
         "map",
         "Target by target",
-        f"{sentence(_best_field(fields, metric))}; {open_} of {count(len(fields), 'field')} are undecided.",
-        f"Gain in {unit}; ◇ marks fields whose interval holds 0, which speak neither way. Orange is a gain, "
+        f"{sentence(_best_field(fields, metric))}; {open_} of {count(len(fields), 'field')} "
+        "are undecided.",
+        f"Gain in {unit}; ◇ marks fields whose interval holds 0, which speak neither way. "
+        "Orange is a gain, "
         "purple a loss; the sign is written, since print in grey shows only the size.",
         (
             Table(
@@ -480,10 +493,13 @@ def ranks(found: Ranking | None) -> Iterable[Exhibit]:
     yield Exhibit(
         "ranks",
         "Ranks over targets",
-        f"Over {len(found.targets)} targets, {found.methods[0]} ranks best with {found.ranks[0]:.2f}{p}; "
+        f"Over {len(found.targets)} targets, {found.methods[0]} ranks best with "
+        f"{found.ranks[0]:.2f}{p}; "
         f"{apart} of the other {count(len(found.methods) - 1, 'method')} rank apart from it.",
-        "Mean rank of each method over the targets that all of them were scored on, regimes averaged, 1 is best. Bars "
-        "join methods closer than Nemenyi's critical difference at 0.05: the evidence cannot order them.",
+        "Mean rank of each method over the targets that all of them were scored on, regimes "
+        "averaged, 1 is best. Bars "
+        "join methods closer than Nemenyi's critical difference at 0.05: the evidence "
+        "cannot order them.",
         (
             Table(
                 "Ranks over targets",
@@ -552,8 +568,10 @@ def _fronts(findings: Findings) -> Iterable[Exhibit]:
     yield Exhibit(
         "front",
         "What can be had at the price of what",
-        f"No trial beats {'this one' if n == 1 else f'these {n}'} in one objective without losing in another.",
-        "A dot per trial, by its validation scores in the first and the last objective; filled: on the front. The "
+        f"No trial beats {'this one' if n == 1 else f'these {n}'} in one objective without "
+        "losing in another.",
+        "A dot per trial, by its validation scores in the first and the last objective; "
+        "filled: on the front. The "
         "refit that is reported is of the best mean.",
         (
             Table(
@@ -591,9 +609,12 @@ def _dependence(found: Explored, order: list[Dependence], scale: float, suffix: 
         f"settings{suffix}",
         f"What the gain hangs on: {found.arm}",
         _settings_shown(order, scale),
-        f"{FLATTERS} Line or bar: partial dependence of a random forest, all other settings as tried; rings: means "
-        "of the trials there, larger for more of them. In brackets the share of the variance that the setting explains "
-        "by itself (functional ANOVA, Optuna). Searches go where scores are good, so both lean on few bad trials.",
+        f"{FLATTERS} Line or bar: partial dependence of a random forest, all other settings "
+        "as tried; rings: means "
+        "of the trials there, larger for more of them. In brackets the share of the "
+        "variance that the setting explains "
+        "by itself (functional ANOVA, Optuna). Searches go where scores are good, so both "
+        "lean on few bad trials.",
         (
             Table(
                 f"What the gain hangs on: {found.arm}",
@@ -614,7 +635,10 @@ def _settings_shown(order: list[Dependence], scale: float) -> str:
     if first.importance is None:
         return "All trials gain the same, so no setting explains anything."
     moved = f"{scale * first.swing:.1f} points" if scale > 1 else number(first.swing)
-    return f"Most of what varies goes with {first.name} ({_share(first)}): over its range the gain moves by {moved}."
+    return (
+        f"Most of what varies goes with {first.name} ({_share(first)}): over its range "
+        f"the gain moves by {moved}."
+    )
 
 
 def _surface(
@@ -636,7 +660,8 @@ def _surface(
         f"surface{suffix}",
         f"{one} by {other}: {found.arm}".capitalize(),
         f"The best mean gain is at {best}, from {count(int(made.counts[i, j]), 'trial')}.",
-        f"{FLATTERS} Mean gain of the trials in each field, their number in brackets; empty fields were not tried.",
+        f"{FLATTERS} Mean gain of the trials in each field, their number in brackets; empty "
+        "fields were not tried.",
         (
             Table(
                 f"{one} by {other}: {found.arm}".capitalize(),
@@ -662,8 +687,10 @@ def _parallel(found: Explored, scale: float, suffix: str) -> Exhibit:
     return Exhibit(
         f"parallel{suffix}",
         f"Every trial: {found.arm}",
-        f"The best of {count(len(found.rows), 'trial')} has {words.params_label(found.rows[best])}.",
-        f"{FLATTERS} A line per trial, from setting to setting to its gain; the best tenth in blue. Lines that cross "
+        f"The best of {count(len(found.rows), 'trial')} has "
+        f"{words.params_label(found.rows[best])}.",
+        f"{FLATTERS} A line per trial, from setting to setting to its gain; the best tenth "
+        "in blue. Lines that cross "
         "the whole height of an axis say that the setting does not decide.",
         (
             Table(
@@ -693,9 +720,12 @@ def _cost(findings: Findings) -> Iterable[Exhibit]:
     yield Exhibit(
         "cost",
         "Cost",
-        f"{duration(total)} of compute in fine-tunes, {duration(failed)} of it in runs that failed.",
-        "Seconds in members as recorded, added up; wall time is less where trials ran side by side. Pre-training is "
-        "computed once per encoder, shared by all trials that ask for it, and not in these records.",
+        f"{duration(total)} of compute in fine-tunes, {duration(failed)} of it in runs that "
+        "failed.",
+        "Seconds in members as recorded, added up; wall time is less where trials ran side "
+        "by side. Pre-training is "
+        "computed once per encoder, shared by all trials that ask for it, and not in these "
+        "records.",
         (
             Table(
                 "Cost",

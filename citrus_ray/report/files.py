@@ -47,7 +47,8 @@ def write_report(folders: Sequence[Path], publish: bool = True) -> Path:
 
 @contextmanager
 def figure_files(folder: Path, findings: Findings) -> Iterator[None]:
-    """Writes the figures in a process of its own while the block runs: fonts and pixels take a third of a report."""
+    """Writes the figures in a process of its own while the block runs: fonts and pixels take a
+    third of a report."""
     pictures = [item.picture for item in findings.all]
     drawn = [ink.Drawn(picture.name, picture.figure, picture.svg) for picture in pictures]
     code = f"from citrus_ray.report.figures.ink import write_drawn; write_drawn({str(folder)!r})"

@@ -80,7 +80,10 @@ def _missing(findings: Findings) -> Iterable[str]:
         axes for plan in findings.designs for axes in plan.cells if canonical(axes) not in there
     ]
     if absent:
-        yield f"{count(len(absent), 'compared cell')} without any record: {_listed(map(settings_label, absent))}"
+        yield (
+            f"{count(len(absent), 'compared cell')} without any record: "
+            f"{_listed(map(settings_label, absent))}"
+        )
     searching = [cell for cell in findings.cells if not cell.final]
     if searching:
         names = (f"{cell.label} ({words.progress(cell)})" for cell in searching)
@@ -97,7 +100,10 @@ def _missing(findings: Findings) -> Iterable[str]:
     ]
     if alone:
         names = (cell.label for cell in alone)
-        yield f"no scored from-scratch partner, so no gain, for {count(len(alone), 'cell')}: {_listed(names)}"
+        yield (
+            "no scored from-scratch partner, so no gain, for "
+            f"{count(len(alone), 'cell')}: {_listed(names)}"
+        )
 
 
 def _listed(names: Iterable[str], most: int = 6) -> str:
@@ -111,24 +117,40 @@ def _trouble(findings: Findings) -> Iterable[str]:
     found = findings.found
     if found.unreadable:
         first = found.unreadable[0]
-        yield f"{count(len(found.unreadable), 'record file')} could not be read, first {first.file}: {first.reason}"
+        yield (
+            f"{count(len(found.unreadable), 'record file')} could not be read, first "
+            f"{first.file}: {first.reason}"
+        )
     if found.conflicts:
         n = len({(conflict.digest, conflict.phase) for conflict in found.conflicts})
-        yield f"{count(n, 'computation')} with different results in different copies (see Failures); the newest counts"
+        yield (
+            f"{count(n, 'computation')} with different results in different copies (see "
+            "Failures); the newest counts"
+        )
     if found.n_other:
-        yield f"{count(found.n_other, 'record')} of another spec of the same name lie in the folder and are left out"
+        yield (
+            f"{count(found.n_other, 'record')} of another spec of the same name lie in "
+            "the folder and are left out"
+        )
     if found.n_superseded:
-        yield f"{count(found.n_superseded, 'failed or cut-short run')} stand corrected by a full result of the same"
+        yield (
+            f"{count(found.n_superseded, 'failed or cut-short run')} stand corrected by a "
+            "full result of the same"
+        )
 
 
 # ---- verdicts ----
 
 
 def _verdicts(findings: Findings) -> dict[str, Any]:
-    """Cards for a few gains; of many, a line each, and undecided ones folded where they are very many."""
+    """Cards for a few gains; of many, a line each, and undecided ones folded where they are very
+    many."""
     gains = by_regime(findings.gains)
     if not gains:
-        said = "No verdict yet: it needs a pre-trained and a from-scratch cell, both scored on test data."
+        said = (
+            "No verdict yet: it needs a pre-trained and a from-scratch cell, both scored "
+            "on test data."
+        )
         return {"verdicts_said": said, "cards": [], "lines": [], "folded": []}
     if len(gains) <= CARDS:
         cards = [_card(findings, gain) for gain in findings.gains]
@@ -246,7 +268,8 @@ def _failures(findings: Findings) -> dict[str, Any]:
 
 
 def _provenance(findings: Findings) -> dict[str, Any]:
-    """The chosen settings of each row as a command, with the digests that it must come back with."""
+    """The chosen settings of each row as a command, with the digests that it must come back
+    with."""
     rows: tuple[TableRow, ...] = tuple(
         (
             cell.label,
@@ -280,22 +303,29 @@ def commands(findings: Findings) -> list[str]:
 
 
 def data_flag(rows: Iterable[Record]) -> str:
-    """` --data DATA` where a source lies under the data folder, which is another one on every machine."""
+    """` --data DATA` where a source lies under the data folder, which is another one on every
+    machine."""
     roots = {str(row.config[path]) for row in rows for path in ROOTS if path in row.config}
     return " --data DATA" if any(root == "None" or "CITRUS_DATA" in root for root in roots) else ""
 
 
 def row_command(cell: Outcome) -> str:
-    """What computes one row alone: its axes and its winner's settings as the only ones compared, no search.
+    """What computes one row alone: its axes and its winner's settings as the only ones compared, no
+    search.
 
-    A search of one row would draw other trials than the whole sweep drew; the refit of known settings is the same.
+    A search of one row would draw other trials than the whole sweep drew; the refit of known
+    settings is the same.
     """
     settings = cell.final[0].params if cell.final else {}
     compare = {path: [value] for path, value in {**cell.axes, **settings}.items()}
     wanted = shlex.quote(f"compare={json.dumps(compare, sort_keys=True)}")
-    edits = f"--set {wanted} --set 'search={{}}' --set 'claims=[]'"  # a claim about other rows would be refused
+    # a claim about other rows would be refused
+    edits = f"--set {wanted} --set 'search={{}}' --set 'claims=[]'"
     folder = cell.design.folder
-    return f"python sweeps/run.py {folder}/spec.yaml {edits} --out again/{cell.digest}{data_flag(cell.rows)}"
+    return (
+        f"python sweeps/run.py {folder}/spec.yaml {edits} --out "
+        f"again/{cell.digest}{data_flag(cell.rows)}"
+    )
 
 
 def _facts(findings: Findings, rows: Sequence[Record]) -> Iterable[tuple[str, str]]:
@@ -339,7 +369,10 @@ def _compute(rows: Sequence[Record]) -> str:
     seconds = duration(sum(row.seconds for row in rows))
     at_once = ", ".join(str(n) for n in sorted({row.concurrency for row in rows})) or DASH
     peak = max((row.peak_mb for row in rows), default=0.0)
-    return f"{seconds} in members (pre-training apart), {at_once} trials at once, at most {peak:,.0f} MB per process"
+    return (
+        f"{seconds} in members (pre-training apart), {at_once} trials at once, at most "
+        f"{peak:,.0f} MB per process"
+    )
 
 
 def _codes(digests: Sequence[str | None]) -> str:

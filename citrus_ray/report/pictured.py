@@ -28,7 +28,8 @@ class Pictured:
 
 
 def pictured(folder: Path, known: set[str | None]) -> Iterable[dict[str, Any]]:
-    """Those of encoders that the results still have: of another one, a picture would be out of date."""
+    """Those of encoders that the results still have: of another one, a picture would be out of
+    date."""
     for path in sorted((folder / FOLDER).glob("*.json")):
         said = Pictured(**json.loads(path.read_text(encoding="utf-8")))
         if said.encoder in known:

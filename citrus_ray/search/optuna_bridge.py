@@ -1,4 +1,5 @@
-"""A cell as Optuna sees it: its space, its finished trials, its sampler, its journal. Knows nothing of Ray."""
+"""A cell as Optuna sees it: its space, its finished trials, its sampler, its journal. Knows
+nothing of Ray."""
 
 import json
 import warnings
@@ -22,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from citrus_ray import records
 from citrus_ray.evidence.evidence import Evidence
 from citrus_ray.evidence.trials import Result
-from citrus_ray.experiment.search_space import Axes, Axis, Sampler
+from citrus_ray.experiment.search_space import Sampler, SearchAxis, SearchSpace
 from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.records import Status
 
@@ -38,9 +39,9 @@ STATES: dict[Status, TrialState] = {
 }
 
 
-def distribution(axis: Axis) -> BaseDistribution:
+def distribution(axis: SearchAxis) -> BaseDistribution:
     if axis.choice is not None:
-        return CategoricalDistribution(list(axis.names()))
+        return CategoricalDistribution(list(axis.choices_by_name()))
     if axis.int_ is not None:
         return IntDistribution(*axis.int_, step=int(axis.step or 1))
     if axis.loguniform is not None:
@@ -49,22 +50,22 @@ def distribution(axis: Axis) -> BaseDistribution:
     return FloatDistribution(*axis.uniform, step=axis.step)
 
 
-def space_of(axes: Axes) -> dict[str, BaseDistribution]:
+def space_of(axes: SearchSpace) -> dict[str, BaseDistribution]:
     return {path: distribution(axis) for path, axis in axes.items()}
 
 
-def named(axes: Axes, params: dict[str, Any]) -> dict[str, Any]:
+def named(axes: SearchSpace, params: dict[str, Any]) -> dict[str, Any]:
     """Parameters as Optuna knows them: choices by name."""
     out = {}
     for path, value in params.items():
-        names = axes[path].names()
+        names = axes[path].choices_by_name()
         out[path] = next(
             (n for n, v in names.items() if v == value and type(v) is type(value)), value
         )
     return out
 
 
-def frozen(axes: Axes, result: Result) -> FrozenTrial:
+def frozen(axes: SearchSpace, result: Result) -> FrozenTrial:
     """A recorded trial as one of Optuna's."""
     return optuna.trial.create_trial(
         state=STATES[result.status],
@@ -74,12 +75,14 @@ def frozen(axes: Axes, result: Result) -> FrozenTrial:
     )
 
 
-def sampler_of(name: Sampler, axes: Axes, seed: int, known: Sequence[Result]) -> BaseSampler:
-    """A sampler that learns. Every trial of a cell has the same axes, so TPE has no use for `group`."""
+def sampler_of(name: Sampler, axes: SearchSpace, seed: int, known: Sequence[Result]) -> BaseSampler:
+    """A sampler that learns. Every trial of a cell has the same axes, so TPE has no use for
+    `group`."""
     if name == "gp":
         return GPSampler(seed=seed)
     if name == "cmaes":
-        # its own state is lost with the process: a sweep that goes on starts from where the best trials lie
+        # its own state is lost with the process: a sweep that goes on starts from where the best
+        # trials lie
         past = [frozen(axes, result) for result in known if result.status == "ok"]
         return CmaEsSampler(seed=seed, source_trials=past or None, warn_independent_sampling=False)
     if name == "random":
@@ -88,7 +91,8 @@ def sampler_of(name: Sampler, axes: Axes, seed: int, known: Sequence[Result]) ->
 
 
 class _Lines(BaseJournalBackend):  # type: ignore[misc]
-    """What the journal would write, in memory: the file is then written once and whole, not with a lock per trial."""
+    """What the journal would write, in memory: the file is then written once and whole, not with
+    a lock per trial."""
 
     def __init__(self) -> None:
         self.logs: list[dict[str, Any]] = []
@@ -110,7 +114,8 @@ def new_study(sweep: Sweep, **kwargs: Any) -> optuna.Study:
 
 
 def export(sweep: Sweep, evidence: Evidence, path: Path) -> Path:
-    """Search trials as a file that Optuna's journal storage and its dashboard open, a study per cell."""
+    """Search trials as a file that Optuna's journal storage and its dashboard open, a study per
+    cell."""
     lines = _Lines()
     storage = JournalStorage(lines)
     for cell, outcome in zip(sweep.cells, evidence.cells, strict=True):

@@ -1,7 +1,9 @@
-"""Racing over the members of a trial: one that is clearly worse than the best so far, on the same members, stops early.
+"""Racing over the members of a trial: one that is clearly worse than the best so far, on the same
+members, stops early.
 
-As irace does it: a paired one-sided t-test after each member from the `after`-th on. The tests are not corrected for
-being several: a trial as good as the best is dropped more often than `alpha` says. A dropped trial never wins.
+As irace does it: a paired one-sided t-test after each member from the `after`-th on. The tests
+are not corrected for being several: a trial as good as the best is dropped more often than
+`alpha` says. A dropped trial never wins.
 """
 
 import math
@@ -11,7 +13,8 @@ import numpy as np
 
 
 def order(n_members: int, seed: int) -> list[int]:
-    """The same for every trial of a sweep, and mixed: the first few should not all be of one target."""
+    """The same for every trial of a sweep, and mixed: the first few should not all be of one
+    target."""
     return [int(i) for i in np.random.default_rng([8, seed]).permutation(n_members)]
 
 

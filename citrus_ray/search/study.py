@@ -1,4 +1,5 @@
-"""One compared cell as an Optuna study: what to try next, what came of it, and the winner's refit at the end.
+"""One compared cell as an Optuna study: what to try next, what came of it, and the winner's refit
+at the end.
 
 Everything it knows comes from records, so a fresh process continues where the last one stopped.
 """
@@ -22,7 +23,8 @@ from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase, Record
 from citrus_ray.search.optuna_bridge import frozen, new_study, sampler_of, space_of
 
-DUPLICATE_TRIES = 5  # suggestions in a row that were tried before, after which an even spread of what is left follows
+# suggestions in a row that were tried before, after which an even spread of what is left follows
+DUPLICATE_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ class Study:
 
     @property
     def stopped(self) -> Stop | None:
-        """Nothing is remembered: a trial under way that turns out to be the best so far opens the search again."""
+        """Nothing is remembered: a trial under way that turns out to be the best so far opens
+        the search again."""
         return why_stop(
             self.sweep.budget, self.results.values(), self.clock.elapsed(), self.meter.seconds
         )
@@ -143,7 +146,8 @@ class Study:
             self.optuna.add_trial(frozen(self.cell.search, result))
 
     def next_job(self) -> Job | None:
-        """A search trial while the budget lasts; the winner's refit once all are back; else None for now."""
+        """A search trial while the budget lasts; the winner's refit once all are back; else None
+        for now."""
         if self.searching:
             return self._next_search()
         return None if self.running or self.final_rows else self._final()
@@ -164,7 +168,8 @@ class Study:
         return None
 
     def _suggestions(self) -> Iterator[tuple[int | None, dict[str, Any]]]:
-        """(Optuna's number, parameters) to try next: what was lost, what it suggests, what a finite space has left."""
+        """(Optuna's number, parameters) to try next: what was lost, what it suggests, what a
+        finite space has left."""
         while self.again:
             yield None, self.again.pop()
         for _ in range(DUPLICATE_TRIES):
@@ -174,7 +179,7 @@ class Study:
             yield (
                 trial.number,
                 {
-                    path: self.cell.search[path].names().get(v, v)
+                    path: self.cell.search[path].choices_by_name().get(v, v)
                     for path, v in trial.params.items()
                 },
             )
@@ -218,7 +223,8 @@ class Study:
         return result
 
     def _tell(self, number: int, result: Result | None) -> None:
-        """What came of a suggestion; None where that is not known yet, and another trial finds it out."""
+        """What came of a suggestion; None where that is not known yet, and another trial finds
+        it out."""
         assert self.optuna is not None
         if result is None or result.value is None:
             self.optuna.tell(number, state=TrialState.FAIL)
@@ -263,7 +269,8 @@ class Studies:
         self.studies = [Study(cell, self.folder, rows, clock, meter) for cell in self.sweep.cells]
 
     def next_job(self, has_room: Callable[[Cell], bool] = lambda cell: True) -> Job | None:
-        """From the study that has asked least, so that cells advance together, of those whose trials have room."""
+        """From the study that has asked least, so that cells advance together, of those whose
+        trials have room."""
         if self.gave_up:
             return None
         for study in sorted(self.studies, key=lambda s: s.asked / s.cell.n_trials):

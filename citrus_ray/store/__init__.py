@@ -1,8 +1,10 @@
-"""Pre-trained encoders by digest, on a folder or on object storage: `<digest>/meta.json` and the weights it names.
+"""Pre-trained encoders by digest, on a folder or on object storage: `<digest>/meta.json` and the
+weights it names.
 
-`python -m citrus_ray.store` lists, checks, prunes and exports them. Nothing here imports torch or Ray.
+`python -m citrus_ray.store` lists, checks, prunes and exports them. Nothing here imports torch or
+Ray.
 """
 
-from citrus_ray.store.files import Files, Where, absolute, default_store, open_files
+from citrus_ray.store.files import Storage, Where, absolute, default_store, open_storage
 
-__all__ = ["Files", "Where", "absolute", "default_store", "open_files"]
+__all__ = ["Storage", "Where", "absolute", "default_store", "open_storage"]

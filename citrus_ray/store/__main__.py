@@ -14,7 +14,7 @@ from pathlib import Path
 from citrus_ray.spec import SpecError, refuse
 from citrus_ray.store import entries, tables, usage
 from citrus_ray.store.entries import CheckpointError, Entry
-from citrus_ray.store.files import Files, default_store, open_files
+from citrus_ray.store.files import Storage, default_store, open_storage
 
 EXIT_CODES = (
     "exit codes: 0 done, 1 an encoder is not what it was, 2 what was asked for makes no sense"
@@ -35,77 +35,57 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m citrus_ray.store", description=__doc__, epilog=EXIT_CODES
-    )
+    name = "python -m citrus_ray.store"
+    parser = argparse.ArgumentParser(name, description=__doc__, epilog=EXIT_CODES)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--store",
-        metavar="PLACE",
-        help="a folder or a URI (default: $CITRUS_STORE, else results/store)",
-    )
+    text = "a folder or a URI (default: $CITRUS_STORE, else results/store)"
+    common.add_argument("--store", metavar="PLACE", help=text)
     users = argparse.ArgumentParser(add_help=False)
-    users.add_argument(
-        "--results",
-        action="append",
-        type=Path,
-        metavar="DIR",
-        help="where records that refer to encoders lie, at any depth; may be repeated (default: results)",
+    text = (
+        "where records that refer to encoders lie, at any depth; may be repeated (default: results)"
     )
+    users.add_argument("--results", action="append", type=Path, metavar="DIR", help=text)
 
     def add(
         name: str, run: object, about: str, *parents: argparse.ArgumentParser
     ) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name, help=about, description=about, parents=[common, *parents]
-        )
+        parents = (common, *parents)
+        command = commands.add_parser(name, help=about, description=about, parents=parents)
         command.set_defaults(run=run)
         return command
 
     add("list", _list, "a line per encoder", users)
-    add("show", _show, "where an encoder came from, and its epochs", users).add_argument(
-        "digest", help=DIGEST
-    )
-    add("verify", _verify, "compare checksums; exit 1 names the bad").add_argument(
-        "digest", nargs="*", help=DIGEST
-    )
-    prune = add(
-        "prune",
-        _prune,
-        "delete encoders that no record refers to; run it while no sweep does",
-        users,
-    )
+    show = add("show", _show, "where an encoder came from, and its epochs", users)
+    show.add_argument("digest", help=DIGEST)
+    verify = add("verify", _verify, "compare checksums; exit 1 names the bad")
+    verify.add_argument("digest", nargs="*", help=DIGEST)
+    text = "delete encoders that no record refers to; run it while no sweep does"
+    prune = add("prune", _prune, text, users)
     sure = prune.add_mutually_exclusive_group()
-    sure.add_argument(
-        "--dry-run", action="store_true", help="only show what would go; so without --yes"
-    )
+    text = "only show what would go; so without --yes"
+    sure.add_argument("--dry-run", action="store_true", help=text)
     sure.add_argument("--yes", action="store_true", help="delete it")
-    prune.add_argument(
-        "--min-age",
-        type=float,
-        default=1.0,
-        metavar="HOURS",
-        help="younger encoders stay: a trial that uses one may not be recorded yet (default: 1)",
-    )
+    text = "younger encoders stay: a trial that uses one may not be recorded yet (default: 1)"
+    prune.add_argument("--min-age", type=float, default=1.0, metavar="HOURS", help=text)
     export = add("export", _export, "copy an encoder and what is known of it into a new folder")
     export.add_argument("digest", help=DIGEST)
     export.add_argument("folder", type=Path, metavar="DIR")
     return parser
 
 
-def _store(where: str | None) -> Files:
-    files = open_files(where or default_store())
-    if not files.remote and not Path(files.root).is_dir():
+def _store(where: str | None) -> Storage:
+    storage = open_storage(where or default_store())
+    if not storage.remote and not Path(storage.root).is_dir():
         raise refuse(
-            f"there is no store {files.name}; say with --store or $CITRUS_STORE where it is"
+            f"there is no store {storage.name}; say with --store or $CITRUS_STORE where it is"
         )
-    return files
+    return storage
 
 
-def _list(files: Files, options: argparse.Namespace) -> int:
-    now, found = time.time(), entries.folders(files)
-    complete = list(entries.entries(files, found))
+def _list(storage: Storage, options: argparse.Namespace) -> int:
+    now, found = time.time(), entries.folders(storage)
+    complete = list(entries.entries(storage, found))
     print(tables.overview(complete, _uses(options), now))
     rest = tables.unfinished(found, {entry.digest for entry in complete}, now)
     if rest:
@@ -113,18 +93,14 @@ def _list(files: Files, options: argparse.Namespace) -> int:
     return 0
 
 
-def _show(files: Files, options: argparse.Namespace) -> int:
-    digest, uses = entries.resolve(files, options.digest), _uses(options)
-    entry = Entry(digest, tuple(files.list(digest)), entries.read_meta_or_none(files, digest))
+def _show(storage: Storage, options: argparse.Namespace) -> int:
+    digest, uses = entries.resolve(storage, options.digest), _uses(options)
+    entry = Entry(digest, tuple(storage.list(digest)), entries.read_meta_or_none(storage, digest))
     if entry.meta is None:
-        raise CheckpointError(
-            f"{files.name}/{digest}: its {entries.META} cannot be read; `verify` looks at all of them"
-        )
-    print(
-        tables.in_full(
-            files, entry, entry.meta, "?" if uses is None else str(uses[digest]), time.time()
-        )
-    )
+        what = f"its {entries.META} cannot be read; `verify` looks at all of them"
+        raise CheckpointError(f"{storage.name}/{digest}: {what}")
+    n_records = "?" if uses is None else str(uses[digest])
+    print(tables.in_full(storage, entry, entry.meta, n_records, time.time()))
     return 0
 
 
@@ -137,35 +113,37 @@ def _uses(options: argparse.Namespace) -> Counter[str] | None:
         return None
 
 
-def _verify(files: Files, options: argparse.Namespace) -> int:
-    wanted = [entries.resolve(files, prefix) for prefix in options.digest]
-    wanted = wanted or [entry.digest for entry in entries.entries(files, entries.folders(files))]
+def _verify(storage: Storage, options: argparse.Namespace) -> int:
+    wanted = [entries.resolve(storage, prefix) for prefix in options.digest]
+    wanted = wanted or [
+        entry.digest for entry in entries.entries(storage, entries.folders(storage))
+    ]
     n_bad = 0
     for digest in wanted:
         try:
-            entries.verify(files, digest)
+            entries.verify(storage, digest)
         except CheckpointError as err:
             n_bad += 1
             print(f"bad: {err}", file=sys.stderr)
-    print(f"{files.name}: {len(wanted) - n_bad} of {len(wanted)} encoders are what they were")
+    print(f"{storage.name}: {len(wanted) - n_bad} of {len(wanted)} encoders are what they were")
     return int(n_bad > 0)
 
 
-def _prune(files: Files, options: argparse.Namespace) -> int:
-    items = usage.prunable(
-        files, _all_uses(options.results or [Path("results")]), options.min_age * 3600, time.time()
-    )
+def _prune(storage: Storage, options: argparse.Namespace) -> int:
+    uses = _all_uses(options.results or [Path("results")])
+    items = usage.prunable(storage, uses, options.min_age * 3600, time.time())
     n_gone = 0
     for item in items:
-        gone = options.yes and usage.delete(files, item)
+        gone = options.yes and usage.delete(storage, item)
         n_gone += gone
         what = "deleted" if gone else "kept, it changed" if options.yes else "would go"
         names = "" if item.whole else " " + ", ".join(file.name for file in item.files)
-        print(f"{what}: {item.folder or files.name}{names} ({tables.size(item.size)}): {item.why}")
+        print(
+            f"{what}: {item.folder or storage.name}{names} ({tables.size(item.size)}): {item.why}"
+        )
     hint = "" if options.yes or not items else "; nothing was deleted, --yes does it"
-    print(
-        f"{files.name}: {n_gone if options.yes else len(items)} {'deleted' if options.yes else 'would go'}{hint}"
-    )
+    said = f"{n_gone} deleted" if options.yes else f"{len(items)} would go"
+    print(f"{storage.name}: {said}{hint}")
     return 0
 
 
@@ -178,19 +156,18 @@ def _all_uses(results: list[Path]) -> Counter[str]:
     return usage.count_uses(results)
 
 
-def _export(files: Files, options: argparse.Namespace) -> int:
-    digest, folder = entries.resolve(files, options.digest), options.folder.absolute()
+def _export(storage: Storage, options: argparse.Namespace) -> int:
+    digest, folder = entries.resolve(storage, options.digest), options.folder.absolute()
     if folder.exists():
         raise refuse(f"{folder} is there already; give a folder that is not")
-    entries.verify(files, digest)
-    meta = entries.read_meta(files, digest)
+    entries.verify(storage, digest)
+    meta = entries.read_meta(storage, digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        (partial / "encoder.safetensors").write_bytes(entries.read_weights(files, digest, meta))
-        (partial / entries.META).write_text(
-            json.dumps(meta | {"weights": "encoder.safetensors"}, indent=1) + "\n"
-        )
+        (partial / "encoder.safetensors").write_bytes(entries.read_weights(storage, digest, meta))
+        text = json.dumps(meta | {"weights": "encoder.safetensors"}, indent=1)
+        (partial / entries.META).write_text(text + "\n")
         partial.chmod(0o755)  # mkdtemp makes it private
         os.rename(partial, folder)
     finally:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from citrus_ray.records import write_bytes
 from citrus_ray.store import entries
 from citrus_ray.store.entries import CheckpointError as CheckpointError
-from citrus_ray.store.files import Files, Where, open_files
+from citrus_ray.store.files import Where, open_storage
 
 if TYPE_CHECKING:
     import torch
@@ -20,34 +20,28 @@ def save(store: Where, digest: str, weights: Weights, meta: dict[str, Any]) -> N
     from safetensors.torch import save as to_bytes
 
     plain = {name: t.detach().cpu().contiguous() for name, t in weights.items()}
-    entries.write(open_files(store), digest, to_bytes(plain), meta)
+    entries.write(open_storage(store), digest, to_bytes(plain), meta)
 
 
 def exists(store: Where, digest: str) -> bool:
-    return entries.exists(open_files(store), digest)
+    return entries.exists(open_storage(store), digest)
 
 
 def read_meta(store: Where, digest: str) -> dict[str, Any]:
-    return entries.read_meta(open_files(store), digest)
+    return entries.read_meta(open_storage(store), digest)
 
 
 def load(store: Where, digest: str, cache: Path | None = None) -> Weights:
-    """The weights, once their checksum is right. A remote store's are kept in the folder `cache`."""
+    """The weights, once their checksum is right. A remote store's are kept in the folder
+    `cache`."""
     from safetensors.torch import load as from_bytes
 
-    files = open_files(store)
-    meta = entries.read_meta(files, digest)
-    near = cache / f"{meta['sha256']}.safetensors" if cache and files.remote else None
-    return dict(from_bytes(_cached(near, meta["sha256"]) or _fetched(files, digest, meta, near)))
-
-
-def _cached(near: Path | None, checksum: str) -> bytes | None:
+    storage = open_storage(store)
+    meta = entries.read_meta(storage, digest)
+    near = cache / f"{meta['sha256']}.safetensors" if cache and storage.remote else None
     content = near.read_bytes() if near and near.exists() else b""
-    return content if hashlib.sha256(content).hexdigest() == checksum else None
-
-
-def _fetched(files: Files, digest: str, meta: dict[str, Any], near: Path | None) -> bytes:
-    content = entries.read_weights(files, digest, meta)
-    if near:
-        write_bytes(near, content)
-    return content
+    if hashlib.sha256(content).hexdigest() != meta["sha256"]:
+        content = entries.read_weights(storage, digest, meta)
+        if near:
+            write_bytes(near, content)
+    return dict(from_bytes(content))

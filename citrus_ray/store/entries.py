@@ -1,4 +1,5 @@
-"""Entries of a store: weights as bytes and the JSON that describes them, which is written last and makes them exist."""
+"""Entries of a store: weights as bytes and the JSON that describes them, which is written last and
+makes them exist."""
 
 import hashlib
 import json
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from citrus_ray.spec import refuse
-from citrus_ray.store.files import File, Files
+from citrus_ray.store.files import File, Storage
 
 META = "meta.json"
 STATE = "state.bin"  # of a pre-training under way or interrupted
@@ -34,105 +35,105 @@ class Entry:
         return next(file.modified for file in self.files if file.name == META)
 
 
-def exists(files: Files, digest: str) -> bool:
-    return files.exists(f"{digest}/{META}")
+def exists(storage: Storage, digest: str) -> bool:
+    return storage.exists(f"{digest}/{META}")
 
 
-def read_meta(files: Files, digest: str) -> Meta:
-    meta = json.loads(files.read(f"{digest}/{META}"))
+def read_meta(storage: Storage, digest: str) -> Meta:
+    meta = json.loads(storage.read(f"{digest}/{META}"))
     if not isinstance(meta, dict):
         raise ValueError("must be an object")
     return meta
 
 
-def write(files: Files, digest: str, weights: bytes, meta: Meta) -> None:
+def write(storage: Storage, digest: str, weights: bytes, meta: Meta) -> None:
     """All or nothing. A second writer of the same digest changes nothing.
 
-    The weights' name holds their checksum: two writers at once cannot mix theirs, whichever meta.json comes last.
+    The weights' name holds their checksum: two writers at once cannot mix theirs, whichever
+    meta.json comes last.
     """
     checksum = hashlib.sha256(weights).hexdigest()
     name = f"encoder-{checksum[:16]}.safetensors"
     text = json.dumps(meta | {"digest": digest, "sha256": checksum, "weights": name}, indent=1)
-    if exists(files, digest):
+    if exists(storage, digest):
         return
-    files.write(f"{digest}/{name}", weights)
-    if not exists(files, digest):
-        files.write(f"{digest}/{META}", text.encode())
+    storage.write(f"{digest}/{name}", weights)
+    if not exists(storage, digest):
+        storage.write(f"{digest}/{META}", text.encode())
 
 
 def weights_path(meta: Meta, digest: str) -> str:
-    return f"{digest}/{meta.get('weights', 'encoder.safetensors')}"  # the name before it held the checksum
+    # the name before it held the checksum
+    return f"{digest}/{meta.get('weights', 'encoder.safetensors')}"
 
 
-def read_weights(files: Files, digest: str, meta: Meta) -> bytes:
+def read_weights(storage: Storage, digest: str, meta: Meta) -> bytes:
     """The bytes of the weights, once their checksum is right."""
     try:
-        content = files.read(weights_path(meta, digest))
+        content = storage.read(weights_path(meta, digest))
     except FileNotFoundError:
-        raise CheckpointError(bad(files, digest, "its weights are gone")) from None
-    _compare(files, digest, meta, hashlib.sha256(content).hexdigest())
+        raise CheckpointError(bad(storage, digest, "its weights are gone")) from None
+    _compare(storage, digest, meta, hashlib.sha256(content).hexdigest())
     return content
 
 
-def verify(files: Files, digest: str) -> None:
+def verify(storage: Storage, digest: str) -> None:
     """Raise a CheckpointError where the entry is not what it was."""
     try:
-        meta = read_meta(files, digest)
-        _compare(files, digest, meta, files.checksum(weights_path(meta, digest)))
+        meta = read_meta(storage, digest)
+        _compare(storage, digest, meta, storage.checksum(weights_path(meta, digest)))
     except FileNotFoundError:
-        raise CheckpointError(bad(files, digest, "its weights are gone")) from None
+        raise CheckpointError(bad(storage, digest, "its weights are gone")) from None
     except (ValueError, KeyError):
-        raise CheckpointError(bad(files, digest, f"its {META} cannot be read")) from None
+        raise CheckpointError(bad(storage, digest, f"its {META} cannot be read")) from None
 
 
-def _compare(files: Files, digest: str, meta: Meta, found: str) -> None:
+def _compare(storage: Storage, digest: str, meta: Meta, found: str) -> None:
     if meta["sha256"] != found:
-        raise CheckpointError(
-            bad(files, digest, f"its checksum is {found[:12]}, must be {meta['sha256'][:12]}")
-        )
+        what = f"its checksum is {found[:12]}, must be {meta['sha256'][:12]}"
+        raise CheckpointError(bad(storage, digest, what))
 
 
-def bad(files: Files, digest: str, what: str) -> str:
-    return f"{files.name}/{digest}: {what}; delete the folder to compute it again"
+def bad(storage: Storage, digest: str, what: str) -> str:
+    return f"{storage.name}/{digest}: {what}; delete the folder to compute it again"
 
 
-def folders(files: Files) -> dict[str, list[File]]:
+def folders(storage: Storage) -> dict[str, list[File]]:
     """The files of the store by their top folder, '' for those that lie beside the entries."""
     found: dict[str, list[File]] = {}
-    for file in files.list():
+    for file in storage.list():
         found.setdefault(file.folder, []).append(file)
     return found
 
 
-def entries(files: Files, found: dict[str, list[File]]) -> Iterator[Entry]:
+def entries(storage: Storage, found: dict[str, list[File]]) -> Iterator[Entry]:
     """What is complete among `folders`, in order of the digests."""
     for digest, inside in found.items():
         if not is_hidden(digest) and any(file.path == f"{digest}/{META}" for file in inside):
-            yield Entry(digest, tuple(inside), read_meta_or_none(files, digest))
+            yield Entry(digest, tuple(inside), read_meta_or_none(storage, digest))
 
 
 def is_hidden(folder: str) -> bool:
     return not folder or folder.startswith(".")
 
 
-def read_meta_or_none(files: Files, digest: str) -> Meta | None:
+def read_meta_or_none(storage: Storage, digest: str) -> Meta | None:
     try:
-        return read_meta(files, digest)
+        return read_meta(storage, digest)
     except (OSError, ValueError):
         return None
 
 
-def resolve(files: Files, prefix: str) -> str:
+def resolve(storage: Storage, prefix: str) -> str:
     """The one digest that begins like this."""
-    known = sorted({f.folder for f in files.list() if f.name == META and not is_hidden(f.folder)})
-    matches = (
-        [prefix] if prefix in known else [digest for digest in known if digest.startswith(prefix)]
-    )
+    known = sorted({f.folder for f in storage.list() if f.name == META and not is_hidden(f.folder)})
+    if prefix in known:
+        return prefix
+    matches = [digest for digest in known if digest.startswith(prefix)]
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise refuse(
-            f"{prefix} begins {len(matches)} digests: {', '.join(matches[:5])}; give more of it"
-        )
+        some = ", ".join(matches[:5])
+        raise refuse(f"{prefix} begins {len(matches)} digests: {some}; give more of it")
     held = f"holds {len(known)} encoders, none of which begins like this; `list` shows them"
-    raise refuse(f"no encoder {prefix}: {files.name} {held}")
+    raise refuse(f"no encoder {prefix}: {storage.name} {held}")

@@ -1,7 +1,8 @@
-"""The files of a store, on a folder or behind a pyarrow URI such as s3://bucket/store. Knows nothing of encoders.
+"""The files of a store, on a folder or behind a pyarrow URI such as s3://bucket/store. Knows
+nothing of encoders.
 
-Every write is all or nothing: an object store shows an object only once it is whole; elsewhere the file is written
-beside and renamed.
+Every write is all or nothing: an object store shows an object only once it is whole; elsewhere the
+file is written beside and renamed.
 """
 
 import hashlib
@@ -36,8 +37,8 @@ class File:
         return self.path.rpartition("/")[2]
 
 
-class Files:
-    """Paths are relative to `root`, with slashes."""
+class Storage:
+    """Storage of a store; paths are relative to `root`, with slashes."""
 
     def __init__(self, system: fs.FileSystem, root: str, name: str) -> None:
         self.system, self.root, self.name = system, root.rstrip("/"), name
@@ -75,9 +76,8 @@ class Files:
     def _put(self, path: str, content: bytes) -> None:
         try:
             self._stream(path, content)
-        except (
-            FileNotFoundError
-        ):  # object stores need no folders, so they are made only where one is missed
+        except FileNotFoundError:
+            # object stores need no folders, so they are made only where one is missed
             self.system.create_dir(path.rpartition("/")[0], recursive=True)
             self._stream(path, content)
 
@@ -88,13 +88,11 @@ class Files:
     def list(self, folder: str = "") -> list[File]:
         """Every file below; none where the folder is not there."""
         selector = fs.FileSelector(self._at(folder), recursive=True, allow_not_found=True)
-        infos = [
-            info for info in self.system.get_file_info(selector) if info.type == fs.FileType.File
-        ]
-        skip = len(self.root) + 1
-        found = [
-            File(i.path[skip:], i.size, i.mtime.timestamp() if i.mtime else 0.0) for i in infos
-        ]
+        skip, found = len(self.root) + 1, []
+        for info in self.system.get_file_info(selector):
+            if info.type == fs.FileType.File:
+                modified = info.mtime.timestamp() if info.mtime else 0.0
+                found.append(File(info.path[skip:], info.size, modified))
         return sorted(found, key=lambda file: file.path)
 
     def delete(self, path: str) -> None:
@@ -113,16 +111,16 @@ class Files:
             return
 
     def check_writable(self) -> None:
-        """Write and delete a small file, so that a store that refuses is found out before hours are spent."""
+        """Write and delete a small file, so that a store that refuses is found out before hours are
+        spent."""
         probe = f".probe-{uuid.uuid4().hex}"
         try:
             self.write(probe, b"")
             self.delete(probe)
         except OSError as err:
             reason = err.strerror or str(err).splitlines()[0]
-            raise refuse(
-                f"store {self.name}: cannot be written: {reason}; set $CITRUS_STORE to one that can"
-            ) from None
+            what = f"store {self.name}: cannot be written: {reason}"
+            raise refuse(f"{what}; set $CITRUS_STORE to one that can") from None
 
     def _at(self, path: str) -> str:
         return f"{self.root}/{path}".rstrip("/")
@@ -138,18 +136,20 @@ def absolute(where: Where) -> str:
     return str(where) if "://" in str(where) else str(Path(where).expanduser().absolute())
 
 
-def open_files(where: Where) -> Files:
+def open_storage(where: Where) -> Storage:
     return _open(absolute(where))
 
 
-@lru_cache  # a client of an object store is dear to make, and one in memory would be empty the second time
-def _open(where: str) -> Files:
+# a client of an object store is dear to make, and one in memory would be empty the second time
+@lru_cache
+def _open(where: str) -> Storage:
     if "://" not in where:
-        return Files(fs.LocalFileSystem(), where, where)
+        return Storage(fs.LocalFileSystem(), where, where)
     try:
         system, root = fs.FileSystem.from_uri(where)
     except (ValueError, OSError) as err:  # pyarrow's ArrowInvalid is a ValueError
         reason = str(err).splitlines()[0]
-        way = "set $CITRUS_STORE to a folder or to a URI that pyarrow opens: s3://, gs://, abfs://, hdfs://, file://"
-        raise refuse(f"store {where}: cannot be opened: {reason}; {way}") from None
-    return Files(system, root, where)
+        way = "set $CITRUS_STORE to a folder or to a URI that pyarrow opens"
+        kinds = "s3://, gs://, abfs://, hdfs://, file://"
+        raise refuse(f"store {where}: cannot be opened: {reason}; {way}: {kinds}") from None
+    return Storage(system, root, where)

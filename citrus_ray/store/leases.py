@@ -1,9 +1,9 @@
-"""Who computes an encoder right now, so that two sweeps on one store compute it once.
+"""Leases say who computes an encoder right now, so that two sweeps on one store compute it once.
 
-A claim is a file of its own beside the entry, rewritten while its owner lives. A newcomer writes its claim first and
-looks second: seeing another live claim it withdraws, so of two that come at once never both go on. No file is ever
-created twice under one name, so this holds on object stores, which have no exclusive create, and removing the claim of
-a dead owner can hit no one else.
+A lease is a file of its own beside the entry, rewritten while its owner lives. A newcomer writes
+its own first and looks second: seeing another live one it withdraws, so of two that come at once
+never both go on. No file is ever created twice under one name, so this holds on object stores,
+which have no exclusive create, and removing the lease of a dead owner can hit no one else.
 """
 
 import json
@@ -19,14 +19,15 @@ from typing import Any
 
 from citrus_ray.records import now
 from citrus_ray.store.entries import CLAIM
-from citrus_ray.store.files import Files
+from citrus_ray.store.files import Storage
 
-BEAT_S = 10.0  # between two rewrites of a claim: one small write, next to hours of training
+BEAT_S = 10.0  # between two rewrites of a lease: one small write, next to hours of training
 EXPIRE_S = 60.0  # without one, the owner counts as dead: five lost beats, or a machine that is gone
 
 
 def _here() -> str:
-    """This machine, as far as process numbers mean the same: containers share a host name but not these."""
+    """This machine, as far as process numbers mean the same: containers share a host name but not
+    these."""
     try:
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -36,12 +37,9 @@ def _here() -> str:
 class Lease:
     """Held for the length of a `with` block; a thread keeps it fresh."""
 
-    def __init__(self, files: Files, digest: str, beat_s: float) -> None:
-        self.files, self.path, self.beat_s = (
-            files,
-            f"{digest}/{CLAIM}{uuid.uuid4().hex}.json",
-            beat_s,
-        )
+    def __init__(self, storage: Storage, digest: str, beat_s: float) -> None:
+        self.storage, self.beat_s = storage, beat_s
+        self.path = f"{digest}/{CLAIM}{uuid.uuid4().hex}.json"
         self._facts = {"host": _here(), "pid": os.getpid(), "since": now()}
         self._n_beats = 0
         self._stop = threading.Event()
@@ -49,10 +47,10 @@ class Lease:
 
     def beat(self) -> None:
         self._n_beats += 1
-        self.files.write(self.path, json.dumps(self._facts | {"beat": self._n_beats}).encode())
+        self.storage.write(self.path, json.dumps(self._facts | {"beat": self._n_beats}).encode())
 
     def withdraw(self) -> None:
-        self.files.delete(self.path)
+        self.storage.delete(self.path)
 
     def __enter__(self) -> "Lease":
         self._thread.start()
@@ -73,41 +71,39 @@ class Lease:
 
 @dataclass
 class Leases:
-    """The claims in a store, as one process sees them over time."""
+    """The leases in a store, as one process sees them over time."""
 
-    files: Files
+    storage: Storage
     beat_s: float = BEAT_S
     expire_s: float = EXPIRE_S
-    _seen: dict[str, tuple[bytes, float]] = field(
-        default_factory=dict
-    )  # a claim's last text, and when it changed
+    # a lease's last text, and when it changed
+    _seen: dict[str, tuple[bytes, float]] = field(default_factory=dict)
 
     def holder(self, digest: str) -> str | None:
         """Who holds it, as a phrase for people; what the dead left behind is removed on the way."""
         return self._other(digest, "")
 
     def take(self, digest: str) -> Lease | None:
-        """The claim, to be entered; None where another holds it."""
-        claim = Lease(self.files, digest, self.beat_s)
-        claim.beat()
-        if self._other(digest, claim.path):
-            claim.withdraw()
+        """The lease, to be entered; None where another holds it."""
+        lease = Lease(self.storage, digest, self.beat_s)
+        lease.beat()
+        if self._other(digest, lease.path):
+            lease.withdraw()
             return None
-        return claim
+        return lease
 
     def take_unless(self, digest: str, done: Callable[[], bool]) -> Lease | None:
-        """Wait for the claim; None once `done()`."""
+        """Wait for the lease; None once `done()`."""
         while not done():
-            claim = self.take(digest)
-            if claim is not None:
-                return claim
-            time.sleep(
-                random.uniform(0.2, 1.0) * min(self.beat_s, 2.0)
-            )  # random: two that met must not meet again
+            lease = self.take(digest)
+            if lease is not None:
+                return lease
+            # random: two that met must not meet again
+            time.sleep(random.uniform(0.2, 1.0) * min(self.beat_s, 2.0))
         return None
 
     def _other(self, digest: str, mine: str) -> str | None:
-        for file in self.files.list(digest):
+        for file in self.storage.list(digest):
             if not file.name.startswith(CLAIM) or file.path == mine:
                 continue
             text = self._read(file.path)
@@ -115,19 +111,21 @@ class Leases:
                 continue
             if not self._is_dead(file.path, text):
                 return _phrase(text)
-            self.files.delete(file.path)
+            self.storage.delete(file.path)
         return None
 
     def _read(self, path: str) -> bytes | None:
         try:
-            return self.files.read(path)
+            return self.storage.read(path)
         except FileNotFoundError:
             return None
 
     def _is_dead(self, path: str, text: bytes) -> bool:
-        """Its process is gone from this machine, or it did not beat for `expire_s` of our own clock.
+        """Its process is gone from this machine, or it did not beat for `expire_s` of our own
+        clock.
 
-        Our clock and not the file's time: the clocks of two machines and of their storage need not agree.
+        Our clock and not the file's time: the clocks of two machines and of their storage need not
+        agree.
         """
         facts = _facts(text)
         if facts.get("host") == _here() and not _is_alive(int(facts["pid"])):

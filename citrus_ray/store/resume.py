@@ -1,7 +1,8 @@
-"""The state that an interrupted pre-training goes on from: one file beside the entry it is to become.
+"""The state that an interrupted pre-training goes on from: one file beside the entry it is to
+become.
 
-What is in it is its owner's business; here it is written at most every so often, checked when read, and set aside
-where it does not fit.
+What is in it is its owner's business; here it is written at most every so often, checked when read,
+and set aside where it does not fit.
 """
 
 import hashlib
@@ -16,10 +17,12 @@ from torch import nn
 
 from citrus_ray import records
 from citrus_ray.store.entries import STATE
-from citrus_ray.store.files import Files, Where, open_files
+from citrus_ray.store.files import Where, open_storage
 
-# A state is about three times its model. Written to a disk that takes well under a second, to object storage a few:
-# a few percent of 30 s at most, and 30 s is what a crash can cost. Where it is dearer, SHARE makes it rarer.
+# A state is about three times its model. Written to a disk that takes well under a second, to
+# object storage a few:
+# a few percent of 30 s at most, and 30 s is what a crash can cost. Where it is dearer, SHARE makes
+# it rarer.
 EVERY_S = 30.0
 SHARE = 0.03
 FORMAT = 1
@@ -27,24 +30,24 @@ Saved = dict[str, Any]
 
 
 def made_by(module: nn.Module, device: str) -> dict[str, str]:
-    """What must be equal for a state to be gone on from; otherwise the run would be neither the old nor the new one."""
+    """What must be equal for a state to be gone on from; otherwise the run would be neither the old
+    nor the new one."""
     shapes = sorted((name, tuple(t.shape), str(t.dtype)) for name, t in module.state_dict().items())
-    wanted = ("citrus_ray", "torch", "numpy")
-    return (
-        {
-            "format": str(FORMAT),
-            "device": torch.device(device).type,  # their random generators have different states
-            "module": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
-        }
-        | {name: version for name, version in records.versions().items() if name in wanted}
-    )
+    facts = {
+        "format": str(FORMAT),
+        "device": torch.device(device).type,  # their random generators have different states
+        "module": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
+    }
+    versions = records.versions()
+    return facts | {name: versions[name] for name in ("citrus_ray", "torch", "numpy")}
 
 
 class State:
-    """The saved state of one digest. `offer` is called after every epoch and writes when it is time."""
+    """The saved state of one digest. `offer` is called after every epoch and writes when it is
+    time."""
 
     def __init__(self, store: Where, digest: str) -> None:
-        self.files: Files = open_files(store)
+        self.storage = open_storage(store)
         self.path = f"{digest}/{STATE}"
         self._cost = 0.0
         self._last = time.monotonic()
@@ -56,14 +59,14 @@ class State:
         buffer = io.BytesIO()
         torch.save(make(), buffer)
         content = buffer.getvalue()
-        self.files.write(self.path, hashlib.sha256(content).digest() + content)
+        self.storage.write(self.path, hashlib.sha256(content).digest() + content)
         self._last = time.monotonic()
         self._cost = self._last - started
 
     def read(self, made_by: dict[str, str]) -> Saved | None:
         """What was saved; None, with a warning, where it cannot be gone on from."""
         try:
-            content = self.files.read(self.path)
+            content = self.storage.read(self.path)
         except FileNotFoundError:
             return None
         try:
@@ -75,16 +78,15 @@ class State:
         return saved
 
     def _set_aside(self, content: bytes, why: str) -> None:
-        self.files.write(f"{self.path}.aside", content)
+        self.storage.write(f"{self.path}.aside", content)
         self.clear()
-        what = f"{self.files.name}/{self.path}: cannot be gone on from: {why}"
-        warnings.warn(
-            f"{what}; it is set aside as {self.path}.aside and the run starts over", stacklevel=3
-        )
+        what = f"{self.storage.name}/{self.path}: cannot be gone on from: {why}"
+        then = f"it is set aside as {self.path}.aside and the run starts over"
+        warnings.warn(f"{what}; {then}", stacklevel=3)
 
     def clear(self) -> None:
         """The entry is stored, so nothing is left to go on with."""
-        self.files.delete(self.path)
+        self.storage.delete(self.path)
 
 
 def _checked(content: bytes) -> Saved:
@@ -95,10 +97,6 @@ def _checked(content: bytes) -> Saved:
 
 
 def _compare(saved: dict[str, str], now: dict[str, str]) -> None:
-    changed = [
-        f"{key} was {saved.get(key)}, is {value}"
-        for key, value in now.items()
-        if saved.get(key) != value
-    ]
+    changed = [key for key in now if saved.get(key) != now[key]]
     if changed:
-        raise ValueError(", ".join(changed))
+        raise ValueError(", ".join(f"{key} was {saved.get(key)}, is {now[key]}" for key in changed))

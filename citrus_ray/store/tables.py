@@ -1,4 +1,5 @@
-"""A store in words: rows of encoders, one encoder in full, sizes and ages that a person can read."""
+"""A store in words: rows of encoders, one encoder in full, sizes and ages that a person can
+read."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Any
 import yaml
 
 from citrus_ray.store.entries import STATE, Entry, Meta, is_hidden
-from citrus_ray.store.files import File, Files
+from citrus_ray.store.files import File, Storage
 
 HEADER = ("digest", "task", "model", "source", "val loss", "size", "age", "records")
 
@@ -29,23 +30,15 @@ def _facts(meta: Meta) -> tuple[str, str, str, str]:
     task, model = (
         (block or {}).get("kind", "?") for block in (pretrain.get("task"), meta.get("model"))
     )
-    return (
-        task,
-        model,
-        _source(pretrain.get("source") or {}),
-        f"{losses[-1]:.4g}" if losses else "-",
-    )
+    loss = f"{losses[-1]:.4g}" if losses else "-"
+    return task, model, _source(pretrain.get("source") or {}), loss
 
 
 def _source(tree: dict[str, Any]) -> str:
     """Its kind, and what tells it best from others of the kind."""
-    which = (
-        PurePosixPath(tree["root"]).name
-        if tree.get("root")
-        else f"seed={tree['seed']}"
-        if "seed" in tree
-        else ""
-    )
+    which = f"seed={tree['seed']}" if "seed" in tree else ""
+    if tree.get("root"):
+        which = PurePosixPath(tree["root"]).name
     return f"{tree.get('kind', '?')} {which}".rstrip()
 
 
@@ -57,37 +50,29 @@ def unfinished(found: dict[str, list[File]], complete: set[str], now: float) -> 
             continue
         last = age(now - max(file.modified for file in inside))
         kept = ", its last state is kept" if any(file.name == STATE for file in inside) else ""
-        lines.append(
-            f"{digest}  unfinished{kept}, last written {last} ago, {size(sum(f.size for f in inside))}"
-        )
+        how_much = size(sum(file.size for file in inside))
+        lines.append(f"{digest}  unfinished{kept}, last written {last} ago, {how_much}")
     return lines
 
 
-def in_full(files: Files, entry: Entry, meta: Meta, n_records: str, now: float) -> str:
+def in_full(storage: Storage, entry: Entry, meta: Meta, n_records: str, now: float) -> str:
     """Lineage, then every epoch."""
     known = ("digest", "sha256", "data_digest", "seconds", "workers", "commit", "finished")
     facts = {name: meta[name] for name in known if meta.get(name) is not None}
-    facts |= {
-        "store": files.name,
-        "size": size(entry.size),
-        "age": age(now - entry.made),
-        "records": n_records,
-    }
-    blocks = {
-        name: meta[name] for name in ("resumed", "versions", "model", "pretrain") if meta.get(name)
-    }
+    facts |= {"store": storage.name, "size": size(entry.size)}
+    facts |= {"age": age(now - entry.made), "records": n_records}
     lines = [f"{name:12} {value}" for name, value in facts.items()]
-    return "\n".join(
-        [*lines, "", yaml.safe_dump(blocks, sort_keys=False).rstrip(), "", epochs(meta)]
-    )
+    names = ("resumed", "versions", "model", "pretrain")
+    blocks = {name: meta[name] for name in names if meta.get(name)}
+    text = yaml.safe_dump(blocks, sort_keys=False).rstrip()
+    return "\n".join([*lines, "", text, "", epochs(meta)])
 
 
 def epochs(meta: Meta) -> str:
     history = meta.get("history") or []
     names = list(dict.fromkeys(name for row in history for name in row))
-    return table(
-        [names, *([f"{row[n]:.6g}" if n in row else "" for n in names] for row in history)]
-    )
+    rows = ([f"{row[n]:.6g}" if n in row else "" for n in names] for row in history)
+    return table([names, *rows])
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

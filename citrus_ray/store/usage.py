@@ -9,9 +9,10 @@ from pathlib import Path
 
 from citrus_ray.spec import Problem, SpecError
 from citrus_ray.store.entries import CLAIM, META, STATE, Entry, Meta, entries, folders, weights_path
-from citrus_ray.store.files import File, Files
+from citrus_ray.store.files import File, Storage
 
-HOUR = 3600.0  # far beyond any beat of a claim and the writing of a file: what lies still for so long is nobody's
+# far beyond any beat of a claim and the writing of a file: what lies still for so long is nobody's
+HOUR = 3600.0
 # A store that was named by mistake holds other files too; what has one of those is never touched.
 OURS = re.compile(
     rf"\.?({META}|encoder(-\w+)?\.safetensors|{CLAIM}\w+\.json|{STATE}(\.aside)?)(-\w+)?"
@@ -19,20 +20,17 @@ OURS = re.compile(
 
 
 def count_uses(results: Iterable[Path]) -> Counter[str]:
-    """Records per digest below the results folders. One that cannot be read is raised: it may refer to anything."""
+    """Records per digest below the results folders. One that cannot be read is raised: it may refer
+    to anything."""
     found: Counter[str] = Counter()
     problems = []
-    for path in sorted(
-        {path.resolve() for folder in results for path in folder.rglob("records/*.jsonl")}
-    ):
+    paths = {path.resolve() for folder in results for path in folder.rglob("records/*.jsonl")}
+    for path in sorted(paths):
         try:
             found.update(_encoders(path))
         except (OSError, ValueError) as err:
-            problems.append(
-                Problem(
-                    "", f"must be readable records: {err}; repair it or move it away", str(path)
-                )
-            )
+            rule = f"must be readable records: {err}; repair it or move it away"
+            problems.append(Problem("", rule, str(path)))
     if problems:
         raise SpecError(problems)
     return found
@@ -47,7 +45,8 @@ def _encoders(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Prunable:
-    """What may go: a whole entry or what there is of one, or single files that are not part of it."""
+    """What may go: a whole entry or what there is of one, or single files that are not part of
+    it."""
 
     folder: str
     why: str
@@ -59,15 +58,17 @@ class Prunable:
         return sum(file.size for file in self.files)
 
 
-def prunable(files: Files, uses: Counter[str], min_age_s: float, now: float) -> list[Prunable]:
-    """What no record refers to, and what was left half-written an hour ago. Nothing that a pre-training holds."""
-    found = folders(files)
-    complete = {entry.digest: entry for entry in entries(files, found)}
+def prunable(storage: Storage, uses: Counter[str], min_age_s: float, now: float) -> list[Prunable]:
+    """What no record refers to, and what was left half-written an hour ago. Nothing that a
+    pre-training holds."""
+    found = folders(storage)
+    complete = {entry.digest: entry for entry in entries(storage, found)}
     out: list[Prunable] = []
     for folder, inside in found.items():
         entry = complete.get(folder)
         if entry is None:
-            out += _beside(inside, now) if not folder else _leftover(folder, inside, now)
+            probes = [file for file in inside if ".probe-" in file.name]
+            out += _leftover(folder, inside, now) if folder else _old("", probes, now)
         elif not uses[folder] and now - entry.made >= min_age_s and _is_free(inside, now):
             out.append(Prunable(folder, "no record refers to it", tuple(inside)))
         elif entry.meta is not None:
@@ -86,27 +87,15 @@ def _leftover(folder: str, inside: list[File], now: float) -> list[Prunable]:
     if not _is_free(inside, now) or any(now - file.modified < HOUR for file in inside):
         return []
     resumable = any(file.name == STATE for file in inside)
-    return [
-        Prunable(
-            folder,
-            "interrupted, could be gone on from" if resumable else "half-written",
-            tuple(inside),
-        )
-    ]
+    why = "interrupted, could be gone on from" if resumable else "half-written"
+    return [Prunable(folder, why, tuple(inside))]
 
 
 def _strays(entry: Entry, meta: Meta, now: float) -> list[Prunable]:
-    """Files of a store's making that are not part of the entry they lie in."""
+    """Storage of a store's making that are not part of the entry they lie in."""
     own = {f"{entry.digest}/{META}", weights_path(meta, entry.digest)}
-    return _old(
-        entry.digest,
-        [file for file in entry.files if file.path not in own and OURS.fullmatch(file.name)],
-        now,
-    )
-
-
-def _beside(inside: list[File], now: float) -> list[Prunable]:
-    return _old("", [file for file in inside if ".probe-" in file.name], now)
+    others = [file for file in entry.files if file.path not in own and OURS.fullmatch(file.name)]
+    return _old(entry.digest, others, now)
 
 
 def _old(folder: str, strays: list[File], now: float) -> list[Prunable]:
@@ -114,14 +103,14 @@ def _old(folder: str, strays: list[File], now: float) -> list[Prunable]:
     return [Prunable(folder, "left behind", old, whole=False)] if old else []
 
 
-def delete(files: Files, item: Prunable) -> bool:
+def delete(storage: Storage, item: Prunable) -> bool:
     """False where the folder is no longer what it was when it was judged."""
     if not item.whole:
         for file in item.files:
-            files.delete(file.path)
+            storage.delete(file.path)
         return True
-    if tuple(files.list(item.folder)) != item.files:
+    if tuple(storage.list(item.folder)) != item.files:
         return False
-    files.delete(f"{item.folder}/{META}")  # first: half an entry must not be taken for one
-    files.delete_folder(item.folder)
+    storage.delete(f"{item.folder}/{META}")  # first: half an entry must not be taken for one
+    storage.delete_folder(item.folder)
     return True

@@ -1,4 +1,5 @@
-"""What a sweep may ask of each pre-training task. No torch: `build` looks the loss up by its name."""
+"""What a sweep may ask of each pre-training task. No torch: `build` looks the loss up by its
+name."""
 
 import math
 from abc import abstractmethod
@@ -51,13 +52,15 @@ class Reconstruction(TaskSpec):
     loss: Literal["mse", "l1", "huber"] = "mse"
     """How far a prediction is from what was hidden."""
     drop_modality: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of windows in which all of one modality is hidden, for others to make up for; needs `mix`."""
+    """Share of windows in which all of one modality is hidden, for others to make up for; needs
+    `mix`."""
     mix: Annotated[int, Field(ge=0)] = 0
     """Layers of attention across channels in the decoder."""
     by_modality: bool = False
     """A decoder per modality instead of one for all."""
     encode: Annotated[Literal["all", "visible"], Later()] = "all"
-    """What the encoder reads: all patches, hidden ones as a mask token, or the visible ones alone, which is faster."""
+    """What the encoder reads: all patches, hidden ones as a mask token, or the visible ones
+    alone, which is faster."""
 
     @model_validator(mode="after")
     def _visible_alone_stay_in_their_channel(self) -> "Reconstruction":
@@ -132,7 +135,8 @@ class Hide(Spec):
     unit: Literal["hz", "share"] = "share"
     """Of `band` and `width`; a share is of the spectrum, which goes from 0 to half the rate."""
     fill: Literal["zero", "noise", "swap"] = "zero"
-    """What stands in a hidden band: nothing, noise of the same power, or the band of another window."""
+    """What stands in a hidden band: nothing, noise of the same power, or the band of another
+    window."""
 
     @model_validator(mode="after")
     def _leaves_some(self) -> "Hide":
@@ -161,7 +165,8 @@ class Hide(Spec):
         return own | {"n_slots": self.n_slots(nyquist), "width": self.width / top}
 
     def problem(self, nyquist: float) -> str | None:
-        """Why such bands cannot be taken out of signals whose spectrum ends at `nyquist`, or None."""
+        """Why such bands cannot be taken out of signals whose spectrum ends at `nyquist`, or
+        None."""
         if self.unit == "hz" and self.band is not None and self.band[1] > nyquist:
             rule = f"signals end at {nyquist:g} Hz; take a lower band"
             return f"hide.band={list(self.band)}: {rule}"
@@ -209,7 +214,8 @@ class Spectral(Reconstruction):
 
 
 class Vicreg(Spec):
-    """Bardes et al. 2022. Weights are divided by their sum; the code of CroSSL takes 10, 10 and 100."""
+    """Bardes et al. 2022. Weights are divided by their sum; the code of CroSSL takes 10, 10 and
+    100."""
 
     kind: Literal["vicreg"] = "vicreg"
     invariance: Weight = 25.0
@@ -239,7 +245,8 @@ class Barlow(Spec):
 
 
 class InfoNce(Spec):
-    """van den Oord et al. 2018: find the other view of a window among those of the batch; all others are negatives."""
+    """van den Oord et al. 2018: find the other view of a window among those of the batch; all
+    others are negatives."""
 
     kind: Literal["infonce"] = "infonce"
     temperature: Annotated[float, Field(gt=0)] = 0.2
@@ -299,7 +306,8 @@ class CrossmodalViews(TaskSpec):
 
 
 class Weights(Spec):
-    """Weights of the two losses of Next Thought Prediction; the published study's predecessor took 0.1 and 0.9."""
+    """Weights of the two losses of Next Thought Prediction; the published study's predecessor
+    took 0.1 and 0.9."""
 
     next: Weight = 1.0
     """Weight of whether B follows A."""
@@ -338,7 +346,8 @@ class NextThought(TaskSpec):
 
 
 class CustomTask(Foreign, TaskSpec):
-    """A task of your own: `cls` is a `Task` outside this package, built as `cls(ctx, encoder, **kwargs)`."""
+    """A task of your own: `cls` is a `Task` outside this package, built as `cls(ctx, encoder,
+    **kwargs)`."""
 
     kind: Literal["custom"] = "custom"
 

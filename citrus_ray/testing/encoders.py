@@ -32,7 +32,8 @@ def shown_at(encoder: Encoder, x: torch.Tensor, count: int) -> torch.Tensor:
     """Random places, (B, C, count), in order."""
     if encoder.mixes_channels:
         pytest.skip(
-            "a token of all channels is hidden in all of them, and tasks that read visible ones refuse it"
+            "a token of all channels is hidden in all of them, and tasks that read visible "
+            "ones refuse it"
         )
     shape = (*x.shape[:2], encoder.n_tokens(x.shape[2]))
     order = torch.rand(shape, generator=torch.Generator().manual_seed(0)).argsort(dim=-1)
@@ -40,7 +41,8 @@ def shown_at(encoder: Encoder, x: torch.Tensor, count: int) -> torch.Tensor:
 
 
 class EncoderContract:
-    """Shapes, gradients, determinism, hidden samples that stay hidden, tokens that know their places."""
+    """Shapes, gradients, determinism, hidden samples that stay hidden, tokens that know their
+    places."""
 
     block: Any  # as `model:` in a sweep
 

@@ -12,13 +12,14 @@ from citrus_ray.models.specs import Conv, EncoderSpec
 from citrus_ray.spec import validate
 from citrus_ray.tasks.losses.task import Loss, Task
 from citrus_ray.tasks.specs import KINDS, TaskSpec
-from citrus_ray.training.loop import seeded, shuffled, train
+from citrus_ray.training.loop import Training, seeded, shuffled
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg",) * 2)
 
 
 def rhythms(n: int = 64, seed: int = 0) -> torch.Tensor:
-    """(n, 2, 96): one slow sine per window, phase and frequency random, so what is hidden can be worked out."""
+    """(n, 2, 96): one slow sine per window, phase and frequency random, so what is hidden can be
+    worked out."""
     rng = np.random.default_rng(seed)
     t = np.arange(CTX.n_times) / CTX.sfreq
     hz, phase = rng.uniform(1, 3, (n, 1, 1)), rng.uniform(0, 2 * np.pi, (n, 2, 1))
@@ -37,7 +38,8 @@ def run(task: Task, x: torch.Tensor, masks: torch.Generator) -> Loss:
 
 
 class TaskContract:
-    """Finite losses, gradients everywhere, randomness from the generator alone, and something learnt."""
+    """Finite losses, gradients everywhere, randomness from the generator alone, and something
+    learnt."""
 
     block: Any  # as `pretrain.task:` in a sweep
     encoder: EncoderSpec = Conv(dim=16, strides=(2, 2))  # one that the task can train
@@ -105,7 +107,8 @@ class TaskContract:
     def test_the_loss_falls_on_a_signal_that_can_be_learnt(self, spec: TaskSpec) -> None:
         task, x, masks = self.build(spec), rhythms(), generator()
         batches = shuffled(len(x), 16, np.random.default_rng(0))
-        losses = list(
-            train(task, lambda index: run(task, x[index], masks)[0], batches, Optim(lr=5e-3), 80, 8)
+        training = Training(
+            task, lambda index: run(task, x[index], masks)[0], batches, Optim(lr=5e-3), 80, 8
         )
+        losses = list(training.rounds())
         assert losses[-1] < 0.7 * losses[0]

@@ -1,10 +1,12 @@
-"""Dumb baselines of a trial: what its number is worth beside a constant guess, amplitude, level, band power, an
-untrained encoder and the nearest training window; of pairs, also the distance of A and B and what their runs say.
+"""Dumb baselines of a trial: what its number is worth beside a constant guess, amplitude, level,
+band power, an untrained encoder and the nearest training window; of pairs, also the distance of A
+and B and what their runs say.
 
-Each is given what the trial's own fine-tune is given, by asking it: the same aligned windows, the same labelled
-training windows, the same validation and test parts. Where windows are normalised one by one, their amplitude is
-hidden from the network, and so from these: `amplitude` and `level` are then at chance by construction, and
-`band_power` sees how power is spread over frequencies, not how much there is.
+Each is given what the trial's own fine-tune is given, by asking it: the same aligned windows, the
+same labelled training windows, the same validation and test parts. Where windows are normalised one
+by one, their amplitude is hidden from the network, and so from these: `amplitude` and `level` are
+then at chance by construction, and `band_power` sees how power is spread over frequencies, not how
+much there is.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,12 +27,13 @@ from citrus_ray.training.finetuning import Member, score_on_test
 Predict = Callable[[Index], Floats]  # windows -> logits (n, K)
 Features = Callable[[Signal], Floats]  # (B, C, T) -> (B, F)
 
-BLOCK = (
-    1 << 22
-)  # numbers in a block of windows: 32 MB, whatever their length and however many there are
-# delta, theta, alpha, beta and gamma of EEG at 128 Hz, as shares of the Nyquist rate: 4, 8, 13, 30 of 64 Hz
+# numbers in a block of windows: 32 MB, whatever their length and however many there are
+BLOCK = 1 << 22
+# delta, theta, alpha, beta and gamma of EEG at 128 Hz, as shares of the Nyquist rate: 4, 8, 13, 30
+# of 64 Hz
 BAND_EDGES = (0.0, 4 / 64, 8 / 64, 13 / 64, 30 / 64, 1.0)
-FLOOR = 1e-6  # of the median power in training windows: silence has a logarithm, but is no outlier without end
+# of the median power in training windows: silence has a logarithm, but is no outlier without end
+FLOOR = 1e-6
 
 
 def baselines(trial: Trial, metric: str = "val/balanced_accuracy") -> dict[str, dict[str, float]]:
@@ -65,7 +68,8 @@ def amplitude(member: Member) -> Predict:
 
 
 def level(member: Member) -> Predict:
-    """The mean of each channel. On fMRI it is nearly all there is: 0.58 of haxby, where the next best reaches 0.30."""
+    """The mean of each channel. On fMRI it is nearly all there is: 0.58 of haxby, where the next
+    best reaches 0.30."""
     return _regression(member, lambda x: np.asarray(x.mean(axis=-1, dtype=np.float64)))
 
 
@@ -75,7 +79,8 @@ def band_power(member: Member) -> Predict:
 
 
 def random_encoder(member: Member) -> Predict:
-    """The trial's own model, never trained and pooled as its head pools: what its shape alone gives."""
+    """The trial's own model, never trained and pooled as its head pools: what its shape alone
+    gives."""
     untrained = member.classifier.eval()
 
     @torch.no_grad()
@@ -87,7 +92,8 @@ def random_encoder(member: Member) -> Predict:
 
 
 def nearest(member: Member) -> Predict:
-    """The class of the labelled window that is nearest, sample by sample. Logits are minus the distances."""
+    """The class of the labelled window that is nearest, sample by sample. Logits are minus the
+    distances."""
     return partial(_nearest, member)
 
 
@@ -104,7 +110,8 @@ BASELINES: dict[str, Callable[[Member], Predict]] = {
 
 
 def halves(member: Member) -> Predict:
-    """The mean of each channel over A and over B, side by side. Linear, so it cannot compare the two."""
+    """The mean of each channel over A and over B, side by side. Linear, so it cannot compare the
+    two."""
     return _regression(member, lambda x: np.concatenate(_means(x), axis=1))
 
 
@@ -119,20 +126,21 @@ def difference(member: Member) -> Predict:
 
 
 def same_run(member: Member) -> Predict:
-    """Whether A and B are of one run, which no network is told: what a perfect knowledge of runs would give."""
+    """Whether A and B are of one run, which no network is told: what a perfect knowledge of runs
+    would give."""
     return _of_index(member, lambda index: _of_one_run(member, index).astype(np.float64)[:, None])
 
 
 def run_identity(member: Member) -> Predict:
-    """A probe that learnt to tell from A and B whether they are of one run, asked for the label: what a network that
-    sees nothing but the run would give."""
-    runs = [
-        _of_one_run(member, part).astype(np.int64) for part in (member.labelled, member.parts.val)
-    ]
-    if len(np.unique(runs[0])) < 2:
+    """A probe that learnt to tell from A and B whether they are of one run, asked for the label:
+    what a network that sees nothing but the run would give."""
+    train, val = (
+        (_over(member, apart, part), _of_one_run(member, part).astype(np.int64))
+        for part in (member.labelled, member.parts.val)
+    )
+    if len(np.unique(train[1])) < 2:
         return majority(member)
-    seen = [_over(member, apart, part) for part in (member.labelled, member.parts.val)]
-    probe = fit((seen[0], runs[0]), (seen[1], runs[1]), 2, member.metric)
+    probe = fit(train, val, 2, member.metric)
     return _of_index(member, lambda index: probe(_over(member, apart, index)) @ [[-1.0], [1.0]])
 
 
@@ -207,8 +215,8 @@ def channel_power(x: Signal) -> Floats:
 
 
 def powers_in_bands(x: Signal) -> Floats:
-    """(B, C, T) -> (B, C * up to 5): mean squared spectrum in each band. A band that holds no frequency of so short
-    a window is left out, and so is the mean of the window."""
+    """(B, C, T) -> (B, C * up to 5): mean squared spectrum in each band. A band that holds no
+    frequency of so short a window is left out, and so is the mean of the window."""
     spectrum = np.abs(np.fft.rfft(x.astype(np.float64), axis=-1)[..., 1:]) ** 2
     share = np.fft.rfftfreq(x.shape[-1], 0.5)[1:]  # of the Nyquist rate
     band = np.searchsorted(BAND_EDGES[1:-1], share)
@@ -235,7 +243,8 @@ def _distances(member: Member, x: Signal) -> Floats:
 
 
 def squared_distances(one: Signal, other: Signal) -> Floats:
-    """(n, C, T), (m, C, T) -> (n, m). In float64: windows far from zero would cancel in single precision."""
+    """(n, C, T), (m, C, T) -> (n, m). In float64: windows far from zero would cancel in single
+    precision."""
     a, b = (part.reshape(len(part), -1).astype(np.float64) for part in (one, other))
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
     return np.asarray(np.maximum(squares, 0))

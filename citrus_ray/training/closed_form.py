@@ -1,6 +1,8 @@
-"""Multinomial logistic regression on features: the linear probe, and what dumb baselines decide with.
+"""Multinomial logistic regression on features: the linear probe, and what dumb baselines decide
+with.
 
-Scores come from the caller's validation data; test data is never seen here. No random number is drawn.
+Scores come from the caller's validation data; test data is never seen here. No random number is
+drawn.
 """
 
 from dataclasses import dataclass
@@ -14,18 +16,19 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
-# Weights of the squared norm beside the mean loss: scikit-learn's C is 1 / (n * penalty). Strongest first, so that
+# Weights of the squared norm beside the mean loss: scikit-learn's C is 1 / (n * penalty). Strongest
+# first, so that
 # every fit starts from its smoother neighbour.
 PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
-MAX_STEPS = (
-    300  # of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
-)
+# of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
+MAX_STEPS = 300
 CONSTANT = 1e-6  # a feature that varies by less of its size is rounding
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """To zero mean and unit variance, as they are in training data. A constant feature becomes 0."""
+    """To zero mean and unit variance, as they are in training data. A constant feature becomes
+    0."""
 
     mean: Floats  # (F,)
     scale: Floats  # (F,)
@@ -64,7 +67,8 @@ def fit(
     n_classes: int,
     metric: str = "val/balanced_accuracy",
 ) -> Probe:
-    """The regression of the penalty that does best on `val`; of equally good ones, the strongest."""
+    """The regression of the penalty that does best on `val`; of equally good ones, the
+    strongest."""
     path = regularisation_path(*train, n_classes)
     values = [score(val[1], probe(val[0]), "val")[metric] for probe in path]
     return path[int(np.argmax(values))]
@@ -76,20 +80,21 @@ def regularisation_path(
     """A probe for each of `PENALTIES`."""
     scaler = Scaler.of(features)
     x, probes = scaler(features), list[Probe]()
-    # The best weights lie in the span of the windows: with fewer windows than features, look for them there.
+    # The best weights lie in the span of the windows: with fewer windows than features, look for
+    # them there.
     basis = np.linalg.qr(x.T)[0] if x.shape[1] > len(x) else None  # (F, n)
     x = x if basis is None else x @ basis
     start = np.zeros((x.shape[1] + 1, n_classes))
     for penalty in PENALTIES:
         start = solve(x, y, penalty, start)
-        probes.append(
-            Probe(scaler, start[:-1] if basis is None else basis @ start[:-1], start[-1], penalty)
-        )
+        weights = start[:-1] if basis is None else basis @ start[:-1]
+        probes.append(Probe(scaler, weights, start[-1], penalty))
     return probes
 
 
 def solve(x: Floats, y: Labels, penalty: float, start: Floats) -> Floats:
-    """(F + 1, K): the weights, and the bias in the last row, that are best for mean loss + penalty / 2 * norm²."""
+    """(F + 1, K): the weights, and the bias in the last row, that are best for mean loss + penalty
+    / 2 * norm²."""
     from scipy.optimize import minimize
 
     target = np.eye(start.shape[1])[y]

@@ -1,4 +1,4 @@
-"""One fine-tune as a thing that can be advanced round by round, so that many can run in step."""
+"""Fine-tunes that are advanced round by round, so that many can run in step."""
 
 import copy
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,15 +20,14 @@ from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.closed_form import fit
 from citrus_ray.training.loading import load_encoder
-from citrus_ray.training.loop import LossOf, Part, seeded, shuffled, train
-from citrus_ray.training.pretraining import ensure_encoder
+from citrus_ray.training.loop import LossOf, ParameterGroup, Training, seeded, shuffled
 
 Losses = Generator[float, None, None]  # the mean loss of each round of training
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What a member learns from."""
+    """Labelled windows that a member learns from."""
 
     x: torch.Tensor  # (n, C, T), or the features (n, F) of a frozen encoder
     y: torch.Tensor  # (n,)
@@ -36,7 +35,8 @@ class Examples:
 
 
 class Member:
-    """A trial's fine-tune. `best` holds the validation metrics of the best round so far, which is the one kept."""
+    """A trial's fine-tune. `best` holds the validation metrics of the best round so far, which is
+    the one kept."""
 
     def __init__(
         self,
@@ -83,22 +83,23 @@ class Member:
                     self.best = metrics
                     self._best_state = copy.deepcopy(self.classifier.state_dict())
                 yield metrics
-                if (
-                    self.trial.finetune.patience
-                    and number - self.best["round"] >= self.trial.finetune.patience
-                ):
+                patience = self.trial.finetune.patience
+                if patience and number - self.best["round"] >= patience:
                     return
 
     def _alone(self) -> Losses:
         """Training with nobody else; yields the mean loss of each round."""
-        spec, seed = self.trial.finetune, self.trial.seed
-        module, parts = (
-            self.classifier.head if self.frozen else self.classifier,
-            self.parts_of_model(),
-        )
-        return train(
-            module, self._loss(), self.batches(), spec.optim, spec.steps, spec.rounds, seed, parts
-        )
+        spec, module = self.trial.finetune, self.classifier.head if self.frozen else self.classifier
+        return Training(
+            module,
+            self._loss(),
+            self.batches(),
+            spec.optim,
+            spec.steps,
+            spec.rounds,
+            self.trial.seed,
+            self.parameter_groups(),
+        ).rounds()
 
     def batches(self) -> Iterator[Index]:
         """Places among the labelled windows, a batch at a time."""
@@ -106,7 +107,8 @@ class Member:
         return shuffled(len(self.labelled), self.trial.finetune.optim.batch_size, rng)
 
     def _solve(self) -> Iterator[dict[str, float]]:
-        """The one round of a probe: the penalty that does best on validation data, and nothing drawn by lot."""
+        """The one round of a probe: the penalty that does best on validation data, and nothing
+        drawn by lot."""
         train, val = (
             (self._normed(part), self.windows.labels[part])
             for part in (self.labelled, self.parts.val)
@@ -136,20 +138,23 @@ class Member:
         return Examples(self._inputs(self.labelled), y, weights)
 
     def _loss(self) -> LossOf:
-        """Cross-entropy on the labelled windows, weighted and mixed as the spec says."""
-        spec, rng = self.trial.finetune, np.random.default_rng([7, self.trial.seed])
-        x, y, gone = self.examples.x, self.examples.y, np.random.default_rng([8, self.trial.seed])
+        """Cross-entropy on the labelled windows, weighted, mixed and lacking as the spec says."""
+        spec, seed = self.trial.finetune, self.trial.seed
+        mixing, dropping = np.random.default_rng([7, seed]), np.random.default_rng([8, seed])
+        x, y = self.examples.x, self.examples.y
         entropy = partial(torch.nn.functional.cross_entropy, weight=self.examples.weights)
 
-        def lacking(x: torch.Tensor) -> torch.Tensor:
-            return self._dropped(x, gone) if spec.drop_modality else x
-
         def loss_of(index: Index) -> torch.Tensor:
+            inputs = x[index]  # (B, C, T), or (B, F)
+            if spec.mixup:
+                share, other = mixing.beta(spec.mixup, spec.mixup), mixing.permutation(index)
+                inputs = share * inputs + (1 - share) * x[other]
+            if spec.drop_modality:
+                # after mixing: the other window would put back what this one is to lack
+                inputs = self._dropped(inputs, dropping)
+            logits = self._logits(inputs)  # (B, K)
             if not spec.mixup:
-                return entropy(self._logits(lacking(x[index])), y[index])
-            share, other = rng.beta(spec.mixup, spec.mixup), rng.permutation(index)
-            # mixed first: the other window would put back what this one is to lack
-            logits = self._logits(lacking(share * x[index] + (1 - share) * x[other]))
+                return entropy(logits, y[index])
             return share * entropy(logits, y[index]) + (1 - share) * entropy(logits, y[other])
 
         return loss_of
@@ -159,36 +164,32 @@ class Member:
         gone = torch.from_numpy(self.view.drawn(len(x), self.trial.finetune.drop_modality, rng))
         return x.masked_fill(gone[..., None].to(x.device), self.view.blank)
 
-    def parts_of_model(self) -> list[Part]:
-        """The head at the full rate, the encoder slower from depth to depth, and later, as the spec says."""
-        spec, head = self.trial.finetune, Part(list(self.classifier.head.parameters()))
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The head at the full rate, the encoder slower from depth to depth, and later, as the spec
+        says."""
+        spec, head = self.trial.finetune, ParameterGroup(list(self.classifier.head.parameters()))
         if self.frozen:
             return [head]
-        depths = self.classifier.encoder.depths()
-        wait = round(spec.head_first * spec.steps)
-        factors = [spec.layer_decay ** (len(depths) - i) for i in range(len(depths))]
-        return [
-            head,
-            *(
-                Part(list(depth.parameters()), f, wait)
-                for depth, f in zip(depths, factors, strict=True)
-            ),
+        depths, wait = self.classifier.encoder.depths(), round(spec.head_first * spec.steps)
+        encoder = [
+            ParameterGroup(list(depth.parameters()), spec.layer_decay ** (len(depths) - i), wait)
+            for i, depth in enumerate(depths)
         ]
+        return [head, *encoder]
 
     def score_test(self) -> dict[str, float]:
-        """The kept round's score on test data. Called once per reported number, after selection is over."""
+        """The kept round's score on test data. Called once per reported number, after selection is
+        over."""
         self.classifier.load_state_dict(self._best_state)
         return score_on_test(self, self.predict) | self._score_missing()
 
     def _score_missing(self) -> dict[str, float]:
-        """The metric on test data had some modalities not been recorded, by which, and the mean over all choices."""
-        name = self.metric.removeprefix("val/")
-        found = {
-            "+".join(missing): score_on_test(self, partial(self.predict, missing=missing))[
-                f"test/{name}"
-            ]
-            for missing in fewer(self.view.names)
-        }
+        """The metric on test data had some modalities not been recorded, by which, and the mean
+        over all choices."""
+        name, found = self.metric.removeprefix("val/"), dict[str, float]()
+        for missing in fewer(self.view.names):
+            scores = score_on_test(self, partial(self.predict, missing=missing))
+            found["+".join(missing)] = scores[f"test/{name}"]
         mean = {f"missing/{name}": float(np.mean(list(found.values())))} if found else {}
         return mean | {f"missing:{missing}/{name}": value for missing, value in found.items()}
 
@@ -210,18 +211,17 @@ class Member:
         return self.classifier.head.classify(inputs) if self.frozen else self.classifier(inputs)
 
     def _inputs(self, index: Index) -> torch.Tensor:
-        """What is trained on: signals (n, C, T), or the features (n, F) of a frozen encoder, computed once."""
+        """What is trained on: signals (n, C, T), or the features (n, F) of a frozen encoder,
+        computed once."""
         if not self.frozen:
             return self._tensor(index)
         key = index.tobytes()
         if key not in self._seen:
-            self._seen[key] = self._features(index)
+            self.classifier.eval()
+            with torch.no_grad():
+                parts = [self.classifier.features(self._tensor(part)) for part in _pieces(index)]
+            self._seen[key] = torch.cat(parts)
         return self._seen[key]
-
-    @torch.no_grad()
-    def _features(self, index: Index) -> torch.Tensor:
-        self.classifier.eval()
-        return torch.cat([self.classifier.features(self._tensor(part)) for part in _pieces(index)])
 
     def _tensor(self, index: Index) -> torch.Tensor:
         return torch.from_numpy(self.signal(index)).to(self.device)
@@ -231,17 +231,11 @@ class Member:
         return self.view(index)
 
 
-def run_alone(trial: Trial) -> dict[str, float]:
-    """Validation metrics of a trial's best round, computed in this process."""
-    member = Member(trial, ensure_encoder(trial))
-    member.finish()
-    return member.best
-
-
 def score_on_test(
     member: Member, predict: Callable[[Index], npt.NDArray[np.floating]]
 ) -> dict[str, float]:
-    """The one function that reads test labels, for networks and baselines alike. `predict` is decided by now."""
+    """Scores on test data, for networks and baselines alike, of which `predict` is decided by now.
+    The one function that reads test labels."""
     test = member.parts.test
     return score(member.windows.labels[test], predict(test), "test")
 

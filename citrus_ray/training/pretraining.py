@@ -1,9 +1,11 @@
-"""One pre-training run, from spec to encoder weights. Ray Train calls `run` in every worker; nothing here knows Ray."""
+"""Pre-training, from spec to encoder weights. Ray Train calls `run` in every worker; nothing here
+knows Ray."""
 
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from citrus_ray.data.windows import Index, Windows
 from citrus_ray.experiment.trial import HoldOut, Pretrain, Trial
 from citrus_ray.models import AnyEncoder
 from citrus_ray.spec import refuse
-from citrus_ray.store import Where, checkpoint, default_store, open_files
+from citrus_ray.store import Where, checkpoint, default_store, open_storage
 from citrus_ray.store.leases import Leases
 from citrus_ray.store.resume import State, made_by
 from citrus_ray.tasks.losses.task import Task
@@ -28,8 +30,9 @@ Report = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run happens: which of how many workers it is, and how it wraps a module to share gradients."""
+class Worker:
+    """One worker of a run: which of how many it is, and how it wraps a module to share
+    gradients."""
 
     rank: int = 0
     world: int = 1
@@ -44,97 +47,78 @@ class Pretrained:
     weights: checkpoint.Weights
     history: list[dict[str, float]]
     seconds: float  # of all attempts together
-    resumed: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # after which epochs it went on, by which commit
+    # after which epochs it went on, by which commit
+    resumed: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run(
     spec: Pretrain,
     model: AnyEncoder,
-    place: Place = Place(),
+    worker: Worker = Worker(),
     report: Report = lambda metrics: None,
     state: State | None = None,
 ) -> Pretrained:
-    """Train `model` on `spec.task`; `report` gets the metrics of every epoch. Goes on from `state`, and keeps it."""
+    """Train `model` on `spec.task`; `report` gets the metrics of every epoch. Goes on from `state`,
+    and keeps it."""
     started = time.perf_counter()
-    windows = cache.load(spec.source)
+    windows, size = cache.load(spec.source), spec.optim.batch_size
     train_index, val_index = held_out(windows, spec)
     assert spec.task is not None, "a run from scratch has nothing to pre-train"
     view = View.of(windows, train_index, model.multimodal)
     with seeded(spec.seed):
         encoder = model.build(windows.context)
-        task = spec.task.build(windows.context, encoder).to(place.device)
-    wrapped = place.wrap(task)
+        task = spec.task.build(windows.context, encoder).to(worker.device)
+    wrapped = worker.wrap(task)
     # each worker hides other patches: the same masks on every rank would waste half of them
-    seed = spec.seed * 1009 + place.rank
-    masks = torch.Generator(place.device).manual_seed(seed)
+    seed = spec.seed * 1009 + worker.rank
+    masks = torch.Generator(worker.device).manual_seed(seed)
 
     def loss_of(index: Index) -> torch.Tensor:
-        x, *y = batch(task, windows, view, train_index[index], place.device)
+        x, *y = batch(task, windows, view, train_index[index], worker.device)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
             return wrapped(x, masks, *y)[0]  # type: ignore[no-any-return]
 
-    batches = shuffled(
-        len(train_index),
-        spec.optim.batch_size,
-        np.random.default_rng([4, spec.seed]),
-        (place.rank, place.world),
-    )
-    n_steps = spec.epochs * max(1, len(train_index) // spec.optim.batch_size)
+    order, shard = np.random.default_rng([4, spec.seed]), (worker.rank, worker.world)
+    batches = shuffled(len(train_index), size, order, shard)
+    n_steps = spec.epochs * max(1, len(train_index) // size)
     training = Training(wrapped, loss_of, batches, spec.optim, n_steps, spec.epochs, seed)
-    done = _resumed(task, training, masks, place, state)
+    done = _resumed(task, training, masks, worker, state)
     started -= done.seconds
     while not training.over:
-        loss = training.advance()
-        metrics = {
-            "epoch": float(training.round),
-            "train/loss": loss,
-            **_validated(task, windows, val_index, view, spec, place),
-        }
+        metrics = {"epoch": training.round + 1.0, "train/loss": training.advance()}
+        metrics |= _validated(task, windows, view, val_index, size, worker.device)
         done.history.append(metrics)
         report(metrics)
-        complaint = (
-            task.complaint(metrics) if 2 * training.round >= spec.epochs else None
-        )  # some begin narrow
-        if complaint:
+        # not in the first half: some begin narrow
+        if 2 * training.round >= spec.epochs and (complaint := task.complaint(metrics)):
             raise refuse(f"epoch {training.round} of {spec.epochs}: {complaint}", "pretrain.task")
         all_masks = _gathered(masks.get_state())
-        if state is not None and place.rank == 0:
-            so_far = {
-                "history": done.history,
-                "seconds": time.perf_counter() - started,
-                "resumed": done.resumed,
-            }
-            state.offer(lambda: _saved(task, training, all_masks, place) | so_far)  # noqa: B023  (called at once)
-    return Pretrained(
-        encoder.state_dict(), done.history, time.perf_counter() - started, done.resumed
-    )
+        if state is not None and worker.rank == 0:
+            so_far = {"history": done.history, "seconds": time.perf_counter() - started}
+            so_far |= {"masks": all_masks, "resumed": done.resumed}
+            state.offer(lambda: _saved(task, training, worker) | so_far)  # noqa: B023  (called now)
+    seconds = time.perf_counter() - started
+    return Pretrained(encoder.state_dict(), done.history, seconds, done.resumed)
 
 
-def _saved(
-    task: nn.Module, training: Training, masks: list[torch.Tensor], place: Place
-) -> dict[str, Any]:
-    mine = {"task": task.state_dict(), "training": training.state_dict(), "masks": masks}
-    return mine | {"made_by": made_by(task, place.device)}
+def _saved(task: nn.Module, training: Training, worker: Worker) -> dict[str, Any]:
+    made = made_by(task, worker.device)
+    return {"task": task.state_dict(), "training": training.state_dict(), "made_by": made}
 
 
 def _resumed(
-    task: nn.Module, training: Training, masks: torch.Generator, place: Place, state: State | None
+    task: nn.Module, training: Training, masks: torch.Generator, worker: Worker, state: State | None
 ) -> Pretrained:
-    """Bring everything to where the saved state is; how far that is."""
-    read = (
-        state.read(made_by(task, place.device)) if state is not None and place.rank == 0 else None
-    )
+    """How far the saved state is, with everything brought there."""
+    read = state.read(made_by(task, worker.device)) if state and worker.rank == 0 else None
     saved = _gathered(read)[0]  # rank 0's: what it reads, all go on from
     if saved is None:
         return Pretrained({}, [], 0.0)
     task.load_state_dict(saved["task"])
     training.load_state_dict(saved["training"])
-    if place.rank < len(
-        saved["masks"]
-    ):  # a worker more than last time keeps the masks of its own seed
-        masks.set_state(saved["masks"][place.rank])
+    # a worker more than last time keeps the masks of its own seed
+    if worker.rank < len(saved["masks"]):
+        masks.set_state(saved["masks"][worker.rank])
     resumed = [*saved["resumed"], {"epoch": training.round, "commit": records.commit()}]
     return Pretrained({}, saved["history"], saved["seconds"], resumed)
 
@@ -149,13 +133,13 @@ def _gathered(value: Any) -> list[Any]:
 
 
 def held_out(windows: Windows, spec: Pretrain) -> tuple[Index, Index]:
-    """Train and validation windows with disjoint groups, none a test group; a single group validates on itself."""
+    """Train and validation windows with disjoint groups, none a test group; a single group
+    validates on itself."""
     allowed = ~np.isin(windows.group, _test_groups(windows, spec.hold_out))
     groups = np.unique(windows.group[allowed])
     n_val = min(max(1, round(spec.val * len(groups))), len(groups) - 1)
-    val = np.isin(
-        windows.group, np.random.default_rng([5, spec.seed]).choice(groups, n_val, replace=False)
-    )
+    chosen = np.random.default_rng([5, spec.seed]).choice(groups, n_val, replace=False)
+    val = np.isin(windows.group, chosen)
     train = np.flatnonzero(allowed & ~val)
     return train, np.flatnonzero(val) if n_val else train
 
@@ -169,10 +153,11 @@ def _test_groups(windows: Windows, hold_out: HoldOut | None) -> list[int]:
     names = {target.groups[g] for g in np.unique(target.group[test])}
     found = [g for g, name in enumerate(windows.groups) if name in names]
     if not found:
+        ours, theirs = ", ".join(windows.groups[:3]), ", ".join(sorted(names)[:3])
         raise refuse(
-            f"pre-training reads the target's recordings, but none of its groups ({', '.join(windows.groups[:3])}, …) "
-            f"is one of the target's test groups ({', '.join(sorted(names)[:3])}, …), so they cannot be left out; "
-            "give both the same groups",
+            f"pre-training reads the target's recordings, but none of its groups ({ours}, …) is "
+            f"one of the target's test groups ({theirs}, …), so they cannot be left out; give both "
+            "the same groups",
             "pretrain.source",
         )
     return found
@@ -188,15 +173,15 @@ def batch(
 
 @torch.no_grad()
 def _validated(
-    task: Task, windows: Windows, index: Index, view: View, spec: Pretrain, place: Place
+    task: Task, windows: Windows, view: View, index: Index, size: int, device: str
 ) -> dict[str, float]:
-    """`val/loss` and the task's own metrics. The same masks every epoch, so that epochs can be compared."""
+    """`val/loss` and the task's own metrics. The same masks every epoch, so that epochs can be
+    compared."""
     task.eval()
-    masks = torch.Generator(place.device).manual_seed(0)
-    size = spec.optim.batch_size
+    masks = torch.Generator(device).manual_seed(0)
     sums: dict[str, float] = defaultdict(float)
     for start in range(0, len(index), size):
-        x, *y = batch(task, windows, view, index[start : start + size], place.device)
+        x, *y = batch(task, windows, view, index[start : start + size], device)
         loss, metrics = task(x, masks, *y)
         for name, value in {"loss": loss, **metrics}.items():
             sums[f"val/{name}"] += float(value) * len(x)
@@ -204,24 +189,21 @@ def _validated(
 
 
 def ensure_encoder(trial: Trial, store: Where | None = None) -> checkpoint.Weights | None:
-    """The trial's pre-trained encoder, computed in this process if no one has yet; None from scratch."""
+    """The trial's pre-trained encoder, computed in this process if no one has yet; None from
+    scratch."""
     digest, store = trial.encoder_digest(), store or default_store()
     if digest is None:
         return None
-    claim = Leases(open_files(store)).take_unless(digest, lambda: checkpoint.exists(store, digest))
-    if claim is not None:
-        with claim:
-            _compute(trial, digest, store)
+    done = partial(checkpoint.exists, store, digest)
+    lease = Leases(open_storage(store)).take_unless(digest, done)
+    if lease is not None:
+        with lease:
+            if not done():  # who held it before may have just finished
+                assert trial.pretraining is not None
+                state = State(store, digest)
+                found = run(trial.pretraining, trial.model, state=state)
+                keep(trial, digest, store, found, 1, state)
     return checkpoint.load(store, digest)
-
-
-def _compute(trial: Trial, digest: str, store: Where) -> None:
-    """Unless who held the claim before has just finished it."""
-    if checkpoint.exists(store, digest):
-        return
-    assert trial.pretraining is not None
-    state = State(store, digest)
-    keep(trial, digest, store, run(trial.pretraining, trial.model, state=state), 1, state)
 
 
 def keep(

@@ -1,7 +1,9 @@
-"""Members of one shape trained as one stacked model: a step of all of them costs a GPU little more than a step of one.
+"""Members of one shape trained as one stacked model: a step of all of them costs a GPU little more
+than a step of one.
 
-Weights, optimiser and learning rate are each member's own, so its numbers are those of training it alone, up to
-rounding. On a CPU there is nothing to gain (measured: 0.9 to 1.1 times), so members are stacked on GPUs only.
+Weights, optimiser and learning rate are each member's own, so its numbers are those of training it
+alone, up to rounding. On a CPU there is nothing to gain (measured: 0.9 to 1.1 times), so members
+are stacked on GPUs only.
 """
 
 import copy
@@ -18,14 +20,13 @@ from citrus_ray.training.finetuning import Losses, Member
 from citrus_ray.training.loop import finite_mean
 
 Named = dict[str, torch.Tensor]
-BETAS, EPS = (
-    (0.9, 0.999),
-    1e-8,
-)  # torch's own for AdamW, which takes one learning rate for all members
+# torch's own for AdamW, which takes one learning rate for all members
+BETAS, EPS = (0.9, 0.999), 1e-8
 
 
 def vmap_groups(members: Iterable[Member]) -> list["VmappedMembers"]:
-    """Members in groups that can be trained as one; those that cannot, or are alone, are in none."""
+    """Members in groups that can be trained as one; those that cannot, or are alone, are in
+    none."""
     groups: dict[Hashable, list[Member]] = defaultdict(list)
     for member in members:
         if _stackable(member):
@@ -34,7 +35,8 @@ def vmap_groups(members: Iterable[Member]) -> list["VmappedMembers"]:
 
 
 def _stackable(member: Member) -> bool:
-    """Whether nothing is drawn by lot while it trains: stacked draws would not be those of the member alone."""
+    """Whether nothing is drawn by lot while it trains: stacked draws would not be those of the
+    member alone."""
     spec = member.trial.finetune
     drops = any(isinstance(part, nn.Dropout) and part.p > 0 for part in member.classifier.modules())
     draws = drops or spec.mixup or spec.drop_modality
@@ -47,19 +49,13 @@ def _shape(member: Member) -> Hashable:
     tensors = tuple((name, tuple(t.shape)) for name, t in member.classifier.state_dict().items())
     n_batch = min(spec.optim.batch_size, len(member.labelled))
     signal = tuple(x.shape[1:] for x in member.view.arrays)
-    return (
-        member.trial.model.digest(),
-        tensors,
-        n_batch,
-        signal,
-        spec.steps,
-        spec.rounds,
-        spec.layer_decay,
-    )
+    lengths = (n_batch, spec.steps, spec.rounds)
+    return member.trial.model.digest(), tensors, signal, lengths, spec.layer_decay
 
 
 class VmappedMembers:
-    """Trains its members round by round. A member that nobody asks for another round is left out of the next."""
+    """Trains its members round by round. A member that nobody asks for another round is left out of
+    the next."""
 
     def __init__(self, members: list[Member]) -> None:
         self.members = members
@@ -87,17 +83,19 @@ class VmappedMembers:
             member.losses = self._losses_of(i)
 
     def _losses_of(self, i: int) -> Losses:
-        """The mean loss of each round of member `i`, whose classifier has the weights of its end by then."""
+        """The mean loss of each round of member `i`, whose classifier has the weights of its end by
+        then."""
         spec = self.members[i].trial.finetune
         try:
             for number, start in enumerate(self.edges[:-1]):
                 self.train(number + 1)
                 if self.error is not None:
                     raise self.error
-                self._hand_over(i)
-                yield finite_mean(
-                    self.losses[i], start, spec.optim, spec.steps, self.members[i].classifier
-                )
+                classifier = self.members[i].classifier
+                with torch.no_grad():
+                    for name, p in classifier.named_parameters():
+                        p.copy_(self.params[name][i])
+                yield finite_mean(self.losses[i], start, spec.optim, spec.steps, classifier)
         finally:
             self.going.discard(i)
 
@@ -148,7 +146,8 @@ class VmappedMembers:
         weights = torch.stack([self.data[i].weights for i in chunk])  # (M, K)
         losses = vmap(self._loss)(params, buffers, x, y, weights)
         slopes = torch.autograd.grad(losses.sum(), list(params.values()), allow_unused=True)
-        # a mask token has no part in fine-tuning: it stays as it is, without weight decay too, as torch's AdamW has it
+        # a mask token has no part in fine-tuning: it stays as it is, without weight decay too, as
+        # torch's AdamW has it
         used = {
             name: slope for name, slope in zip(params, slopes, strict=True) if slope is not None
         }
@@ -157,9 +156,8 @@ class VmappedMembers:
     def _loss(
         self, params: Named, buffers: Named, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor
     ) -> torch.Tensor:
-        return nn.functional.cross_entropy(
-            functional_call(self.base, (params, buffers), (x,)), y, weight=w
-        )
+        logits = functional_call(self.base, (params, buffers), (x,))  # (B, K)
+        return nn.functional.cross_entropy(logits, y, weight=w)
 
     @torch.no_grad()
     def _update(self, step: int, chunk: list[int], slopes: Named) -> None:
@@ -172,21 +170,14 @@ class VmappedMembers:
             own, (first, second) = self.params[name], self.moments[name]
             shape = (-1, *[1] * (own.dim() - 1))
             rate, decay = (rates * self.factors[name]).view(shape), decays.view(shape)
-            m, v = (
-                torch.lerp(first[at], slope, 1 - BETAS[0]),
-                torch.lerp(second[at], slope**2, 1 - BETAS[1]),
-            )
+            m = torch.lerp(first[at], slope, 1 - BETAS[0])
+            v = torch.lerp(second[at], slope**2, 1 - BETAS[1])
             first[at], second[at] = m, v
             scale = (v / (1 - BETAS[1] ** (step + 1))).sqrt() + EPS
             own[at] = own[at] * (1 - rate * decay) - rate / (1 - BETAS[0] ** (step + 1)) * m / scale
 
-    @torch.no_grad()
-    def _hand_over(self, i: int) -> None:
-        for name, p in self.members[i].classifier.named_parameters():
-            p.copy_(self.params[name][i])
-
 
 def _factors(member: Member) -> dict[str, float]:
     """The share of the common rate that each parameter learns at."""
-    by_id = {id(p): part.factor for part in member.parts_of_model() for p in part.parameters}
+    by_id = {id(p): group.factor for group in member.parameter_groups() for p in group.parameters}
     return {name: by_id[id(p)] for name, p in member.classifier.named_parameters()}

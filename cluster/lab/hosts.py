@@ -1,4 +1,5 @@
-"""Hosts on one Linux machine: a network, a process tree and mounts each, joined by a bridge. `run` ends them."""
+"""Hosts on one Linux machine: a network, a process tree and mounts each, joined by a bridge.
+`run` ends them."""
 
 import os
 import signal
@@ -43,7 +44,8 @@ class Host:
     def run(
         self, command: str, seconds: float = 120.0, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """A command in a login on this host, with what it said; it is ended with its children when time is up."""
+        """A command in a login on this host, with what it said; it is ended with its children
+        when time is up."""
         process = self.start(command)
         try:
             out, _ = process.communicate(timeout=seconds)
@@ -164,7 +166,8 @@ def boot(folder: Path, name: str, address: str) -> Host:
     if not (
         home / ".bashrc"
     ).exists():  # `ray up` writes into it, which a machine that comes back still has
-        # hosts share this machine's cores: a trial that is nicer than what else runs here would get next to nothing
+        # hosts share this machine's cores: a trial that is nicer than what else runs here would get
+        # next to nothing
         (home / ".bashrc").write_text(
             f"export PATH={path} PYTHONPATH={ROOT} OMP_NUM_THREADS=1 RAY_worker_niceness=0\n"
         )

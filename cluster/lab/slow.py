@@ -1,4 +1,5 @@
-"""A slow cable: carries frames between a host's link and the bridge late, and loses some. Few kernels have netem."""
+"""A slow cable: carries frames between a host's link and the bridge late, and loses some. Few
+kernels have netem."""
 
 import fcntl
 import heapq
@@ -27,7 +28,8 @@ def tap() -> int:
 
 
 def cable(link: str) -> int:
-    """Every frame that comes in at `link`, with the same header before it that the other end takes."""
+    """Every frame that comes in at `link`, with the same header before it that the other end
+    takes."""
     end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     end.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
     end.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)

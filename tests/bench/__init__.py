@@ -1,1 +1,2 @@
-"""Benchmarks: `python -m tests.bench NAME`. Ratios within one run; never asserted on in the test suite."""
+"""Benchmarks: `python -m tests.bench NAME`. Ratios within one run; never asserted on in the test
+suite."""

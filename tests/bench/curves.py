@@ -1,8 +1,10 @@
-"""Validation loss of pre-training that reads all patches, visible ones alone, and these in bfloat16, seed by seed.
+"""Validation loss of pre-training that reads all patches, visible ones alone, and these in
+bfloat16, seed by seed.
 
-The same windows, first weights and masks in every arm; what differs is what the encoder reads and the decoder that
-follows from it, how exact products are, and how many steps: where a step is cheaper, it may take more of them to the
-same loss. Beside the losses, the processor seconds that each took.
+The same windows, first weights and masks in every arm; what differs is what the encoder reads and
+the decoder that follows from it, how exact products are, and how many steps: where a step is
+cheaper, it may take more of them to the same loss. Beside the losses, the processor seconds that
+each took.
 """
 
 import time
@@ -46,7 +48,8 @@ CLAIMED = {"patch": "visible", "citrus": "bfloat16, longer"}
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """All patches and what is claimed to end where they do, at ratio 0.5; every arm, and 0.75 too, with `full`."""
+    """All patches and what is claimed to end where they do, at ratio 0.5; every arm, and 0.75 too,
+    with `full`."""
     torch.set_num_threads(1)
     ratios = (0.5, 0.75) if full else (0.5,)
     arms = {

@@ -1,7 +1,9 @@
-"""The data path: batches from cold and warm memory, what a step waits for them, and what preparing recordings costs.
+"""The data path: batches from cold and warm memory, what a step waits for them, and what preparing
+recordings costs.
 
-Cold is after the kernel was told to forget the file. Bytes are those that storage delivered. Preparing reads, filters,
-resamples, cuts, scales and writes; beside it stands the library's own reading of the same files, which does none of it.
+Cold is after the kernel was told to forget the file. Bytes are those that storage delivered.
+Preparing reads, filters, resamples, cuts, scales and writes; beside it stands the library's own
+reading of the same files, which does none of it.
 """
 
 import os
@@ -108,7 +110,8 @@ def _delivered() -> int:
 
 
 def _waiting() -> dict[str, float]:
-    """Share of a step's processor time that goes into its batch, for the fastest models at both lengths."""
+    """Share of a step's processor time that goes into its batch, for the fastest models at both
+    lengths."""
     found = {}
     for model, seconds in (("patch", 2.0), ("patch", 30.0), ("conv", 2.0), ("conv", 30.0)):
         case = step.Case(model, "small", 5, seconds, 0.75)

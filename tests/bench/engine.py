@@ -1,7 +1,9 @@
-"""What the sweep engine itself costs per trial and per member, beside plain Ray Tune with a process per trial.
+"""What the sweep engine itself costs per trial and per member, beside plain Ray Tune with a process
+per trial.
 
-The trials are real jobs of a real sweep, from Optuna's suggestion to the record on disk; only the fine-tune of a
-member is replaced by nothing, by a hook that Ray runs as each of this benchmark's workers starts.
+The trials are real jobs of a real sweep, from Optuna's suggestion to the record on disk; only the
+fine-tune of a member is replaced by nothing, by a hook that Ray runs as each of this benchmark's
+workers starts.
 """
 
 import logging
@@ -21,15 +23,14 @@ from citrus_ray import records
 from citrus_ray.experiment.sweep import Sweep, parse_sweep
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.launch import cluster  # before Ray: it sets what Ray reads when it is imported
-from citrus_ray.launch.progress import Progress
-from citrus_ray.launch.runner import Workplace, row_of
+from citrus_ray.launch.progress import ProgressLine
+from citrus_ray.launch.runner import ResultPaths, row_of
 from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.tune import run_sweep
 from citrus_ray.records import Record
 from citrus_ray.search.study import Studies
 from citrus_ray.spec import Document
 from citrus_ray.training import members as population
-from citrus_ray.training.member_state import MemberState
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMBERS, CPUS = 12, 2
@@ -125,9 +126,9 @@ def swept(sweep: Sweep) -> tuple[list[list[Record]], float]:
         out = Path(folder)
         studies = Studies(sweep, out / "records")
         slots = Slots(sweep, cluster.capacity())
-        place = Workplace(out / "records", str(out / "store"), out / "tensorboard")
+        place = ResultPaths(out / "records", str(out / "store"), out / "tensorboard")
         started = time.perf_counter()
-        with Progress(sweep, studies, nowhere) as progress:
+        with ProgressLine(sweep, studies, nowhere) as progress:
             run_sweep(sweep, place, slots, studies, progress)
         wall = time.perf_counter() - started
         return [
@@ -136,7 +137,8 @@ def swept(sweep: Sweep) -> tuple[list[list[Record]], float]:
 
 
 def _cpu_per_member(n_trials: int = 50) -> float:
-    """Processor seconds of one process that suggests, describes and records: wall time is noisy on a busy machine."""
+    """Processor seconds of one process that suggests, describes and records: wall time is noisy on
+    a busy machine."""
     spent = {}
     for n_members in (1, MEMBERS):
         with tempfile.TemporaryDirectory() as folder:
@@ -145,13 +147,10 @@ def _cpu_per_member(n_trials: int = 50) -> float:
             for _ in range(n_trials):
                 job = study.next_job()
                 assert job is not None
-                slots = [
-                    (repeat, MemberState(trial, metrics={METRIC: 0.5}))
-                    for repeat, trial in job.members
-                ]
+                outcome = {"status": "ok", "metrics": {METRIC: 0.5}}
                 rows = [
-                    row_of(job.config(CPUS), job.cell.digest, {}, repeat, slot)
-                    for repeat, slot in slots
+                    row_of(job.config(CPUS), job.cell, repeat, trial, outcome)
+                    for repeat, trial in job.members
                 ]
                 records.write(study.folder, job.digest, rows)
                 study.finish(job, rows)
@@ -160,7 +159,8 @@ def _cpu_per_member(n_trials: int = 50) -> float:
 
 
 def figures(rows: list[Record], wall: float) -> dict[str, Any]:
-    """Wall seconds from the tenth trial on, when all workers are up; the curve is of tenths of the trials."""
+    """Wall seconds from the tenth trial on, when all workers are up; the curve is of tenths of the
+    trials."""
     times = np.sort([datetime.fromisoformat(row.finished).timestamp() for row in rows])
     steady = np.diff(times[min(9, len(times) // 2) :])
     tenths = (
@@ -183,7 +183,8 @@ def sweep_of(n_trials: int, n_members: int, n_targets: int = 1) -> Sweep:
 
 
 def _plain(n_trials: int, reuse: bool) -> float:
-    """Wall seconds per trial of Ray Tune with Optuna as its documentation shows it, on functions that do nothing."""
+    """Wall seconds per trial of Ray Tune with Optuna as its documentation shows it, on functions
+    that do nothing."""
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch

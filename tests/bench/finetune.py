@@ -1,4 +1,5 @@
-"""Fine-tunes per second: members of a warm worker or a process for each; a probe solved or stepped."""
+"""Fine-tunes per second: members of a warm worker or a process for each; a probe solved or
+stepped."""
 
 import os
 import subprocess
@@ -15,7 +16,10 @@ from tests.small import SCRATCH
 
 ROOT = Path(__file__).resolve().parents[2]
 METRIC = "val/balanced_accuracy"
-ONE = "import sys; from citrus_ray.experiment.trial import Trial; print(Trial.model_validate_json(sys.argv[1]).run())"
+ONE = (
+    "import sys; from citrus_ray.experiment.trial import Trial; "
+    "print(Trial.model_validate_json(sys.argv[1]).run())"
+)
 
 
 def run(full: bool = False) -> dict[str, Any]:
@@ -60,7 +64,8 @@ def _process(trial: Trial) -> float:
 
 
 def _probes(trial: Trial) -> dict[str, Any]:
-    """A head on the features of an encoder that stays as it is: 60 steps, and the same question solved."""
+    """A head on the features of an encoder that stays as it is: 60 steps, and the same question
+    solved."""
     trials = {
         mode: [trial.at({"seed": s, "finetune.mode": mode}) for s in range(4)]
         for mode in ("frozen", "probe")
@@ -70,7 +75,7 @@ def _probes(trial: Trial) -> dict[str, Any]:
         mode: (lambda mode=mode: found.update({mode: _population(trials[mode])})) for mode in trials
     }
     seconds = alternate(arms, 3)
-    values = {mode: [slot.metrics[METRIC] for slot in found[mode].slots] for mode in trials}
+    values = {mode: [state.metrics[METRIC] for state in found[mode].states] for mode in trials}
     return {
         "stepped_members_per_cpu_s": round(4 / median(seconds["frozen"]), 2),
         "solved_members_per_cpu_s": round(4 / median(seconds["probe"]), 2),

@@ -1,4 +1,5 @@
-"""The training step on a GPU: windows per second and utilisation against its bf16 matmul rate. Says so without one."""
+"""The training step on a GPU: windows per second and utilisation against its bf16 matmul rate. Says
+so without one."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ BATCH = 256
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """Base sizes, 30 s windows with `full`, else 2 s. Members stacked on a GPU are in `population`."""
+    """Base sizes, 30 s windows with `full`, else 2 s. Members stacked on a GPU are in
+    `population`."""
     if not torch.cuda.is_available():
         return {"device": "no CUDA here, so nothing is measured"}
     cases = [

@@ -1,6 +1,8 @@
-"""How the time of a sweep grows with its trials, members, targets and records: points, and the slope of each curve.
+"""How the time of a sweep grows with its trials, members, targets and records: points, and the
+slope of each curve.
 
-Sweeps whose members fine-tune nothing, as in `engine`: what is left is what the platform itself adds to the arithmetic.
+Sweeps whose members fine-tune nothing, as in `engine`: what is left is what the platform itself
+adds to the arithmetic.
 """
 
 import tempfile
@@ -16,7 +18,6 @@ from citrus_ray.launch.runner import row_of
 from citrus_ray.records import write
 from citrus_ray.search import optuna_bridge as journal
 from citrus_ray.search.study import Studies
-from citrus_ray.training.member_state import MemberState
 from tests.bench.engine import CPUS, METRIC, idle_workers, sweep_of, swept
 
 Curve = dict[int, float]
@@ -44,7 +45,8 @@ def _wall(*shape: int) -> float:
 
 
 def _summary(n_records: int, n_members: int = 10) -> float:
-    """Seconds of processor until the last screen and Optuna's journal are written, from records alone."""
+    """Seconds of processor until the last screen and Optuna's journal are written, from records
+    alone."""
     sweep = sweep_of(n_records // n_members, n_members)
     with tempfile.TemporaryDirectory() as folder:
         (study,) = Studies(sweep, Path(folder)).studies
@@ -61,10 +63,8 @@ def _summary(n_records: int, n_members: int = 10) -> float:
                 "asked_s": 0.0,
                 "concurrency": CPUS,
             }
-            slots = [
-                (repeat, MemberState(trial, metrics={METRIC: 0.5})) for repeat, trial in members
-            ]
-            rows = [row_of(job, study.cell.digest, {}, repeat, slot) for repeat, slot in slots]
+            outcome = {"status": "ok", "metrics": {METRIC: 0.5}}
+            rows = [row_of(job, study.cell, repeat, trial, outcome) for repeat, trial in members]
             write(study.folder, digest, rows)
         started = time.process_time()
         summarise(sweep, study.folder, 0.0)
@@ -73,7 +73,8 @@ def _summary(n_records: int, n_members: int = 10) -> float:
 
 
 def _described(curve: Curve) -> dict[str, Any]:
-    """Seconds, those for each one more between neighbouring points, and over all of them with the start beside it."""
+    """Seconds, those for each one more between neighbouring points, and over all of them with the
+    start beside it."""
     n, seconds = np.array(list(curve)), np.array(list(curve.values()))
     slope, start = np.polyfit(n, seconds, 1)
     return {

@@ -1,4 +1,5 @@
-"""From records to page: how many of our files and functions a reader has to follow, counted as they are called."""
+"""From records to page: how many of our files and functions a reader has to follow, counted as
+they are called."""
 
 import shutil
 import sys
@@ -12,7 +13,8 @@ UNNAMED = ("<module>", "<lambda>", "<genexpr>", "<listcomp>", "<dictcomp>", "<se
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """Of `results/quickstart`, which `make demo` leaves; of a made-up sweep with `full` or where it is missing."""
+    """Of `results/quickstart`, which `make demo` leaves; of a made-up sweep with `full` or where
+    it is missing."""
     from citrus_ray.report.files import write_report
     from tests.evidence.synthetic import MadeUp
 

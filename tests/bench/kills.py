@@ -1,6 +1,8 @@
-"""Kills at random moments over one sweep, which must end with exactly the records of an undisturbed one.
+"""Kills at random moments over one sweep, which must end with exactly the records of an undisturbed
+one.
 
-A kill takes the driver, a worker, Ray's own daemons, or every process at once, as a machine that loses power would.
+A kill takes the driver, a worker, Ray's own daemons, or every process at once, as a machine that
+loses power would.
 """
 
 import contextlib
@@ -71,7 +73,8 @@ def run(full: bool = False) -> dict[str, Any]:
 
 
 def _killed(spec: Path, out: Path, n_kills: int) -> list[str]:
-    """Start the sweep, kill something after a while, and so on; what was killed while there was work left."""
+    """Start the sweep, kill something after a while, and so on; what was killed while there was
+    work left."""
     rng, kills = random.Random(0), list[str]()
     while len(kills) < n_kills:
         sweep = _start(spec, out)
@@ -162,7 +165,8 @@ def _compared(one: Path, other: Path) -> dict[str, Any]:
 
 
 def _content(folder: Path) -> dict[str, str]:
-    """Trials by digest: everything that a result is, and nothing of when and where it was computed."""
+    """Trials by digest: everything that a result is, and nothing of when and where it was
+    computed."""
     return {
         rows[0].trial: json.dumps([_result(row) for row in rows])
         for rows in records.read_all(folder)

@@ -1,4 +1,5 @@
-"""Ten thousand members that do nothing, through the whole engine: wall time, driver memory, resume, what is kept."""
+"""Ten thousand members that do nothing, through the whole engine: wall time, driver memory, resume,
+what is kept."""
 
 import os
 import resource
@@ -14,8 +15,8 @@ from citrus_ray.evidence.evidence import evidence_of
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.launch import cluster  # before Ray: it sets what Ray reads when it is imported
-from citrus_ray.launch.progress import Progress
-from citrus_ray.launch.runner import Workplace
+from citrus_ray.launch.progress import ProgressLine
+from citrus_ray.launch.runner import ResultPaths
 from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.tune import run_sweep
 from citrus_ray.search import optuna_bridge as journal
@@ -62,8 +63,8 @@ def _go(sweep: Sweep, out: Path) -> float:
     started = time.perf_counter()
     studies = Studies(sweep, out / "records")
     slots = Slots(sweep, cluster.capacity())
-    place = Workplace(out / "records", str(out / "store"), out / "tensorboard")
-    with open(os.devnull, "w") as nowhere, Progress(sweep, studies, nowhere) as progress:
+    place = ResultPaths(out / "records", str(out / "store"), out / "tensorboard")
+    with open(os.devnull, "w") as nowhere, ProgressLine(sweep, studies, nowhere) as progress:
         run_sweep(sweep, place, slots, studies, progress)
     return time.perf_counter() - started
 

@@ -1,9 +1,11 @@
-"""What preparing a set costs in memory, and an extra worker when all of them read the same prepared windows.
+"""What preparing a set costs in memory, and an extra worker when all of them read the same prepared
+windows.
 
-Preparing is measured in a process of its own, on recordings that are together much larger than one of them.
+Preparing is measured in a process of its own, on recordings that are together much larger than one
+of them.
 
-Each worker is a process that loads the set and reads every window. Shared pages (the memory-mapped array, libraries)
-are there once however many read them; what a worker adds is its private memory.
+Each worker is a process that loads the set and reads every window. Shared pages (the memory-mapped
+array, libraries) are there once however many read them; what a worker adds is its private memory.
 """
 
 import multiprocessing
@@ -28,7 +30,8 @@ RECORDINGS, SHAPE, SFREQ = 50, (8, 250_000), 250.0  # 8 MB each, 400 MB together
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """Private memory per worker with the array memory-mapped, and with a copy of its own. It has one size."""
+    """Private memory per worker with the array memory-mapped, and with a copy of its own. It has
+    one size."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CITRUS_CACHE"] = folder
         started = time.perf_counter()

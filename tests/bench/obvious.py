@@ -1,7 +1,7 @@
 """`sweeps/quickstart.yaml` against the same study as one would write it in plain Ray Tune.
 
-There a run is a trial with a process of its own, and pre-trains before it fine-tunes; models, data and training are
-ours, so what differs is the engine.
+There a run is a trial with a process of its own, and pre-trains before it fine-tunes; models, data
+and training are ours, so what differs is the engine.
 """
 
 import logging
@@ -23,7 +23,8 @@ CPUS = 2
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """The whole of it with `full`, else the runs of a single search trial of each cell, scaled up."""
+    """The whole of it with `full`, else the runs of a single search trial of each cell, scaled
+    up."""
     from citrus_ray.data.windowing import cache
 
     sweep = load_sweep(QUICKSTART)

@@ -1,7 +1,8 @@
 """The same layers as plain PyTorch has them: what a careful person writes in an afternoon.
 
-`nn.TransformerEncoder` over all tokens with mask tokens, learned positions, a `DataLoader` over samples, plain Adam,
-eager. Convolutions are `nn.Conv1d`, `nn.GroupNorm` and `nn.GELU` of the same sizes.
+`nn.TransformerEncoder` over all tokens with mask tokens, learned positions, a `DataLoader` over
+samples, plain Adam, eager. Convolutions are `nn.Conv1d`, `nn.GroupNorm` and `nn.GELU` of the same
+sizes.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
-"""Members stacked on a GPU against one at a time: members per second and memory. Needs a GPU; says so without one."""
+"""Members stacked on a GPU against one at a time: members per second and memory. Needs a GPU; says
+so without one."""
 
 import time
 from typing import Any
@@ -17,7 +18,8 @@ TARGET = Synthetic(n_subjects=16)
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """1, 8, 64 and 256 members with `full`, else up to 8. Without a GPU the CPU, to show that it runs."""
+    """1, 8, 64 and 256 members with `full`, else up to 8. Without a GPU the CPU, to show that it
+    runs."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sizes = (1, 8, 64, 256) if full and device == "cuda" else (1, 8)
     _seconds(2, device, True)  # kernels are loaded at first use
@@ -42,7 +44,8 @@ def _both(n: int, device: str) -> dict[str, Any]:
 
 
 def _seconds(n: int, device: str, stacked: bool) -> tuple[float, float | None]:
-    """Wall seconds of `n` members from their making to their last round, and the most memory of the GPU in MB."""
+    """Wall seconds of `n` members from their making to their last round, and the most memory of the
+    GPU in MB."""
     trial = Trial(
         model=Conv(dim=32),
         finetune=Finetune(

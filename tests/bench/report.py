@@ -1,4 +1,5 @@
-"""How long the report of 100,000 records takes, and with --full how often its intervals hold the truth."""
+"""How long the report of 100,000 records takes, and with --full how often its intervals hold the
+truth."""
 
 import os
 import resource

@@ -1,7 +1,8 @@
-"""Two workers that share gradients against two that do not: what sharing costs, on the same two cores at once.
+"""Two workers that share gradients against two that do not: what sharing costs, on the same two
+cores at once.
 
-Each is a process with one thread and the training step of `step`; both kinds run in turn, and only what two processes
-do at the same time is compared, so a busy machine slows both.
+Each is a process with one thread and the training step of `step`; both kinds run in turn, and only
+what two processes do at the same time is compared, so a busy machine slows both.
 """
 
 import multiprocessing
@@ -28,7 +29,8 @@ KINDS: dict[str, dict[str, Any] | None] = {
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """Efficiency: windows per second of two workers that share gradients, over those of two that do not."""
+    """Efficiency: windows per second of two workers that share gradients, over those of two that do
+    not."""
     cases = [Case("patch", "base", 5, 2.0, 0.5), Case("conv", "small", 5, 2.0, 0.5)]
     return {
         f"{case.model} {case.preset}": _efficiency(case, rounds=9 if full else 5) for case in cases

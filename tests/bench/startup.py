@@ -1,8 +1,11 @@
-"""Seconds until the command answers, plans and starts: `--help`, `--status`, `--dry-run`, a first trial of quickstart.
+"""Seconds until the command answers, plans and starts: `--help`, `--status`, `--dry-run`, a first
+trial of quickstart.
 
-A plan of models that were not timed before has to load torch and time them; one that was made before does not.
+A plan of models that were not timed before has to load torch and time them; one that was made
+before does not.
 
-Wall seconds of a fresh process, and its processor seconds, which others on the machine do not lengthen.
+Wall seconds of a fresh process, and its processor seconds, which others on the machine do not
+lengthen.
 """
 
 import os
@@ -31,7 +34,8 @@ TRIAL = b"ray::ResourceTrainable.train"  # Ray's name for a process that runs ou
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """Medians of five calls with `full`, else of three. The sweep is begun once, and stopped at its first trial."""
+    """Medians of five calls with `full`, else of three. The sweep is begun once, and stopped at its
+    first trial."""
     times = 5 if full else 3
     with tempfile.TemporaryDirectory() as folder:
         plan = ["quickstart", "--out", f"{folder}/plan"]

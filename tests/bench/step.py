@@ -1,7 +1,9 @@
-"""Windows per second of a pre-training step: ours, plain PyTorch and the machine's matmul rate, in turn in one run.
+"""Windows per second of a pre-training step: ours, plain PyTorch and the machine's matmul rate, in
+turn in one run.
 
-Forward, backward and optimiser, the batch read from a memory-mapped array, on one thread. FLOPs are those of the
-products and convolutions that an arm computes; utilisation is their rate over that of a large matmul.
+Forward, backward and optimiser, the batch read from a memory-mapped array, on one thread. FLOPs are
+those of the products and convolutions that an arm computes; utilisation is their rate over that of
+a large matmul.
 """
 
 import sys
@@ -55,7 +57,8 @@ class Case:
 
     @property
     def task(self) -> Masked:
-        """Convolutions see the whole window anyway: they gain nothing from reading visible patches alone."""
+        """Convolutions see the whole window anyway: they gain nothing from reading visible patches
+        alone."""
         return Masked(ratio=self.ratio, encode="all" if self.model == "conv" else "visible")
 
     @property
@@ -76,8 +79,13 @@ GRID = [
     for s in (2.0, 30.0)
     for c in (1, 5, 16)
 ]
-ACCEPTED = [Case(m, p, 5, s, r) for m in ("patch", "citrus") for p in ("small", "base") for s in (2.0, 30.0)
-            for r in (0.5, 0.75)]  # fmt: skip
+ACCEPTED = [
+    Case(model, preset, 5, seconds, ratio)
+    for model in ("patch", "citrus")
+    for preset in ("small", "base")
+    for seconds in (2.0, 30.0)
+    for ratio in (0.5, 0.75)
+]
 FEW = [
     Case(m, p, 5, 2.0, r)
     for m in ("patch", "citrus")
@@ -88,7 +96,8 @@ SHORT = [Case(m, "small", 5, s, 0.5) for m in ("conv", "patch", "citrus") for s 
 
 
 def run(full: bool = False) -> dict[str, Any]:
-    """The grid and the accepted cases with `full`; else the cases of two seconds, and a window of 30."""
+    """The grid and the accepted cases with `full`; else the cases of two seconds, and a window of
+    30."""
     torch.set_num_threads(1)
     cases = list(dict.fromkeys([*GRID, *ACCEPTED] if full else [*FEW, *SHORT]))
     found = []
@@ -172,7 +181,8 @@ def plain_step(model: PlainMasked, batches: Iterator[torch.Tensor]) -> Callable[
 
 
 def flops_of(step: Callable[[], Any]) -> float:
-    """Forward and backward. Attention is counted as its two products: the fused kernel is not in the counter's list."""
+    """Forward and backward. Attention is counted as its two products: the fused kernel is not in
+    the counter's list."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         step()
     return float(counter.get_total_flops())

@@ -13,9 +13,11 @@ Arms = Mapping[str, Callable[[], Any]]
 def alternate(
     arms: Arms, rounds: int, clock: Callable[[], float] = time.process_time
 ) -> dict[str, list[float]]:
-    """Seconds of every arm in every round, after one that does not count; every other round goes backwards.
+    """Seconds of every arm in every round, after one that does not count; every other round goes
+    backwards.
 
-    Processor seconds unless told otherwise: on one thread they are the wall time of a machine that nobody shares.
+    Processor seconds unless told otherwise: on one thread they are the wall time of a machine that
+    nobody shares.
     """
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds + 1):
@@ -45,7 +47,8 @@ def spread(slow: list[float], fast: list[float]) -> list[float]:
 def matmul(
     dtype: torch.dtype = torch.float32, n: int = 1024, device: str = "cpu"
 ) -> Callable[[], torch.Tensor]:
-    """One square product of `2 n³` FLOPs: what the machine can do at most, with as many threads as torch has."""
+    """One square product of `2 n³` FLOPs: what the machine can do at most, with as many threads as
+    torch has."""
     a, b = (
         torch.randn(n, n, generator=torch.Generator().manual_seed(i)).to(device, dtype)
         for i in (0, 1)

@@ -1,4 +1,5 @@
-"""The cluster files are what Ray takes, and say everything that a reader must replace, pay and tear down."""
+"""The cluster files are what Ray takes, and say everything that a reader must replace, pay and tear
+down."""
 
 import copy
 import itertools
@@ -28,7 +29,8 @@ def tree_of(path: Path) -> dict[str, Any]:
 
 
 def accepted(tree: dict[str, Any]) -> dict[str, Any]:
-    """As `ray up` takes it in: defaults filled in, then checked against Ray's schema and its further rules."""
+    """As `ray up` takes it in: defaults filled in, then checked against Ray's schema and its
+    further rules."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     ready: dict[str, Any] = prepare_config(copy.deepcopy(tree))

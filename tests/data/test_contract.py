@@ -1,4 +1,5 @@
-"""Every source in the registry keeps the contract; one without usable defaults has an example here."""
+"""Every source in the registry keeps the contract; one without usable defaults has an example
+here."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -22,8 +22,8 @@ QUESTION = "# Does it help? A made-up sweep.\n"
 
 @dataclass
 class MadeUp:
-    """A sweep whose truth is known: pre-training adds `gain` to every test score, plus what a target or its test part
-    adds by its own chance."""
+    """A sweep whose truth is known: pre-training adds `gain` to every test score, plus what a
+    target or its test part adds by its own chance."""
 
     gain: float = 0.1
     noise: float = 0.02

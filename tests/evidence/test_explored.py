@@ -1,4 +1,5 @@
-"""What the gain hangs on: known effects of settings are found, and no more is claimed than the search has seen."""
+"""What the gain hangs on: known effects of settings are found, and no more is claimed than the
+search has seen."""
 
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def test_the_setting_that_decides_is_found_important():
 
 
 def test_importances_are_those_of_variances_of_an_additive_function():
-    """Effects of 0.1 and 0.05 between two bands and over a ratio's two halves: variances stand as 4 to 1."""
+    """Effects of 0.1 and 0.05 between two bands and over a ratio's two halves: variances stand
+    as 4 to 1."""
     found = importances(
         made(lambda r: by_band(r) + 0.05 * (r["pretrain.task.ratio"] > 0.5), noise=0.002)
     )

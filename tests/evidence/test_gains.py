@@ -1,4 +1,5 @@
-"""What a gain promises: equal in everything but pre-training, and no more certain than its pairs."""
+"""What a gain promises: equal in everything but pre-training, and no more certain than its
+pairs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from citrus_ray import records
 from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.gains import Gain, gain_caveats, pair_key
 from citrus_ray.evidence.outcomes import Outcome
-from citrus_ray.evidence.screen import gain_lines
+from citrus_ray.evidence.tables import gain_lines
 from citrus_ray.records import Record
 from tests.evidence.synthetic import MASKED, MadeUp, change
 
@@ -110,7 +111,8 @@ def test_refits_that_differ_in_pretraining_alone_are_one_pair(tmp_path: Path):
 
 
 def replace_rows(folder: Path, made: MadeUp) -> int:
-    """Double the pre-trained final: each seed with a second pre-training seed. How many rows were added."""
+    """Double the pre-trained final: each seed with a second pre-training seed. How many rows
+    were added."""
     for path in (folder / "records").glob("*.jsonl"):
         rows = records.read_trial(folder / "records", path.stem)
         if rows[0].phase == "final" and rows[0].encoder:

@@ -1,4 +1,5 @@
-"""Numbers are checked against scipy, against full enumeration, against printed tables, and by simulation."""
+"""Numbers are checked against scipy, against full enumeration, against printed tables, and by
+simulation."""
 
 import itertools
 import math
@@ -142,7 +143,8 @@ def test_ties_and_zeros_agree_with_every_sign_pattern_counted(d: list[float]):
 
 
 def test_signed_rank_agrees_with_the_printed_table():
-    """Critical value 8 for ten pairs at 0.05 two-sided: rank sum 8 is significant, 9 is not (Wilcoxon 1945)."""
+    """Critical value 8 for ten pairs at 0.05 two-sided: rank sum 8 is significant, 9 is not
+    (Wilcoxon 1945)."""
     below, at = [1, 7], [2, 7]
     ps = [
         signed_rank([-r if r in negative else r for r in range(1, 11)]).p

@@ -1,4 +1,5 @@
-"""What Next Thought Prediction must show on series of known structure, shrunk to seconds: the confound, and the gain.
+"""What Next Thought Prediction must show on series of known structure, shrunk to seconds: the
+confound, and the gain.
 
 `sweeps/ntp/confound.yaml` and `sweeps/ntp/transfer.yaml` ask the same at length.
 """
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from citrus_ray.evidence.intervals import effect
-from citrus_ray.evidence.screen import CONTROLS
+from citrus_ray.evidence.tables import CONTROLS
 from citrus_ray.evidence.verdicts import cost_to
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import validate
@@ -85,7 +86,8 @@ def test_only_pairs_have_baselines_of_pairs():
 
 
 def test_what_was_learnt_from_what_follows_helps_to_tell_timbres_and_gets_there_sooner():
-    """Other people, across runs, 15 pairs of each kind; the same pairs, steps and rate in both arms."""
+    """Other people, across runs, 15 pairs of each kind; the same pairs, steps and rate in both
+    arms."""
     of: dict[str, Any] = {"kind": "synthetic_fmri", "volumes": 6}
     source = {"kind": "pairs", "negatives": "same_run", "buffer": 3}
     source |= {"of": of | {"seed": 1, "n_subjects": 12, "labelled": False, "stride": 2}}

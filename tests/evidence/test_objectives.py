@@ -1,4 +1,5 @@
-"""Several objectives: a front of trials that none beats, the same for a live sweep, its summary and its journal."""
+"""Several objectives: a front of trials that none beats, the same for a live sweep, its summary
+and its journal."""
 
 import itertools
 import json
@@ -13,8 +14,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from citrus_ray import records
 from citrus_ray.evidence.evidence import evidence_of
-from citrus_ray.evidence.screen import table, top
 from citrus_ray.evidence.summary import summarise
+from citrus_ray.evidence.tables import table, top
 from citrus_ray.evidence.trials import Result, front, n_stale
 from citrus_ray.search.optuna_bridge import export
 from citrus_ray.search.study import Study

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from citrus_ray import records
-from citrus_ray.evidence.screen import table
 from citrus_ray.evidence.summary import summarise
+from citrus_ray.evidence.tables import table
 from citrus_ray.evidence.verdicts import cost_to
 from citrus_ray.experiment.hypotheses import Hypothesis
 from citrus_ray.experiment.sweep import Cell
@@ -77,10 +77,10 @@ def test_every_member_keeps_its_own_curve():
     )
     while population.advance() is not None:
         pass
-    for slot in population.slots:
-        assert [value for value, _ in slot.curve] == [
-            row["val/balanced_accuracy"] for row in slot.history
+    for state in population.states:
+        assert [value for value, _ in state.curve] == [
+            row["val/balanced_accuracy"] for row in state.history
         ]
-        seconds = [at for _, at in slot.curve]
+        seconds = [at for _, at in state.curve]
         assert seconds == sorted(seconds)
-        assert 0 < seconds[-1] <= slot.seconds + 0.01
+        assert 0 < seconds[-1] <= state.seconds + 0.01

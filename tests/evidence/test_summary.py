@@ -10,8 +10,8 @@ from scipy import stats
 
 from citrus_ray import records
 from citrus_ray.evidence.intervals import effect
-from citrus_ray.evidence.screen import spread, table
 from citrus_ray.evidence.summary import summarise
+from citrus_ray.evidence.tables import spread, table
 from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.store import checkpoint
 from tests.small import record_of, sweep_of
@@ -46,7 +46,8 @@ def failed_trial(folder: Path, cell: Cell, name: str) -> None:
 def final(
     folder: Path, cell: Cell, scores: dict[int, float | None], name: str = "", **fields: Any
 ) -> None:
-    """The winner's refit: a test score per fresh seed, None where it failed, as for those not given."""
+    """The winner's refit: a test score per fresh seed, None where it failed, as for those not
+    given."""
     name = name or f"final{cell.index}"
     scores = dict.fromkeys(range(1000, 1000 + cell.sweep.final.seeds)) | scores
     rows = []

@@ -51,7 +51,8 @@ def test_targets_held_fixed_are_a_narrower_question_than_new_targets():
 def test_a_known_gain_is_covered_95_times_in_100_at_every_level(
     shape: tuple[int, int, int], level: str
 ):
-    """Whole targets and whole parts go up and down together; counting seeds would cover half as often."""
+    """Whole targets and whole parts go up and down together; counting seeds would cover half as
+    often."""
     rng = np.random.default_rng(1)
     n_targets, n_parts, _ = shape
     hits = counted_seeds = 0

@@ -236,7 +236,8 @@ def test_from_scratch_one_cell_stands_for_all_values_of_the_pretraining():
 
 
 def rows_of(cell: Cell, scores: dict[tuple[Any, int], float], path: str) -> list[Record]:
-    """A refit that repeats what stands at `path` beside the seed; a path of None repeats the seed alone."""
+    """A refit that repeats what stands at `path` beside the seed; a path of None repeats the
+    seed alone."""
     return [
         record_of(
             cell, ({path: value} if value is not None else {}) | {"seed": seed}, {METRIC: score}
@@ -246,7 +247,8 @@ def rows_of(cell: Cell, scores: dict[tuple[Any, int], float], path: str) -> list
 
 
 def test_sides_are_paired_by_all_that_both_repeat_and_not_by_seed_alone():
-    """One side has two sources, which the other has no word for: their mean is one side of the pair."""
+    """One side has two sources, which the other has no word for: their mean is one side of the
+    pair."""
     claim = {
         "says": "masked is better",
         "better": {"pretrain.task": {"kind": "masked", "span": 3}},

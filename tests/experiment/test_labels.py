@@ -26,7 +26,9 @@ from tests.small import sweep_of
         ("pretrain.task.hide.band", [8, 12.5], "[8, 12.5]"),
     ],
 )
-def test_values_are_said_in_few_words_and_null_is_from_scratch_in_two_places_alone(path, value, said):
+def test_values_are_said_in_few_words_and_null_is_from_scratch_in_two_places_alone(
+    path, value, said
+):
     assert value_label(path, value) == said
 
 

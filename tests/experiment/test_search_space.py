@@ -7,15 +7,15 @@ import numpy as np
 import optuna
 import pytest
 
-from citrus_ray.experiment.search_space import Axis, design, grid, misfits, n_points, sobol
+from citrus_ray.experiment.search_space import SearchAxis, design, grid, misfits, n_points, sobol
 from citrus_ray.search.optuna_bridge import distribution
 from citrus_ray.spec import validate
 
 LR, DIM, RATIO, BAND = "lr", "dim", "ratio", "band"
 
 
-def axes(**trees: Any) -> dict[str, Axis]:
-    return {path: validate(Axis, tree) for path, tree in trees.items()}
+def axes(**trees: Any) -> dict[str, SearchAxis]:
+    return {path: validate(SearchAxis, tree) for path, tree in trees.items()}
 
 
 FINITE = axes(
@@ -37,7 +37,7 @@ def test_a_grid_is_every_combination_once():
 
 
 def _ratios() -> list[float]:
-    return [FINITE[RATIO].point(i) for i in range(4)]
+    return [FINITE[RATIO].value(i) for i in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_stepped_axis_has_the_very_values_that_optuna_draws(tree):
     axis = axes(x=tree)["x"]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = {study.ask({"x": distribution(axis)}).params["x"] for _ in range(200)}
-    assert drawn == {axis.point(i) for i in range(int(axis.n_points()))}
+    assert drawn == {axis.value(i) for i in range(int(axis.n_values()))}
 
 
 def test_a_continuous_space_has_no_grid():

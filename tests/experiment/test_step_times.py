@@ -1,4 +1,5 @@
-"""What steps cost is asked of the machine once a day, and of nothing that is like it but another."""
+"""What steps cost is asked of the machine once a day, and of nothing that is like it but
+another."""
 
 import json
 import time

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from citrus_ray.data.windowing.splits import Labels
-from citrus_ray.experiment.search_space import Axis
+from citrus_ray.experiment.budgets import FRESH_SEED
+from citrus_ray.experiment.search_space import SearchAxis
 from citrus_ray.experiment.sweep import (
-    FRESH_SEED,
     MAX_CORNERS,
     Sweep,
     has_path,
@@ -327,23 +327,23 @@ def test_an_axis_that_makes_no_sense_is_refused(axis, says):
 
 
 def test_axes_know_their_ends_and_their_points():
-    def axis(**tree: Any) -> Axis:
+    def axis(**tree: Any) -> SearchAxis:
         return sweep_of(search={"finetune.optim.lr": tree}).search["finetune.optim.lr"]
 
-    assert axis(uniform=[0.2, 0.8]).corners() == [0.2, 0.8]
-    assert axis(choice=[0.1, 0.2, 0.3]).corners() == [0.1, 0.2, 0.3]
-    assert axis(uniform=[0.2, 0.8], step=0.1).n_points() == 7
-    assert axis(int=[1, 9], step=3).n_points() == 3
-    assert axis(choice=[0.1, 0.2]).n_points() == 2
-    assert axis(loguniform=[0.1, 0.1]).n_points() == 1
-    assert axis(uniform=[0.1, 0.2]).n_points() == float("inf")
+    assert axis(uniform=[0.2, 0.8]).ends() == [0.2, 0.8]
+    assert axis(choice=[0.1, 0.2, 0.3]).ends() == [0.1, 0.2, 0.3]
+    assert axis(uniform=[0.2, 0.8], step=0.1).n_values() == 7
+    assert axis(int=[1, 9], step=3).n_values() == 3
+    assert axis(choice=[0.1, 0.2]).n_values() == 2
+    assert axis(loguniform=[0.1, 0.1]).n_values() == 1
+    assert axis(uniform=[0.1, 0.2]).n_values() == float("inf")
 
 
 def test_choices_have_names_that_bring_their_values_back():
     values = [[0.5, 4], [4, 12], "word", {"kind": "x"}, None, 3]
-    axis = Axis(choice=tuple(values))
-    assert list(axis.names().values()) == values
-    assert all(isinstance(name, str) for name in axis.names())
+    axis = SearchAxis(choice=tuple(values))
+    assert list(axis.choices_by_name().values()) == values
+    assert all(isinstance(name, str) for name in axis.choices_by_name())
 
 
 def test_a_sweep_survives_the_way_to_a_worker():

@@ -1,4 +1,5 @@
-"""Digests, first weights and first losses are those of the version that the files here come from."""
+"""Digests, first weights and first losses are those of the version that the files here come
+from."""
 
 import json
 

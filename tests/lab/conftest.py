@@ -1,4 +1,5 @@
-"""Three hosts and a laptop for the length of the session, and the shipped cluster file filled in for them."""
+"""Three hosts and a laptop for the length of the session, and the shipped cluster file filled in
+for them."""
 
 import json
 import os
@@ -132,7 +133,8 @@ def members(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def assert_same(found: Path, expected: Path) -> None:
-    """The same members, by digest, with the same metrics, to 1e-6: two workers may add gradients in another order."""
+    """The same members, by digest, with the same metrics, to 1e-6: two workers may add gradients in
+    another order."""
     here, there = members(found), members(expected)
     assert here.keys() == there.keys()
     assert all(row["status"] == "ok" for row in here.values()), [
@@ -147,7 +149,8 @@ def assert_same(found: Path, expected: Path) -> None:
     )
     hosts = Counter(row["host"] for row in here.values())
     say(
-        f"{found.name}: {len(here)} members equal those of one machine (largest difference {apart:.1g}); {dict(hosts)}"
+        f"{found.name}: {len(here)} members equal those of one machine (largest difference "
+        f"{apart:.1g}); {dict(hosts)}"
     )
 
 
@@ -194,7 +197,8 @@ def cluster(machines: Lab) -> Lab:
 
 
 def tree_of(name: str, steps: int = 300, epochs: int = 40) -> dict[str, Any]:
-    """A sweep whose trials are the same in whichever order they run, with a pre-training that spans two hosts."""
+    """A sweep whose trials are the same in whichever order they run, with a pre-training that spans
+    two hosts."""
     return {
         "name": name,
         "sampler": "grid",

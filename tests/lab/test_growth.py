@@ -1,4 +1,5 @@
-"""An autoscaler: a cluster on one host of the lab, its nodes processes of Ray's own provider for such tests."""
+"""An autoscaler: a cluster on one host of the lab, its nodes processes of Ray's own provider for
+such tests."""
 
 import json
 import shlex
@@ -40,8 +41,9 @@ GROWS = {
     },
 } | {name: [] for name in LISTS + COMMANDS}
 START = (
-    f"RAY_FAKE_CLUSTER=1 AUTOSCALER_UPDATE_INTERVAL_S=1 RAY_enable_autoscaler_v2=1 RAY_CLOUD_INSTANCE_ID={HEAD} "
-    f"RAY_OVERRIDE_NODE_ID_FOR_TESTING={HEAD} RAY_AUTH_MODE=token ray start --head --num-cpus=1 --port=6379 "
+    "RAY_FAKE_CLUSTER=1 AUTOSCALER_UPDATE_INTERVAL_S=1 RAY_enable_autoscaler_v2=1 "
+    f"RAY_CLOUD_INSTANCE_ID={HEAD} RAY_OVERRIDE_NODE_ID_FOR_TESTING={HEAD} RAY_AUTH_MODE=token "
+    "ray start --head --num-cpus=1 --port=6379 "
     "--object-store-memory=100000000 --autoscaling-config=grows.json --disable-usage-stats"
 )
 
@@ -64,7 +66,8 @@ def test_a_sweep_makes_a_cluster_grow_as_far_as_it_can_use_and_what_idles_goes_b
     try:
         host.run(START)
         wait(lambda: n_nodes() == 1, "the head")
-        grow = f"RAY_AUTH_MODE=token CITRUS_MAX_CPUS=3 {RUN} grown.yaml --address auto --out grown/grown"
+        call = f"{RUN} grown.yaml --address auto --out grown/grown"
+        grow = f"RAY_AUTH_MODE=token CITRUS_MAX_CPUS=3 {call}"
         sweep = host.start(grow)
         wait(lambda: n_nodes() == 3, "two more nodes")
         say("grown: 3 nodes, from 1")

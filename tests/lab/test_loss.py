@@ -1,4 +1,5 @@
-"""Machines die, hang and come back; the sweep ends with the records of one that nothing happened to."""
+"""Machines die, hang and come back; the sweep ends with the records of one that nothing happened
+to."""
 
 import json
 import os

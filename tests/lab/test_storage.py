@@ -1,4 +1,5 @@
-"""Storage that cannot hold the results is one clear error, before anything starts or in the trial that meets it."""
+"""Storage that cannot hold the results is one clear error, before anything starts or in the trial
+that meets it."""
 
 from pathlib import Path
 

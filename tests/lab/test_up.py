@@ -44,7 +44,8 @@ def test_ray_down_leaves_nothing(cluster: Lab) -> None:
 
 
 def left(hosts: list[Host]) -> dict[str, list[str]]:
-    """What is left of Ray on each host; a worker's raylet notices after 60 s that its head is gone."""
+    """What is left of Ray on each host; a worker's raylet notices after 60 s that its head is
+    gone."""
     return {
         host.name: found
         for host in hosts

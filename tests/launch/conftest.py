@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-import sweeps.run
+from citrus_ray.cli.main import main
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -46,7 +46,8 @@ def _shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def cluster(_shared_cache: None) -> Iterator[None]:
-    """Two logical CPUs, whatever the machine has: the smallest place where trials and a pre-training must share."""
+    """Two logical CPUs, whatever the machine has: the smallest place where trials and a
+    pre-training must share."""
     from citrus_ray.launch import cluster as ours
 
     assert ours.QUIET
@@ -70,13 +71,14 @@ def _shared_store(_own_folders: None, results: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def run(tmp_path: Path, results: Path) -> Callable[..., tuple[int, Path]]:
-    """Run a spec through the command line's `main`; returns the exit code and the folder of its results."""
+    """Run a spec through the command line's `main`; returns the exit code and the folder of its
+    results."""
 
     def call(tree: dict[str, Any], *flags: str) -> tuple[int, Path]:
         spec = tmp_path / f"{tree['name']}.yaml"
         spec.write_text(yaml.safe_dump(tree))
         out = results / tmp_path.name
-        return sweeps.run.main([str(spec), "--out", str(out), *flags]), out
+        return main([str(spec), "--out", str(out), *flags]), out
 
     return call
 

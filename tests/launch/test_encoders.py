@@ -9,8 +9,8 @@ import pytest
 
 from citrus_ray.launch import encoders as module
 from citrus_ray.launch.encoders import Encoders
-from citrus_ray.launch.runner import Workplace
-from citrus_ray.store import checkpoint, open_files
+from citrus_ray.launch.runner import ResultPaths
+from citrus_ray.store import checkpoint, open_storage
 from tests.small import PRETRAINED
 
 DIGEST = PRETRAINED.encoder_digest() or ""
@@ -18,7 +18,8 @@ DIGEST = PRETRAINED.encoder_digest() or ""
 
 @pytest.fixture
 def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Encoders:
-    """Without the pause between two looks at the store; `started` are the trials that were handed to Ray."""
+    """Without the pause between two looks at the store; `started` are the trials that were handed
+    to Ray."""
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
     started: list[str] = []
 
@@ -28,7 +29,7 @@ def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Encoders:
 
     monkeypatch.setattr(module, "beside_us", lambda: SimpleNamespace(remote=remote))
     monkeypatch.setattr(module.ray, "wait", lambda refs, **kwargs: ([], refs))  # type: ignore[attr-defined]
-    place = Workplace(tmp_path / "records", str(tmp_path / "store"), tmp_path / "tensorboard")
+    place = ResultPaths(tmp_path / "records", str(tmp_path / "store"), tmp_path / "tensorboard")
     found = Encoders(place, SimpleNamespace(slots=SimpleNamespace(cpus=4)), retries=1)  # type: ignore[arg-type]
     found.started = started  # type: ignore[attr-defined]
     return found
@@ -41,7 +42,7 @@ def started(encoders: Any) -> int:
 def claimed(encoders: Encoders, beat: int = 1) -> str:
     path = f"{DIGEST}/claim-00.json"
     text = json.dumps({"host": "far", "pid": 1, "since": "noon", "beat": beat})
-    encoders.claims.files.write(path, text.encode())
+    encoders.leases.storage.write(path, text.encode())
     return path
 
 
@@ -54,7 +55,7 @@ def test_an_encoder_that_is_wanted_by_many_is_started_once(encoders: Encoders) -
 
 
 def test_an_encoder_that_is_there_is_not_computed(encoders: Encoders) -> None:
-    checkpoint.save(encoders.workplace.store, DIGEST, {}, {})
+    checkpoint.save(encoders.paths.store, DIGEST, {}, {})
     assert encoders.want(DIGEST, PRETRAINED)
     encoders.poll(0)
     assert started(encoders) == 0
@@ -66,8 +67,8 @@ def test_what_another_sweep_computes_is_waited_for_with_no_cpu_held(encoders: En
     encoders.poll(0)
     assert (started(encoders), encoders.busy) == (0, 0)
     assert "far" in encoders.elsewhere[DIGEST]
-    checkpoint.save(encoders.workplace.store, DIGEST, {}, {})
-    open_files(encoders.workplace.store).delete(path)
+    checkpoint.save(encoders.paths.store, DIGEST, {}, {})
+    open_storage(encoders.paths.store).delete(path)
     assert encoders.want(DIGEST, PRETRAINED)
     encoders.poll(0)
     assert started(encoders) == 0
@@ -78,7 +79,7 @@ def test_what_another_sweep_gives_up_is_computed_here(encoders: Encoders) -> Non
     path = claimed(encoders)
     encoders.want(DIGEST, PRETRAINED)
     encoders.poll(0)
-    open_files(encoders.workplace.store).delete(path)
+    open_storage(encoders.paths.store).delete(path)
     encoders.poll(0)
     assert started(encoders) == 1
 
@@ -86,7 +87,7 @@ def test_what_another_sweep_gives_up_is_computed_here(encoders: Encoders) -> Non
 def test_what_a_dead_sweep_held_is_computed_here(encoders: Encoders) -> None:
     claimed(encoders)
     encoders.want(DIGEST, PRETRAINED)
-    encoders.claims.expire_s = 0.0
+    encoders.leases.expire_s = 0.0
     encoders.poll(0)
     assert started(encoders) == 1
 

@@ -19,7 +19,7 @@ from ray.util.state import list_actors
 from citrus_ray import records
 from citrus_ray.launch.cluster import Capacity
 from citrus_ray.launch.failures import Crash, NodeError, crash_of, is_lost, node_error, stack_file
-from citrus_ray.launch.runner import TrialRunner, Workplace
+from citrus_ray.launch.runner import ResultPaths, TrialRunner
 from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.tune import CellSearch
 from citrus_ray.search.study import Studies
@@ -35,7 +35,7 @@ class Waiting:
     """Encoders that are all there, or all failed."""
 
     def __init__(self, folder: Path, failed: bool = False) -> None:
-        self.workplace = Workplace(folder, str(folder / "store"), folder / "tensorboard")
+        self.paths = ResultPaths(folder, str(folder / "store"), folder / "tensorboard")
         self.nodes = TwoNodes()
         self.wanted: list[Any] = []
         self.busy, self.failed = (
@@ -215,7 +215,7 @@ STACK = """Timeout (0:00:03)!
 Thread 0x00007f1 (most recent call first):
   File "/home/me/citrus_ray/citrus_ray/data/cache.py", line 9 in watch
 Thread 0x00007f2 (most recent call first):
-  File "/home/me/citrus_ray/.venv/lib/python3.11/site-packages/torch/_tensor.py", line 623 in backward
+  File "/opt/venv/citrus_ray/lib/python3.11/site-packages/torch/_tensor.py", line 623 in backward
 """
 OURS = """  File "/home/me/citrus_ray/citrus_ray/train.py", line 128 in _step
   File "/home/me/citrus_ray/citrus_ray/launch/runner.py", line 62 in step
@@ -228,7 +228,8 @@ OURS = """  File "/home/me/citrus_ray/citrus_ray/train.py", line 128 in _step
         (STACK + OURS, "; it was in _step (citrus_ray/train.py, line 128)"),
         (
             STACK,  # so deep that the lines of ours are cut off
-            "; it was in backward (/home/me/citrus_ray/.venv/lib/python3.11/site-packages/torch/_tensor.py, line 623)",
+            "; it was in backward "
+            "(/opt/venv/citrus_ray/lib/python3.11/site-packages/torch/_tensor.py, line 623)",
         ),
         ("", ""),
     ],
@@ -247,7 +248,7 @@ def test_two_tries_of_a_trial_at_once_do_not_fail_over_their_stack_file(tmp_path
     runner = SimpleNamespace(
         sweep=SimpleNamespace(failures=SimpleNamespace(minutes=5)),
         started=time.monotonic(),
-        workplace=SimpleNamespace(records=tmp_path),
+        paths=SimpleNamespace(records=tmp_path),
         job={"digest": "abc"},
     )
     with TrialRunner._watched(runner):  # type: ignore[arg-type]
@@ -257,7 +258,7 @@ def test_two_tries_of_a_trial_at_once_do_not_fail_over_their_stack_file(tmp_path
 
 def test_a_node_without_the_results_folder_or_with_other_data_cannot_run_trials(tmp_path):
     runner = object.__new__(TrialRunner)
-    runner.workplace = Workplace(tmp_path / "gone" / "records", "", tmp_path)
+    runner.paths = ResultPaths(tmp_path / "gone" / "records", "", tmp_path)
     with pytest.raises(
         NodeError,
         match=r"on node .*: there is no results folder .*gone; give a folder that all nodes",
@@ -328,7 +329,8 @@ def _with_a_kill(run: Run, failures: dict[str, Any]) -> tuple[dict[str, Any], Pa
 
 
 def _kill_a_trial_worker() -> None:
-    """SIGKILL the first process that is in the middle of a trial; between two of them it would cost none."""
+    """SIGKILL the first process that is in the middle of a trial; between two of them it would cost
+    none."""
     here = ray.get_runtime_context().gcs_address  # another Ray on this machine is none of ours
     until = time.monotonic() + 120
     while time.monotonic() < until:

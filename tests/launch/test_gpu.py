@@ -1,4 +1,5 @@
-"""GPUs: who gets a share, what it counts, and a clear word where there is none. No GPU is needed for these."""
+"""GPUs: who gets a share, what it counts, and a clear word where there is none. No GPU is needed
+for these."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ from typing import IO
 import pytest
 import yaml
 
-from citrus_ray.store import open_files
+from citrus_ray.store import open_storage
 from citrus_ray.store.leases import Leases
 from tests.launch.conftest import TINY, lines
 
@@ -63,7 +63,7 @@ def test_ctrl_c_is_heard_while_only_a_pretraining_runs_and_nothing_holds_it_afte
         "--out",
         str(tmp_path / "out"),
     ]
-    store = open_files(tmp_path / "store")
+    store = open_storage(tmp_path / "store")
     env = os.environ | {"CITRUS_STORE": store.name}
     sweep = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
     _wait_for(lambda: any("claim-" in file.name for file in store.list()))

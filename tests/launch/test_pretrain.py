@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from citrus_ray.experiment.trial import Trial
-from citrus_ray.store import checkpoint, open_files, resume
+from citrus_ray.store import checkpoint, open_storage, resume
 from citrus_ray.store.leases import Leases
 from citrus_ray.store.resume import State
 from citrus_ray.training import pretraining as pretrain
@@ -50,12 +50,12 @@ def test_an_interrupted_run_goes_on_in_ray_where_it_stopped(tmp_path, monkeypatc
     assert meta["history"] == whole.history
     weights = checkpoint.load(store, digest)
     assert all(torch.equal(weights[name], whole.weights[name]) for name in whole.weights)
-    assert len(open_files(store).list()) == 2
+    assert len(open_storage(store).list()) == 2
     assert lineage(TRIAL, whole, 1)["pretrain"] == meta["pretrain"]
 
 
 def test_what_another_holds_is_left_to_it(tmp_path):
-    claim = Leases(open_files(tmp_path)).take(TRIAL.encoder_digest() or "")
+    claim = Leases(open_storage(tmp_path)).take(TRIAL.encoder_digest() or "")
     assert claim is not None
     with claim:
         assert not compute(TRIAL, tmp_path, str(tmp_path))
@@ -93,7 +93,7 @@ def _that_train(workers: int) -> list[int]:
     from ray.util.state import list_actors
 
     here = ray.get_runtime_context().gcs_address  # another Ray on this machine is none of ours
-    name = "Alone" if workers == 1 else "TrainWorker"
+    name = "LoneWorker" if workers == 1 else "TrainWorker"
     alive = [
         a for a in list_actors(here, detail=True) if name in a.class_name and a.state == "ALIVE"
     ]

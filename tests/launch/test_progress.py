@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from citrus_ray.launch.progress import Progress, clock
+from citrus_ray.launch.progress import ProgressLine, clock
 from tests.small import sweep_of
 
 
@@ -22,8 +22,9 @@ def study(values: list[float] = [], statuses: list[str] = [], final: bool = Fals
     return SimpleNamespace(results=results, final_rows=[1] if final else [], best=best, n_jobs=5)
 
 
-def progress_of(*studies: Any, out: Any = None, **edits: Any) -> Progress:
-    return Progress(sweep_of(**edits), SimpleNamespace(studies=list(studies)), out or io.StringIO())  # type: ignore[arg-type]
+def progress_of(*studies: Any, out: Any = None, **edits: Any) -> ProgressLine:
+    asked: Any = SimpleNamespace(studies=list(studies))
+    return ProgressLine(sweep_of(**edits), asked, out or io.StringIO())
 
 
 def test_before_anything_is_done_there_is_no_guess_at_the_end():

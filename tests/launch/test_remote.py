@@ -1,4 +1,5 @@
-"""From the laptop to a cluster: what is found out before anything is carried there, and what is carried."""
+"""From the laptop to a cluster: what is found out before anything is carried there, and what is
+carried."""
 
 import os
 import subprocess
@@ -8,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from citrus_ray import records
+from citrus_ray.cli.main import main
 from citrus_ray.launch import job, remote
 from citrus_ray.spec import SpecError
-from sweeps.run import main
 from tests.small import SWEEP
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"

@@ -1,4 +1,5 @@
-"""How many trials run at once as nodes come and go, and what is asked of an autoscaler. No cluster is started."""
+"""How many trials run at once as nodes come and go, and what is asked of an autoscaler. No cluster
+is started."""
 
 import pytest
 

@@ -82,7 +82,8 @@ def test_rotary_products_hang_on_distance_alone():
     "places", [torch.arange(5), torch.tensor([[4, 0, 7, 2, 1], [3, 8, 5, 9, 6]])]
 )
 def test_stored_weights_have_the_two_features_of_a_pair_half_a_head_apart(places):
-    """However they lie while they are apply_rope: an encoder that was stored before must mean what it meant."""
+    """However they lie while they are apply_rope: an encoder that was stored before must mean
+    what it meant."""
     block, x = Block(24, 3, 8, dropout=0.0).eval(), signals(2, 5, 24)
     q, k, v = block.qkv(x).view(2, 5, 3, 3, 8).permute(2, 0, 3, 1, 4)  # 3 x (R, H, N, D/H)
     speeds = 10_000 ** (-torch.arange(4) / 4)
@@ -175,7 +176,8 @@ def test_a_modality_that_was_trained_moves_its_own_channels_alone(kind):
 
 
 def test_an_encoder_with_modalities_fits_signals_of_others():
-    """Stored weights go into a model for another target: no shape hangs on the modalities at hand."""
+    """Stored weights go into a model for another target: no shape hangs on the modalities at
+    hand."""
     one = Patch(modality=True).build(CTX)
     other = Patch(modality=True).build(SignalContext(5, 160, 50.0, modalities=("motion",) * 5))
     other.load_state_dict(one.state_dict())

@@ -1,4 +1,5 @@
-"""One encoder per sensor and an aggregator: sensors of any rate, order and number, absent ones left out."""
+"""One encoder per sensor and an aggregator: sensors of any rate, order and number, absent ones
+left out."""
 
 from dataclasses import replace
 from typing import Any

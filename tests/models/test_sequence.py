@@ -42,7 +42,8 @@ def test_special_tokens_come_first_and_between(ctx, n_tokens):
 
 
 def test_a_token_without_a_volume_is_what_it_was_given():
-    """With positions and blocks out of the way, what goes in is [CLS] A [SEP] B plus the segment of each."""
+    """With positions and blocks out of the way, what goes in is [CLS] A [SEP] B plus the segment
+    of each."""
     encoder, x = built(PAIR), x_of(PAIR)
     seen = []
     encoder.transformer.forward = lambda tokens, hidden, n_chans: seen.append(tokens) or tokens  # type: ignore
@@ -90,7 +91,8 @@ def test_without_a_projection_the_voxels_are_the_token():
 
 
 def test_the_published_size_is_a_preset():
-    """3 layers of 2 heads at width 420 and 4 times that inside: 2,122,260 parameters a layer, no input layer."""
+    """3 layers of 2 heads at width 420 and 4 times that inside: 2,122,260 parameters a layer, no
+    input layer."""
     spec = validate(Holder, {"model": {"kind": "sequence", "preset": "published"}}).model
     assert isinstance(spec, Sequence)
     assert (spec.dim, spec.layers, spec.heads, spec.project) == (420, 3, 2, False)

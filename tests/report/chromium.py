@@ -1,4 +1,5 @@
-"""A page in headless Chromium, driven over its debugging pipe: the standard library is enough, no port is opened."""
+"""A page in headless Chromium, driven over its debugging pipe: the standard library is enough,
+no port is opened."""
 
 import base64
 import json
@@ -21,7 +22,8 @@ FLAGS = (
     "--remote-debugging-pipe",
     "--no-first-run",
 )
-# Chromium reads commands from descriptor 3 and answers on 4, which may be taken when the pipes are made.
+# Chromium reads commands from descriptor 3 and answers on 4, which may be taken when the pipes are
+# made.
 PLACE = """
 import fcntl, os, sys
 spare = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1:3]]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from citrus_ray.cli.results import comparison
+from citrus_ray.cli.reports import comparison
 from tests.evidence.synthetic import MadeUp
 from tests.evidence.test_comparison import shifted
 from tests.report.chromium import CHROMIUM, browse

@@ -1,4 +1,5 @@
-"""Pictures of an encoder: made of windows that are no test data, and shown for the encoder that they are of."""
+"""Pictures of an encoder: made of windows that are no test data, and shown for the encoder that
+they are of."""
 
 import json
 from dataclasses import asdict

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from markupsafe import escape
 
-from citrus_ray.cli.results import report as main
+from citrus_ray.cli.reports import report as main
 from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.experiment.sweep import load_sweep
 from citrus_ray.report.figures import ink, results
@@ -87,8 +87,8 @@ def test_an_unfinished_sweep_says_what_is_missing(tmp_path: Path):
     page = page_of(folder)
     assert "1 compared cell without any record: next, labels 8 per class" in page
     assert (
-        "1 cell not yet scored on test data: spectral, labels 8 per class (4 of at most 4 trials searched)"
-        in page
+        "1 cell not yet scored on test data: spectral, labels 8 per class (4 of at most 4 "
+        "trials searched)" in page
     )
     assert "▲ supported" in page
 
@@ -335,7 +335,10 @@ def test_a_browser_shows_all_figures_at_any_width_without_complaint(
     wanted = [f"figure-{name}" for name in ["gain", "scores", "search", *OF_WIDE]]
     assert set(wanted) <= set(shown)
     assert len(shown) == len(set(shown))
-    drawn = "[...document.querySelectorAll('figure > div svg[role]')].every(s => s.getBoundingClientRect().width > 200)"
+    drawn = (
+        "[...document.querySelectorAll('figure > div svg[role]')].every(s => "
+        "s.getBoundingClientRect().width > 200)"
+    )
     assert tab.value(drawn)
     assert (
         tab.value("document.documentElement.scrollWidth") <= width

@@ -27,7 +27,8 @@ def test_equal_scores_are_no_reason_to_stop_and_the_same_gap_everywhere_is():
 
 
 def test_a_trial_as_good_as_the_best_is_rarely_dropped_and_a_much_worse_one_soon():
-    """Ten looks at alpha = 0.05 drop more than 1 in 20 of the equally good; here less than 1 in 5."""
+    """Ten looks at alpha = 0.05 drop more than 1 in 20 of the equally good; here less than 1 in
+    5."""
     rng = np.random.default_rng(0)
 
     def dropped_after(gap: float) -> int:

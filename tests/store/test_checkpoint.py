@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.store import Files, checkpoint, entries
+from citrus_ray.store import Storage, checkpoint, entries
 from citrus_ray.store.checkpoint import CheckpointError
 from citrus_ray.training.loading import load_encoder
 from tests.small import MODEL
@@ -67,17 +67,18 @@ def test_the_second_writer_of_a_digest_changes_nothing(tmp_path):
 
 
 def test_two_writers_at_once_never_mix_their_weights(tmp_path, monkeypatch):
-    """The second does all of its writing between the two files of the first; both had looked before."""
-    real = Files.write
+    """The second does all of its writing between the two files of the first; both had looked
+    before."""
+    real = Storage.write
     monkeypatch.setattr(entries, "exists", lambda *args: False)
 
-    def overtaken(self: Files, path: str, content: bytes) -> None:
+    def overtaken(self: Storage, path: str, content: bytes) -> None:
         if path.endswith("meta.json"):
-            monkeypatch.setattr(Files, "write", real)
+            monkeypatch.setattr(Storage, "write", real)
             checkpoint.save(tmp_path, "d", weights(1), {"writer": 1})
         real(self, path, content)
 
-    monkeypatch.setattr(Files, "write", overtaken)
+    monkeypatch.setattr(Storage, "write", overtaken)
     checkpoint.save(tmp_path, "d", weights(0), {"writer": 0})
     assert checkpoint.read_meta(tmp_path, "d")["writer"] == 0
     assert same(checkpoint.load(tmp_path, "d"), weights(0))

@@ -3,11 +3,11 @@
 import pytest
 
 from citrus_ray.spec import SpecError
-from citrus_ray.store import Files, entries
+from citrus_ray.store import Storage, entries
 from citrus_ray.store.entries import CheckpointError
 
 
-def names(store: Files) -> list[str]:
+def names(store: Storage) -> list[str]:
     return [file.name for file in store.list("d")]
 
 
@@ -23,7 +23,7 @@ def test_an_entry_comes_back(store):
 def test_an_entry_whose_writer_dies_before_the_end_does_not_exist(store, monkeypatch):
     real = type(store).write
 
-    def dying(self: Files, path: str, content: bytes) -> None:
+    def dying(self: Storage, path: str, content: bytes) -> None:
         if path.endswith("meta.json"):
             raise OSError("killed")
         real(self, path, content)
@@ -46,7 +46,7 @@ def test_the_second_writer_changes_nothing(store):
     assert names(store) == before
 
 
-def weights_name(store: Files) -> str:
+def weights_name(store: Storage) -> str:
     return entries.weights_path(entries.read_meta(store, "d"), "d")
 
 

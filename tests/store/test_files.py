@@ -7,10 +7,10 @@ import pytest
 from pyarrow import fs
 
 from citrus_ray.spec import SpecError
-from citrus_ray.store import Files, absolute, default_store, open_files
+from citrus_ray.store import Storage, absolute, default_store, open_storage
 
 
-def paths(store: Files, folder: str = "") -> list[str]:
+def paths(store: Storage, folder: str = "") -> list[str]:
     return [file.path for file in store.list(folder)]
 
 
@@ -67,7 +67,7 @@ def test_trying_a_store_leaves_nothing(store):
 
 def test_a_write_that_breaks_off_shows_nothing(tmp_path, monkeypatch):
     (tmp_path / "store").mkdir()
-    store = Files(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "store", "renaming")
+    store = Storage(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "store", "renaming")
     store.write("one", b"before")
 
     def half(path: str, content: bytes) -> None:
@@ -85,7 +85,7 @@ def test_a_store_that_cannot_be_written_is_one_clear_error(tmp_path):
     with pytest.raises(
         SpecError, match=r"taken/store: cannot be written: .*set \$CITRUS_STORE to one that can"
     ):
-        open_files(tmp_path / "taken" / "store").check_writable()
+        open_storage(tmp_path / "taken" / "store").check_writable()
 
 
 @pytest.mark.parametrize("uri", ["nonsense://bucket/x", "file://relative/x"])
@@ -93,7 +93,7 @@ def test_a_uri_that_nothing_opens_is_one_clear_error(uri):
     with pytest.raises(
         SpecError, match=r"cannot be opened: .*; set \$CITRUS_STORE to a folder or to a URI"
     ):
-        open_files(uri)
+        open_storage(uri)
 
 
 def test_the_store_comes_from_the_environment(monkeypatch, tmp_path):

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from citrus_ray.store import Files, open_files
+from citrus_ray.store import Storage, open_storage
 from citrus_ray.store import leases as claims
 from citrus_ray.store.leases import Leases
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def stranger(store: Files, n_beats: int = 1) -> str:
+def stranger(store: Storage, n_beats: int = 1) -> str:
     """A claim from a machine whose processes cannot be looked at."""
     path = "d/claim-00ff.json"
     store.write(
@@ -97,6 +97,7 @@ def test_the_claim_of_a_far_process_expires_when_it_stops_beating(store):
     assert store.list() == []
 
 
+@pytest.mark.parametrize("store", ["folder", "object store"], indirect=True)  # it waits for seconds
 def test_a_claim_that_beats_never_expires(store):
     claim = Leases(store, beat_s=0.02).take("d")
     assert claim is not None
@@ -109,14 +110,14 @@ def test_a_claim_that_beats_never_expires(store):
 
 def test_the_claim_of_a_process_that_died_here_is_gone_at_once(tmp_path):
     code = f"""
-from citrus_ray.store import open_files
-from citrus_ray.store.claims import Leases
+from citrus_ray.store import open_storage
+from citrus_ray.store.leases import Leases
 import os
-Leases(open_files({str(tmp_path)!r})).take("d")
+Leases(open_storage({str(tmp_path)!r})).take("d")
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT)
-    store = open_files(tmp_path)
+    store = open_storage(tmp_path)
     assert len(store.list()) == 1
     claim = Leases(store).take("d")
     assert claim is not None

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from citrus_ray.store import checkpoint, entries, open_files
+from citrus_ray.store import checkpoint, entries, open_storage
 from citrus_ray.store.__main__ import main
 from citrus_ray.store.leases import Lease
 
@@ -35,7 +35,8 @@ WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(2)}
 
 @pytest.fixture(params=["folder", "URI"])
 def place(request, tmp_path, monkeypatch) -> str:
-    """Where a store of two encoders is, one of them used by two records; the working folder has results/."""
+    """Where a store of two encoders is, one of them used by two records; the working folder has
+    results/."""
     where = str(tmp_path / "store") if request.param == "folder" else (tmp_path / "store").as_uri()
     for digest in ("abc1", "abd2"):
         checkpoint.save(where, digest, WEIGHTS, META)
@@ -88,7 +89,7 @@ def test_a_list_has_a_row_for_every_encoder(capsys, tmp_path):
 
 @pytest.mark.usefixtures("place")
 def test_a_list_tells_what_is_unfinished_and_what_cannot_be_read(capsys, tmp_path):
-    open_files(tmp_path / "store").write("beef/state.bin", b"1234")
+    open_storage(tmp_path / "store").write("beef/state.bin", b"1234")
     (tmp_path / "store" / "abd2" / "meta.json").write_text("{")
     code, out, _ = call(capsys, "list")
     assert code == 0
@@ -151,7 +152,7 @@ def test_verify_names_one_whose_description_is_broken(capsys, tmp_path):
 
 
 def stored(tmp_path: Path) -> set[str]:
-    return {file.folder for file in open_files(tmp_path / "store").list()}
+    return {file.folder for file in open_storage(tmp_path / "store").list()}
 
 
 @pytest.mark.usefixtures("place")
@@ -181,7 +182,7 @@ def test_prune_deletes_what_no_record_refers_to(capsys, tmp_path):
 def test_prune_leaves_the_young_and_the_held(capsys, tmp_path):
     assert "0 deleted" in call(capsys, "prune", "--yes")[1]
     make_old(tmp_path)
-    Lease(open_files(tmp_path / "store"), "abd2", 10.0).beat()
+    Lease(open_storage(tmp_path / "store"), "abd2", 10.0).beat()
     assert "0 deleted" in call(capsys, "prune", "--yes", "--min-age", "0")[1]
     assert stored(tmp_path) == {"abc1", "abd2"}
 

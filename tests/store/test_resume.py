@@ -1,4 +1,5 @@
-"""An interrupted pre-training ends where an undisturbed one does, bit for bit, or starts over and says so."""
+"""An interrupted pre-training ends where an undisturbed one does, bit for bit, or starts over and
+says so."""
 
 import functools
 import os
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from citrus_ray.context import SignalContext
-from citrus_ray.store import checkpoint, default_store, entries, open_files, resume
+from citrus_ray.store import checkpoint, default_store, entries, open_storage, resume
 from citrus_ray.store.leases import Leases
 from citrus_ray.store.resume import State, made_by
 from citrus_ray.tasks.losses.masked import MaskedTask
@@ -112,7 +113,7 @@ def test_what_is_stored_says_that_it_was_taken_up_and_nothing_is_left(monkeypatc
     monkeypatch.setattr(pretrain, "run", functools.partial(real, report=crash_after(2)))
     with pytest.raises(CrashError):
         ensure_encoder(TRIAL)
-    assert [file.name for file in open_files(default_store()).list(DIGEST)] == ["state.bin"]
+    assert [file.name for file in open_storage(default_store()).list(DIGEST)] == ["state.bin"]
     monkeypatch.setattr(pretrain, "run", real)
     weights = ensure_encoder(TRIAL)
     assert weights is not None
@@ -120,7 +121,7 @@ def test_what_is_stored_says_that_it_was_taken_up_and_nothing_is_left(monkeypatc
     meta = checkpoint.read_meta(default_store(), DIGEST)
     assert [attempt["epoch"] for attempt in meta["resumed"]] == [2]
     assert meta["history"] == whole.history
-    files = open_files(default_store()).list(DIGEST)
+    files = open_storage(default_store()).list(DIGEST)
     assert {file.path for file in files} == {
         f"{DIGEST}/meta.json",
         entries.weights_path(meta, DIGEST),
@@ -145,13 +146,13 @@ def made_by_small(device: str = "cpu") -> dict[str, str]:
 
 
 def harm(state: State, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = state.files.read(state.path)
+    content = state.storage.read(state.path)
     if how == "cut":
-        state.files.write(state.path, content[: len(content) // 2])
+        state.storage.write(state.path, content[: len(content) // 2])
     elif how == "one bit":
-        state.files.write(state.path, content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        state.storage.write(state.path, content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
     elif how == "empty":
-        state.files.write(state.path, b"")
+        state.storage.write(state.path, b"")
     else:
         monkeypatch.setattr(resume, "FORMAT", resume.FORMAT + 1)
 
@@ -163,14 +164,14 @@ def test_a_state_that_does_not_fit_is_set_aside_with_a_warning_and_the_run_start
 ):
     state = interrupted(tmp_path, 2)
     harm(state, how, monkeypatch)
-    harmed = state.files.read(state.path)
+    harmed = state.storage.read(state.path)
     with pytest.warns(
         UserWarning, match=r"d/state.bin: cannot be gone on from: .*the run starts over"
     ):
         over = pretrain.run(SPEC, MODEL, state=state)
     assert over.resumed == []
     assert_equal(over, pretrain.run(SPEC, MODEL))
-    assert state.files.read(f"{state.path}.aside") == harmed
+    assert state.storage.read(f"{state.path}.aside") == harmed
 
 
 def test_a_state_of_another_model_or_device_is_not_gone_on_from(tmp_path):
@@ -206,7 +207,7 @@ def test_saving_is_not_more_often_than_it_may_cost(tmp_path, monkeypatch):
         saved.append(clock[0])
         clock[0] += 6.0
 
-    monkeypatch.setattr(state.files, "write", slow_write)
+    monkeypatch.setattr(state.storage, "write", slow_write)
     while clock[0] < 3600:
         clock[0] += 1.0
         state.offer(dict)
@@ -218,15 +219,16 @@ def test_saving_is_not_more_often_than_it_may_cost(tmp_path, monkeypatch):
 def test_a_short_run_saves_nothing(tmp_path):
     state = State(tmp_path, "d")
     pretrain.run(SPEC, MODEL, state=state)
-    assert state.files.list() == []
+    assert state.storage.list() == []
 
 
 # ---- processes ----
 
 SCRIPT = """
 import os, sys, time, torch
-from citrus_ray import pretrain, resume
-from tests.test_resume import TRIAL
+from citrus_ray.store import resume
+from citrus_ray.training import pretraining as pretrain
+from tests.store.test_resume import TRIAL
 torch.set_num_threads(1)
 resume.EVERY_S, resume.SHARE = 0.0, float("inf")
 real = pretrain.run
@@ -253,13 +255,13 @@ def test_two_processes_on_one_store_compute_an_encoder_once(tmp_path):
     assert [one.returncode for one in both] == [0, 0], said
     assert len(log.read_text().splitlines()) == 1
     assert said[0][0] == said[1][0] != ""
-    assert len(open_files(default_store()).list()) == 2
+    assert len(open_storage(default_store()).list()) == 2
 
 
 @pytest.mark.usefixtures("_every_epoch")
 def test_a_killed_process_is_taken_over_where_it_was(tmp_path):
     killed = process(tmp_path / "log")
-    store = open_files(default_store())
+    store = open_storage(default_store())
     until = time.monotonic() + 60
     while not store.exists(f"{DIGEST}/state.bin") and time.monotonic() < until:
         time.sleep(0.02)
@@ -278,22 +280,24 @@ def test_a_killed_process_is_taken_over_where_it_was(tmp_path):
 TWO_RANKS = """
 import os, sys, torch
 from torch.nn.parallel import DistributedDataParallel
-from citrus_ray import pretrain, resume
-from citrus_ray.training.pretraining import Place
+from citrus_ray.store import resume
+from citrus_ray.training import pretraining as pretrain
+from citrus_ray.training.pretraining import Worker
 from citrus_ray.store.resume import State
-from tests.test_resume import SPEC, MODEL, CrashError, crash_after
+from tests.store.test_resume import SPEC, MODEL, CrashError, crash_after
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)  # two processes with a thread per core each would fight over the cores
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+meet = f"file://{folder}/meet"
+torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
 resume.EVERY_S, resume.SHARE = 0.0, float("inf")
-place = Place(rank, 2, "cpu", DistributedDataParallel)
-whole = pretrain.run(SPEC, MODEL, place)
+worker = Worker(rank, 2, "cpu", DistributedDataParallel)
+whole = pretrain.run(SPEC, MODEL, worker)
 state = State(f"{folder}/store", "d")
 try:
-    pretrain.run(SPEC, MODEL, place, crash_after(2), state)
+    pretrain.run(SPEC, MODEL, worker, crash_after(2), state)
 except CrashError:
     pass
-taken_up = pretrain.run(SPEC, MODEL, place, state=State(f"{folder}/store", "d"))
+taken_up = pretrain.run(SPEC, MODEL, worker, state=State(f"{folder}/store", "d"))
 assert [attempt["epoch"] for attempt in taken_up.resumed] == [2]
 assert rank or taken_up.history == whole.history  # rank 0 is the one that is kept
 assert all(torch.equal(taken_up.weights[name], whole.weights[name]) for name in whole.weights)

@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 
 from citrus_ray.spec import SpecError
-from citrus_ray.store import Files, entries
+from citrus_ray.store import Storage, entries
 from citrus_ray.store.leases import Lease
 from citrus_ray.store.usage import HOUR, count_uses, delete, prunable
 
 LATER = 2 * HOUR
 
 
-def now_of(store: Files) -> float:
+def now_of(store: Storage) -> float:
     return max((file.modified for file in store.list()), default=0.0)
 
 
-def doomed(store: Files, *used: str, after: float = LATER, min_age: float = HOUR) -> dict[str, str]:
+def doomed(
+    store: Storage, *used: str, after: float = LATER, min_age: float = HOUR
+) -> dict[str, str]:
     """Folder -> why."""
     items = prunable(store, Counter(used), min_age, now_of(store) + after)
     return {item.folder: item.why for item in items}
@@ -71,12 +73,12 @@ def test_what_a_running_pretraining_holds_stays_however_old_the_rest_of_it_is(tm
     assert set(doomed(store, min_age=0)) == {"a", "b"}
 
 
-def entries_of(folder: Path, *digests: str) -> Files:
-    from citrus_ray.store import open_files
+def entries_of(folder: Path, *digests: str) -> Storage:
+    from citrus_ray.store import open_storage
 
     for digest in digests:
-        entries.write(open_files(folder), digest, digest.encode(), {})
-    return open_files(folder)
+        entries.write(open_storage(folder), digest, digest.encode(), {})
+    return open_storage(folder)
 
 
 def test_half_written_leftovers_go_after_an_hour(store):

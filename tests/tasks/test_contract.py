@@ -1,4 +1,5 @@
-"""Every pre-training task in the registry keeps the contract. A new entry is tested without another line."""
+"""Every pre-training task in the registry keeps the contract. A new entry is tested without
+another line."""
 
 import pytest
 

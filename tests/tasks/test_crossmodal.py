@@ -1,4 +1,5 @@
-"""Two masked views of the sensors' embeddings: which they are, what the losses ask of them, and what collapse is."""
+"""Two masked views of the sensors' embeddings: which they are, what the losses ask of them, and
+what collapse is."""
 
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from citrus_ray.tasks.losses.crossmodal import CrossmodalTask, relative_spread
 from citrus_ray.tasks.losses.masking import two_views
 from citrus_ray.tasks.losses.reconstruction import EachSensor
 from citrus_ray.tasks.specs import Barlow, CrossmodalViews, InfoNce, Masked, Vicreg, agreement
-from citrus_ray.training.loop import seeded, shuffled, train
+from citrus_ray.training.loop import Training, seeded, shuffled
 
 CTX = SignalContext(3, 48, 50.0, modalities=("ecg", "eeg", "emg"))
 CONV = Conv(dim=8, strides=(2, 2))
@@ -204,14 +205,14 @@ def loss_of(task, masks, x, index):
 
 def spread_after(task: CrossmodalTask, optim: Optim) -> float:
     x, masks = shared_rhythm(), generator()
-    for _ in train(
+    for _ in Training(
         task,
         partial(loss_of, task, masks, x),
         shuffled(128, 32, np.random.default_rng(0)),
         optim,
         60,
         4,
-    ):
+    ).rounds():
         pass
     return float(task.eval()(x, generator())[1]["embedding_std"])
 

@@ -43,7 +43,8 @@ def test_the_count_is_the_ratio_as_near_as_it_can_be(n_tokens, ratio):
     seed=st.integers(0, 100),
 )
 def test_hidden_tokens_come_in_whole_runs(n_tokens, span, ratio, seed):
-    """All runs start on one grid per row; all blocks of it are hidden or seen as a whole, but for one that is cut."""
+    """All runs start on one grid per row; all blocks of it are hidden or seen as a whole, but
+    for one that is cut."""
     for row in (
         span_mask((4, 1, n_tokens), ratio, span, generator(seed)).reshape(4, n_tokens).numpy()
     ):
@@ -126,7 +127,8 @@ def test_the_loss_counts_hidden_samples_only():
 
 
 def test_the_encoder_is_not_shown_what_it_must_predict():
-    """With hidden samples at another value the prediction error moves exactly as a constant prediction's would."""
+    """With hidden samples at another value the prediction error moves exactly as a constant
+    prediction's would."""
     spec = Masked(ratio=0.5, span=2)
     ctx = SignalContext(1, 64, 1.0)
     encoder = Conv(dim=8, strides=(2, 2)).build(ctx)

@@ -1,4 +1,5 @@
-"""Several modalities at once: decoders of their own, whole modalities hidden, what other channels can make up for."""
+"""Several modalities at once: decoders of their own, whole modalities hidden, what other
+channels can make up for."""
 
 from functools import partial
 
@@ -12,7 +13,7 @@ from citrus_ray.models.specs import Conv
 from citrus_ray.tasks.losses.masking import hide_modalities
 from citrus_ray.tasks.losses.reconstruction import Decoder
 from citrus_ray.tasks.specs import Masked
-from citrus_ray.training.loop import seeded, shuffled, train
+from citrus_ray.training.loop import Training, seeded, shuffled
 
 CTX = SignalContext(n_chans=3, n_times=96, sfreq=50.0, modalities=("ecg", "eeg", "ecg"))
 
@@ -58,7 +59,8 @@ def loss_of(task, masks, x, index):
 
 
 def test_what_is_hidden_in_one_modality_is_found_in_another_where_the_decoder_mixes():
-    """Two modalities show the same random signal: only across channels can a dropped one be predicted."""
+    """Two modalities show the same random signal: only across channels can a dropped one be
+    predicted."""
     ctx = SignalContext(n_chans=2, n_times=64, sfreq=50.0, modalities=("ecg", "eeg"))
     x = torch.randn(256, 1, 64, generator=generator()).expand(-1, 2, -1).contiguous()
     final = {}
@@ -67,9 +69,9 @@ def test_what_is_hidden_in_one_modality_is_found_in_another_where_the_decoder_mi
             spec = Masked(ratio=0.25, span=1, mix=mix, drop_modality=0.9 if mix else 0.0)
             task = spec.build(ctx, Conv(dim=16, strides=(2, 2)).build(ctx))
         batches, masks = shuffled(len(x), 32, np.random.default_rng(0)), generator(1)
-        *_, final[mix] = train(
+        *_, final[mix] = Training(
             task, partial(loss_of, task, masks, x), batches, Optim(lr=5e-3), 300, 10
-        )
+        ).rounds()
     assert final[1] < 0.75 * final[0]
 
 

@@ -1,4 +1,5 @@
-"""`kind: next_thought`: losses on logits, masked volumes with a weight, and no label but time's own."""
+"""`kind: next_thought`: losses on logits, masked volumes with a weight, and no label but time's
+own."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-"""Spectral pre-training: targets against numpy and scipy, bands that are really gone, a loss over what is hidden."""
+"""Spectral pre-training: targets against numpy and scipy, bands that are really gone, a loss
+over what is hidden."""
 
 from typing import Any
 

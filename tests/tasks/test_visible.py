@@ -12,7 +12,7 @@ from citrus_ray.models.specs import Citrus, Conv, EncoderSpec, Patch
 from citrus_ray.spec import SpecError, validate
 from citrus_ray.tasks.losses.masking import span_mask
 from citrus_ray.tasks.specs import Hide, Masked, Spectral, TaskSpec
-from citrus_ray.training.loop import seeded, shuffled, train
+from citrus_ray.training.loop import Training, seeded, shuffled
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg", "ecg"))
 MODELS = [
@@ -48,7 +48,8 @@ def generator(seed: int = 0) -> torch.Generator:
 @each
 @pytest.mark.parametrize("spec", TASKS)
 def test_every_parameter_that_asks_for_a_gradient_has_one(model, spec):
-    """Workers that share gradients wait for all of them, so the mask token, which is never read, must not ask."""
+    """Workers that share gradients wait for all of them, so the mask token, which is never read,
+    must not ask."""
     task = built(model, spec)
     task(signals(), generator())[0].backward()
     assert [
@@ -96,7 +97,9 @@ def test_what_is_hidden_is_worked_out_from_what_is_seen(model):
         generator(),
         shuffled(64, 16, rng),
     )
-    *_, last = train(task, lambda index: task(x[index], masks)[0], batches, Optim(lr=5e-3), 200, 5)
+    *_, last = Training(
+        task, lambda index: task(x[index], masks)[0], batches, Optim(lr=5e-3), 200, 5
+    ).rounds()
     assert last < 0.9
 
 

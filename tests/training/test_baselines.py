@@ -1,4 +1,5 @@
-"""Each dumb baseline wins where it must, is at chance where it must be, and sees what the trial's fine-tune sees."""
+"""Each dumb baseline wins where it must, is at chance where it must be, and sees what the trial's
+fine-tune sees."""
 
 import json
 import pickle
@@ -335,7 +336,8 @@ def test_a_band_without_a_frequency_is_left_out(n_times, n_bands):
 
 
 def test_the_untrained_encoder_keeps_channels_apart_where_the_network_does(monkeypatch):
-    """Which channel carries the rhythm is the class: pooled over channels, there is nothing to see."""
+    """Which channel carries the rhythm is the class: pooled over channels, there is nothing to
+    see."""
     rng = np.random.default_rng(0)
     y = labels(rng)
     x = 0.3 * rng.normal(size=SHAPE)

@@ -48,7 +48,8 @@ def test_features_are_scaled_by_training_statistics_and_a_constant_one_is_droppe
 
 
 def test_validation_data_choose_the_penalty():
-    """Labels that are half noise, more features than windows: the weakest penalty learns the noise."""
+    """Labels that are half noise, more features than windows: the weakest penalty learns the
+    noise."""
     rng = np.random.default_rng(3)
     x, y = sample(3, n=400, n_features=40, n_classes=2, pull=0.25)
     y = np.where(rng.random(400) < 0.25, 1 - y, y)

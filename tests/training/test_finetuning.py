@@ -263,7 +263,8 @@ def test_balanced_weights_count_every_class_the_same():
 
 
 def test_the_loss_counts_classes_as_the_spec_says():
-    """One labelled window of the rare class: balanced, getting it wrong costs as much as all the others together."""
+    """One labelled window of the rare class: balanced, getting it wrong costs as much as all the
+    others together."""
     losses = {}
     for how in ("none", "balanced"):
         member = Member(

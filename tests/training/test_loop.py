@@ -1,4 +1,5 @@
-"""The training loop: rates, rounds, batches, randomness, and what is said when it leaves the numbers."""
+"""The training loop: rates, rounds, batches, randomness, and what is said when it leaves the
+numbers."""
 
 import itertools
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from citrus_ray.experiment.optim import Optim
-from citrus_ray.training.loop import NonFiniteLossError, Part, Training, seeded, shuffled, train
+from citrus_ray.training.loop import NonFiniteLossError, ParameterGroup, Training, seeded, shuffled
 
 
 def batches(n: int = 16, size: int = 8):
@@ -35,7 +36,9 @@ def line_fit(module: nn.Module):
 def test_the_loss_falls_round_by_round():
     module = linear()
     losses = list(
-        train(module, line_fit(module), batches(), Optim(lr=0.05, weight_decay=0), 200, 5)
+        Training(
+            module, line_fit(module), batches(), Optim(lr=0.05, weight_decay=0), 200, 5
+        ).rounds()
     )
     assert len(losses) == 5
     assert losses == sorted(losses, reverse=True)
@@ -48,14 +51,14 @@ def test_steps_are_spread_over_the_rounds(n_steps, n_rounds):
     fit = line_fit(module)
     ends = [
         next(steps)
-        for _ in train(
+        for _ in Training(
             module,
             lambda index: fit(index) + 0 * next(steps),
             batches(),
             Optim(),
             n_steps,
             n_rounds,
-        )
+        ).rounds()
     ]
     counts = np.diff(ends, prepend=-1) - 1  # the look at the counter is a count too
     assert sum(counts) == n_steps
@@ -67,9 +70,9 @@ def test_the_mean_loss_of_a_round_is_yielded():
     module = linear()
     values = iter([1.0, 3.0, 5.0, 7.0])
     losses = list(
-        train(
+        Training(
             module, lambda index: module.weight.sum() * 0 + next(values), batches(), Optim(), 4, 2
-        )
+        ).rounds()
     )
     assert losses == [2.0, 6.0]
 
@@ -78,7 +81,7 @@ def test_what_is_frozen_stays():
     module = nn.Sequential(linear(), nn.Linear(1, 1))
     module[0].requires_grad_(False)
     before = [p.clone() for p in module.parameters()]
-    list(train(module, line_fit(module), batches(), Optim(lr=0.1), 5, 1))
+    list(Training(module, line_fit(module), batches(), Optim(lr=0.1), 5, 1).rounds())
     moved = [not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True)]
     assert moved == [False, False, True, True]
 
@@ -90,7 +93,7 @@ def test_a_loss_that_is_no_number_names_step_rate_and_parameter(value):
     steps = itertools.count()
     loss = lambda index: module.weight.sum() * (value if next(steps) == 13 else 1.0)  # noqa: E731
     with pytest.raises(NonFiniteLossError) as caught:
-        list(train(module, loss, batches(), optim, 20, 2))
+        list(Training(module, loss, batches(), optim, 20, 2).rounds())
     assert f"step 13 of 20, lr={optim.rate(13, 20):.3g}" in str(caught.value)
     assert "first non-finite parameter weight" in str(caught.value)
 
@@ -99,14 +102,14 @@ def test_a_rate_far_too_high_is_a_failure_and_not_a_result():
     module = linear()
     with pytest.raises(NonFiniteLossError, match=r"step \d+ of 50"):
         list(
-            train(
+            Training(
                 module,
                 lambda index: line_fit(module)(index).exp(),
                 batches(),
                 Optim(lr=1e20, warmup=0.0),
                 50,
                 5,
-            )
+            ).rounds()
         )
 
 
@@ -114,7 +117,7 @@ def test_bad_data_is_told_from_a_bad_rate():
     module = linear()
     with pytest.raises(NonFiniteLossError, match="all parameters still finite: look at the data"):
         list(
-            train(
+            Training(
                 module,
                 lambda index: (
                     torch.tensor(torch.nan) + 0 * module.weight.sum().detach().requires_grad_()
@@ -123,7 +126,7 @@ def test_bad_data_is_told_from_a_bad_rate():
                 Optim(),
                 1,
                 1,
-            )
+            ).rounds()
         )
 
 
@@ -140,7 +143,9 @@ class Noisy(nn.Module):
 
 def run_noisy(seed: int, disturb: bool = False) -> list[float]:
     module, losses = Noisy(), []
-    for loss in train(module, line_fit(module), batches(), Optim(lr=0.05), 12, 3, seed=seed):
+    for loss in Training(
+        module, line_fit(module), batches(), Optim(lr=0.05), 12, 3, seed=seed
+    ).rounds():
         losses.append(loss)
         if disturb:
             torch.rand(7)
@@ -157,9 +162,9 @@ def test_dropout_hangs_on_the_seed_and_on_nothing_else_that_runs():
 def test_a_training_taken_up_after_a_round_ends_where_it_would_have(stop, wait):
     def training(module: Noisy) -> Training:
         weight, bias = module.inner.parameters()
-        parts = [Part([weight], 1.0, wait), Part([bias], 0.5)]
+        groups = [ParameterGroup([weight], 1.0, wait), ParameterGroup([bias], 0.5)]
         return Training(
-            module, line_fit(module), batches(), Optim(lr=0.05), 10, 3, seed=4, parts=parts
+            module, line_fit(module), batches(), Optim(lr=0.05), 10, 3, seed=4, groups=groups
         )
 
     whole, first, second = Noisy(), Noisy(), Noisy()

@@ -1,4 +1,5 @@
-"""Many fine-tunes at once: the numbers of one at a time, failures that stay alone, test data scored once."""
+"""Many fine-tunes at once: the numbers of one at a time, failures that stay alone, test data scored
+once."""
 
 import ast
 from pathlib import Path
@@ -40,21 +41,23 @@ def finished(trials: list[Trial]) -> Population:
 def test_members_get_the_numbers_that_they_get_alone(trial):
     trials = seeds(trial)
     together = finished(trials)
-    assert [slot.metrics for slot in together.slots] == [alone.run() for alone in trials]
-    assert len({slot.metrics["train/loss"] for slot in together.slots}) == 3
+    assert [state.metrics for state in together.states] == [alone.run() for alone in trials]
+    assert len({state.metrics["train/loss"] for state in together.states}) == 3
 
 
 def test_the_value_of_a_trial_is_the_mean_over_its_members():
     found = finished(seeds(SCRATCH))
     assert found.status == "ok"
-    assert found.value == pytest.approx(sum(slot.metrics[METRIC] for slot in found.slots) / 3)
+    assert found.value == pytest.approx(sum(state.metrics[METRIC] for state in found.states) / 3)
 
 
 def test_every_round_reports_the_mean_of_the_best_so_far(monkeypatch):
     found = population(seeds(SCRATCH, 2))
-    for slot, curve in zip(found.slots, ([0.2, 0.6, 0.4, 0.1], [0.8, 0.2, 0.4, 0.9]), strict=True):
+    for state, curve in zip(
+        found.states, ([0.2, 0.6, 0.4, 0.1], [0.8, 0.2, 0.4, 0.9]), strict=True
+    ):
         values = iter(curve)
-        monkeypatch.setattr(slot.member, "score_val", lambda values=values: {METRIC: next(values)})
+        monkeypatch.setattr(state.member, "score_val", lambda values=values: {METRIC: next(values)})
     seen = list(iter(found.advance, None))
     assert [metrics[METRIC] for metrics in seen if metrics] == pytest.approx([0.5, 0.7, 0.7, 0.75])
     assert found.value == pytest.approx(0.75)
@@ -65,21 +68,21 @@ def test_curves_are_means_round_by_round():
     curves = found.curves()
     assert [row["round"] for row in curves] == [1, 2, 3, 4]
     assert curves[1]["train/loss"] == pytest.approx(
-        sum(slot.history[1]["train/loss"] for slot in found.slots) / 3
+        sum(state.history[1]["train/loss"] for state in found.states) / 3
     )
 
 
 def test_a_member_that_leaves_the_numbers_fails_alone_with_its_reason():
     good, bad = SCRATCH, SCRATCH.at({"finetune.optim.lr": 1e30, "seed": 1})
     found = finished([good, bad, good])
-    assert [slot.status for slot in found.slots] == ["ok", "failed", "ok"]
-    assert found.slots[0].metrics == found.slots[2].metrics == good.run()
-    reason = found.slots[1].reason or ""
+    assert [state.status for state in found.states] == ["ok", "failed", "ok"]
+    assert found.states[0].metrics == found.states[2].metrics == good.run()
+    reason = found.states[1].reason or ""
     assert reason.startswith("NonFiniteLossError: loss is ")
     assert "step " in reason
     assert "lr=" in reason
-    assert found.slots[0].reason is None
-    assert found.slots[1].seconds > 0
+    assert found.states[0].reason is None
+    assert found.states[1].seconds > 0
 
 
 def test_a_trial_with_a_failed_member_has_no_value(monkeypatch):
@@ -87,27 +90,27 @@ def test_a_trial_with_a_failed_member_has_no_value(monkeypatch):
     found = population(seeds(SCRATCH))
     found.advance()
     assert found.value is not None
-    member = found.slots[1].member
+    member = found.states[1].member
     assert member is not None
     monkeypatch.setattr(member, "advance", lambda: 1 / 0)
     found.advance()
     assert found.status == "failed"
     assert found.value is None
-    assert "ZeroDivisionError" in (found.slots[1].reason or "")
+    assert "ZeroDivisionError" in (found.states[1].reason or "")
 
 
 def test_a_member_that_cannot_be_built_fails_alone_too():
     bad = SCRATCH.at({"finetune.labels": {"per_class": 10_000}})
     found = finished([bad, SCRATCH])
-    assert [slot.status for slot in found.slots] == ["failed", "ok"]
-    assert "labels.per_class=10000" in (found.slots[0].reason or "")
+    assert [state.status for state in found.states] == ["failed", "ok"]
+    assert "labels.per_class=10000" in (found.states[0].reason or "")
 
 
 def test_weights_that_do_not_fit_fail_their_member():
     weights = ensure_encoder(PRETRAINED)
     found = Population([PRETRAINED.at({"model.dim": 16}), PRETRAINED], [weights, weights], METRIC)
-    assert [slot.status for slot in found.slots] == ["failed", "ok"]
-    assert "CheckpointError" in (found.slots[0].reason or "")
+    assert [state.status for state in found.states] == ["failed", "ok"]
+    assert "CheckpointError" in (found.states[0].reason or "")
 
 
 @pytest.mark.parametrize(
@@ -115,12 +118,12 @@ def test_weights_that_do_not_fit_fail_their_member():
 )
 def test_an_interrupt_and_a_fault_of_the_machine_are_not_taken_for_a_failure(monkeypatch, err):
     found = population([SCRATCH])
-    assert found.slots[0].member is not None
+    assert found.states[0].member is not None
 
     def interrupted() -> None:
         raise err
 
-    monkeypatch.setattr(found.slots[0].member, "advance", interrupted)
+    monkeypatch.setattr(found.states[0].member, "advance", interrupted)
     with pytest.raises(type(err)):
         found.advance()
     assert found.status == "ok"
@@ -128,19 +131,19 @@ def test_an_interrupt_and_a_fault_of_the_machine_are_not_taken_for_a_failure(mon
 
 def test_scoring_test_data_adds_to_the_metrics_and_changes_none():
     found = finished(seeds(SCRATCH))
-    before = [dict(slot.metrics) for slot in found.slots]
+    before = [dict(state.metrics) for state in found.states]
     found.score_test()
-    for slot, old in zip(found.slots, before, strict=True):
-        assert {k: v for k, v in slot.metrics.items() if not k.startswith("test/")} == old
-        assert "test/balanced_accuracy" in slot.metrics
+    for state, old in zip(found.states, before, strict=True):
+        assert {k: v for k, v in state.metrics.items() if not k.startswith("test/")} == old
+        assert "test/balanced_accuracy" in state.metrics
 
 
 def test_a_failed_member_is_not_scored():
     found = finished([SCRATCH.at({"finetune.optim.lr": 1e30}), SCRATCH])
     found.score_test()
-    assert found.slots[0].status == "failed"
-    assert "test/accuracy" not in found.slots[0].metrics
-    assert "test/accuracy" in found.slots[1].metrics
+    assert found.states[0].status == "failed"
+    assert "test/accuracy" not in found.states[0].metrics
+    assert "test/accuracy" in found.states[1].metrics
 
 
 def test_mean_metrics_are_of_what_all_rows_have():
@@ -169,7 +172,7 @@ def uses(name: str) -> list[tuple[str, str]]:
 def test_test_data_is_scored_in_one_place():
     assert uses("score_test") == [
         ("citrus_ray/launch/runner.py", "_step"),  # the population's, for finals
-        ("citrus_ray/population.py", "score_test"),  # the members', by the population
+        ("citrus_ray/training/members.py", "score_test"),  # the members', by the population
     ]
 
 
@@ -185,4 +188,4 @@ def test_test_data_is_scored_for_finals_only():
 
 def test_the_windows_of_the_test_part_are_read_in_one_place():
     found = {path.name: path.read_text().count("parts.test") for path in PACKAGE.rglob("*.py")}
-    assert {name: n for name, n in found.items() if n} == {"finetune.py": 1}
+    assert {name: n for name, n in found.items() if n} == {"finetuning.py": 1}

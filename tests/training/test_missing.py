@@ -1,4 +1,5 @@
-"""Modalities that are missing: in some recordings, in training on purpose, and at test in every combination."""
+"""Modalities that are missing: in some recordings, in training on purpose, and at test in every
+combination."""
 
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from citrus_ray.data.sources.files import Files
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.normalize import Scale
 from citrus_ray.data.windowing.view import View, fewer
-from citrus_ray.evidence.screen import table
 from citrus_ray.evidence.summary import summarise
+from citrus_ray.evidence.tables import table
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import SpecError, validate
 from citrus_ray.training.baselines import baselines

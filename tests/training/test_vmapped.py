@@ -1,4 +1,5 @@
-"""Stacked members get the numbers that they get alone, up to rounding. On a CPU here; the same code runs on a GPU."""
+"""Stacked members get the numbers that they get alone, up to rounding. On a CPU here; the same code
+runs on a GPU."""
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def finished(trials: list[Trial], is_stacked: bool) -> Population:
 
 
 def assert_alike(one: Population, other: Population) -> None:
-    for a, b in zip(one.slots, other.slots, strict=True):
+    for a, b in zip(one.states, other.states, strict=True):
         assert (a.status, a.reason) == (b.status, b.reason) == ("ok", None)
         assert [row["train/loss"] for row in a.history] == pytest.approx(
             [r["train/loss"] for r in b.history], rel=1e-4
@@ -66,7 +67,7 @@ def test_what_the_spec_says_of_training_holds_for_stacked_members_too(edits):
     together, apart = finished(trials, True), finished(trials, False)
     assert_alike(together, apart)
     if "finetune.patience" in edits:
-        assert len({len(slot.history) for slot in together.slots}) > 1, (
+        assert len({len(state.history) for state in together.states}) > 1, (
             "members stop each at its own time"
         )
         assert together.vmap_groups[0].going == set()
@@ -85,9 +86,9 @@ def test_members_that_draw_by_lot_or_differ_in_shape_are_trained_alone():
 def test_a_member_that_leaves_the_numbers_fails_alone():
     trials = [*members(), SCRATCH.at({"seed": 3, "finetune.optim.lr": 1e30})]
     together = finished(trials, True)
-    assert [slot.status for slot in together.slots] == ["ok", "ok", "ok", "failed"]
-    assert (together.slots[3].reason or "").startswith("NonFiniteLossError")
-    together.slots = together.slots[:3]
+    assert [state.status for state in together.states] == ["ok", "ok", "ok", "failed"]
+    assert (together.states[3].reason or "").startswith("NonFiniteLossError")
+    together.states = together.states[:3]
     assert_alike(together, finished(trials[:3], False))
 
 
@@ -112,15 +113,15 @@ def test_a_member_alone_that_memory_does_not_hold_fails_with_the_reason(monkeypa
 
     monkeypatch.setattr(VmappedMembers, "_slopes", no_memory)
     together = finished(members(), True)
-    assert {slot.status for slot in together.slots} == {"failed"}
-    assert all("none left" in (slot.reason or "") for slot in together.slots)
+    assert {state.status for state in together.states} == {"failed"}
+    assert all("none left" in (state.reason or "") for state in together.states)
 
 
 def test_seconds_of_a_stack_are_shared_out():
     together = finished(members(), True)
-    shares = [slot.seconds for slot in together.slots]
+    shares = [state.seconds for state in together.states]
     assert min(shares) > 0.2 * max(shares)
-    assert all(slot.curve[-1][1] <= slot.seconds + 1e-3 for slot in together.slots)
+    assert all(state.curve[-1][1] <= state.seconds + 1e-3 for state in together.states)
 
 
 def test_on_a_cpu_nothing_is_stacked_by_itself():
@@ -128,7 +129,7 @@ def test_on_a_cpu_nothing_is_stacked_by_itself():
     assert Population(trials, [None] * 3, METRIC).vmap_groups == []
     assert (
         vmap_groups(
-            slot.member for slot in Population(trials[:1], [None], METRIC).slots if slot.member
+            state.member for state in Population(trials[:1], [None], METRIC).states if state.member
         )
         == []
     )

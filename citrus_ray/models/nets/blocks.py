@@ -1,6 +1,8 @@
-"""The channel-independent transformer that `patch` and `citrus` share: pre-norm blocks, positions, modality embeddings.
+"""The channel-independent transformer that `patch` and `citrus` share: pre-norm blocks, positions,
+modality embeddings.
 
-Tokens come in as (R, N, D), a row R per channel of every window: attention never crosses channels or windows.
+Tokens come in as (R, N, D), a row R per channel of every window: attention never crosses
+channels or windows.
 """
 
 import torch
@@ -12,7 +14,8 @@ from citrus_ray.models.nets.dropout import Dropout, dropped
 
 
 class Transformer(nn.Module):
-    """(B*C, N, D) -> (B*C, N, D): mask token, positions and modalities, then `layers` blocks and a norm.
+    """(B*C, N, D) -> (B*C, N, D): mask token, positions and modalities, then `layers` blocks and a
+    norm.
 
     `places` (B*C, N) says where tokens stand when they are not all of a window.
     """
@@ -104,7 +107,8 @@ class Block(nn.Module):
     def _heads(
         self, x: torch.Tensor, turns: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(R, N, D) -> queries, keys and values, the first two turned by their places: (R, H, N, D/H) each."""
+        """(R, N, D) -> queries, keys and values, the first two turned by their places: (R, H, N,
+        D/H) each."""
         rows, n_tokens, dim = x.shape
         qkv = (
             self.qkv(x)
@@ -133,7 +137,8 @@ class ModalityEmbedding(nn.Module):
         assert isinstance(self.slots, torch.Tensor)
         if len(self.slots) != n_chans:
             raise ValueError(
-                f"{n_chans} channels came in, but the model was built for {len(self.slots)} modalities"
+                f"{n_chans} channels came in, but the model was built for {len(self.slots)} "
+                "modalities"
             )
         rows, n_tokens, dim = tokens.shape
         added = self.weight[self.slots][:, None]  # (C, 1, D)
@@ -144,7 +149,8 @@ class ModalityEmbedding(nn.Module):
 
 
 def rope_turns(places: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """How far each pair of features is turned at every place: (N,) or (R, N) -> (…, N, 1, 1, D/H / 2), complex."""
+    """How far each pair of features is turned at every place: (N,) or (R, N) -> (…, N, 1, 1, D/H
+    / 2), complex."""
     speeds = 10_000 ** (-torch.arange(0, head_dim, 2, device=places.device) / head_dim)
     angles = (places[..., None] * speeds)[
         ..., None, None, :
@@ -153,16 +159,19 @@ def rope_turns(places: torch.Tensor, head_dim: int) -> torch.Tensor:
 
 
 def apply_rope(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """Turn each pair of features by its place: (R, N, …, H, D/H). Products then depend on distance alone."""
+    """Turn each pair of features by its place: (R, N, …, H, D/H). Products then depend on
+    distance alone."""
     pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * turns).flatten(-2)
 
 
 def in_pairs(linear: nn.Linear, n: int, head_dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias with the first `n` outputs in another order: those side by side that are turned together.
+    """Weight and bias with the first `n` outputs in another order: those side by side that are
+    turned together.
 
-    Stored weights have them half a head apart. Ordering weights once a step costs next to nothing; turning features
-    that lie apart took a dozen passes in runs of a few numbers, a fifth of a block.
+    Stored weights have them half a head apart. Ordering weights once a step costs next to
+    nothing; turning features that lie apart took a dozen passes in runs of a few numbers, a
+    fifth of a block.
     """
 
     def ordered(whole: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,9 @@
-"""CiTrus: a residual convolutional encoder whose output is cut into patches of latent steps for a transformer.
+"""CiTrus: a residual convolutional encoder whose output is cut into patches of latent steps for a
+transformer.
 
-The convolutions see each channel alone, and so does the transformer. Hidden patches are zeroed before the first
-convolution, because a receptive field that reaches into them would show them to their neighbours, and their tokens are
-replaced by the mask token.
+The convolutions see each channel alone, and so does the transformer. Hidden patches are zeroed
+before the first convolution, because a receptive field that reaches into them would show them to
+their neighbours, and their tokens are replaced by the mask token.
 """
 
 from typing import Any

@@ -1,4 +1,5 @@
-"""Classification: an encoder and a linear head. The same module whether weights are new or pre-trained."""
+"""Classification: an encoder and a linear head. The same module whether weights are new or
+pre-trained."""
 
 import torch
 from torch import nn
@@ -9,7 +10,8 @@ from citrus_ray.models.nets.heads import LateFusion, LinearHead
 
 
 class Classifier(nn.Module):
-    """(B, C, T) -> logits (B, K). The head reads the encoder's summary, or its rows side by side or one by one."""
+    """(B, C, T) -> logits (B, K). The head reads the encoder's summary, or its rows side by side
+    or one by one."""
 
     def __init__(self, encoder: Encoder, ctx: SignalContext, pool: str) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""Residual 1-D convolutional encoder. Each channel is a signal of its own: the same filters read all of them."""
+"""Residual 1-D convolutional encoder. Each channel is a signal of its own: the same filters read
+all of them."""
 
 from collections.abc import Sequence
 
@@ -12,7 +13,8 @@ from citrus_ray.models.nets.encoder import Encoder, hide_samples
 
 
 class ConvEncoder(Encoder):
-    """No batch statistics: a window's tokens do not depend on which other windows share its batch."""
+    """No batch statistics: a window's tokens do not depend on which other windows share its
+    batch."""
 
     def __init__(
         self,
@@ -60,7 +62,8 @@ class ConvEncoder(Encoder):
 class Along(nn.Conv1d):
     """A convolution along time of (R, D, 1, L), features of a step side by side in memory.
 
-    On a CPU a quarter to a third faster than the same in (R, D, L), and tokens need no copy in the end.
+    On a CPU a quarter to a third faster than the same in (R, D, L), and tokens need no copy in
+    the end.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -73,7 +76,8 @@ class Along(nn.Conv1d):
 class OneGroup(nn.GroupNorm):
     """nn.GroupNorm of one group, which `torch.func.vmap` does not know on what `Along` returns.
 
-    `stacked` says the same in words that it knows; they cost a step a fifth more, so only stacked members use them.
+    `stacked` says the same in words that it knows; they cost a step a fifth more, so only
+    stacked members use them.
     """
 
     stacked = False

@@ -1,7 +1,8 @@
-"""CroSSL: an encoder for each sensor, and an aggregator that makes one embedding of whatever sensors there are.
+"""CroSSL: an encoder for each sensor, and an aggregator that makes one embedding of whatever
+sensors there are.
 
-Sensors (`sensors.py`) may have their own rates and lengths. What is absent comes in as NaN and is no part of the
-embedding.
+Sensors (`sensors.py`) may have their own rates and lengths. What is absent comes in as NaN and
+is no part of the embedding.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,7 +71,8 @@ class CrossmodalEncoder(Encoder):
     def _read(
         self, sensor: Sensor, x: torch.Tensor, hidden: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, N, D) of one sensor, the mean over those of its channels that are there, and (B,) whether any is."""
+        """(B, N, D) of one sensor, the mean over those of its channels that are there, and (B,)
+        whether any is."""
         if not sensor.rows:
             return x.new_zeros(len(x), 0, self.dim), torch.zeros(
                 len(x), dtype=torch.bool, device=x.device

@@ -1,4 +1,5 @@
-"""What every encoder promises: (B, C, T) -> (B, C, N, D), a token per patch of samples, hidden samples never seen."""
+"""What every encoder promises: (B, C, T) -> (B, C, N, D), a token per patch of samples, hidden
+samples never seen."""
 
 from abc import abstractmethod
 from typing import Any
@@ -10,7 +11,8 @@ from torch import nn
 class Encoder(nn.Module):
     """Channels are folded into the batch inside, so any number of channels and any length goes in.
 
-    An encoder that mixes channels is built for a number of them, and returns one row of tokens for all: (B, 1, N, D).
+    An encoder that mixes channels is built for a number of them, and returns one row of tokens
+    for all: (B, 1, N, D).
     """
 
     mixes_channels: bool = False
@@ -24,17 +26,21 @@ class Encoder(nn.Module):
 
     @abstractmethod
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, C, T) -> (B, C, N, D). Samples behind `hidden` (B, C, N), True = hidden, cannot reach the output."""
+        """(B, C, T) -> (B, C, N, D). Samples behind `hidden` (B, C, N), True = hidden, cannot
+        reach the output."""
 
     def visible(self, x: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-        """(B, C, T), places (B, C, V) -> (B, C, V, D): tokens of these patches, which no sample of another reaches.
+        """(B, C, T), places (B, C, V) -> (B, C, V, D): tokens of these patches, which no sample of
+        another reaches.
 
-        Not those of `forward`: an encoder that has mask tokens reads none here, and so has less to compute.
+        Not those of `forward`: an encoder that has mask tokens reads none here, and so has less
+        to compute.
         """
         return at_places(self(x, all_but(shown, self.n_tokens(x.shape[-1]))), shown)
 
     def summary(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, T) -> (B, C, D): what heads read. The mean over tokens, unless an encoder has a token for it."""
+        """(B, C, T) -> (B, C, D): what heads read. The mean over tokens, unless an encoder has a
+        token for it."""
         return self(x).mean(dim=2)
 
     def n_rows(self, n_chans: int) -> int:
@@ -42,17 +48,20 @@ class Encoder(nn.Module):
         return 1 if self.mixes_channels else n_chans
 
     def rows(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, T) -> (B, R, D): what can be kept side by side. Zeros for a row of which nothing was recorded."""
+        """(B, C, T) -> (B, R, D): what can be kept side by side. Zeros for a row of which
+        nothing was recorded."""
         return self.summary(x)
 
     def without_mask(self) -> None:
-        """No token will be hidden: what stands for one asks for no gradient, which workers that share them wait for."""
+        """No token will be hidden: what stands for one asks for no gradient, which workers that
+        share them wait for."""
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(not name.endswith("mask_token"))
 
     @abstractmethod
     def depths(self) -> list[nn.Module]:
-        """The parts that hold all parameters, each once, from the signal inwards: what layer-wise rates count."""
+        """The parts that hold all parameters, each once, from the signal inwards: what
+        layer-wise rates count."""
 
     def __call__(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         return super().__call__(x, hidden)  # type: ignore[no-any-return]
@@ -76,6 +85,7 @@ def all_but(shown: torch.Tensor, n_tokens: int) -> torch.Tensor:
 
 
 def hide_samples(x: torch.Tensor, hidden: torch.Tensor, patch: int) -> torch.Tensor:
-    """Zero the samples of hidden patches: (B, C, T), (B, C, N) -> (B, C, T). The remainder goes too."""
+    """Zero the samples of hidden patches: (B, C, T), (B, C, N) -> (B, C, T). The remainder goes
+    too."""
     keep = (~hidden).repeat_interleave(patch, dim=-1)  # (B, C, N) -> (B, C, N*P)
     return x * nn.functional.pad(keep, (0, x.shape[-1] - keep.shape[-1]))

@@ -26,7 +26,8 @@ class LinearHead(nn.Module):
 
 
 class LateFusion(LinearHead):
-    """A linear layer for each row, and the mean of the probabilities of those that are there: (B, R, D) -> (B, K)."""
+    """A linear layer for each row, and the mean of the probabilities of those that are there:
+    (B, R, D) -> (B, K)."""
 
     def __init__(self, n_rows: int, dim: int, n_classes: int) -> None:
         super().__init__(1, dim, n_rows * n_classes, "late")

@@ -1,4 +1,5 @@
-"""Patch transformer: samples are cut into patches, each a token. Channel-independent, in the style of PatchTST."""
+"""Patch transformer: samples are cut into patches, each a token. Channel-independent, in the
+style of PatchTST."""
 
 from typing import Any
 

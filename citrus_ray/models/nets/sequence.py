@@ -1,7 +1,9 @@
-"""A transformer over volumes: all channels of a moment are one token, as in Next Thought Prediction on fMRI.
+"""A transformer over volumes: all channels of a moment are one token, as in Next Thought Prediction
+on fMRI.
 
-A window is [CLS] A1 … AT; a pair of windows is [CLS] A1 … AT [SEP] B1 … BT, with a segment embedding that tells A from
-B. What leaves is a token per volume, (B, 1, N, D), for all channels together; the summary of a window is its [CLS].
+A window is [CLS] A1 … AT; a pair of windows is [CLS] A1 … AT [SEP] B1 … BT, with a segment
+embedding that tells A from B. What leaves is a token per volume, (B, 1, N, D), for all channels
+together; the summary of a window is its [CLS].
 """
 
 from typing import Any
@@ -79,7 +81,8 @@ class SequenceEncoder(Encoder):
         return torch.cat(tokens, dim=1)
 
     def _behind(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(B, C, N) -> (B, 1 + N) or (B, 2 + N): a token whose channels are all hidden is replaced; some are zeros."""
+        """(B, C, N) -> (B, 1 + N) or (B, 2 + N): a token whose channels are all hidden is
+        replaced; some are zeros."""
         parts = hidden.all(dim=1).chunk(self.n_parts, dim=1)
         seen = torch.zeros(len(hidden), 1, dtype=torch.bool, device=hidden.device)
         return torch.cat([piece for part in parts for piece in (seen, part)], dim=1)

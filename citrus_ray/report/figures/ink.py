@@ -1,5 +1,5 @@
-"""Matplotlib figures that look alike: made once, placed in the page as SVG that follows its light or dark colours, and
-written as SVG, PDF and PNG for a paper."""
+"""Matplotlib figures that look alike: made once, placed in the page as SVG that follows its
+light or dark colours, and written as SVG, PDF and PNG for a paper."""
 
 import io
 import pickle
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours: apart for every kind of colour vision; with a marker and a dash each, apart in grey too
+# Okabe and Ito's colours: apart for every kind of colour vision; with a marker and a dash each,
+# apart in grey too
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS, DASHES = (
     ("o", "s", "^", "D", "v", "P"),
@@ -79,7 +80,8 @@ def sheet(
 
 
 def _plain_logs(axes: Sequence["Axes"]) -> None:
-    """Numbers at logarithmic axes as numbers: matplotlib writes TeX there, and text here is text."""
+    """Numbers at logarithmic axes as numbers: matplotlib writes TeX there, and text here is
+    text."""
     from matplotlib.ticker import LogFormatter, NullFormatter, StrMethodFormatter
 
     for axis in (axis for ax in axes for axis in (ax.xaxis, ax.yaxis)):
@@ -124,7 +126,8 @@ class Drawn:
     svg: str
 
     def publish(self, folder: Path) -> None:
-        """`name`.svg, .pdf and .png with text as text and no date: the same records give the same files."""
+        """`name`.svg, .pdf and .png with text as text and no date: the same records give the
+        same files."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{self.name}.svg").write_text(self.svg, encoding="utf-8")
         with style():

@@ -1,4 +1,5 @@
-"""The drawings for page and paper: numbers in, a figure out. What they show in words stands in exhibits.py."""
+"""The drawings for page and paper: numbers in, a figure out. What they show in words stands in
+exhibits.py."""
 
 import itertools
 from collections.abc import Sequence
@@ -32,7 +33,8 @@ def short(name: str, most: int = NAMES) -> str:
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of a forest: a mark with its interval, the single values under it, and what it is held against."""
+    """One row of a forest: a mark with its interval, the single values under it, and what it is
+    held against."""
 
     name: str
     effect: Effect | None

@@ -1,4 +1,5 @@
-"""Drawings of what the search saw: the gain over one setting, over two, and all trials as lines. Validation data."""
+"""Drawings of what the search saw: the gain over one setting, over two, and all trials as lines.
+Validation data."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ BEHIND = {
 
 
 def dependence(found: Sequence[Dependence], scale: float) -> "Figure":
-    """Line: partial dependence; dots: plain means of the trials at that value, larger for more of them."""
+    """Line: partial dependence; dots: plain means of the trials at that value, larger for more
+    of them."""
     with ink.sheet(6.5, 2.1, len(found), 3) as (figure, axes):
         for ax, item in zip(axes, found, strict=True):
             x = np.asarray(item.points)
@@ -162,7 +164,8 @@ def _ends(scores: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
 
 
 def histories(cells: Sequence[Outcome]) -> "Figure":
-    """Each trial's objective in the order in which they ended; line: best so far; ring: the chosen one."""
+    """Each trial's objective in the order in which they ended; line: best so far; ring: the
+    chosen one."""
     with ink.sheet(6.5, 1.55, len(cells), 4) as (figure, axes):
         for ax, cell in zip(axes, cells, strict=True):
             _history(ax, cell)

@@ -1,6 +1,8 @@
-"""Cross-modal self-supervision (CroSSL): two masked views of the sensors' embeddings, aggregated, should be alike.
+"""Cross-modal self-supervision (CroSSL): two masked views of the sensors' embeddings, aggregated,
+should be alike.
 
-No input is augmented and, with VICReg or Barlow, no window is a negative: the views differ by what is masked alone.
+No input is augmented and, with VICReg or Barlow, no window is a negative: the views differ by
+what is masked alone.
 """
 
 from collections.abc import Callable
@@ -54,7 +56,8 @@ class CrossmodalTask(Task):
     def views(
         self, latent: torch.Tensor, present: torch.Tensor, generator: torch.Generator
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """(B, M, N, D), (B, M) -> twice what is seen of the embeddings (B, M, D), and of which sensors (B, M)."""
+        """(B, M, N, D), (B, M) -> twice what is seen of the embeddings (B, M, D), and of which
+        sensors (B, M)."""
         n_batch, n_sensors, n_tokens, dim = latent.shape
         shape = {"spatial": (1, 1), "temporal": (n_tokens, 1), "random": (1, dim)}[self.mask]
         cells = present[..., None, None].expand(n_batch, n_sensors, *shape)
@@ -66,17 +69,22 @@ class CrossmodalTask(Task):
         spread = metrics["val/embedding_std"]
         if spread >= self.narrowest:
             return None
-        rule = f"embeddings have collapsed: their spread is {spread:.2g}, below narrowest={self.narrowest:g}"
+        rule = (
+            f"embeddings have collapsed: their spread is {spread:.2g}, below "
+            f"narrowest={self.narrowest:g}"
+        )
         return f"{rule}; give the loss's variance more weight, or lower the rate"
 
 
 def relative_spread(z: torch.Tensor) -> torch.Tensor:
-    """Standard deviation over the batch, beside the size of the embedding: 0 where all windows have the same one."""
+    """Standard deviation over the batch, beside the size of the embedding: 0 where all windows
+    have the same one."""
     return z.std(dim=0, unbiased=False).mean() / z.square().mean().sqrt().clamp(min=1e-12)
 
 
 def _mean_over_seen(latent: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """(B, M, N, D) -> (B, M, D): the mean over the steps that are seen; hidden elements are zeros."""
+    """(B, M, N, D) -> (B, M, D): the mean over the steps that are seen; hidden elements are
+    zeros."""
     shown = seen.expand(-1, -1, latent.shape[2], -1)  # (B, M, N, 1 or D)
     if seen.shape[3] > 1:
         return (latent * shown).mean(dim=2)

@@ -1,4 +1,5 @@
-"""Which tokens are hidden. Exact counts per row, so every loss averages over the same number of tokens."""
+"""Which tokens are hidden. Exact counts per row, so every loss averages over the same number of
+tokens."""
 
 import torch
 
@@ -11,9 +12,11 @@ def n_hidden(n_tokens: int, ratio: float) -> int:
 def span_mask(
     shape: tuple[int, int, int], ratio: float, span: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """(B, C, N) bool, True = hidden: runs of `span` tokens, exactly `n_hidden` of them in every row.
+    """(B, C, N) bool, True = hidden: runs of `span` tokens, exactly `n_hidden` of them in every
+    row.
 
-    Runs are laid on a grid of blocks with a random offset per row; the last run is cut to meet the count.
+    Runs are laid on a grid of blocks with a random offset per row; the last run is cut to meet
+    the count.
     """
     n_batch, n_chans, n_tokens = shape
     n_rows = n_batch * n_chans
@@ -37,7 +40,8 @@ def span_mask(
 
 
 def places(hidden: torch.Tensor, n_shown: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(…, N), `n_shown` visible in every row -> where these are (…, V), and where the hidden ones, both in order."""
+    """(…, N), `n_shown` visible in every row -> where these are (…, V), and where the hidden
+    ones, both in order."""
     order = hidden.byte().argsort(dim=-1, stable=True)
     return order[..., :n_shown], order[..., n_shown:]
 
@@ -61,10 +65,11 @@ TRIES = 20  # of drawing a pair of views by chance; at keep 0.5 of two sensors, 
 def two_views(
     cells: torch.Tensor, keep: float, generator: torch.Generator, disjoint: bool = False
 ) -> torch.Tensor:
-    """(B, K) bool, True = there to be seen -> (2, B, K), True = seen: each cell with chance `keep`, in each view anew.
+    """(B, K) bool, True = there to be seen -> (2, B, K), True = seen: each cell with chance `keep`,
+    in each view anew.
 
-    `disjoint`: no cell in both. Every view sees a cell at least, and the two differ; where there is one cell only, both
-    see it.
+    `disjoint`: no cell in both. Every view sees a cell at least, and the two differ; where there
+    is one cell only, both see it.
     """
     seen = _drawn(cells, keep, generator, disjoint)
     for _ in range(TRIES):
@@ -82,7 +87,8 @@ def _drawn(
         return cells & (
             torch.rand(2, *cells.shape, generator=generator, device=cells.device) < keep
         )
-    # one lot for all windows: where each had its own, what a view lacks would name its other view without any signal
+    # one lot for all windows: where each had its own, what a view lacks would name its other view
+    # without any signal
     lot = torch.rand(1, cells.shape[1], generator=generator, device=cells.device)
     return cells & torch.stack([lot < keep, lot >= 1 - keep])
 
@@ -93,7 +99,8 @@ def _useless(seen: torch.Tensor) -> torch.Tensor:
 
 
 def _halves(cells: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One view sees about half of the cells, the other the rest. Of a single cell there is no half."""
+    """One view sees about half of the cells, the other the rest. Of a single cell there is no
+    half."""
     order = torch.rand(cells.shape, generator=generator, device=cells.device).masked_fill(
         ~cells, 2.0
     )

@@ -1,4 +1,5 @@
-"""Next Thought Prediction: does B follow A? Pairs come with the answer, which time alone gives: no label is used.
+"""Next Thought Prediction: does B follow A? Pairs come with the answer, which time alone gives: no
+label is used.
 
 Optionally some volumes of the pair are hidden too and have to be told from the others.
 """
@@ -57,7 +58,8 @@ class NextThoughtTask(Task):
     def _masked(
         self, decoder: nn.Module, x: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Mean squared error over the samples of hidden tokens, which are hidden in all channels at once."""
+        """Mean squared error over the samples of hidden tokens, which are hidden in all channels
+        at once."""
         target = patches(x, self.encoder.patch)  # (B, C, T) -> (B, C, N, P)
         n_batch, n_chans, n_tokens, _ = target.shape
         hidden = span_mask((n_batch, 1, n_tokens), self.ratio, 1, generator).expand(-1, n_chans, -1)

@@ -1,4 +1,5 @@
-"""What tasks share that hide patches and predict something of them: masks, decoder, loss over hidden entries."""
+"""What tasks share that hide patches and predict something of them: masks, decoder, loss over
+hidden entries."""
 
 from collections.abc import Sequence
 
@@ -67,7 +68,8 @@ class ReconstructionTask(Task):
 
 
 class EachSensor(Task):
-    """Every sensor's encoder learns from its own signal alone; what brings sensors together learns nothing."""
+    """Every sensor's encoder learns from its own signal alone; what brings sensors together
+    learns nothing."""
 
     encoder: CrossmodalEncoder
 
@@ -84,7 +86,8 @@ class EachSensor(Task):
         return torch.stack([loss for loss, _ in found]).mean(), metrics
 
     def _of(self, i: int, x: torch.Tensor, generator: torch.Generator) -> Loss:
-        """Of one sensor, in the windows that have all of its channels; in a batch without one, zeros teach nothing."""
+        """Of one sensor, in the windows that have all of its channels; in a batch without one,
+        zeros teach nothing."""
         signal = self.encoder.signal(self.encoder.there[i], x)
         whole = signal[..., 0].isfinite().all(dim=1)
         if bool(whole.any()):
@@ -124,7 +127,8 @@ class Decoder(nn.Module):
         return torch.cat(parts, dim=1)[:, order.argsort()]
 
     def _across_channels(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Attention among the channels of a moment: what another modality shows at the same time."""
+        """Attention among the channels of a moment: what another modality shows at the same
+        time."""
         n_batch, n_chans, n_tokens, dim = tokens.shape
         rows = tokens.transpose(1, 2).reshape(
             n_batch * n_tokens, n_chans, dim
@@ -135,10 +139,12 @@ class Decoder(nn.Module):
 
 
 class QueryDecoder(nn.Module):
-    """What stands at places that the encoder did not read, asked of the tokens that it did: (B, C, A, n_out).
+    """What stands at places that the encoder did not read, asked of the tokens that it did: (B, C,
+    A, n_out).
 
-    `ROUNDS` layers of attention from places to tokens, then a hidden layer. The first question is the same everywhere,
-    turned by its place; the next is what the answer leaves open. Keys and values are those of all rounds.
+    `ROUNDS` layers of attention from places to tokens, then a hidden layer. The first question
+    is the same everywhere, turned by its place; the next is what the answer leaves open. Keys
+    and values are those of all rounds.
     """
 
     ROUNDS, HEADS = 3, 4
@@ -147,7 +153,8 @@ class QueryDecoder(nn.Module):
         super().__init__()
         self.head_dim = 2 * -(-dim // (2 * self.HEADS))
         width = self.HEADS * self.head_dim
-        # of size one: at 0.02 all places look at all tokens alike, and learning where to look takes longer
+        # of size one: at 0.02 all places look at all tokens alike, and learning where to look takes
+        # longer
         self.question = nn.Parameter(torch.randn(1, 1, dim))
         self.read = nn.Linear(dim, 2 * width)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(self.ROUNDS))
@@ -179,7 +186,8 @@ class QueryDecoder(nn.Module):
         return rope_turns(places.flatten(0, 1), self.head_dim)[:, :, 0]
 
     def _heads(self, linear: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """(R, N, D) -> (R, N, H, D/H), or twice the heads, of keys and values. The first H are there to be turned."""
+        """(R, N, D) -> (R, N, H, D/H), or twice the heads, of keys and values. The first H are
+        there to be turned."""
         assert isinstance(linear, nn.Linear)
         found = F.linear(x, *in_pairs(linear, self.HEADS * self.head_dim, self.head_dim))
         return found.view(*x.shape[:2], -1, self.head_dim)

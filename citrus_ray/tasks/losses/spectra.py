@@ -35,7 +35,8 @@ def draw_bands(
 def in_bands(edges: torch.Tensor, n_bins: int) -> torch.Tensor:
     """(B, C, count, 2) -> (B, C, n_bins) bool: which bins of a spectrum of `n_bins` lie in a band.
 
-    The bin nearest to a band's middle always does: a band may be narrower than the distance between bins.
+    The bin nearest to a band's middle always does: a band may be narrower than the distance
+    between bins.
     """
     at = torch.linspace(0, 1, n_bins, device=edges.device)
     inside = (at >= edges[..., :1]) & (at <= edges[..., 1:])  # (B, C, count, n_bins)
@@ -46,7 +47,8 @@ def in_bands(edges: torch.Tensor, n_bins: int) -> torch.Tensor:
 def take_out(
     x: torch.Tensor, edges: torch.Tensor, fill: str, generator: torch.Generator
 ) -> torch.Tensor:
-    """(B, C, T) without the content of its bands; something else of the band is there if `fill` says so."""
+    """(B, C, T) without the content of its bands; something else of the band is there if `fill`
+    says so."""
     spectrum = torch.fft.rfft(x)  # (B, C, T//2 + 1)
     hidden = in_bands(edges, spectrum.shape[-1])
     spectrum = torch.where(hidden, _filling(spectrum, hidden, fill, generator), spectrum)
@@ -71,8 +73,8 @@ def _filling(
 def patch_spectra(x: torch.Tensor, patch: int, n_fft: int | None) -> torch.Tensor:
     """(B, C, T) -> (B, C, N, F) complex: the spectrum of every patch.
 
-    With `n_fft`, of a Hann window of that many samples around every patch, zeros beyond the ends: finer in frequency,
-    but it also holds what the patch's neighbours show.
+    With `n_fft`, of a Hann window of that many samples around every patch, zeros beyond the
+    ends: finer in frequency, but it also holds what the patch's neighbours show.
     """
     frames = (
         patches(x, patch) if n_fft is None else _frames(x, patch, n_fft)
@@ -94,12 +96,14 @@ def n_parts(representation: str) -> int:
 
 
 def represent(spectra: torch.Tensor, representation: str, floor: float) -> torch.Tensor:
-    """(B, C, N, F) complex -> (B, C, N, F, parts). `floor` is added before the logarithm, beside magnitudes near 1."""
+    """(B, C, N, F) complex -> (B, C, N, F, parts). `floor` is added before the logarithm, beside
+    magnitudes near 1."""
     if representation == "real_imag":
         return torch.view_as_real(spectra)
     log = (spectra.abs() + floor).log()
     if representation == "log_magnitude":
         return log[..., None]
-    # a phase as a point on the circle: no jump from -pi to pi; it fades out where there is next to nothing to turn
+    # a phase as a point on the circle: no jump from -pi to pi; it fades out where there is next to
+    # nothing to turn
     turn = torch.view_as_real(spectra / (spectra.abs() + floor))
     return torch.cat([log[..., None], turn], dim=-1)

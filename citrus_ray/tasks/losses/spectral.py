@@ -1,8 +1,8 @@
 """Frequency-based masked auto-encoding: predict the spectrum of what is hidden.
 
-Two halves, alone or together: patches are hidden (`ratio`), bands of frequency are hidden (`hide`). The target is the
-spectrum of every patch; the loss counts its hidden entries, which are all frequencies of a hidden patch and the hidden
-frequencies of every patch.
+Two halves, alone or together: patches are hidden (`ratio`), bands of frequency are hidden
+(`hide`). The target is the spectrum of every patch; the loss counts its hidden entries, which
+are all frequencies of a hidden patch and the hidden frequencies of every patch.
 """
 
 from typing import Any
@@ -59,7 +59,8 @@ class SpectralTask(ReconstructionTask):
         return self.compared(predicted[wanted], target[wanted])
 
     def _predicted(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """(B, C, T) -> (B, C, N, F * parts): of every patch, because bands are hidden in the visible ones too."""
+        """(B, C, T) -> (B, C, N, F * parts): of every patch, because bands are hidden in the
+        visible ones too."""
         if self.reads_all:
             return self.decoder(self.encoder(x, hidden))  # type: ignore[no-any-return]
         shown, _ = self.shown(hidden)

@@ -1,4 +1,5 @@
-"""What every pre-training task promises: a batch of signals in, a scalar loss and named metrics out."""
+"""What every pre-training task promises: a batch of signals in, a scalar loss and named metrics
+out."""
 
 from abc import abstractmethod
 
@@ -14,7 +15,8 @@ class Task(nn.Module):
     """Owns the encoder and whatever head the task needs; only the encoder outlives pre-training."""
 
     encoder: Encoder
-    uses_labels: bool = False  # whether `forward` takes the labels of the pre-training set, (B,), after the generator
+    # whether `forward` takes the labels of the pre-training set, (B,), after the generator
+    uses_labels: bool = False
 
     @abstractmethod
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:

@@ -1,4 +1,5 @@
-"""The last screen, `--status` and `--top` in words: tables of what the summary and the outcomes say."""
+"""The last screen, `--status` and `--top` in words: tables of what the summary and the outcomes
+say."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -115,12 +116,15 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def top(sweep: Sweep, evidence: Evidence, n: int) -> Iterator[str]:
-    """The best trials of each cell with their parameters. Those that failed or were stopped have no rank."""
+    """The best trials of each cell with their parameters. Those that failed or were stopped have
+    no rank."""
     for cell, outcome in zip(sweep.cells, evidence.cells, strict=True):
         full = ranked(outcome.searched, outcome.design.mode)
         more = outcome.n_recorded - len(outcome.searched)
         beyond = f", {more} more lie beyond the budget" if more else ""
-        yield f"{outcome.label}: {len(full)} full trials of {len(outcome.searched)} recorded{beyond}"
+        yield (
+            f"{outcome.label}: {len(full)} full trials of {len(outcome.searched)} recorded{beyond}"
+        )
         several = sweep.objectives if sweep.objective.each else []
         rows = [("", sweep.objective.metric, *several, *cell.search, "seconds", "trial")]
         for rank, result in enumerate(full[:n], start=1):

@@ -1,0 +1,74 @@
+"""Screens of a sweep: what is recorded, how far it is, its best trials, and the end of a run.
+
+Everything that commands ask of `evidence` is asked here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from citrus_ray.evidence.evidence import evidence_of
+from citrus_ray.evidence.summary import summarise
+from citrus_ray.evidence.tables import table, top
+from citrus_ray.experiment.sweep import Sweep
+
+# of a sweep's trials; beyond it the command says that the sweep failed
+MAX_FAILED_SHARE = 0.5
+
+
+def recorded(sweep: Sweep, out: Path) -> list[str]:
+    """What of the plan is there already: one line, or none."""
+    cells = summarise(sweep, out / "records", 0.0)["cells"]
+    n_done = sum(cell["n_trials"] for cell in cells)
+    n_finals = sum(cell["test"] is not None for cell in cells)
+    if not n_done:
+        return []
+    n_all = sum(cell.n_trials for cell in sweep.cells)
+    left = 1 - (n_done + n_finals) / (n_all + len(cells))
+    return [
+        f"recorded already: {n_done} of {n_all} search trials, {n_finals} of {len(cells)} winners "
+        f"refitted; about {left:.0%} of the trials are left"
+    ]
+
+
+def status(sweep: Sweep, out: Path) -> str:
+    """How far the sweep is, and its table so far."""
+    found = summarise(sweep, out / "records", 0.0)
+    n_done = sum(cell["n_trials"] for cell in found["cells"])
+    n_all = sum(cell.n_trials for cell in sweep.cells)
+    said = f"{sweep.name}: {n_done} of {n_all} search trials recorded in {out / 'records'}"
+    return f"{said}\n\n{table(found)}"
+
+
+def best(sweep: Sweep, out: Path, n: int) -> str:
+    """The `n` best trials of each cell."""
+    return "\n".join(top(sweep, evidence_of(sweep, out / "records"), n))
+
+
+def last(sweep: Sweep, out: Path, found: dict[str, Any], report: Path) -> str:
+    """Scores, caveats and failures, and where all of it lies."""
+    cells = found["cells"]
+    metric = f"{cells[0]['metric']} of each cell's winner on fresh seeds, 95 % interval"
+    lines = [f"\n{sweep.name}: {metric}\n", table(found)]
+    for key, word in (("caveats", "caveat"), ("failures", "failed")):
+        texts = dict.fromkeys(text for cell in cells for text in cell[key])
+        lines += [f"{word}: {text}" for text in texts]
+    if sweep.race:
+        n = sum(cell["cost"]["members_saved"] for cell in cells)
+        seconds = sum(cell["cost"]["seconds_saved"] for cell in cells)
+        what = f"{n} members of clearly worse trials, about {seconds:.0f} s of compute"
+        lines.append(f"racing left out {what}")
+    return "\n".join(
+        [
+            *lines,
+            f"\nresults      {out}/  (records/, summary.json, spec.yaml, optuna.log)",
+            f"report       {report}",
+            f"tensorboard  tensorboard --logdir {out / 'tensorboard'}",
+        ]
+    )
+
+
+def too_much_failed(found: dict[str, Any]) -> bool:
+    """Whether a cell has no score, or more trials failed than a sweep may lose."""
+    cells = found["cells"]
+    n_trials, n_failed = (sum(cell[key] for cell in cells) for key in ("n_trials", "n_failed"))
+    return n_failed > MAX_FAILED_SHARE * n_trials or any(cell["test"] is None for cell in cells)
