@@ -6,8 +6,8 @@ from dataclasses import dataclass
 # The place of each modality in embedding tables. Append only: a stored encoder knows them by their
 # place.
 MODALITIES = (
-    "unknown", "eeg", "ecg", "emg", "eog", "ppg", "resp", "eda", "motion", "temperature", "heart_rate",
-    "pressure", "spo2", "impedance", "stim", "fmri",
+    "unknown", "eeg", "ecg", "emg", "eog", "ppg", "resp", "eda", "motion", "temperature",
+    "heart_rate", "pressure", "spo2", "impedance", "stim", "fmri",
 )  # fmt: skip
 MODALITY_SLOTS = 32  # room for more, so that a longer list still fits stored encoders
 

@@ -34,9 +34,12 @@ class Aside:
     """Marks a field that cannot change a result: paths, worker counts. Left out of digests."""
 
 
+@dataclass(frozen=True)
 class Later:
-    """Marks a field that came later: at its default it means what was always done, and is left
-    out of digests, so that results from before keep their names."""
+    """Marks a field that came later: at its default it means what was always done, and is left out
+    of digests, so that results from before keep their names."""
+
+    of: str = ""  # the one digest that leaves it out; empty: that of its own spec
 
 
 class Spec(BaseModel):
@@ -65,9 +68,13 @@ class Spec(BaseModel):
         return {
             name: _identity(getattr(self, name))
             for name, info in type(self).model_fields.items()
-            if not _has(info, Aside)
-            and not (_has(info, Later) and getattr(self, name) == info.default)
+            if not _has(info, Aside) and not self.says_nothing_new(name)
         }
+
+    def says_nothing_new(self, name: str, of: str = "") -> bool:
+        """Whether a key that came later than the digest `of` is at its default."""
+        info = type(self).model_fields[name]
+        return Later(of) in info.metadata and bool(getattr(self, name) == info.default)
 
     def digest(self) -> str:
         return digest_of(self.identity())

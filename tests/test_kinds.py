@@ -18,9 +18,6 @@ from citrus_ray.spec import Spec, SpecError, descriptions, validate
 from citrus_ray.tasks.specs import KINDS as TASKS
 from tests.small import SCRATCH
 
-# rooms whose keys are all described
-DESCRIBED = ("citrus_ray.models", "citrus_ray.tasks")
-
 NET = """
 import torch
 from torch import nn
@@ -156,6 +153,5 @@ def all_specs() -> set[type[Spec]]:
 
 @pytest.mark.parametrize("spec", sorted(all_specs(), key=repr), ids=lambda spec: spec.__name__)
 def test_every_key_says_what_it_means(spec):
-    if spec.__module__.startswith(DESCRIBED):
-        missing = set(spec.model_fields) - set(descriptions(spec))
-        assert not missing, f"{spec.__module__}.{spec.__name__}: {sorted(missing)}"
+    missing = set(spec.model_fields) - set(descriptions(spec))
+    assert not missing, f"{spec.__module__}.{spec.__name__}: {sorted(missing)}"

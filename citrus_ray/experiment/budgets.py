@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from citrus_ray.metrics import HARD, RANKED
-from citrus_ray.spec import Spec
+from citrus_ray.spec import Later, Spec
 
 FRESH_SEED = 1000  # winners are refitted on seeds from here up, which no search may use
 
@@ -17,7 +17,7 @@ class Objective(Spec):
     """Score on validation data, `val/` and the name of a metric."""
     mode: Literal["max", "min"] = "max"
     """Direction; every metric here is better when higher."""
-    each: str | None = None
+    each: Annotated[str | None, Later("cell")] = None
     """A repeated path: an objective for each of its values, and a Pareto front of trials."""
 
     @model_validator(mode="after")

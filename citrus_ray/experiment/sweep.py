@@ -22,6 +22,7 @@ from citrus_ray.records import Phase
 from citrus_ray.spec import (
     Aside,
     Document,
+    Later,
     Problem,
     Spec,
     SpecError,
@@ -38,22 +39,35 @@ class Sweep(Spec):
     """`python sweeps/run.py` runs one of these."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """The sweep's name, and that of its results folder."""
     trial: Trial
+    """One complete run, which the axes below change."""
     objective: Objective = Objective()
+    """What trials are ranked by."""
     compare: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
+    """Dotted path and its values: every combination is a study of its own, a row in the result."""
     repeat: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
+    """Dotted path and its values: a trial's score is the mean over every combination."""
     search: dict[str, SearchAxis] = {}
+    """Dotted path and what is sampled there, with the same budget in every row."""
     budget: Budget
+    """What may be spent."""
     final: Final = Final()
+    """How winners are scored."""
     sampler: Sampler = "tpe"
+    """What suggests the next trial."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of the sampler."""
     asha: Asha | None = None
+    """Stop trials that fall behind after some rounds of validation; null: none."""
     claims: Annotated[tuple[Hypothesis, ...], Aside()] = ()
-    race: Race | None = None
+    """What the sweep is asked to decide."""
+    race: Annotated[Race | None, Later("cell")] = None
+    """Stop trials that are clearly worse on their first members; null: none."""
     failures: Annotated[Failures, Aside()] = Failures()
-    concurrency: Annotated[Annotated[int, Field(ge=1)] | None, Aside()] = (
-        None  # default: one trial per CPU
-    )
+    """What is done about trials that fail."""
+    concurrency: Annotated[Annotated[int, Field(ge=1)] | None, Aside()] = None
+    """Trials at once at most; null: one per CPU."""
 
     @cached_property
     def cells(self) -> tuple["Cell", ...]:
@@ -82,9 +96,8 @@ class Cell:
     trial: Trial
     search: dict[str, SearchAxis]  # the axes that exist in this arm
     repeat: tuple[dict[str, Any], ...]
-    sweep: Sweep = field(
-        repr=False, compare=False
-    )  # it holds its cells: comparing it would never end
+    # it holds its cells: comparing it would never end
+    sweep: Sweep = field(repr=False, compare=False)
 
     @cached_property
     def digest(self) -> str:
@@ -92,14 +105,12 @@ class Cell:
         search space do not."""
         space = {path: axis.tree() for path, axis in self.search.items()}
         asha = self.sweep.asha and self.sweep.asha.tree()
-        members = [
-            trial.digest() for _, trial in self.members({}, "search")
-        ]  # named sets are resolved in them
-        race = [self.sweep.race.tree()] if self.sweep.race else []
-        objective = {
-            key: value for key, value in self.sweep.objective.tree().items() if value is not None
-        }
-        return digest_of([members, space, objective, asha, *race])
+        # named sets are resolved in members
+        members = [trial.digest() for _, trial in self.members({}, "search")]
+        aim, race = self.sweep.objective, self.sweep.race
+        objective = {k: v for k, v in aim.tree().items() if not aim.says_nothing_new(k, "cell")}
+        raced = [] if self.sweep.says_nothing_new("race", "cell") or not race else [race.tree()]
+        return digest_of([members, space, objective, asha, *raced])
 
     @property
     def n_trials(self) -> int:

@@ -13,7 +13,7 @@ from citrus_ray.data.windowing.splits import Labels, Split
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.specs import Conv, Pooling
-from citrus_ray.spec import Aside, Later, Problem, Spec, digest_of, locate
+from citrus_ray.spec import Aside, Foreign, Later, Problem, Spec, digest_of, locate
 from citrus_ray.tasks import AnyTask
 
 Count = Annotated[int, Field(ge=1)]
@@ -204,21 +204,21 @@ class Trial(Spec):
         return used
 
     def problems(self, contexts: dict[str, SignalContext]) -> list[Problem]:
-        """What makes this trial mean nothing for signals such as these, by the path of their
-        spec."""
+        """What makes this trial mean nothing for signals such as these, by the path of the spec."""
         source, target = contexts.get("pretrain.source"), contexts.get("finetune.target")
-        return [
-            Problem(path, message)
-            for path, message in (
-                *(("model", self._too_short(ctx, path)) for path, ctx in contexts.items()),
-                ("pretrain.task", source and self._task_misfit(source)),
-                ("pretrain.source", source and target and self._target_misfit(source, target)),
-                ("finetune.drop_modality", target and self._one_modality(target)),
-                ("finetune.align.sfreq", source and self._other_rate(source)),
-                ("pretrain.workers", self._more_workers_than_windows()),
-            )
-            if message
-        ]
+        of_model = [("model", self._too_short(ctx, path)) for path, ctx in contexts.items()]
+        if isinstance(self.model, Foreign) and any(said for _, said in of_model):
+            # it cannot be built, so nothing else is known of it
+            return [next(Problem(path, said) for path, said in of_model if said)]
+        found = (
+            *of_model,
+            ("pretrain.task", source and self._task_misfit(source)),
+            ("pretrain.source", source and target and self._target_misfit(source, target)),
+            ("finetune.drop_modality", target and self._one_modality(target)),
+            ("finetune.align.sfreq", source and self._other_rate(source)),
+            ("pretrain.workers", self._more_workers_than_windows()),
+        )
+        return [Problem(path, message) for path, message in found if message]
 
     def _too_short(self, ctx: SignalContext, path: str) -> str | None:
         complaint = self.model.check(ctx)

@@ -17,10 +17,10 @@ from citrus_ray import records
 from citrus_ray.evidence.cost import GpuMeter
 from citrus_ray.evidence.reading import trials_in
 from citrus_ray.evidence.trials import Result, Stop, counted, result_of, why_stop, winner
-from citrus_ray.experiment.search_space import DESIGNS, design
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase, Record
+from citrus_ray.search.designs import DESIGNS, design
 from citrus_ray.search.optuna_bridge import frozen, new_study, sampler_of, space_of
 
 # suggestions in a row that were tried before, after which an even spread of what is left follows

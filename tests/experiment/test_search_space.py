@@ -7,7 +7,8 @@ import numpy as np
 import optuna
 import pytest
 
-from citrus_ray.experiment.search_space import SearchAxis, design, grid, misfits, n_points, sobol
+from citrus_ray.experiment.search_space import SearchAxis, misfits, n_points
+from citrus_ray.search.designs import design, grid, sobol
 from citrus_ray.search.optuna_bridge import distribution
 from citrus_ray.spec import validate
 

@@ -89,7 +89,7 @@ def test_what_is_carried_runs_without_the_checkout(tmp_path: Path) -> None:
         ]
         clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(code), "CITRUS_COMMIT": "abc+"}
         done = subprocess.run(call, cwd=code, env=clean, capture_output=True, text=True)
-        where = "import citrus_ray.report.report; print(citrus_ray.__file__)"
+        where = "import citrus_ray.report.files; print(citrus_ray.__file__)"
         asked = subprocess.run(
             [sys.executable, "-c", where], cwd=code, env=clean, capture_output=True, text=True
         )
