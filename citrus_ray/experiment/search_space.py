@@ -1,5 +1,4 @@
-"""Search spaces: what is sampled along each dotted path, and designs whose points are known before
-anything is tried, grid and QMC."""
+"""Search spaces: what is sampled along each dotted path, and which sampler can search it."""
 
 import json
 import math
