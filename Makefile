@@ -14,8 +14,9 @@ help:        ## what there is
 demo: $(READY)  ## the quickstart sweep, from pre-training to transfer gain, in a few minutes
 	$(VENV)/bin/python sweeps/run.py sweeps/quickstart.yaml
 
-test: $(READY)  ## all tests: those without Ray first (seconds), then those on a local Ray cluster (minutes)
+test: $(READY)  ## all tests: the quick ones first, then those that train for longer, then those on a local Ray cluster
 	$(VENV)/bin/pytest --reruns 1 -rR
+	$(VENV)/bin/pytest --reruns 1 -rR -m slow
 	$(VENV)/bin/pytest --reruns 1 -rR -m ray --timeout 600
 
 lab: $(READY)  ## three hosts made of namespaces: `ray up`, lost machines, `ray down` (Linux, root; half an hour)

@@ -195,7 +195,11 @@ def test_the_cells_of_a_spec_are_kept_so_that_an_older_one_can_be_told_apart(
     main([str(spec), "--out", "here"])
     kept, sweep = json.loads(Path("here/plan.json").read_text()), load_sweep(spec)
     assert kept["spec_digest"] == sweep.digest()
-    assert kept["cells"] == [{"digest": cell.digest, "axes": cell.axes} for cell in sweep.cells]
+    assert kept["cells"] == [
+        {"digest": cell.digest, "axes": cell.axes, "n_trials": cell.n_trials}
+        for cell in sweep.cells
+    ]
+    assert kept["final"] == {"seeds": sweep.final.seeds, "pretrain": False}
 
 
 # ---- what is wrong ----
@@ -301,6 +305,7 @@ def test_a_list_of_no_length_is_refused(spec, n, capsys):
     assert left.value.code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_failed", "test", "code"), [(0, True, 0), (2, True, 0), (3, True, 1), (0, False, 1)]
 )
@@ -399,6 +404,7 @@ def test_what_is_wrong_with_the_data_has_the_line_of_the_spec(spec, capsys):
     assert capsys.readouterr().err.startswith(f"{spec}:9: trial.finetune: labels.per_class=4000: ")
 
 
+@pytest.mark.slow
 def test_what_another_sweep_has_computed_is_taken_over(capsys, tmp_path, monkeypatch):
     """Another name, the same studies: their trials are copied before anything would start."""
     monkeypatch.setattr(command.SweepCommand, "_launch", lambda self: False)

@@ -165,6 +165,7 @@ cache.load(Synthetic(seed=41, n_subjects=40, windows_per_subject=100))
 """
 
 
+@pytest.mark.slow
 def test_a_preparation_killed_at_any_moment_leaves_nothing_half_done(tmp_path, monkeypatch):
     monkeypatch.setenv("CITRUS_CACHE", str(tmp_path))
     source = Synthetic(seed=41, n_subjects=40, windows_per_subject=100)

@@ -881,6 +881,7 @@ REAL: dict[str, tuple[dict[str, Any], tuple[int, int, int], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_real_recordings_load_with_the_windows_and_groups_they_are_known_for(name, tmp_path):
     root = DATA / name

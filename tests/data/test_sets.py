@@ -319,6 +319,7 @@ def test_no_set_goes_untried_and_no_folder_of_the_data_is_without_a_name():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_set_loads_and_can_be_split(name, monkeypatch):
     monkeypatch.setenv("CITRUS_DATA", str(DATA))

@@ -42,6 +42,7 @@ def test_an_end_of_the_range_is_told_as_one():
     assert labels_saved(curve)[2].bounded(labels_saved(curve)[2].needed) == "60 or more"
 
 
+@pytest.mark.slow
 def test_the_interval_of_labels_saved_covers_the_truth():
     """Around 95 in 100 where the truth lies inside the measured range; the bench draws more."""
     rng, masked, hits, n = (

@@ -85,6 +85,7 @@ def test_only_pairs_have_baselines_of_pairs():
     assert tuple(OF_PAIRS) == CONTROLS, "what a summary shows is what is computed"
 
 
+@pytest.mark.slow
 def test_what_was_learnt_from_what_follows_helps_to_tell_timbres_and_gets_there_sooner():
     """Other people, across runs, 15 pairs of each kind; the same pairs, steps and rate in both
     arms."""

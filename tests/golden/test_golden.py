@@ -12,6 +12,7 @@ from tests.golden.numbers import DATA, HERE, SWEEPS, digests_of, first_steps
 DIGESTS = json.loads((HERE / "digests.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DIGESTS)
 def test_the_digests_of_a_shipped_sweep_do_not_move(name, monkeypatch):
     monkeypatch.setenv("CITRUS_DATA", str(DATA))

@@ -98,6 +98,7 @@ def test_a_neighbour_of_the_same_person_does_not_count():
     assert _agreement(x, labels, np.asarray([0, 0, 1, 1])) == 0.0
 
 
+@pytest.mark.slow
 def test_the_page_shows_pictures_of_encoders_that_it_still_has(tmp_path: Path):
     made = MadeUp()
     folder = made.write(tmp_path)

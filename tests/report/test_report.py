@@ -215,6 +215,7 @@ WIDE = MadeUp(
 OF_WIDE = ["pooled", "curves", "map", "ranks", "settings", "surface", "parallel", "cost"]
 
 
+@pytest.mark.slow
 def test_every_table_and_figure_is_written_for_others_to_use(tmp_path: Path):
     folder = WIDE.write(tmp_path)
     write_report([folder])
@@ -256,6 +257,7 @@ def test_the_page_names_no_place_of_the_machine(tmp_path: Path):
     assert "python sweeps/run.py results/made-up/spec.yaml --out again/made-up" in page
 
 
+@pytest.mark.slow
 def test_the_tables_hold_every_cell_and_every_member(tmp_path: Path):
     folder = MadeUp().write(tmp_path)
     write_report([folder])
@@ -268,6 +270,7 @@ def test_the_tables_hold_every_cell_and_every_member(tmp_path: Path):
     assert len(members) == 2 * (4 * 3 + 12)
 
 
+@pytest.mark.slow
 def test_several_folders_are_reported_in_the_first(tmp_path: Path):
     made = MadeUp()
     for name, axes in zip(("here", "there"), made.cells(), strict=True):
@@ -283,6 +286,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.C
     assert "no such folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_runs_from_anywhere_without_torch_or_ray(tmp_path: Path):
     folder = MadeUp().write(tmp_path)
     script = str(ROOT / "analysis" / "report.py")
@@ -298,6 +302,7 @@ def test_the_command_runs_from_anywhere_without_torch_or_ray(tmp_path: Path):
     assert (folder / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_label_that_looks_like_markup_or_tex_is_a_label(tmp_path: Path):
     labels = ({"per_class": 8}, {"note": r"$\frac{$ <b>&"})
     folder = MadeUp(labels=labels).write(tmp_path)
@@ -321,6 +326,7 @@ def wide_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report([WIDE.write(tmp_path_factory.mktemp("wide"))], publish=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1200, 400])
 def test_a_browser_shows_all_figures_at_any_width_without_complaint(

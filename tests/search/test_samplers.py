@@ -75,6 +75,7 @@ def test_no_point_is_tried_twice_in_one_go_or_when_a_sweep_goes_on(sampler, tmp_
     assert len(set(names(tried))) == 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_finite_space_is_tried_whole_where_the_budget_reaches(sampler, tmp_path):
     space = {LR: {"uniform": [0.1, 0.5], "step": 0.1}, WD: {"uniform": [0.1, 0.3], "step": 0.1}}
@@ -93,6 +94,7 @@ def test_the_same_seed_gives_the_same_points_one_at_a_time(sampler, tmp_path):
     assert one == drive(Study(cell, tmp_path / "b", []), tmp_path / "b", 14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
 def test_a_sampler_that_learns_comes_nearer_and_goes_on_where_it_was(sampler, tmp_path):
     cell = cell_of(sampler, LINES, 60)

@@ -97,6 +97,7 @@ def test_the_claim_of_a_far_process_expires_when_it_stops_beating(store):
     assert store.list() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["folder", "object store"], indirect=True)  # it waits for seconds
 def test_a_claim_that_beats_never_expires(store):
     claim = Leases(store, beat_s=0.02).take("d")

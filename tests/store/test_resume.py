@@ -248,6 +248,7 @@ def process(log: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_store_compute_an_encoder_once(tmp_path):
     log = tmp_path / "log"
     both = [process(log), process(log)]
@@ -258,6 +259,7 @@ def test_two_processes_on_one_store_compute_an_encoder_once(tmp_path):
     assert len(open_storage(default_store()).list()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_every_epoch")
 def test_a_killed_process_is_taken_over_where_it_was(tmp_path):
     killed = process(tmp_path / "log")
@@ -307,6 +309,7 @@ os._exit(0)  # gloo's threads sometimes abort a process that ends as others do: 
 """
 
 
+@pytest.mark.slow
 def test_data_parallel_workers_go_on_together_each_with_its_own_masks(tmp_path):
     command = [sys.executable, "-c", TWO_RANKS]
     pipe = subprocess.PIPE

@@ -217,6 +217,7 @@ def spread_after(task: CrossmodalTask, optim: Optim) -> float:
     return float(task.eval()(x, generator())[1]["embedding_std"])
 
 
+@pytest.mark.slow
 def test_vicreg_keeps_embeddings_apart_and_without_its_variance_they_collapse():
     kept = spread_after(task_of(), Optim(lr=3e-3))
     collapsed = task_of(loss=Vicreg(invariance=25, variance=1e-6, covariance=0))

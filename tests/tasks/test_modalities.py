@@ -58,6 +58,7 @@ def loss_of(task, masks, x, index):
     return task(x[index], masks)[0]
 
 
+@pytest.mark.slow
 def test_what_is_hidden_in_one_modality_is_found_in_another_where_the_decoder_mixes():
     """Two modalities show the same random signal: only across channels can a dropped one be
     predicted."""

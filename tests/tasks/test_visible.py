@@ -86,6 +86,7 @@ def test_answers_hang_on_visible_samples_and_on_the_place(model):
     assert not torch.allclose(answers, other, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS[1:], ids=lambda model: model.kind)
 def test_what_is_hidden_is_worked_out_from_what_is_seen(model):
     """A rhythm whose phase and rate change from window to window; to predict nothing costs 1."""

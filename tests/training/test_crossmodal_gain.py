@@ -42,6 +42,7 @@ def scores(task: dict[str, Any]) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # two pre-trainings: seconds of a core, a minute of one that is shared
 def test_crossmodal_pretraining_finds_what_sensors_share_and_each_alone_does_not():
     together, alone = scores({"kind": "crossmodal", "expander": 64}), scores({"kind": "masked"})
