@@ -138,6 +138,17 @@ def test_no_import_goes_in_a_circle():
         assert module not in reached, f"{module} imports what imports it"
 
 
+def test_one_class_name_means_one_thing():
+    names = [
+        node.name
+        for tree in MODULES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    assert not twice
+
+
 def test_only_launch_imports_ray():
     users = {room_of(path) for path, tree in MODULES.items() if "ray" in roots(imports(tree))}
     assert users == {"launch"}

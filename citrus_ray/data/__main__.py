@@ -8,7 +8,7 @@ from pathlib import Path
 
 from citrus_ray.data.originals import Original, originals
 from citrus_ray.data.root import data_root
-from citrus_ray.data.tools.fetch import FetchError, FetchOptions, ProgressLine, fetch
+from citrus_ray.data.tools.fetch import FetchError, FetchLine, FetchOptions, fetch
 from citrus_ray.spec import SpecError, refuse
 
 
@@ -67,7 +67,7 @@ def _fetch(options: argparse.Namespace) -> int:
     original = next((o for o in known.values() if options.name in (o.name, o.kind)), None)
     if original is None:
         raise refuse(f"there is no set {options.name} to fetch; there are {', '.join(known)}")
-    paths = fetch(original, root, FetchOptions(tuple(options.url), options.only, ProgressLine()))
+    paths = fetch(original, root, FetchOptions(tuple(options.url), options.only, FetchLine()))
     size = sum(path.stat().st_size for path in paths)
     print(f"{original.name}: {len(paths)} files, {size / 1e6:.1f} MB in {root / original.name}")
     print(f"licence: {_terms(original)}\ncite: {original.citation}")

@@ -17,6 +17,14 @@ import pytest
 from citrus_ray.data.root import cache_root
 from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.align import (
+    Align,
+    Interpolate,
+    Native,
+    Pad,
+    Resample,
+    Truncate,
+)
 from citrus_ray.data.windowing.disk import on_disk
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import MachineError, SpecError
@@ -185,3 +193,38 @@ def test_a_preparation_killed_at_any_moment_leaves_nothing_half_done(tmp_path, m
     found = cache.load(source)
     assert np.array_equal(found.x, source.prepare().x)
     assert [path.name for path in (tmp_path / cache.FOLDER).iterdir()] == [source.digest()]
+
+
+ALIGNED: list[Align] = [
+    Truncate(n_times=32),
+    Truncate(n_times=16),
+    Truncate(n_times=32, channels="keep"),
+    Truncate(n_times=32, channels=("syn1",)),
+    Pad(n_times=96),
+    Pad(n_times=128),
+    Pad(n_times=128, channels="first"),
+    Interpolate(n_times=32),
+    Interpolate(n_times=96),
+    Interpolate(n_times=96, channels="average"),
+    Resample(sfreq=25.0, n_times=32),
+    Resample(sfreq=20.0, n_times=32),
+    Resample(sfreq=25.0, n_times=16),
+    Resample(sfreq=25.0, n_times=16, channels="first"),
+    Native(channels="average"),
+]
+
+
+def test_every_setting_of_an_alignment_has_windows_of_its_own():
+    """Two that shared a key would hand one arm the windows of the other."""
+    folders = {cache.load(SOURCE, align).x.filename for align in (Native(), *ALIGNED)}  # type: ignore[attr-defined]
+    assert len(folders) == 1 + len(ALIGNED)
+
+
+def test_the_alignments_of_that_test_differ_in_every_key():
+    """So that a key that is added here is added there."""
+    by_kind: dict[type[Align], list[dict[str, object]]] = {}
+    for align in (Native(), *ALIGNED):
+        by_kind.setdefault(type(align), []).append(align.tree())
+    for kind, trees in by_kind.items():
+        for name in set(kind.model_fields) - {"kind"}:
+            assert len({str(tree[name]) for tree in trees}) > 1, f"{kind.__name__}.{name}"

@@ -25,8 +25,8 @@ from citrus_ray.data.source import Source
 from citrus_ray.data.sources.emgdb import EmgDb
 from citrus_ray.data.tools.fetch import (
     FetchError,
+    FetchLine,
     FetchOptions,
-    ProgressLine,
     fetch,
     read_sums,
     unpack,
@@ -551,14 +551,14 @@ def test_progress_says_how_much_how_fast_and_how_long(monkeypatch):
     clock = iter([0.0, 10.0, 20.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     out = Terminal()
-    line = ProgressLine(out)
+    line = FetchLine(out)
     for done in (0, 10_000_000, 48_000_000):
         line("a.edf", done, 48_000_000)
     assert "a.edf 10.0 of 48.0 MB, 1.0 MB/s, 0:38 left" in out.getvalue()
     assert out.getvalue().endswith("a.edf 48.0 of 48.0 MB, 2.4 MB/s\n")
     log = io.StringIO()
     monkeypatch.setattr("time.monotonic", lambda: 1.0)
-    quiet = ProgressLine(log)
+    quiet = FetchLine(log)
     for done in (1, 5, 10):
         quiet("a", done, 10)
     assert log.getvalue().count("\n") == 1

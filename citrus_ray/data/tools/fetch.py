@@ -359,7 +359,7 @@ def _place(member: ArchiveEntry, folder: Path) -> None:
 # ---- words ----
 
 
-class ProgressLine:
+class FetchLine:
     """Progress on one line of a terminal; nothing elsewhere but the end of every file."""
 
     def __init__(self, out: Any = None) -> None:
