@@ -48,12 +48,16 @@ class Pair:
     def target(self) -> str:
         return target_of(self.row)
 
+    @cached_property
+    def test_part(self) -> str:
+        return test_part_of(self.row)
+
     @property
     def value(self) -> Value:
         return self.at(self.difference)
 
     def at(self, value: float) -> Value:
-        return Value(self.target, test_part_of(self.row), value)
+        return Value(self.target, self.test_part, value)
 
 
 @dataclass(frozen=True)

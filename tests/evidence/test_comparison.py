@@ -52,6 +52,7 @@ def test_a_better_pretraining_is_a_better_gain(tmp_path: Path):
     assert found["masked", "gain"].change == "better"
 
 
+@pytest.mark.slow
 def test_fresh_noise_is_rarely_called_a_change(tmp_path: Path):
     wrong = 0
     for seed in range(20):

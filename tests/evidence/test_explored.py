@@ -42,6 +42,7 @@ def by_band(row: dict[str, Any]) -> float:
     return 0.1 * float(row["pretrain.task.band"] == [4, 12])
 
 
+@pytest.mark.slow
 def test_the_setting_that_decides_is_found_important():
     assert importances(made(by_ratio))["pretrain.task.ratio"] > 0.8
     assert importances(made(by_band))["pretrain.task.band"] > 0.8

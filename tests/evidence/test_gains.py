@@ -40,6 +40,7 @@ def test_a_loss_is_contradicted_and_noise_is_undecided(tmp_path: Path):
     assert noise.verdict == "undecided"
 
 
+@pytest.mark.slow
 def test_verdicts_without_an_effect_are_mostly_undecided(tmp_path: Path):
     """The interval may err 5 times in 100; 9 of 60 would be a chance of one in a thousand."""
     verdicts = [

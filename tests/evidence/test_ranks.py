@@ -40,6 +40,7 @@ def test_methods_within_the_critical_difference_are_joined_and_others_are_not():
     assert found.cliques == [(1, 2)]
 
 
+@pytest.mark.slow
 def test_equal_methods_are_told_apart_5_times_in_100():
     rng = np.random.default_rng(1)
     wrong = [

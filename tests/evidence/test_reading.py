@@ -6,6 +6,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from citrus_ray import records
 from citrus_ray.evidence.reading import collect, table
 from tests.evidence.synthetic import MadeUp, spoil
@@ -93,6 +95,7 @@ def test_the_table_has_a_column_for_every_axis_setting_and_metric(tmp_path: Path
     assert json.loads(rows[-1]["axes.finetune.labels"]) == {"per_class": 8}
 
 
+@pytest.mark.slow
 def test_twenty_thousand_records_of_real_size_take_seconds(tmp_path: Path):
     (tmp_path / "records").mkdir()
     row = MadeUp().row(MadeUp().cells()[1], "search", 1e-2, "emgdb", 0)

@@ -71,6 +71,7 @@ def test_a_level_goes_with_speed_and_speed_with_a_level(claim):
         validate(Hypothesis, claim)
 
 
+@pytest.mark.slow
 def test_every_member_keeps_its_own_curve():
     population = Population(
         [SCRATCH, PRETRAINED.at({"seed": 1})], [None, None], "val/balanced_accuracy"

@@ -45,6 +45,7 @@ def test_targets_held_fixed_are_a_narrower_question_than_new_targets():
     assert these.high - these.low < (new.high - new.low) / 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "level"), [((8, 3, 4), "target"), ((6, 1, 8), "target"), ((1, 8, 4), "test part")]
 )

@@ -77,6 +77,7 @@ def test_a_cluster_and_an_address_are_two_places(
     assert left.value.code == 2
 
 
+@pytest.mark.slow
 def test_what_is_carried_runs_without_the_checkout(tmp_path: Path) -> None:
     with remote.bundle(SWEEP) as code:
         call = [

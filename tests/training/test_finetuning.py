@@ -321,6 +321,7 @@ ALONE = [
 ]  # others have no patches to hide
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ALONE, ids=lambda kind: kind.__name__)
 def test_every_model_learns_a_rhythm_and_fine_tunes_what_it_pretrained(kind):
     word = kind.model_fields["kind"].default

@@ -90,6 +90,7 @@ def test_an_encoder_that_another_finished_just_before_the_claim_is_not_computed_
     assert pretrain.ensure_encoder(trial(OTHER), tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_long_enough_run_lowers_the_loss_of_unseen_people() -> None:
     clear = Synthetic(seed=6, n_subjects=8, windows_per_subject=16, rhythm_gain=3.0)
     spec = Pretrain(source=clear, task=Masked(), epochs=15, optim=Optim(lr=5e-3, batch_size=16))

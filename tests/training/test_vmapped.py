@@ -43,6 +43,7 @@ def assert_alike(one: Population, other: Population) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", registered(MODELS), ids=lambda kind: kind.__name__)
 def test_members_get_the_numbers_that_they_get_alone(kind):
     calm = {"dropout": 0.0} if "dropout" in kind.model_fields else {}
@@ -73,6 +74,7 @@ def test_what_the_spec_says_of_training_holds_for_stacked_members_too(edits):
         assert together.vmap_groups[0].going == set()
 
 
+@pytest.mark.slow
 def test_members_that_draw_by_lot_or_differ_in_shape_are_trained_alone():
     for edit in ({"model.dropout": 0.3}, {"finetune.mixup": 0.2}, {"finetune.head_first": 0.5}):
         assert finished(members(SCRATCH.at(edit)), True).vmap_groups == []
@@ -92,6 +94,7 @@ def test_a_member_that_leaves_the_numbers_fails_alone():
     assert_alike(together, finished(trials[:3], False))
 
 
+@pytest.mark.slow
 def test_what_memory_does_not_hold_is_trained_in_smaller_chunks(monkeypatch):
     real, seen = VmappedMembers._slopes, []
 
