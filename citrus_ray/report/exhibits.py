@@ -173,6 +173,11 @@ def _first(n: int, most: int, things: str) -> str:
     return f" The first {most} of {n} {things} are drawn." if n > most else ""
 
 
+def _thinned(counts: Iterable[int], most: int, things: str) -> str:
+    many = max(counts, default=0) > most
+    return f" Of more than {most} {things} every second or third and so on is drawn." * many
+
+
 # ---- gains and scores ----
 
 
@@ -200,6 +205,7 @@ def _gains(findings: Findings) -> Iterable[Exhibit]:
         words.gains_shown(findings.gains),
         "Mean difference, pre-trained minus from scratch, with its 95 % interval; short ticks are "
         "single pairs. ▲ the interval lies on the better side of 0, ▼ on the worse, ◇ it holds 0."
+        + _thinned((len(gain.pairs) for gain in gains), results.MAX_TICKS, "pairs")
         + _first(len(gains), MAX_ROWS, "gains"),
         (
             Table(
@@ -255,6 +261,7 @@ def _scores(findings: Findings) -> Iterable[Exhibit]:
         "Mean over the refits of each cell's winner on fresh seeds, with its 95 % interval; short "
         "ticks are single refits. Filled: pre-trained; hollow: from scratch."
         f"{said} Validation data chose the winner; test data was scored once, after the search."
+        + _thinned((len(cell.scored) for cell in cells), results.MAX_TICKS, "refits")
         + _first(len(cells), MAX_ROWS, "cells"),
         (Table(metric, (*head, *(f"baseline: {name}" for name in names)), rows),),
         lambda: results.score_forest(cells[:MAX_ROWS]),
@@ -276,7 +283,8 @@ def pooled(found: Sequence[PooledGain], metric: str) -> Iterable[Exhibit]:
         "The same pairs, pooled in other ways. Mean over what the interval counts (see the table) "
         "and its 95 % interval; ▲ above 0, ▼ below, ◇ undecided. Where there are several targets "
         "they count as a sample of targets; 'for these targets' in the table holds them fixed and "
-        "is narrower. Holm corrects within each way of pooling.",
+        "is narrower. Holm corrects within each way of pooling."
+        + _first(len(found), MAX_ROWS, "pools"),
         (Table("Pooled gains", POOL_HEAD, tuple(_pool_line(pool) for pool in found)),),
         lambda: results.pool_forest(found[:MAX_ROWS], metric, ALL),
     )
@@ -337,22 +345,15 @@ def learning(found: Sequence[Curve]) -> Iterable[Exhibit]:
     if not shown:
         return
     saved = [item for curve in found for item in labels_saved(curve)]
-    dropped = (
-        f" The first {MAX_CURVES} of {len(found)} settings are drawn."
-        if len(found) > MAX_CURVES
-        else ""
-    )
     yield Exhibit(
         "curves",
         "Labels saved",
         _saved_shown(saved),
         "Test scores of the winners over the labels that they had, with 95 % intervals. "
-        "Labels saved: from scratch, a "
-        "never-falling curve through the means (isotonic, straight between points on the "
-        "log scale) is read where it "
-        "reaches the score of the pre-trained arm; 'or more' where it was not measured so "
-        "far. The interval resamples "
-        f"whole units, both arms together, and needs 8 of them.{dropped}",
+        "Labels saved: from scratch, a never-falling curve through the means (isotonic, straight "
+        "between points on the log scale) is read where it reaches the score of the pre-trained "
+        "arm; 'or more' where it was not measured so far. The interval resamples whole units, both "
+        "arms together, and needs 8 of them." + _first(len(found), MAX_CURVES, "settings"),
         (
             Table(
                 "Labels saved",
@@ -554,7 +555,9 @@ def _histories(findings: Findings) -> Iterable[Exhibit]:
         f"{words.metric_name(metric).capitalize()} of each trial in the order in which they ended, "
         "mean over its members. Line: best so far; ring: the trial that was chosen; hollow: "
         "stopped early; cross: failed. These are the numbers that chose the winners, so they "
-        "flatter them." + _first(len(cells), MAX_HISTORIES, "cells"),
+        "flatter them."
+        + _thinned((len(cell.searched) for cell in cells), search.MAX_TRIALS, "trials")
+        + _first(len(cells), MAX_HISTORIES, "cells"),
         (Table("Every trial", ("cell", "trial", metric, "status", "settings", "digest"), rows),),
         lambda: search.histories(cells[:MAX_HISTORIES]),
     )
@@ -570,9 +573,9 @@ def _fronts(findings: Findings) -> Iterable[Exhibit]:
         "What can be had at the price of what",
         f"No trial beats {'this one' if n == 1 else f'these {n}'} in one objective without "
         "losing in another.",
-        "A dot per trial, by its validation scores in the first and the last objective; "
-        "filled: on the front. The "
-        "refit that is reported is of the best mean.",
+        "A dot per trial, by its validation scores in the first and the last objective; filled: on "
+        "the front. The refit that is reported is of the best mean."
+        + _first(len(found), MAX_PANELS, "cells"),
         (
             Table(
                 "What can be had at the price of what",
@@ -609,12 +612,11 @@ def _dependence(found: Explored, order: list[Dependence], scale: float, suffix: 
         f"settings{suffix}",
         f"What the gain hangs on: {found.arm}",
         _settings_shown(order, scale),
-        f"{FLATTERS} Line or bar: partial dependence of a random forest, all other settings "
-        "as tried; rings: means "
-        "of the trials there, larger for more of them. In brackets the share of the "
-        "variance that the setting explains "
-        "by itself (functional ANOVA, Optuna). Searches go where scores are good, so both "
-        "lean on few bad trials.",
+        f"{FLATTERS} Line or bar: partial dependence of a random forest, all other settings as "
+        "tried; rings: means of the trials there, larger for more of them. In brackets the share "
+        "of the variance that the setting explains by itself (functional ANOVA, Optuna). Searches "
+        "go where scores are good, so both lean on few bad trials."
+        + _first(len(order), MAX_PANELS, "settings"),
         (
             Table(
                 f"What the gain hangs on: {found.arm}",
@@ -689,9 +691,9 @@ def _parallel(found: Explored, scale: float, suffix: str) -> Exhibit:
         f"Every trial: {found.arm}",
         f"The best of {count(len(found.rows), 'trial')} has "
         f"{words.params_label(found.rows[best])}.",
-        f"{FLATTERS} A line per trial, from setting to setting to its gain; the best tenth "
-        "in blue. Lines that cross "
-        "the whole height of an axis say that the setting does not decide.",
+        f"{FLATTERS} A line per trial, from setting to setting to its gain; the best tenth in "
+        "blue. Lines that cross the whole height of an axis say that the setting does not decide."
+        + _thinned([len(found.rows)], search.MAX_LINES, "trials"),
         (
             Table(
                 f"Every trial: {found.arm}",
@@ -722,10 +724,9 @@ def _cost(findings: Findings) -> Iterable[Exhibit]:
         "Cost",
         f"{duration(total)} of compute in fine-tunes, {duration(failed)} of it in runs that "
         "failed.",
-        "Seconds in members as recorded, added up; wall time is less where trials ran side "
-        "by side. Pre-training is "
-        "computed once per encoder, shared by all trials that ask for it, and not in these "
-        "records.",
+        "Seconds in members as recorded, added up; wall time is less where trials ran side by "
+        "side. Pre-training is computed once per encoder, shared by all trials that ask for it, "
+        "and not in these records." + _first(len(cells), MAX_ROWS, "cells"),
         (
             Table(
                 "Cost",

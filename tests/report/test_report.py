@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 from markupsafe import escape
@@ -16,7 +17,7 @@ from markupsafe import escape
 from citrus_ray.cli.reports import report as main
 from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.experiment.sweep import load_sweep
-from citrus_ray.report.figures import ink, results
+from citrus_ray.report.figures import ink, results, search
 from citrus_ray.report.files import write_report
 from citrus_ray.spec import SpecError, digest_of
 from tests.evidence.synthetic import MASKED, MadeUp, change, spoil
@@ -311,6 +312,43 @@ def test_a_label_that_looks_like_markup_or_tex_is_a_label(tmp_path: Path):
     assert "<b>" not in page
     assert r"$\frac{$ &lt;b&gt;&amp;" in page
     assert (folder / "figures" / "gain.pdf").exists()
+
+
+def test_a_failed_trial_stands_on_the_axis_and_moves_no_scale(tmp_path: Path):
+    folder = MadeUp(n_trials=6).write(tmp_path)
+    for i, path in enumerate(sorted((folder / "records").glob("*.jsonl"))):
+        row = json.loads(path.read_text().splitlines()[0])
+        if row["phase"] == "search" and row["axes"]["pretrain.task"]:
+            spoil(folder, i, "failed", "out of memory")
+    cells = read_evidence([folder]).cells
+    values = [t.value for cell in cells for t in cell.searched if t.value is not None]
+    scratch, masked = search.histories(cells).axes
+    assert scratch.get_ylim() == masked.get_ylim()
+    reach = max(values) - min(values)
+    assert min(values) - reach < scratch.get_ylim()[0] < min(values)
+    assert max(values) < scratch.get_ylim()[1] < max(values) + reach
+    crossed = [line for line in masked.lines if line.get_marker() == "x"]
+    assert [np.size(line.get_xdata()) for line in crossed] == [6]
+    assert crossed[0].get_transform() == masked.get_xaxis_transform()
+
+
+def test_arms_that_differ_late_in_their_names_are_told_apart_in_figures():
+    names = [f"masked (decoder a_rather_long_name_{i}, ratio 0.5), conv" for i in (1, 2)]
+    assert len(set(results.shorts(names))) == 2
+    assert results.shorts(["short", "short"]) == ["short", "short"]
+    assert all(len(name) <= results.NAMES for name in results.shorts([names[0], "another"]))
+
+
+def test_the_page_says_where_not_everything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = MadeUp().write(tmp_path)
+    assert "every second or third" not in page_of(folder)
+    monkeypatch.setattr(search, "MAX_TRIALS", 3)
+    monkeypatch.setattr(results, "MAX_TICKS", 5)
+    page = page_of(folder)
+    for most in ("3 trials", "5 pairs", "5 refits"):
+        assert f"Of more than {most} every second or third and so on is drawn." in page
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 exhibits.py."""
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,16 @@ NAMES = 34  # characters of a name beside an axis
 
 
 def short(name: str, most: int = NAMES) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """A long name without its middle: what tells names apart stands at either end."""
+    tail = (most - 1) // 2
+    return name if len(name) <= most else f"{name[: most - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def shorts(names: Sequence[str], most: int = NAMES) -> list[str]:
+    """Names of at most `most` characters, or of as many more as it takes to keep them apart."""
+    while len({short(name, most) for name in names}) < len(set(names)):
+        most += 1
+    return [short(name, most) for name in names]
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,14 @@ def forest(bars: Sequence[Bar], axis: str, zero: bool = False) -> "Figure":
                 _bar(ax, i, bar)
         if zero:
             ax.axvline(0, color=ink.INK, linewidth=1)
-        names = [bar if isinstance(bar, str) else short(bar.name) for bar in rows]
-        ax.set_yticks(range(len(rows)), names)
+        names = iter(shorts([bar.name for bar in bars]))
+        shown = [bar if isinstance(bar, str) else next(names) for bar in rows]
+        ax.set_yticks(range(len(rows)), shown)
         for label, bar in zip(ax.get_yticklabels(), rows, strict=True):
             label.set_fontweight("bold" if isinstance(bar, str) else "normal")
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(axis="y", visible=False)
+        ax.locator_params(axis="x", nbins=6)  # long names leave little room for numbers
         ax.set_xlabel(axis)
     return figure
 
@@ -121,7 +133,7 @@ def pool_forest(pools: Sequence[PooledGain], metric: str, everything: str) -> "F
     """Pooled gains; pools of one cut under its name."""
     bars = [
         Bar(
-            f"all: {pool.arm}" if pool.by == everything else f"{short(pool.value)}: {pool.arm}",
+            f"all: {pool.arm}" if pool.by == everything else f"{pool.value}: {pool.arm}",
             pool.effect,
             verdict_look(pool.verdict),
             group="" if pool.by == everything else f"by {pool.by}",
@@ -183,7 +195,7 @@ def heat_map(tables: dict[str, dict[tuple[str, str], PooledGain]], scale: float)
                 place = (regimes.index(regime), targets.index(target))
                 gain = pool.effect.mean
                 written(ax, place, f"{scale * gain:+.{1 if scale > 1 else 3}f}{mark}", gain / most)
-            ax.set_title(arm)
+            ax.set_title(textwrap.fill(arm, 12 * (1 + len(regimes))))
     return figure
 
 
@@ -191,10 +203,8 @@ def fields(ax: "Axes", grid: Any, most: float, columns: Sequence[str], rows: Seq
     drawn = ax.pcolormesh(
         grid, cmap="PuOr_r", vmin=-most, vmax=most, edgecolors=ink.PAPER, linewidth=1.5
     )
-    ax.set_xticks(
-        np.arange(len(columns)) + 0.5, [short(name) for name in columns], rotation=30, ha="right"
-    )
-    ax.set_yticks(np.arange(len(rows)) + 0.5, [short(name) for name in rows])
+    ax.set_xticks(np.arange(len(columns)) + 0.5, shorts(columns), rotation=30, ha="right")
+    ax.set_yticks(np.arange(len(rows)) + 0.5, shorts(rows))
     ax.invert_yaxis()
     ax.grid(visible=False)
     ax.tick_params(length=0)
@@ -225,12 +235,12 @@ def critical_difference(found: Ranking) -> "Figure":
             ax.text(tick, 0.32, str(tick), ha="center", va="bottom")
         ax.plot([1, min(k, 1 + found.critical)], [1.45, 1.45], color=ink.INK, linewidth=1.5)
         ax.text(1, 1.6, f"critical difference {found.critical:.2f}", va="bottom")
-        for i, (method, rank) in enumerate(zip(found.methods, found.ranks, strict=True)):
+        for i, (method, rank) in enumerate(zip(shorts(found.methods), found.ranks, strict=True)):
             left = i < half
             y = foot - 0.62 * (i if left else k - 1 - i)
             end = 1 - 0.06 * (k - 1) if left else k + 0.06 * (k - 1)
             ax.plot([rank, rank, end], [0, y, y], color=ink.SOFT, linewidth=0.9)
-            said = f"{short(method)}  {rank:.2f}"
+            said = f"{method}  {rank:.2f}"
             ax.text(
                 end,
                 y,
@@ -265,7 +275,7 @@ def cost(cells: Sequence[Outcome]) -> "Figure":
                 label=name,
             )
             start = start + minutes
-        ax.set_yticks(range(len(cells)), [short(cell.label) for cell in cells])
+        ax.set_yticks(range(len(cells)), shorts([cell.label for cell in cells]))
         ax.set_ylim(len(cells) - 0.4, -0.6)
         ax.set_xlabel("minutes of compute, pre-training apart")
         ax.grid(axis="y", visible=False)

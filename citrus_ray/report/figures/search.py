@@ -1,6 +1,7 @@
 """Drawings of what the search saw: the gain over one setting, over two, and all trials as lines.
 Validation data."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,14 @@ from citrus_ray.evidence.fronts import Front
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.experiment.labels import value_label
 from citrus_ray.report.figures import ink
-from citrus_ray.report.figures.results import fields, short, written
+from citrus_ray.report.figures.results import fields, short, shorts, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_LINES = 400
+TITLE = 24  # characters of a line over a small panel
 MAX_TRIALS = 400  # dots in a panel; of more trials, every second or third and so on is drawn
 BEHIND = {
     "facecolor": ink.PAPER,
@@ -56,7 +58,7 @@ def dependence(found: Sequence[Dependence], scale: float) -> "Figure":
                     markersize=14,
                     linestyle="",
                 )
-                ax.set_xticks(x, [short(label) for label in item.labels], rotation=30, ha="right")
+                ax.set_xticks(x, shorts(item.labels), rotation=30, ha="right")
                 ax.set_xlim(-0.6, len(x) - 0.4)
             if item.is_log:
                 ax.set_xscale("log")
@@ -123,9 +125,9 @@ def _axis(ax: "Axes", at: int, path: str, values: Sequence[Any], found: Explored
         ends = (value_label(path, float(x.min())), value_label(path, float(x.max())))
         return _scaled(ax, at, x, *ends, is_log(values))
     names = sorted({value_label(path, value) for value in values}, key=natural)
-    for i, name in enumerate(names):
+    for i, name in enumerate(shorts(names)):
         y = (i + 0.5) / len(names)
-        ax.text(at + 0.03, y, short(name), fontsize=7.5, va="center", bbox=BEHIND)
+        ax.text(at + 0.03, y, name, fontsize=7.5, va="center", bbox=BEHIND)
     rng = np.random.default_rng(0)  # equal values side by side, or they would be one line
     inside = rng.uniform(-0.3, 0.3, len(values)) / len(names)
     return (
@@ -144,14 +146,15 @@ def _scaled(ax: "Axes", at: int, x: Any, low: str, high: str, log: bool) -> Any:
 def fronts(found: Sequence[Front]) -> "Figure":
     """First objective against the last; the trials of the front filled and joined."""
     with ink.sheet(6.5, 2.3, len(found), 3) as (figure, axes):
-        for ax, front in zip(axes, found, strict=True):
+        titles = shorts([front.cell.label for front in found])
+        for ax, front, title in zip(axes, found, titles, strict=True):
             behind, best = (
                 [t.scores for t in front.trials if t not in front.best],
                 [t.scores for t in front.best],
             )
             ax.scatter(*_ends(behind), 14, facecolors=ink.PAPER, edgecolors=ink.SCRATCH)
             ax.plot(*_ends(best), marker="o", ms=4, color=ink.COLOURS[0], lw=1)
-            ax.set_title(short(front.cell.label), fontsize=8)
+            ax.set_title(title, fontsize=8)
             ax.set_xlabel(short(front.names[0]))
         for ax, front in zip(axes[::3], found[::3], strict=True):
             ax.set_ylabel(short(front.names[-1]))
@@ -165,13 +168,15 @@ def _ends(scores: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
 
 def histories(cells: Sequence[Outcome]) -> "Figure":
     """Each trial's objective in the order in which they ended; line: best so far; ring: the
-    chosen one."""
-    with ink.sheet(6.5, 1.55, len(cells), 4) as (figure, axes):
-        for ax, cell in zip(axes, cells, strict=True):
+    chosen one; cross at the foot: failed. One scale for all panels, of the values there are."""
+    values = [t.value for cell in cells for t in cell.searched if t.value is not None] or [0.0, 1.0]
+    air = 0.1 * (max(values) - min(values)) or 0.05 * abs(values[0]) or 0.5
+    titles = shorts([cell.label for cell in cells], 2 * TITLE)
+    with ink.sheet(6.5, 1.65, len(cells), 4) as (figure, axes):
+        for ax, cell, title in zip(axes, cells, titles, strict=True):
             _history(ax, cell)
-        shared = [limit for ax in axes for limit in ax.get_ylim()]
-        for ax in axes:
-            ax.set_ylim(min(shared), max(shared))
+            ax.set_title(textwrap.fill(title, TITLE), fontsize=7.5)
+            ax.set_ylim(min(values) - air, max(values) + air)
     return figure
 
 
@@ -185,18 +190,18 @@ def _history(ax: "Axes", cell: Outcome) -> None:
     for status, fill in (("ok", ink.COLOURS[0]), ("pruned", ink.PAPER)):
         of = [(i, t.value) for i, t in shown if t.status == status and t.value is not None]
         ax.scatter(*_ends(of), 12, facecolors=fill, edgecolors=ink.COLOURS[0])
-    full = [(i, t.value) for i, t in shown if t.is_full and t.value is not None]
+    every_one = list(enumerate(cell.searched, 1))  # the best so far may be one that is not drawn
+    full = [(i, t.value) for i, t in every_one if t.is_full and t.value is not None]
     if full:
         best = np.maximum if cell.design.mode == "max" else np.minimum
         places, values = zip(*full, strict=True)
         ax.step(places, best.accumulate(values), where="post", color=ink.INK, lw=0.9)
-    chosen = [(i, t.value) for i, t in shown if t is cell.best and t.value is not None]
+    chosen = [(i, t.value) for i, t in every_one if t is cell.best and t.value is not None]
     ax.scatter(*_ends(chosen), 46, facecolors="none", edgecolors=ink.INK)
     failed = [i for i, trial in shown if trial.status == "failed"]
-    low, high = ax.get_ylim()
-    ax.scatter(failed, [low] * len(failed), 16, color=ink.COLOURS[1], marker="x")
-    ax.set_ylim(low - 0.05 * (high - low), high)
-    ax.set_title(short(cell.label, 26), fontsize=7.5)
+    cross: dict[str, Any] = {"marker": "x", "markersize": 4, "linestyle": "none"}
+    foot = ax.get_xaxis_transform()  # no value of theirs: they stand on the axis
+    ax.plot(failed, [0.05] * len(failed), color=ink.COLOURS[1], transform=foot, **cross)
     ax.tick_params(labelsize=7)
     ax.locator_params(axis="x", integer=True, nbins=5)
     ax.locator_params(axis="y", nbins=4)
