@@ -209,6 +209,7 @@ def test_looking_after_the_store_loads_neither_torch_nor_ray(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_training_loads_no_ray():
     assert loaded_after("import citrus_ray.training.loop") == [{"torch"}]
 
@@ -229,11 +230,13 @@ def test_what_reads_specs_and_records_alone_loads_neither_torch_nor_ray(flags, t
     ]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_led_without_torch():
     """Its workers load it, while Ray starts them."""
     assert "torch" not in loaded_after("import citrus_ray.launch.tune")[0]
 
 
+@pytest.mark.slow
 def test_a_plan_loads_torch_to_time_its_models_and_no_second_time(tmp_path, monkeypatch):
     monkeypatch.setenv("CITRUS_CACHE", str(tmp_path / "cache"))
     plan = sweep_command("quickstart", "--dry-run", "--out", str(tmp_path / "out"))

@@ -44,11 +44,13 @@ def commands() -> list[str]:
     return [line for block in blocks("sh") for line in block.splitlines() if line]
 
 
+@pytest.mark.slow
 def test_the_network_of_the_page_keeps_the_contract(folder):
     (contract,) = [c for c in commands() if "pytest" in c]
     assert re.search(r"^\d+ passed", run(folder, contract), re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_sweep_of_the_page_is_planned(folder):
     (plan,) = [c for c in commands() if "--dry-run" in c]
     said = run(folder, plan)

@@ -48,6 +48,7 @@ def test_the_setting_that_decides_is_found_important():
     assert importances(made(by_band))["pretrain.task.band"] > 0.8
 
 
+@pytest.mark.slow
 def test_importances_are_those_of_variances_of_an_additive_function():
     """Effects of 0.1 and 0.05 between two bands and over a ratio's two halves: variances stand
     as 4 to 1."""
@@ -57,6 +58,7 @@ def test_importances_are_those_of_variances_of_an_additive_function():
     assert found["pretrain.task.band"] / found["pretrain.task.ratio"] == pytest.approx(4, rel=0.25)
 
 
+@pytest.mark.slow
 def test_partial_dependence_follows_the_known_curve():
     (ratio,) = [item for item in dependences(made(by_ratio)) if item.name == "ratio"]
     want = [0.2 - 2 * (point - 0.5) ** 2 for point in ratio.points]
@@ -64,6 +66,7 @@ def test_partial_dependence_follows_the_known_curve():
     assert not ratio.is_log
 
 
+@pytest.mark.slow
 def test_partial_dependence_of_a_choice_is_its_mean_gain():
     (band,) = [item for item in dependences(made(by_band)) if item.name == "band"]
     assert band.labels == ("[0.5, 4]", "[4, 12]")
@@ -71,6 +74,7 @@ def test_partial_dependence_of_a_choice_is_its_mean_gain():
     assert sum(n for _, _, n in band.seen) == 200
 
 
+@pytest.mark.slow
 def test_a_rate_over_decades_is_seen_on_a_log_scale():
     (rate,) = [item for item in dependences(made(by_ratio)) if item.name == "lr"]
     assert rate.is_log
@@ -83,6 +87,7 @@ def test_equal_gains_explain_nothing():
     assert all(item.importance is None for item in dependences(found))
 
 
+@pytest.mark.slow
 def test_the_surface_is_ratio_by_band_and_counts_its_trials():
     found = made(lambda row: by_ratio(row) + by_band(row))
     made_surface = surface(found, dependences(found))

@@ -83,6 +83,7 @@ def drive(study: Study, folder: Path, n: int) -> None:
         study.finish(job, rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "qmc", "random"])
 def test_a_sweep_goes_on_and_its_front_lies_between_what_the_objectives_want(sampler, tmp_path):
     sweep = sweep_of(**EACH | {"sampler": sampler})

@@ -81,6 +81,7 @@ def test_pretraining_hangs_on_its_seed_alone():
     assert all((one.weights[name] == again.weights[name]).all() for name in one.weights)
 
 
+@pytest.mark.slow
 def test_pretraining_lowers_its_loss_on_people_it_has_not_seen():
     spec = PRETRAIN.at(
         {"epochs": 25, "optim.lr": 5e-3, "source.n_subjects": 12, "source.rhythm_gain": 2.0}
