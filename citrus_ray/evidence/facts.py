@@ -42,10 +42,6 @@ class LabelAmount:
     kind: LabelKind
     n: float
 
-    @property
-    def is_all(self) -> bool:
-        return self.kind == "fraction" and self.n >= 1
-
 
 def target_of(row: Record) -> str:
     """As the sweep names it, else the folder that it lies in, else its kind."""

@@ -39,7 +39,7 @@ TIMEOUT_S = 30.0
 ZIPS_IN_ZIPS = 3
 BROKEN_ARCHIVE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
-    *(EOFError, RuntimeError, NotImplementedError),
+    *(EOFError, RuntimeError, NotImplementedError),  # cut, encrypted, packed in a way not known
 )
 
 
