@@ -42,6 +42,8 @@ class Record:
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     # by round: objective, seconds of fine-tuning so far
     curve: list[tuple[float, float]] = field(default_factory=list)
+    tested: str = ""  # digest of the test subjects of this round
+    n_tested: int = 0  # how many they are
     reason: str | None = None  # why it failed
     crashed: bool = False  # its worker was lost: not a result, and computed again by the next run
     seconds: float = 0.0

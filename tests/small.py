@@ -58,7 +58,7 @@ search:
   pretrain.task.ratio: {choice: [0.4, 0.6]}
   finetune.optim.lr: {loguniform: [1e-3, 1e-2]}
 budget: {trials: 4}
-final: {seeds: 5}
+final: {rounds: 5}
 """.replace("PEOPLE", PEOPLE).replace("STRANGERS", STRANGERS)
 
 

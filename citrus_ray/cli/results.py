@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from citrus_ray import records
+from citrus_ray.evidence.stamps import stamp
 from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.spec import refuse
 
@@ -65,16 +66,23 @@ class ResultsFolder:
             self._say(f"{n} trials taken over from {other}")
 
     def write_spec(self) -> None:
-        """The spec as it runs and its cells, which tell its records from those of an older spec."""
+        """The spec as it runs and its cells, which tell its records from those of an older spec;
+        and the claims, which were asked by now."""
+        known = {cell.digest for cell in self.sweep.cells}
+        has_records = any(rows[0].cell in known for rows in records.read_all(self.records))
+        stamp(self.path, self.sweep.claims, has_records)
         records.write_text(self.path / "spec.yaml", self.text)
         cells = [
             {"digest": cell.digest, "axes": cell.axes, "n_trials": cell.n_trials}
             for cell in self.sweep.cells
         ]
-        final = self.sweep.final.tree()
-        plan = {"spec_digest": self.sweep.digest(), "cells": cells, "final": final}
+        plan = {
+            "spec_digest": self.sweep.digest(),
+            "cells": cells,
+            "final": self.sweep.final.tree(),
+            "decide": self.sweep.decide and self.sweep.decide.tree(),
+        }
         records.write_text(self.path / "plan.json", json.dumps(plan, indent=1) + "\n")
-        known = {cell.digest for cell in self.sweep.cells}
         n_other = sum(rows[0].cell not in known for rows in records.read_all(self.records))
         if n_other:
             print(

@@ -3,10 +3,12 @@
 Everything that commands ask of `evidence` is asked here.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from citrus_ray.evidence.evidence import evidence_of
+from citrus_ray.evidence.power import lines as power_lines
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.evidence.tables import table, top
 from citrus_ray.experiment.sweep import Sweep
@@ -30,6 +32,11 @@ def recorded(sweep: Sweep, out: Path) -> list[str]:
     ]
 
 
+def power(sweep: Sweep, out: Path) -> Iterator[str]:
+    """How likely the sweep decides what it claims, from what is recorded of its places."""
+    return power_lines(sweep, evidence_of(sweep, out / "records").claims)
+
+
 def status(sweep: Sweep, out: Path) -> str:
     """How far the sweep is, and its table so far."""
     found = summarise(sweep, out / "records", 0.0)
@@ -47,7 +54,7 @@ def best(sweep: Sweep, out: Path, n: int) -> str:
 def last(sweep: Sweep, out: Path, found: dict[str, Any], report: Path) -> str:
     """Scores, caveats and failures, and where all of it lies."""
     cells = found["cells"]
-    metric = f"{cells[0]['metric']} of each cell's winner on fresh seeds, 95 % interval"
+    metric = f"{cells[0]['metric']} of each cell's winner; interval: {found['interval']}"
     lines = [f"\n{sweep.name}: {metric}\n", table(found)]
     for key, word in (("caveats", "caveat"), ("failures", "failed")):
         texts = dict.fromkeys(text for cell in cells for text in cell[key])

@@ -61,7 +61,8 @@ class SweepCommand:
         self._check_data()
         if self.args.dry_run:
             plan, recorded = DryRun(self.sweep).lines(), screen.recorded(self.sweep, self.out)
-            for line in itertools.chain(plan, recorded, [f"results: {self.out}"]):
+            power = screen.power(self.sweep, self.out)
+            for line in itertools.chain(plan, power, recorded, [f"results: {self.out}"]):
                 print(line, flush=True)
             return 0
         if self.args.fresh:

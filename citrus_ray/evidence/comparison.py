@@ -1,10 +1,10 @@
 """Two sweeps or two commits side by side, and what changed beyond noise.
 
-Test scores of equal cells are paired by target, test people and seed.
+Test scores of equal cells are paired by target, test people and round.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,23 +13,24 @@ from citrus_ray.evidence.design import Design, difference_bounds, score_bounds
 from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.facts import target_of, test_part_of
 from citrus_ray.evidence.gains import gains
-from citrus_ray.evidence.intervals import (
-    ALPHA,
-    DECIMALS,
-    Effect,
-    SignedRank,
-    effect,
-    holm,
-    score_effect,
-    signed_rank,
-)
+from citrus_ray.evidence.intervals import DECIMALS, Effect, score_effect
 from citrus_ray.evidence.outcomes import Outcome
-from citrus_ray.evidence.units import Units, Value, units
-from citrus_ray.experiment.labels import canonical, is_pretrain
+from citrus_ray.evidence.rounds import (
+    DRAWN,
+    Finding,
+    Measured,
+    Value,
+    Verdict,
+    corrected,
+    finding,
+    measured,
+    round_of,
+)
+from citrus_ray.experiment.labels import canonical
 from citrus_ray.records import Record
 
-Change = Literal["better", "worse", "within noise", "identical", "one value"]
-Where = tuple[str, str, str]  # target, test people, everything else that is repeated
+Change = Literal["better", "worse", "equivalent", "within noise", "identical", "one value"]
+Where = tuple[str, str, str, int]  # target, test people, what else is repeated, round
 
 
 @dataclass(frozen=True)
@@ -50,24 +51,29 @@ class Compared:
     what: Literal["score", "gain"]
     a: Effect
     b: Effect
-    units: Units
-    difference: Effect
-    test: SignedRank
-    sign: int  # +1 where more is better
-    p_holm: float = 1.0
+    measured: Measured  # the differences
+    found: Finding
+
+    @property
+    def difference(self) -> Effect:
+        return self.found.effect
 
     @property
     def change(self) -> Change:
-        """Beyond noise needs both: an interval without 0, and a rank test that survives
-        correction."""
-        if not any(self.units.values):
+        """Beyond noise after correction over all that is compared."""
+        if not any(self.measured.values):
             return "identical"
-        if len(self.units.values) == 1:
+        if len(self.measured.values) == 1:
             return "one value"
-        found = self.difference
-        if found.low <= 0 <= found.high or self.p_holm > ALPHA:
-            return "within noise"
-        return "better" if self.sign * found.mean > 0 else "worse"
+        return CHANGES[self.found.verdict]
+
+
+CHANGES: dict[Verdict, Change] = {
+    "supported": "better",
+    "contradicted": "worse",
+    "equivalent": "equivalent",
+    "undecided": "within noise",
+}
 
 
 def side(given: str) -> Side:
@@ -79,7 +85,7 @@ def side(given: str) -> Side:
 
 
 def compare(a: Side, b: Side) -> list[Compared]:
-    """Scores of all cells that both have, then their gains; p values corrected over all of them."""
+    """Scores of all cells that both have, then their gains; corrected over all of them."""
     pairs = [
         _compared(a.cells[key], "score", _scores(a.cells[key]), _scores(b.cells[key]))
         for key in a.cells
@@ -90,8 +96,8 @@ def compare(a: Side, b: Side) -> list[Compared]:
         _compared(a.cells[key], "gain", mine[key], others[key]) for key in mine if key in others
     ]
     kept = [row for row in pairs if row is not None]
-    adjusted = holm([row.test.p for row in kept])
-    return [replace(row, p_holm=p) for row, p in zip(kept, adjusted, strict=True)]
+    found = corrected([row.found for row in kept])
+    return [replace(row, found=one) for row, one in zip(kept, found, strict=True)]
 
 
 def _scores(cell: Outcome) -> dict[Where, float]:
@@ -99,8 +105,8 @@ def _scores(cell: Outcome) -> dict[Where, float]:
 
 
 def _where(row: Record) -> Where:
-    repeat = {path: value for path, value in row.repeat.items() if not is_pretrain(path)}
-    return target_of(row), test_part_of(row), canonical(repeat)
+    fixed = {path: value for path, value in row.repeat.items() if path not in DRAWN}
+    return target_of(row), test_part_of(row), canonical(fixed), round_of(row)
 
 
 def _gains(one: Side) -> dict[str, dict[Where, float]]:
@@ -116,25 +122,26 @@ def _compared(
     a: dict[Where, float],
     b: dict[Where, float],
 ) -> Compared | None:
-    shared, metric = [where for where in a if where in b], cell.design.test_metric
-    if not shared:
+    metric = cell.design.test_metric
+    # settings are a place; who is tested is drawn by the round
+    shared = [where for where in a if where in b]
+
+    def rounds(found: Callable[[Where], float]) -> Measured | None:
+        return measured([Value(w[0], w[2], w[3], found(w)) for w in shared])
+
+    one, other = rounds(a.__getitem__), rounds(b.__getitem__)
+    changes = rounds(lambda where: round(b[where] - a[where], DECIMALS))
+    if one is None or other is None or changes is None:
         return None
-
-    def counted(found: dict[Where, float]) -> Units:
-        return units([Value(*where[:2], found[where]) for where in shared])
-
-    def mean(found: dict[Where, float]) -> Effect | None:
-        values = counted(found).values
-        return score_effect(values, score_bounds(metric)) if what == "score" else effect(values)
-
-    changes = counted({where: round(b[where] - a[where], DECIMALS) for where in shared})
-    one, other, difference = mean(a), mean(b), effect(changes.values, difference_bounds(metric))
-    assert one is not None  # there is at least one shared value
-    assert other is not None
-    assert difference is not None
-    sign = 1 if cell.design.mode == "max" else -1
-    test = signed_rank(changes.values)
-    return Compared(cell.label, what, one, other, changes, difference, test, sign)
+    asked = cell.design.verdicts
+    told = finding(
+        changes, alpha=asked.alpha, within=asked.within, bounds=difference_bounds(metric)
+    )
+    assert told is not None  # of these targets something can always be said
+    bounds = score_bounds(metric) if what == "score" else difference_bounds(metric)
+    ends = (score_effect(side.these.effect(), bounds) for side in (one, other))
+    mine, theirs = (end for end in ends if end is not None)
+    return Compared(cell.label, what, mine, theirs, changes, told)
 
 
 # ---- what differs before any score ----
@@ -208,9 +215,10 @@ def verdict(rows: Sequence[Compared]) -> str:
     if not rows:
         return (
             "Nothing to compare: "
-            "no cell of A has test scores on targets, people and seeds that B has too."
+            "no cell of A has test scores on targets, people and rounds that B has too."
         )
-    names: tuple[Change, ...] = ("better", "worse", "within noise", "identical")
+    names: tuple[Change, ...] = ("better", "worse", "equivalent", "within noise", "identical")
     said = ", ".join(f"{sum(row.change == name for row in rows)} {name}" for name in names)
-    rule = f"B against A, both tests at {ALPHA:g}, Holm over {len(rows)}"
+    alpha = rows[0].found.alpha
+    rule = f"B against A at {alpha:g} over every look, Holm over {len(rows)}"
     return f"Of {len(rows)} scores and gains: {said} ({rule})."

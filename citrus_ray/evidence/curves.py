@@ -11,16 +11,16 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from citrus_ray.evidence.design import score_bounds
-from citrus_ray.evidence.facts import LABELS, LabelKind, labels_of, target_of, test_part_of
-from citrus_ray.evidence.intervals import Effect, Floats, score_effect, widened
+from citrus_ray.evidence.facts import LABELS, LabelKind, labels_of, target_of
+from citrus_ray.evidence.intervals import Effect, Floats, OverRounds, score_effect, widened
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pooled import regime_axes
-from citrus_ray.evidence.units import Level
+from citrus_ray.evidence.rounds import round_of
 from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, settings_label
 
 DRAWS = 1999
 CLOSE = 1e-9  # logarithms and back
-FEWEST = 8  # units; of fewer, the percentiles of resamples cover too seldom
+FEWEST = 8  # rounds; of fewer, the percentiles of resamples cover too seldom
 UNITS: dict[LabelKind, str] = {
     "per_class": "labels per class",
     "count": "labels",
@@ -30,18 +30,17 @@ UNITS: dict[LabelKind, str] = {
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores of every arm over amounts of labels, on the units that all of them share."""
+    """Scores of every arm over amounts of labels, in the rounds that all of them share."""
 
     kind: LabelKind
     setting: str  # what else was compared, empty where nothing was
     amounts: tuple[float, ...]  # rising
-    level: Level
-    scores: dict[str, Floats]  # arm -> (unit, amount)
+    scores: dict[str, Floats]  # arm -> (round, amount), means over targets
     metric: str
 
     def at(self, arm: str) -> list[Effect]:
         found = [
-            score_effect(column.tolist(), score_bounds(self.metric))
+            score_effect(OverRounds(column).effect(), score_bounds(self.metric))
             for column in self.scores[arm].T
         ]
         return [effect for effect in found if effect is not None]
@@ -64,8 +63,7 @@ class Saved:
     high: float
     lowest: float  # the measured range
     highest: float
-    n: int  # units behind the interval
-    level: Level
+    n: int  # rounds behind the interval
     setting: str
 
     @property
@@ -106,30 +104,33 @@ def curves(cells: Sequence[Outcome]) -> list[Curve]:
 
 
 def _curve(cells: Sequence[Outcome]) -> Curve | None:
-    by_arm: dict[str, dict[float, dict[tuple[str, str, int], float]]] = defaultdict(
+    by_arm: dict[str, dict[float, dict[tuple[str, int], float]]] = defaultdict(
         lambda: defaultdict(dict)
     )
     for cell in cells:
         for row in cell.scored:
             amount = labels_of(row)
             if amount is not None:
-                place = (target_of(row), test_part_of(row), row.seed)
+                place = (target_of(row), round_of(row))
                 by_arm[cell.arm_label][amount.n][place] = row.metrics[cell.design.test_metric]
     amounts = tuple(sorted(set.intersection(*(set(found) for found in by_arm.values()))))
     places = [set(found[n]) for found in by_arm.values() for n in amounts]
-    shared = sorted(set.intersection(*places)) if places else []
+    shared = set.intersection(*places) if places else set()
     if len(amounts) < 2 or not shared:
         return None
-    level, rows = _rows(shared)
+    numbers, targets = {number for _, number in shared}, {target for target, _ in shared}
+    whole = [n for n in sorted(numbers) if all((target, n) in shared for target in targets)]
+    if not whole:
+        return None
     scores = {
-        arm: _means([[found[n][p] for n in amounts] for p in shared], rows)
+        arm: np.asarray(
+            [[np.mean([found[a][t, n] for t in targets]) for a in amounts] for n in whole]
+        )
         for arm, found in by_arm.items()
     }
     amount = labels_of(cells[0].scored[0])
     assert amount is not None
-    return Curve(
-        amount.kind, _setting(cells[0]), amounts, level, scores, cells[0].design.test_metric
-    )
+    return Curve(amount.kind, _setting(cells[0]), amounts, scores, cells[0].design.test_metric)
 
 
 def _setting(cell: Outcome) -> str:
@@ -142,23 +143,6 @@ def _rest(cell: Outcome) -> Axes:
     return {
         path: value for path, value in regime_axes(cell.axes).items() if not path.startswith(LABELS)
     }
-
-
-def _rows(places: Sequence[tuple[str, str, int]]) -> tuple[Level, list[list[int]]]:
-    """Which rows make up each unit: whole targets, else whole test parts, else single seeds."""
-    levels: tuple[tuple[int, Level], ...] = ((0, "target"), (1, "test part"))
-    for depth, level in levels:
-        groups: dict[str, list[int]] = defaultdict(list)
-        for i, place in enumerate(places):
-            groups[str(place[depth])].append(i)
-        if len(groups) > 1:
-            return level, list(groups.values())
-    return "seed", [[i] for i in range(len(places))]
-
-
-def _means(values: Sequence[Sequence[float]], rows: Iterable[Sequence[int]]) -> Floats:
-    table = np.asarray(values, dtype=np.float64)
-    return np.stack([table[list(members)].mean(axis=0) for members in rows])  # (unit, amount)
 
 
 # ---- labels saved ----
@@ -180,11 +164,11 @@ def _saved(curve: Curve, arm: str) -> Iterable[Saved]:
     for i, amount in enumerate(curve.amounts):
         ends = (float(np.exp(found[i])), float(np.exp(low[i])), float(np.exp(high[i])))
         span = (curve.amounts[0], curve.amounts[-1])
-        yield Saved(arm, curve.kind, amount, *ends, *span, n, curve.level, curve.setting)
+        yield Saved(arm, curve.kind, amount, *ends, *span, n, curve.setting)
 
 
 def _ends(scratch: Floats, mine: Floats, logs: Floats) -> tuple[Floats, Floats]:
-    """Percentile bootstrap over whole units, both arms of a unit together, widened for their
+    """Percentile bootstrap over whole rounds, both arms of a round together, widened for their
     small number."""
     n, rng = len(scratch), np.random.default_rng([12, len(scratch)])
     share = rng.multinomial(n, np.full(n, 1 / n), DRAWS) / n

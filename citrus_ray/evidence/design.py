@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from citrus_ray.evidence.trials import Fresh
+from citrus_ray.evidence.stamps import Stamps, read_stamps
+from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts
 from citrus_ray.experiment.labels import Axes, canonical
 from citrus_ray.metrics import HARD, RANKED
-from citrus_ray.spec import SpecError, read_yaml
+from citrus_ray.spec import Spec, SpecError, read_yaml, validate
 
 if TYPE_CHECKING:
     from citrus_ray.experiment.sweep import Sweep
@@ -36,8 +37,10 @@ class Design:
     n_trials: dict[str, int] = field(
         default_factory=dict
     )  # by canonical axes: fewer in small spaces
-    fresh: Fresh | None = None  # how winners are refitted; None where the folder does not say
+    verdicts: Verdicts = field(default_factory=Verdicts)
+    stamps: Stamps | None = None  # on claims; None where nobody wrote down when they came
     cells: tuple[Axes, ...] = ()  # what will be compared, in order
+    claims: tuple[Hypothesis, ...] = ()
     caveats: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by canonical axes
     known: frozenset[str] | None = None  # digests of its cells; None where the folder does not say
     spec_digest: str | None = None
@@ -84,8 +87,10 @@ def design_of(sweep: "Sweep", folder: Path) -> Design:
         each=sweep.objective.each,
         budget=sweep.budget.trials,
         n_trials={canonical(cell.axes): cell.n_trials for cell in sweep.cells},
-        fresh=Fresh(sweep.final.seeds, sweep.final.pretrain),
+        verdicts=sweep.verdicts,
+        stamps=read_stamps(folder),
         cells=tuple(cell.axes for cell in sweep.cells),
+        claims=sweep.claims,
         known=frozenset(cell.digest for cell in sweep.cells),
     )
 
@@ -94,13 +99,13 @@ def read_design(folder: Path) -> Design:
     """The design that a folder states. Never raises: records without a readable spec are still
     worth a page."""
     summary, plan = _read_json(folder / "summary.json"), _read_json(folder / "plan.json")
-    planned, final = plan.get("cells") or [], plan.get("final")
+    planned = plan.get("cells") or []
     found: dict[str, Any] = {
         "folder": _shown(folder),
         "name": folder.name,
         "known": frozenset(cell["digest"] for cell in planned) if planned else None,
         "n_trials": {canonical(c["axes"]): c["n_trials"] for c in planned if "n_trials" in c},
-        "fresh": Fresh(final["seeds"], final["pretrain"]) if final else None,
+        "stamps": read_stamps(folder),
         "spec_digest": plan.get("spec_digest", summary.get("spec_digest")),
         "caveats": {
             canonical(cell["axes"]): tuple(cell.get("caveats") or ())
@@ -127,9 +132,26 @@ def read_design(folder: Path) -> Design:
             "mode": objective.get("mode", Design.mode),
             "each": objective.get("each"),
             "budget": (tree.get("budget") or {}).get("trials"),
+            "verdicts": _valid(Verdicts, tree.get("verdicts") or {}) or Verdicts(),
+            "claims": tuple(
+                claim
+                for one in tree.get("claims") or ()
+                if (claim := _valid(Hypothesis, one)) is not None
+            ),
             "cells": compared,
         }
     )
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def _valid(kind: type[S], tree: Any) -> S | None:
+    """A part of a spec that may be of another version."""
+    try:
+        return validate(kind, tree)
+    except SpecError:
+        return None
 
 
 def _shown(folder: Path) -> str:

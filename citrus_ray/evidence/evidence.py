@@ -11,6 +11,7 @@ from citrus_ray.evidence.gains import Gain, gains
 from citrus_ray.evidence.labels import labelled
 from citrus_ray.evidence.outcomes import Outcome, nothing_of, outcomes
 from citrus_ray.evidence.reading import Collection, collect
+from citrus_ray.evidence.verdicts import Judged, judge
 
 if TYPE_CHECKING:
     from citrus_ray.experiment.sweep import Sweep
@@ -27,6 +28,12 @@ class Evidence:
     @cached_property
     def gains(self) -> list[Gain]:
         return gains(self.cells)
+
+    @cached_property
+    def claims(self) -> list[Judged]:
+        """The claims of all folders, each once, judged over all cells."""
+        asked = {c.identity_of_claim(): c for design in self.designs for c in design.claims}
+        return judge(tuple(asked.values()), self.cells, self.designs[0])
 
     @cached_property
     def gain_of(self) -> dict[str, Gain]:

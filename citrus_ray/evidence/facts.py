@@ -44,7 +44,7 @@ class LabelAmount:
 
 
 def target_of(row: Record) -> str:
-    """As the sweep names it, else the folder that it lies in, else its kind."""
+    """As the sweep names it, else the folder that it lies in, else its kind, and seed if made."""
     given = row.axes.get(TARGET, row.repeat.get(TARGET))
     if isinstance(given, str):
         return given
@@ -52,6 +52,9 @@ def target_of(row: Record) -> str:
         return str(given["set"])
     root = row.config.get(f"{TARGET}.root")
     kind = str(row.config.get(f"{TARGET}.kind", UNKNOWN))
+    seed = row.config.get(f"{TARGET}.seed")
+    if kind.startswith("synthetic") and seed is not None:  # other signals of another seed
+        return f"{kind} {seed}"
     return str(root).rstrip("/").rsplit("/", 1)[-1] if root and kind == "files" else kind
 
 
@@ -68,7 +71,9 @@ def modality_of(row: Record) -> str:
 
 
 def test_part_of(row: Record) -> str:
-    """Which groups were test data: they hang on these settings alone."""
+    """Which groups were test data: what the run says, else the settings that they hang on."""
+    if row.tested:
+        return row.tested
     split = {path: value for path, value in row.config.items() if path.startswith(f"{SPLIT}.")}
     return json.dumps(split, sort_keys=True)
 

@@ -7,34 +7,33 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
 
 from citrus_ray.evidence.design import difference_bounds
-from citrus_ray.evidence.facts import target_of, test_part_of
-from citrus_ray.evidence.intervals import (
-    ALPHA,
-    DECIMALS,
-    Effect,
-    SignedRank,
-    effect,
-    holm,
-    signed_rank,
-)
+from citrus_ray.evidence.facts import target_of
+from citrus_ray.evidence.intervals import DECIMALS, Effect
 from citrus_ray.evidence.outcomes import Outcome
-from citrus_ray.evidence.units import Units, Value, units
-from citrus_ray.experiment.labels import count, is_pretrain, settings_label
+from citrus_ray.evidence.rounds import (
+    DRAWN,
+    Finding,
+    Measured,
+    Value,
+    Verdict,
+    corrected,
+    finding,
+    measured,
+    round_of,
+)
+from citrus_ray.experiment.labels import canonical, count, is_pretrain, settings_label
 from citrus_ray.records import Record
-
-FEW_TARGETS = 5
-Verdict = Literal["supported", "contradicted", "undecided"]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One target, test part, label set and seed, scored with and without pre-training."""
+    """One place in one round, scored with and without pre-training."""
 
     repeat: str
-    group: str  # its repeated values without the seed, such as the target
+    group: str  # its repeated values without what a round draws, such as the target
+    place: str  # the same as canonical JSON
     with_: float
     without: float
     row: Record = field(repr=False)  # of the pre-trained arm
@@ -48,16 +47,9 @@ class Pair:
     def target(self) -> str:
         return target_of(self.row)
 
-    @cached_property
-    def test_part(self) -> str:
-        return test_part_of(self.row)
-
-    @property
-    def value(self) -> Value:
-        return self.at(self.difference)
-
-    def at(self, value: float) -> Value:
-        return Value(self.target, self.test_part, value)
+    def at(self, value: float, regime: str = "") -> Value:
+        """A value of this pair, in a place that is told from others by `regime` too."""
+        return Value(self.target, regime + self.place, round_of(self.row), value)
 
 
 @dataclass(frozen=True)
@@ -67,12 +59,14 @@ class Gain:
     cell: Outcome
     against: Outcome
     pairs: tuple[Pair, ...]
-    units: Units  # what the interval and the test count
-    effect: Effect
-    test: SignedRank
+    measured: Measured
+    found: Finding  # of these targets
+    next: Finding | None  # of the next one, where there are several
     n_unpaired: int  # scored refits of either arm that have no partner
-    p_holm: float = 1.0
-    n_comparisons: int = 1
+
+    @property
+    def effect(self) -> Effect:
+        return self.found.effect
 
     @property
     def signs(self) -> tuple[int, int, int]:
@@ -81,13 +75,7 @@ class Gain:
 
     @property
     def verdict(self) -> Verdict:
-        return verdict_of(self.effect, self.cell.design.mode)
-
-    @property
-    def p_holm_floor(self) -> float:
-        """The smallest corrected p that a comparison of this size can reach when no other one is
-        smaller."""
-        return min(1.0, self.n_comparisons * self.test.floor)
+        return self.found.verdict
 
 
 def signs_of(pairs: Sequence[Pair]) -> tuple[int, int, int]:
@@ -96,45 +84,44 @@ def signs_of(pairs: Sequence[Pair]) -> tuple[int, int, int]:
 
 
 def mean_with(pairs: Sequence[Pair]) -> float:
-    return units([pair.at(pair.with_) for pair in pairs]).mean
+    return _mean([pair.at(pair.with_) for pair in pairs])
 
 
 def mean_without(pairs: Sequence[Pair]) -> float:
-    return units([pair.at(pair.without) for pair in pairs]).mean
+    return _mean([pair.at(pair.without) for pair in pairs])
+
+
+def _mean(values: Sequence[Value]) -> float:
+    """Over rounds where they are complete, else over what there is."""
+    found = measured(values)
+    return found.mean if found else statistics.fmean(value.value for value in values)
 
 
 def best_baseline(pairs: Sequence[Pair]) -> tuple[str, float] | None:
     """The baseline to beat, where one was scored beside the pairs."""
     names = sorted({name for pair in pairs for name in pair.baselines})
     means = {
-        name: units([p.at(p.baselines[name]) for p in pairs if name in p.baselines]).mean
+        name: _mean([p.at(p.baselines[name]) for p in pairs if name in p.baselines])
         for name in names
     }
     return max(means.items(), key=lambda item: item[1], default=None)
-
-
-def verdict_of(found: Effect | None, mode: str = "max") -> Verdict:
-    """Whether the interval leaves 0 out, and on which side. The one rule of gains, pools and
-    claims."""
-    if found is None or not found.is_bounded or found.low <= 0 <= found.high:
-        return "undecided"
-    return "supported" if (found.mean > 0) == (mode == "max") else "contradicted"
 
 
 Scores = dict[str, tuple[Record, float]]  # by what both arms share: a row of it, the test score
 
 
 def gains(cells: Sequence[Outcome]) -> list[Gain]:
-    """One per pre-trained cell that has a from-scratch partner; p values corrected over all of
+    """One per pre-trained cell that has a from-scratch partner; verdicts corrected over all of
     them."""
     scores = [(cell, _scores(cell)) for cell in cells if cell.scored]
     scratch = [(cell, by_key) for cell, by_key in scores if cell.is_scratch]
     pretrained = [(cell, by_key) for cell, by_key in scores if not cell.is_scratch]
     found = [g for cell, by_key in pretrained if (g := _gain(cell, by_key, scratch)) is not None]
-    adjusted = holm([gain.test.p for gain in found])
+    these = corrected([gain.found for gain in found])
+    nexts = iter(corrected([gain.next for gain in found if gain.next]))
     return [
-        replace(gain, p_holm=p, n_comparisons=len(found))
-        for gain, p in zip(found, adjusted, strict=True)
+        replace(gain, found=judged, next=next(nexts) if gain.next else None)
+        for gain, judged in zip(found, these, strict=True)
     ]
 
 
@@ -147,20 +134,29 @@ def _gain(cell: Outcome, mine: Scores, scratch: Sequence[tuple[Outcome, Scores]]
     )
     metric = cell.design.test_metric
     pairs = tuple(_pair(mine[key], others[key], metric) for key in mine if key in others)
-    counted = units([pair.value for pair in pairs])
-    spread = effect(counted.values, difference_bounds(metric))
-    assert spread is not None  # there is at least one pair
+    rounds = measured([pair.at(pair.difference) for pair in pairs])
+    if rounds is None:  # no round is complete yet
+        return None
     n_unpaired = len(mine) + len(others) - 2 * len(pairs)
-    return Gain(cell, twin, pairs, counted, spread, signed_rank(counted.values), n_unpaired)
+    these, of_next = findings(rounds, cell)
+    return Gain(cell, twin, pairs, rounds, these, of_next, n_unpaired)
+
+
+def findings(found: Measured, cell: Outcome) -> tuple[Finding, Finding | None]:
+    """A mean gain of these targets, and of the next one where there are several."""
+    asked, bounds = cell.design.verdicts, difference_bounds(cell.design.test_metric)
+    these = finding(found, "these targets", asked.alpha, asked.within, bounds)
+    assert these is not None
+    return these, finding(found, "the next target", asked.alpha, asked.within, bounds)
 
 
 def _pair(mine: tuple[Record, float], other: tuple[Record, float], metric: str) -> Pair:
     (row, with_), (scratch, without) = mine, other
     baselines = {n: found[metric] for n, found in scratch.baselines.items() if metric in found}
     shared = {path: value for path, value in row.repeat.items() if not is_pretrain(path)}
-    group = {path: value for path, value in shared.items() if path != "seed"}
+    group = {path: value for path, value in shared.items() if path not in DRAWN}
     said = settings_label(shared) or "the only refit"
-    return Pair(said, settings_label(group), with_, without, row, baselines)
+    return Pair(said, settings_label(group), canonical(group), with_, without, row, baselines)
 
 
 def _scores(cell: Outcome) -> Scores:
@@ -198,20 +194,17 @@ def gain_caveats(gain: Gain) -> Iterable[str]:
         yield (
             f"pairs are pooled over {len(groups)} settings ({listed}): it speaks for the like alone"
         )
-    if gain.units.level == "target" and len(gain.units.values) < FEW_TARGETS:
-        yield (
-            f"only {gain.units.said}: an interval over so few is wide, and rightly so; "
-            "see each target by itself"
-        )
     if gain.n_unpaired:
         lost = count(gain.n_unpaired, "scored refit")
         yield f"{lost} without a partner in the other arm left out of the gain"
+    if gain.measured.n_incomplete:
+        lost = count(gain.measured.n_incomplete, "round")
+        yield f"{lost} left out of the gain: not every place was scored in them"
     mine, others = len(gain.cell.searched), len(gain.against.searched)
     if mine != others:
         yield f"unequal search: {count(mine, 'trial')} pre-trained against {others} from scratch"
-    if gain.verdict != "undecided" and gain.p_holm > ALPHA:
-        reach = "could not" if gain.p_holm_floor > ALPHA else "does not"
+    if gain.verdict == "undecided" and not gain.effect.low <= 0 <= gain.effect.high:
         yield (
-            f"the interval leaves 0 out, but the rank test {reach} reach {ALPHA:g} "
-            f"after correction for {count(gain.n_comparisons, 'comparison')}"
+            "the interval leaves 0 out, which does not hold after correction for "
+            f"{count(gain.found.n_family, 'comparison')}"
         )

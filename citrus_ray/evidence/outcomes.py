@@ -5,18 +5,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import fmean
 
 from citrus_ray.evidence.design import Design, score_bounds
 from citrus_ray.evidence.facts import target_of, test_part_of
 from citrus_ray.evidence.intervals import Effect, score_effect
 from citrus_ray.evidence.labels import arm_of
 from citrus_ray.evidence.reading import Collection
+from citrus_ray.evidence.rounds import DRAWN, Measured, Value, measured, round_of
 from citrus_ray.evidence.trials import Result, counted, refit, result_of, winner
-from citrus_ray.evidence.units import Units, Value, units
-from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, is_pretrain
+from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, count, is_pretrain
 from citrus_ray.records import Record, Status
 
-ONE_ENCODER = "fresh seeds reach the fine-tune only: one pre-trained encoder serves all of them"
+ONE_ENCODER = (
+    "one pre-trained encoder serves all rounds: the interval does not hold what another would give"
+)
+ONE_SEARCH = "the winner was chosen once: the interval does not hold what another search would give"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Outcome:
     searched: tuple[Result, ...]  # those that count, in the order in which they ended
     n_recorded: int  # searched trials, those beyond the budget included
     best: Result | None  # the trial that validation chose, among those that ran to their end
-    final: tuple[Record, ...]  # the winner's refit, failed members included
+    final: tuple[Record, ...]  # the winner's rounds, failed members included
     n_finals: int  # winners that were refitted; more than one where a budget grew
     rows: tuple[Record, ...] = field(repr=False)
     baselines: dict[str, float] = field(default_factory=dict)  # its own, or its scratch partner's
@@ -56,23 +60,31 @@ class Outcome:
         ]
 
     @cached_property
-    def units(self) -> Units:
-        """What the interval of the test score counts."""
-        return units(
-            [self._value(row, row.metrics[self.design.test_metric]) for row in self.scored]
-        )
+    def measured(self) -> Measured | None:
+        """Test scores by round."""
+        metric = self.design.test_metric
+        return measured([self._value(row, row.metrics[metric]) for row in self.scored])
 
     @cached_property
     def test(self) -> Effect | None:
-        return score_effect(self.units.values, score_bounds(self.design.test_metric))
+        """The mean test score of these targets."""
+        if self.measured is None:
+            return None
+        found = self.measured.these.effect()
+        return score_effect(found, score_bounds(self.design.test_metric))
 
     def _value(self, row: Record, value: float) -> Value:
-        return Value(target_of(row), test_part_of(row), value)
+        fixed = {path: v for path, v in row.repeat.items() if path not in DRAWN}
+        return Value(target_of(row), canonical(fixed), round_of(row), value)
 
     @cached_property
     def n_test_parts(self) -> int:
         """Different (target, test people) that the test score comes from."""
         return len({(target_of(row), test_part_of(row)) for row in self.scored})
+
+    @cached_property
+    def n_targets(self) -> int:
+        return len({target_of(row) for row in self.scored})
 
     @cached_property
     def own_baselines(self) -> dict[str, float]:
@@ -83,7 +95,7 @@ class Outcome:
             for name, metrics in row.baselines.items():
                 if metric in metrics:
                     found[name].append(self._value(row, metrics[metric]))
-        return {name: units(values).mean for name, values in found.items()}
+        return {name: _mean(values) for name, values in found.items()}
 
     @cached_property
     def missing(self) -> dict[str, float]:
@@ -94,7 +106,7 @@ class Outcome:
                 if name.startswith("missing:") and name.endswith(end):
                     choice = name.removeprefix("missing:").removesuffix(end)
                     found[choice].append(self._value(row, value))
-        return {choice: units(values).mean for choice, values in found.items()}
+        return {choice: _mean(values) for choice, values in found.items()}
 
     def n_searched(self, status: Status) -> int:
         return sum(trial.status == status for trial in self.searched)
@@ -111,18 +123,13 @@ def _caveats(cell: Outcome) -> Iterable[str]:
         return
     if not cell.is_scratch and len({row.encoder for row in cell.scored}) == 1:
         yield ONE_ENCODER
-    if cell.units.level == "seed":
-        yield (
-            "every seed is scored on the same test people: "
-            "the interval speaks for new seeds, not for new people"
-        )
-    elif cell.units.level == "target" and cell.n_test_parts == len(cell.units.values):
-        yield "each target has one fixed set of test people: they vary between targets only"
-    if cell.n_test_parts > 1 and any(row.config.get("finetune.split.folds") for row in cell.scored):
-        yield (
-            "folds share most of their training people: "
-            "they are less independent than the interval assumes"
-        )
+    n_rounds = len({round_of(row) for row in cell.scored})
+    if n_rounds > 1 and cell.n_test_parts <= cell.n_targets:
+        n = {row.n_tested for row in cell.scored if row.n_tested}
+        who = f"{count(min(n), 'test subject')}" if len(n) == 1 else "test subjects"
+        yield f"the same {who} in every round: the interval does not hold what others would give"
+    if len(cell.searched) > 1:
+        yield ONE_SEARCH
     if any(row.config.get("finetune.target.kind") == "synthetic" for row in cell.scored):
         yield (
             "the target is synthetic: "
@@ -135,6 +142,12 @@ def _caveats(cell: Outcome) -> Iterable[str]:
         yield (
             f"test data was scored for {cell.n_finals} winners in turn; the last winner's is shown"
         )
+
+
+def _mean(values: Sequence[Value]) -> float:
+    """Over complete rounds, else over what there is."""
+    found = measured(values)
+    return found.mean if found else fmean(value.value for value in values)
 
 
 def outcomes(found: Collection, designs: Sequence[Design]) -> list[Outcome]:
@@ -173,8 +186,8 @@ def outcome(rows: Sequence[Record], design: Design, folders: tuple[int, ...] = (
         searched=tuple(sorted(searched, key=lambda trial: (trial.finished, trial.digest))),
         n_recorded=len(results),
         best=best,
-        final=tuple(refit(finals, best, design.fresh)),
-        n_finals=len(finals),
+        final=tuple(refit(finals, best)),
+        n_finals=len({canonical(members[0].params) for members in finals}),
         rows=tuple(rows),
     )
 

@@ -4,13 +4,11 @@ pairs, cut anew."""
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
-from citrus_ray.evidence.design import difference_bounds
 from citrus_ray.evidence.facts import LABELS, SPLIT, TARGET, modality_of
-from citrus_ray.evidence.gains import Gain, Pair, Verdict, signs_of, verdict_of
-from citrus_ray.evidence.intervals import Effect, SignedRank, effect, holm, signed_rank
-from citrus_ray.evidence.units import Units, of_these_targets, units
+from citrus_ray.evidence.gains import Gain, Pair, findings, signs_of
+from citrus_ray.evidence.intervals import Effect
+from citrus_ray.evidence.rounds import Finding, Measured, Verdict, corrected, measured
 from citrus_ray.experiment.labels import Axes, axis_names, canonical, value_label
 
 ALL = "everything"
@@ -25,28 +23,28 @@ class PooledGain:
     by: str  # what the pairs were cut by
     value: str  # which part this is
     pairs: tuple[Pair, ...]
-    units: Units
-    effect: Effect  # targets as a sample, where there are several
-    these: Effect | None  # targets held fixed
-    test: SignedRank
-    mode: str
-    p_holm: float = 1.0
-    n_comparisons: int = 1
+    measured: Measured
+    found: Finding  # of these targets
+    next: Finding | None  # of the next one, where there are several
+
+    @property
+    def effect(self) -> Effect:
+        return self.found.effect
 
     @property
     def signs(self) -> tuple[int, int, int]:
         return signs_of(self.pairs)
 
-    @cached_property
+    @property
     def verdict(self) -> Verdict:
-        return verdict_of(self.effect, self.mode)
+        return self.found.verdict
 
 
 def pools(gains: Sequence[Gain]) -> list[PooledGain]:
     """Overall first, then by each compared setting with several values, by kind of signal, by
     target.
 
-    p values are corrected within each of these cuts.
+    Verdicts are corrected within each of these cuts.
     """
     found: dict[str, dict[tuple[str, str], list[tuple[Gain, Pair]]]]
     found = defaultdict(lambda: defaultdict(list))
@@ -60,13 +58,15 @@ def pools(gains: Sequence[Gain]) -> list[PooledGain]:
             said = (("signal", modality_of(pair.row)), ("target", pair.target))
             for by, part in ((ALL, ALL), *regime, *said):
                 found[by][gain.cell.arm, part].append((gain, pair))
-    return [
-        pool
+    made = {
+        by: [_pool(by, labels.get((by, part), part), pairs) for (_, part), pairs in parts.items()]
         for by, parts in found.items()
         if by == ALL or len({part for _, part in parts}) > 1
-        for pool in _corrected(
-            [_pool(by, labels.get((by, part), part), pairs) for (_, part), pairs in parts.items()]
-        )
+    }
+    return [
+        pool
+        for parts in made.values()
+        for pool in _corrected([pool for pool in parts if pool is not None])
     ]
 
 
@@ -86,25 +86,24 @@ def regime_of(axes: Axes) -> str:
     return ", ".join(said)
 
 
-def _pool(by: str, value: str, found: Sequence[tuple[Gain, Pair]]) -> PooledGain:
-    pairs = tuple(pair for _, pair in found)
+def _pool(by: str, value: str, found: Sequence[tuple[Gain, Pair]]) -> PooledGain | None:
+    """None where no round is complete in all of these places."""
+    regimes = {id(gain): canonical(gain.cell.axes) for gain, _ in found}
+    rounds = measured([pair.at(pair.difference, regimes[id(gain)]) for gain, pair in found])
+    if rounds is None:
+        return None
     cell = found[0][0].cell
-    values = [pair.value for pair in pairs]
-    counted = units(values)
-    spread = effect(counted.values, difference_bounds(cell.design.test_metric))
-    assert spread is not None  # a part is made when it gets its first pair
-    these = of_these_targets(values) if counted.level == "target" else None
-    test = signed_rank(counted.values)
-    return PooledGain(
-        cell.arm_label, by, value, pairs, counted, spread, these, test, cell.design.mode
-    )
+    these, of_next = findings(rounds, cell)
+    pairs = tuple(pair for _, pair in found)
+    return PooledGain(cell.arm_label, by, value, pairs, rounds, these, of_next)
 
 
 def _corrected(found: Sequence[PooledGain]) -> list[PooledGain]:
-    adjusted = holm([pool.test.p for pool in found])
+    these = corrected([pool.found for pool in found])
+    nexts = iter(corrected([pool.next for pool in found if pool.next]))
     return [
-        replace(pool, p_holm=p, n_comparisons=len(found))
-        for pool, p in zip(found, adjusted, strict=True)
+        replace(pool, found=judged, next=next(nexts) if pool.next else None)
+        for pool, judged in zip(found, these, strict=True)
     ]
 
 
@@ -118,8 +117,9 @@ def by_target_and_regime(gains: Sequence[Gain]) -> dict[str, dict[tuple[str, str
             found[gain.cell.arm_label][pair.target, regime].append((gain, pair))
     return {
         arm: {
-            place: _pool("target and regime", ", ".join(place), pairs)
+            place: pool
             for place, pairs in parts.items()
+            if (pool := _pool("target and regime", ", ".join(place), pairs)) is not None
         }
         for arm, parts in found.items()
     }

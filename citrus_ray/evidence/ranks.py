@@ -11,7 +11,6 @@ import numpy as np
 from citrus_ray.evidence.facts import target_of
 from citrus_ray.evidence.intervals import Floats, midranks
 from citrus_ray.evidence.outcomes import Outcome
-from citrus_ray.evidence.units import Value, units
 from citrus_ray.records import Record
 
 FEWEST = 3  # targets; with two, a rank is a coin's toss
@@ -48,8 +47,7 @@ def ranking(cells: Sequence[Outcome]) -> Ranking | None:
     for cell in cells:
         for target, rows in _by_target(cell).items():
             metric = cell.design.test_metric
-            scores = [Value(target, "", row.metrics[metric]) for row in rows]
-            found[cell.arm_label][target].append(fmean(units(scores).values))
+            found[cell.arm_label][target].append(fmean(row.metrics[metric] for row in rows))
             for name, value in _baselines(rows, metric):
                 found[f"baseline: {name}"][target].append(value)
     methods = [method for method in found if not method.startswith("baseline: ")]

@@ -7,12 +7,10 @@ from typing import Any
 from citrus_ray.data.windowing import cache
 from citrus_ray.evidence.cost import GpuMeter, cost, saved
 from citrus_ray.evidence.evidence import Evidence, evidence_of
-from citrus_ray.evidence.outcomes import ONE_ENCODER, Outcome
+from citrus_ray.evidence.intervals import INTERVAL
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.trials import Stop, front, why_stop
-from citrus_ray.evidence.verdicts import judge
 from citrus_ray.experiment.sweep import Cell, Sweep
-
-ESTIMATOR = "Student's t, 95 %"
 
 
 def summarise(
@@ -38,13 +36,28 @@ def summary_of(sweep: Sweep, evidence: Evidence, seconds: float, store: Path) ->
             _cell(cell, outcome, evidence, stop, store)
             for cell, outcome, stop in zip(sweep.cells, evidence.cells, stops, strict=True)
         ],
-        "claims": judge(sweep.claims, evidence.cells),
-        "interval": ESTIMATOR,
+        "claims": [one.tree() for one in evidence.claims],
+        "interval": INTERVAL,
+        "decide": _decided(sweep, evidence),
         "seconds": round(seconds, 2),
         "compute_seconds": round(
             sum(total[f"{part}_seconds"] for part in ("search", "final", "pretrain")), 2
         ),
         "cost": total,
+    }
+
+
+def _decided(sweep: Sweep, evidence: Evidence) -> dict[str, Any] | None:
+    """How far a sweep that goes on until it knows has come."""
+    if sweep.decide is None:
+        return None
+    n_open = sum(claim.verdict == "undecided" for claim in evidence.claims)
+    rounds = [len(cell.measured.numbers) for cell in evidence.cells if cell.measured]
+    return {
+        "rounds": max(rounds, default=0),
+        "at_most": sweep.decide.rounds,
+        "n_open": n_open,
+        "n_claims": len(sweep.claims),
     }
 
 
@@ -63,7 +76,7 @@ def _cell(
         "n_pruned": outcome.n_searched("pruned"),
         "best": best.params if best else None,
         "val": best.value if best else None,
-        "test": outcome.test.tree() | {"counts": outcome.units.level} if outcome.test else None,
+        "test": outcome.test.tree() | {"counts": "round"} if outcome.test else None,
         "gain": _gain(cell, evidence),
         "baselines": outcome.baselines,
         "missing": outcome.missing,
@@ -81,14 +94,10 @@ def _gain(cell: Cell, evidence: Evidence) -> dict[str, Any] | None:
     gain = evidence.gain_of.get(cell.digest)
     if gain is None:
         return None
-    return gain.effect.tree() | {
-        "counts": gain.units.level,
+    return gain.found.tree() | {
         "n_pairs": len(gain.pairs),
-        "p": gain.test.p,
-        "holm_p": gain.p_holm,
-        "verdict": gain.verdict,
         "against": gain.against.axes,
-        "fresh_pretraining": cell.sweep.final.pretrain,
+        "next": gain.next.tree() if gain.next else None,
     }
 
 
@@ -118,14 +127,12 @@ def _stopped(cell: Cell, outcome: Outcome, evidence: Evidence, store: Path) -> S
 
 def _caveats(cell: Cell) -> list[str]:
     """What the sources say of themselves, and how the number was made."""
-    members = [trial for _, trial in cell.members({}, "final")]
+    members = [trial for _, trial in cell.members({}, 0)]
     sources = {source.digest(): source for trial in members for source in trial.sources().values()}
     said = [caveat for source in sources.values() for caveat in cache.load(source).caveats]
     pretraining = cell.trial.pretraining
     if pretraining is not None and pretraining.hold_out is not None:
         said.append("pre-trained on recordings of the target itself, its test groups left out")
-    if pretraining is not None and not cell.sweep.final.pretrain:
-        said.append(ONE_ENCODER)
     return list(dict.fromkeys(said))
 
 

@@ -24,8 +24,18 @@ def table(summary: dict[str, Any]) -> str:
         *_controls(cells),
         *_robustness(summary),
         *claim_lines(summary["claims"]),
+        *_decided(summary["decide"]),
     ]
     return "\n".join(parts)
+
+
+def _decided(found: dict[str, Any] | None) -> list[str]:
+    if found is None or not found["rounds"]:
+        return []
+    rounds = f"after {found['rounds']} rounds of at most {found['at_most']}"
+    if not found["n_open"]:
+        return [f"decided: {'all claims' if found['n_claims'] > 1 else 'the claim'} {rounds}"]
+    return [f"open: {found['n_open']} of {found['n_claims']} claims {rounds}"]
 
 
 def _line(cell: dict[str, Any]) -> tuple[str, ...]:
@@ -140,14 +150,14 @@ def gain_lines(found: Sequence[Gain]) -> list[str]:
     """The table on a terminal."""
     if not found:
         return ["no pre-trained cell has a scored from-scratch partner yet"]
-    head = ("cell", "gain", "95 % interval", "counted", "pairs", "up/down/tied")
-    rows = [(*head, "Wilcoxon p", "floor", "Holm p", "verdict")]
+    head = ("cell", "gain", "95 % interval", "for these targets", "pairs", "up/down/tied")
+    rows = [(*head, "p", "Holm p", "verdict")]
     for gain in found:
         low, high = gain.effect.low, gain.effect.high
         ends = f"[{low:+.3f}, {high:+.3f}]" if gain.effect.is_bounded else "none"
-        start = (gain.cell.label, f"{gain.effect.mean:+.3f}", ends, gain.units.said)
-        ps = (f"{gain.test.p:.2g}", f"{gain.test.floor:.2g}", f"{gain.p_holm:.2g}")
+        start = (gain.cell.label, f"{gain.effect.mean:+.3f}", ends, gain.found.counts)
         signs = "/".join(map(str, gain.signs))
+        ps = (f"{gain.found.p:.2g}", f"{gain.found.p_holm:.2g}")
         rows.append((*start, str(len(gain.pairs)), signs, *ps, gain.verdict))
-    said = "counted: what the interval and p rest on; floor: the smallest p that so many can give"
-    return [aligned(rows), f"{said}; Holm: over {len(found)} comparison(s)."]
+    said = "p and interval may be looked at after every round; Holm corrects the verdicts"
+    return [aligned(rows), f"{said} over {len(found)} comparison(s)."]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from citrus_ray.experiment.budgets import FRESH_SEED, Budget
+from citrus_ray.experiment.budgets import Budget
 from citrus_ray.metrics import mean_metrics
 from citrus_ray.records import Record, Status
 
@@ -89,34 +89,23 @@ def winner(results: Iterable[Result], mode: str = "max") -> Result | None:
     return next(iter(ranked(results, mode)), None)
 
 
-@dataclass(frozen=True)
-class Fresh:
-    """How a sweep refits its winners."""
+def refit(finals: Iterable[Sequence[Record]], chosen: Result | None) -> list[Record]:
+    """The rows of the winner's own rounds, in their order; none where they are yet to come.
 
-    seeds: int
-    pretrain: bool  # with an encoder for every seed
-
-    def fits(self, rows: Sequence[Record]) -> bool:
-        """Whether these rows are such a refit; one of another number of seeds is of an earlier
-        spec."""
-        seeds = {row.seed for row in rows} == {FRESH_SEED + i for i in range(self.seeds)}
-        is_scratch = "pretrain.task.kind" not in rows[0].config
-        anew = "pretrain.seed" in rows[0].repeat
-        return seeds and (is_scratch or anew == self.pretrain)
-
-
-def refit(
-    finals: Iterable[Sequence[Record]], chosen: Result | None, fresh: Fresh | None
-) -> Sequence[Record]:
-    """The rows of the winner's own refit, the newest where it was done twice; none where it is
-    yet to come."""
+    Where a folder holds refits from before rounds too, those that draw more anew stand alone.
+    """
     own = [
-        rows
+        row
         for rows in finals
         if chosen and rows[0].params == chosen.params and not any(row.crashed for row in rows)
+        for row in rows
     ]
-    own = [rows for rows in own if fresh is None or fresh.fits(rows)]
-    return max(own, key=lambda rows: (max(r.finished for r in rows), rows[0].trial), default=())
+    most = max(map(_drawn, own), default=())
+    return sorted((r for r in own if _drawn(r) == most), key=lambda r: (r.seed, r.digest))
+
+
+def _drawn(row: Record) -> tuple[bool, ...]:
+    return "finetune.split.round" in row.repeat, "pretrain.seed" in row.repeat
 
 
 # ---- several objectives ----

@@ -1,20 +1,34 @@
-"""Claims against the refits of winners: effect, interval, verdict.
+"""Claims against the rounds of winners: effect, interval, verdict.
 
 A place is a combination of everything that the claim does not speak of: target, labels, what
-else is repeated. Within a place the two sides are paired by all that both repeat. The mean over
-places gets its interval from the spread within places, so it speaks of these places, these test
-parts and these recordings, not of others like them.
+else is repeated. Within a place and a round the two sides are paired by all that both repeat; the
+mean over places is the round's one number (`citrus_ray.evidence.rounds`).
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-from citrus_ray.evidence.gains import Verdict, verdict_of
-from citrus_ray.evidence.intervals import LEVEL, Effect, effect, stratified
+from citrus_ray.evidence.design import Design
+from citrus_ray.evidence.facts import target_of
+from citrus_ray.evidence.intervals import DECIMALS
 from citrus_ray.evidence.outcomes import Outcome
-from citrus_ray.experiment.hypotheses import Hypothesis, side
+from citrus_ray.evidence.rounds import (
+    DRAWN,
+    Finding,
+    Measured,
+    Value,
+    Verdict,
+    corrected,
+    finding,
+    measured,
+    round_of,
+    somewhere,
+)
+from citrus_ray.evidence.stamps import AFTER, is_late
+from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts, side
 from citrus_ray.experiment.labels import (
     Axes,
     canonical,
@@ -25,68 +39,115 @@ from citrus_ray.experiment.labels import (
 )
 from citrus_ray.records import Record
 
-Measured = list[tuple[dict[str, Any], float]]  # what was repeated, and what was measured there
 WHAT = {
     "score": "difference",
     "gain": "difference of gains",
-    "rounds": "rounds saved",
+    "rounds": "validation rounds saved",
     "seconds": "seconds saved",
     "missing": "difference with modalities missing",
 }
 
 
-def judge(claims: Sequence[Hypothesis], cells: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Every claim, for `summary.json`."""
-    return [_judge(claim, cells) for claim in claims]
+@dataclass(frozen=True)
+class Score:
+    """What was measured in one refit, where and in which round."""
+
+    target: str
+    repeat: dict[str, Any]  # without what a round draws
+    round: int
+    value: float
 
 
-def _judge(claim: Hypothesis, cells: Sequence[Outcome]) -> dict[str, Any]:
-    settings, values = _places(claim, cells)
-    somewhere = claim.holds == "somewhere"
-    level = (
-        1 - (1 - LEVEL) / max(1, len(values)) if somewhere else LEVEL
-    )  # Bonferroni: any may hold
-    effects = [found for v in values if (found := effect(v, level=level)) is not None]
-    best = max(effects, key=lambda e: e.low if e.is_bounded else e.mean, default=None)
-    overall = best if somewhere else stratified(values)
-    verdict = _verdict(claim, overall, effects)
+@dataclass(frozen=True)
+class Judged:
+    """A claim and what the rounds say of it."""
+
+    claim: Hypothesis
+    found: Finding | None  # None where nothing can be said
+    measured: Measured | None
+    places: list[str]
+    of_places: list[Finding | None]
+    cells: tuple[Outcome, ...] = field(repr=False)  # of both sides, and of whatever they need
+    is_late: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.found.verdict if self.found else "undecided"
+
+    @property
+    def why(self) -> str | None:
+        """What an undecided claim would take."""
+        if self.verdict != "undecided":
+            return None
+        if self.found is None:
+            one = self.measured is not None and len(self.measured.targets) == 1
+            return "one target says nothing of the next" if one else "no round yet"
+        return f"it would take {self.found.takes}"
+
+    def tree(self) -> dict[str, Any]:
+        """For `summary.json`."""
+        found, rounds = self.found, self.measured
+        said = found.tree() if found else dict.fromkeys(("mean", "low", "high"))
+        effects = [one.effect for one in self.of_places if one]
+        return {
+            "says": self.claim.says,
+            "measure": self.claim.measure,
+            "level": self.claim.level,
+            "holds": self.claim.holds,
+            "effect": said.pop("mean"),
+            **said,
+            "n": found.effect.n if found else 0,
+            "speaks_of": self.claim.speaks_of,
+            "within": found.within if found else None,
+            "rounds": len(rounds.numbers) if rounds else 0,
+            "targets": len(rounds.targets) if rounds else 0,
+            "places": [
+                {"place": place, "effect": None, "low": None, "high": None, "n": 0}
+                if one is None
+                else {"place": place, "effect": (tree := one.effect.tree()).pop("mean")} | tree
+                for place, one in zip(self.places, self.of_places, strict=True)
+            ],
+            "places_up": sum(effect.mean > 0 for effect in effects),
+            "verdict": self.verdict,
+            "why": self.why,
+            "after_the_records": self.is_late,
+        }
+
+
+def judge(claims: Sequence[Hypothesis], cells: Sequence[Outcome], design: Design) -> list[Judged]:
+    """Every claim, corrected over all of them. `design` says what a verdict may cost and when the
+    claims were first asked."""
+    asked = design.verdicts
+    has_records = any(cell.rows or cell.final for cell in cells)
+    found = [_judge(claim, cells, asked) for claim in claims]
+    told = iter(corrected([one.found for one in found if one.found]))
+    return [
+        replace(
+            one,
+            found=next(told) if one.found else None,
+            is_late=is_late(one.claim, design.stamps, has_records),
+        )
+        for one in found
+    ]
+
+
+def _judge(claim: Hypothesis, cells: Sequence[Outcome], asked: Verdicts) -> Judged:
+    settings, values, about = _places(claim, cells)
+    within, alpha = claim.margin(asked), asked.alpha
+    n_tries = max(1, len(values)) if claim.holds == "somewhere" else 1
     labels = unique(settings, [lambda s: settings_label(s) or "all", exact_label])
-    return {
-        "says": claim.says,
-        "measure": claim.measure,
-        "level": claim.level,
-        "holds": claim.holds,
-        **_tree(overall),
-        "places": [
-            {"place": place} | _tree(found) for place, found in zip(labels, effects, strict=True)
-        ],
-        "places_up": sum(found.mean > 0 for found in effects),
-        "verdict": verdict,
-        "why": _why(overall) if verdict == "undecided" else None,
-    }
-
-
-def _tree(found: Effect | None) -> dict[str, Any]:
-    if found is None:
-        return {"effect": None, "low": None, "high": None, "n": 0}
-    tree = found.tree()
-    return {"effect": tree.pop("mean")} | tree
-
-
-def _verdict(claim: Hypothesis, overall: Effect | None, effects: Sequence[Effect]) -> Verdict:
-    """A claim that holds somewhere is contradicted where it is contradicted everywhere."""
-    found = verdict_of(overall)
-    if found == "contradicted" and claim.holds == "somewhere":
-        return found if all(verdict_of(e) == "contradicted" for e in effects) else "undecided"
-    return found
-
-
-def _why(overall: Effect | None) -> str:
-    if overall is None or overall.n < 2:
-        return "too few results"
-    if not overall.is_bounded:
-        return "no spread to make an interval from"
-    return "the interval holds 0 at this size"
+    alone = [measured(v) for v in values]
+    of_places = [
+        None if one is None else finding(one, alpha=alpha, within=within, n_tries=n_tries)
+        for one in alone
+    ]
+    together = measured([value for v in values for value in v])
+    if claim.holds == "somewhere":
+        told = [one for one in of_places if one]
+        found = somewhere(told) if told else None
+    else:
+        found = None if together is None else finding(together, claim.speaks_of, alpha, within)
+    return Judged(claim, found, together, labels, of_places, tuple(about))
 
 
 # ---- pairs within places ----
@@ -94,21 +155,25 @@ def _why(overall: Effect | None) -> str:
 
 def _places(
     claim: Hypothesis, cells: Sequence[Outcome]
-) -> tuple[list[dict[str, Any]], list[list[float]]]:
-    """Settings of each place, and better minus worse there, a value per pair."""
+) -> tuple[list[dict[str, Any]], list[list[Value]], list[Outcome]]:
+    """Settings of each place, better minus worse there by round, and the cells that it takes."""
     about = [cell for cell in cells if claim.is_about(cell.axes)]
     settings: dict[str, dict[str, Any]] = {}
-    values: dict[str, list[float]] = defaultdict(list)
+    values: dict[str, list[Value]] = defaultdict(list)
+    needed: dict[str, Outcome] = {}
     for one in (cell for cell in about if side(claim.better, cell.axes)):
         for other in (cell for cell in about if side(claim.worse, cell.axes)):
             rest = claim.others(one.axes)
-            if _agree(rest, claim.others(other.axes)):
-                sides = _measured(claim, one, cells), _measured(claim, other, cells)
-                for repeat, difference in differences(*sides):
-                    place = rest | {path: v for path, v in repeat.items() if path != "seed"}
-                    settings[canonical(place)] = place
-                    values[canonical(place)].append(difference)
-    return list(settings.values()), [values[key] for key in settings]
+            if not _agree(rest, claim.others(other.axes)):
+                continue
+            twins = [t for c in (one, other) if (t := _twin(claim, c, cells)) is not None]
+            needed |= {cell.digest: cell for cell in (one, other, *twins)}
+            for score in differences(_measured(claim, one, cells), _measured(claim, other, cells)):
+                place = rest | score.repeat
+                key = canonical(place)
+                settings[key] = place
+                values[key].append(Value(score.target, key, score.round, score.value))
+    return list(settings.values()), [values[key] for key in settings], list(needed.values())
 
 
 def _agree(one: Axes, other: Axes) -> bool:
@@ -117,53 +182,67 @@ def _agree(one: Axes, other: Axes) -> bool:
     return all(canonical(one[path]) == canonical(other[path]) for path in one.keys() & other.keys())
 
 
-def differences(one: Measured, other: Measured) -> Measured:
-    """`one` minus `other`, paired by all that both repeat; what a side repeats beyond that is
-    averaged."""
-    everywhere = [repeat.keys() for repeat, _ in [*one, *other]]
-    shared = (
-        sorted(set.intersection(*map(set, everywhere)) - {"pretrain.seed"}) if everywhere else []
-    )
-    means: list[dict[str, float]] = []
-    repeats: dict[str, dict[str, Any]] = {}
+def differences(one: Sequence[Score], other: Sequence[Score]) -> list[Score]:
+    """`one` minus `other`, paired by round and by all that both repeat; what a side repeats beyond
+    that is averaged."""
+    everywhere = [set(score.repeat) for score in [*one, *other]]
+    shared = sorted(set.intersection(*everywhere)) if everywhere else []
+    means: list[dict[tuple[int, str], float]] = []
+    known: dict[tuple[int, str], Score] = {}
     for found in (one, other):
-        groups: dict[str, list[float]] = defaultdict(list)
-        for repeat, value in found:
-            kept = {path: repeat[path] for path in shared}
-            repeats[canonical(kept)] = kept
-            groups[canonical(kept)].append(value)
+        groups: dict[tuple[int, str], list[float]] = defaultdict(list)
+        for score in found:
+            kept = {path: score.repeat[path] for path in shared}
+            key = score.round, canonical(kept)
+            known.setdefault(key, replace(score, repeat=kept))
+            groups[key].append(score.value)
         means.append({key: fmean(values) for key, values in groups.items()})
     both = sorted(means[0].keys() & means[1].keys())
-    return [(repeats[key], means[0][key] - means[1][key]) for key in both]
+    return [
+        replace(known[key], value=round(means[0][key] - means[1][key], DECIMALS)) for key in both
+    ]
 
 
-def _measured(claim: Hypothesis, cell: Outcome, cells: Sequence[Outcome]) -> Measured:
+def _measured(claim: Hypothesis, cell: Outcome, cells: Sequence[Outcome]) -> list[Score]:
     """Test scores, gains over scratch, or minus the cost of getting to a level: more is better
     in all of them."""
     metric = cell.design.test_metric
     if claim.level is not None:
         ok = [row for row in cell.final if row.status == "ok" and row.curve]
-        return [(row.repeat, -cost_to(row.curve, claim.measure, claim.level)) for row in ok]
+        return [_score(row, -cost_to(row.curve, claim.measure, claim.level)) for row in ok]
     if claim.measure == "missing":
         return _scores(cell.final, metric.replace("test/", "missing/", 1))
     own = _scores(cell.final, metric)
     if claim.measure == "score":
         return own
-    twin = next((c for c in cells if c.is_scratch and _are_twins(c, cell)), None)
-    return differences(own, _scores(twin.final, metric)) if twin and twin is not cell else []
+    twin = _twin(claim, cell, cells)
+    return differences(own, _scores(twin.final, metric)) if twin else []
+
+
+def _twin(claim: Hypothesis, cell: Outcome, cells: Sequence[Outcome]) -> Outcome | None:
+    """The cell from scratch that a gain is over; none where no gain is claimed."""
+    if claim.measure != "gain" or cell.is_scratch:
+        return None
+    return next((c for c in cells if c.is_scratch and _are_twins(c, cell)), None)
 
 
 def _are_twins(one: Outcome, other: Outcome) -> bool:
     return canonical(part_of(one.axes, False)) == canonical(part_of(other.axes, False))
 
 
-def _scores(rows: Sequence[Record], metric: str) -> Measured:
-    return [(r.repeat, r.metrics[metric]) for r in rows if r.status == "ok" and metric in r.metrics]
+def _scores(rows: Sequence[Record], metric: str) -> list[Score]:
+    ok = (row for row in rows if row.status == "ok" and metric in row.metrics)
+    return [_score(row, row.metrics[metric]) for row in ok]
+
+
+def _score(row: Record, value: float) -> Score:
+    fixed = {path: v for path, v in row.repeat.items() if path not in DRAWN}
+    return Score(target_of(row), fixed, round_of(row), value)
 
 
 def cost_to(curve: Sequence[Sequence[float]], measure: str, level: float) -> float:
-    """Rounds or seconds until the objective reached `level`. One that never did is given one
-    round more than it had: less than the truth, so a difference that rests on it is too small
+    """Validation rounds or seconds until the objective reached `level`. One that never did is given
+    one round more than it had: less than the truth, so a difference that rests on it is too small
     rather than too large."""
     costs = [
         number if measure == "rounds" else seconds
@@ -174,22 +253,32 @@ def cost_to(curve: Sequence[Sequence[float]], measure: str, level: float) -> flo
     return float(costs[at])
 
 
+# ---- in words ----
+
+
 def lines(judged: Sequence[dict[str, Any]]) -> list[str]:
-    """Claim, effect, interval, verdict, as the last screen shows them."""
-    out = []
-    for claim in judged:
-        places = len(claim["places"])
-        out.append(f"claim: {claim['says']}")
-        verdict = f"{claim['verdict']} ({claim['why']})" if claim["why"] else claim["verdict"]
-        if claim["effect"] is None:
-            out.append(f"  {verdict}")
-            continue
-        ends = "no interval"
-        if claim["low"] is not None:
-            ends = f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"
-        of = "best place" if claim["holds"] == "somewhere" else f"mean of {places} places"
-        out.append(
-            f"  {verdict}: {WHAT[claim['measure']]} {claim['effect']:+.3f} {ends} "
-            f"({of}, {claim['n']} pairs; up in {claim['places_up']} of {places})"
-        )
-    return out
+    """Claim, verdict, effect, interval and for whom, as the last screen shows them."""
+    return [line for claim in judged for line in (f"claim: {_says(claim)}", f"  {told(claim)}")]
+
+
+def _says(claim: dict[str, Any]) -> str:
+    return f"{claim['says']} ({AFTER})" if claim["after_the_records"] else str(claim["says"])
+
+
+def told(claim: dict[str, Any]) -> str:
+    """The verdict on one claim of a summary, in a line."""
+    verdict = f"{claim['verdict']} ({claim['why']})" if claim["why"] else claim["verdict"]
+    if claim["effect"] is None:
+        return str(verdict)
+    if claim["decided_after"]:
+        verdict += f" after {claim['decided_after']} rounds"
+    ends = "no interval"
+    if claim["low"] is not None:
+        ends = f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"
+    places, counts = len(claim["places"]), claim["counts"]
+    of = "best place" if claim["holds"] == "somewhere" else f"mean of {places} places"
+    whom = f"{claim['speaks_of']}: {claim['n']} {counts}{'s' * (claim['n'] != 1)}"
+    return (
+        f"{verdict}: {WHAT[claim['measure']]} {claim['effect']:+.3f} {ends} for {whom} "
+        f"({of}; up in {claim['places_up']} of {places})"
+    )

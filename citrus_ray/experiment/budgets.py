@@ -1,6 +1,6 @@
 """Objective, budget and stopping rules of a sweep, and how its winners are scored."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -77,9 +77,25 @@ class Failures(Spec):
 
 
 class Final(Spec):
-    """How winners are scored: refitted, and scored once each on test data."""
+    """How winners are scored: refitted in rounds, and scored once in each on test data."""
 
-    seeds: Annotated[int, Field(ge=2)] = 5
-    """Fresh seeds of the refits, which no search may use."""
-    pretrain: bool = False
-    """Whether every fresh seed gets a pre-training of its own too."""
+    rounds: Annotated[int, Field(ge=2)] = 6
+    """Rounds of every winner. A round draws anew, once in every cell, what can be drawn: first
+    weights, labelled windows, batch order, the encoder, and who of the test people is tested."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rounds_not_seeds(cls, given: Any) -> Any:
+        if isinstance(given, dict) and {"seeds", "pretrain"} & given.keys():
+            rule = "winners are refitted in rounds, each with an encoder of its own"
+            raise ValueError(f"{rule}; give `final: {{rounds: {given.get('seeds', 6)}}}`")
+        return given
+
+
+class Decide(Spec):
+    """Go on with rounds where claims are undecided, until all are decided or this is spent."""
+
+    rounds: Annotated[int, Field(ge=2)]
+    """Rounds of a winner at most, those of `final` included."""
+    hours: Annotated[float, Field(gt=0)] | None = None
+    """Of the sweep's wall time, all calls together; no round is added after them."""

@@ -1,6 +1,7 @@
 """Dry run of a sweep: what it is going to do and cost, before a cluster is spent."""
 
 import dataclasses
+import itertools
 import math
 import time
 from collections import defaultdict
@@ -26,8 +27,10 @@ def check_data(sweep: Sweep) -> None:
     sizes."""
     problems: dict[tuple[str, str], Problem] = {}
     contexts: dict[str, SignalContext] = {}
+    n_rounds = sweep.decide.rounds if sweep.decide else sweep.final.rounds
     for cell in sweep.cells:
-        for _, trial in [*cell.members({}, "search"), *cell.members({}, "final")]:
+        rounds = (cell.members({}, number) for number in range(n_rounds))
+        for _, trial in itertools.chain(cell.members({}), *rounds):
             for problem in _data_problems(trial, contexts):
                 problems.setdefault((problem.path, problem.message), problem)
     if problems:
@@ -109,7 +112,7 @@ class DryRun:
             paths = ", ".join(cell.search) or "nothing: one trial"
             yield (
                 f"  {cell.label}: {cell.n_trials} trials x {len(cell.repeat)} members + "
-                f"{len(cell.members({}, 'final'))} on fresh seeds; searches {paths}"
+                f"{cell.sweep.final.rounds} rounds of {len(cell.members({}, 0))}; searches {paths}"
             )
         yield "data:"
         yield from (f"  {_describe(path, source)}" for path, source in self._sources())
@@ -120,7 +123,7 @@ class DryRun:
         """Every source once, with the path that names it first."""
         found: dict[str, tuple[str, Source]] = {}
         for cell in self.sweep.cells:
-            for _, trial in cell.members({}, "search"):
+            for _, trial in cell.members({}):
                 for path, source in trial.sources().items():
                     found.setdefault(source.digest(), (path, source))
         return found.values()
@@ -149,13 +152,14 @@ class DryRun:
 
 
 def _n_members(cell: Cell) -> int:
-    """Fine-tunes of all trials and of the winner's refit."""
-    return cell.n_trials * len(cell.repeat) + len(cell.members({}, "final"))
+    """Fine-tunes of all trials and of the winner's rounds, without those that `decide` adds."""
+    n_final = cell.sweep.final.rounds * len(cell.members({}, 0))
+    return cell.n_trials * len(cell.repeat) + n_final
 
 
 def _encoder_key(cell: Cell) -> tuple[str, ...]:
     """Equal for cells that search among the same encoders."""
-    encoders = {trial.encoder_digest() for _, trial in cell.members({}, "search")}
+    encoders = {trial.encoder_digest() for _, trial in cell.members({})}
     paths = sorted(filter(_reaches_encoder, cell.search))
     axes = [f"{path}={cell.search[path].digest()}" for path in paths]
     return (*sorted(str(digest) for digest in encoders), *axes)
@@ -170,8 +174,13 @@ def _n_encoders(cells: list[Cell]) -> int:
     of fresh seeds."""
     reaching = (axis for path, axis in cells[0].search.items() if _reaches_encoder(path))
     n_points = math.prod(axis.n_values() for axis in reaching)
-    searched = {trial.encoder_digest() for _, trial in cells[0].members({}, "search")} - {None}
-    refits = [trial for cell in cells for _, trial in cell.members({}, "final")]
+    searched = {trial.encoder_digest() for _, trial in cells[0].members({})} - {None}
+    refits = [
+        trial
+        for cell in cells
+        for number in range(cell.sweep.final.rounds)
+        for _, trial in cell.members({}, number)
+    ]
     fresh = {trial.encoder_digest() for trial in refits} - {None} - searched
     n_trials = sum(cell.n_trials for cell in cells)
     return int(min(n_points, n_trials)) * len(searched) + len(fresh)

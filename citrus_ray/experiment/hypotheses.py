@@ -6,9 +6,29 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from citrus_ray.spec import Spec
+from citrus_ray.spec import Spec, digest_of
 
+SpeaksOf = Literal["these targets", "the next target"]
+WITHIN = 0.02  # of a score: arms closer than this are as good as equal
 Where = Annotated[dict[str, Any], Field(min_length=1)]  # compared path -> value
+
+
+class Verdicts(Spec):
+    """What a verdict may cost, and when two arms are as good as equal."""
+
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """Chance of one false verdict or more, over all claims and over every look at them."""
+    within: Annotated[float, Field(gt=0)] = WITHIN
+    """Difference of scores inside which two arms are equivalent; a claim may give its own."""
+
+
+class Expected(Spec):
+    """What is guessed before anything is measured, for the power that a plan prints."""
+
+    effect: Annotated[float, Field(gt=0)]
+    """True difference, at which the claim is to be decided."""
+    sd: Annotated[float, Field(gt=0)]
+    """Standard deviation of the difference between rounds, as a mean over the claim's places."""
 
 
 class Hypothesis(Spec):
@@ -31,6 +51,13 @@ class Hypothesis(Spec):
     holds: Literal["on_average", "somewhere"] = "on_average"
     """somewhere: for one combination of the other axes at least; on_average: for their mean."""
 
+    speaks_of: SpeaksOf = "these targets"
+    """these targets: rounds count; the next target: targets count, and there must be several."""
+    within: Annotated[float, Field(gt=0)] | None = None
+    """Difference inside which both sides are equivalent; null: `verdicts.within`, for scores."""
+    expects: Expected | None = None
+    """A guess, for the power that the plan prints where no earlier round tells the spread."""
+
     @model_validator(mode="after")
     def _sides_differ(self) -> "Hypothesis":
         if self.better == self.worse:
@@ -44,6 +71,16 @@ class Hypothesis(Spec):
             rule = "rounds and seconds need a level, no other does"
             raise ValueError(f"measure={self.measure}, level={self.level}: {rule}")
         return self
+
+    def margin(self, verdicts: Verdicts) -> float | None:
+        """Difference inside which it is equivalent; none of rounds and seconds, unless given."""
+        of_scores = self.measure not in ("rounds", "seconds")
+        return self.within or (verdicts.within if of_scores else None)
+
+    def identity_of_claim(self) -> str:
+        """A digest of what is claimed, in whatever words and with whatever guess."""
+        tree = self.tree()
+        return digest_of({key: tree[key] for key in tree if key not in ("says", "expects")})
 
     def paths(self) -> set[str]:
         return {*self.better, *self.worse, *self.where}

@@ -13,8 +13,17 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from citrus_ray.experiment.budgets import FRESH_SEED, Asha, Budget, Failures, Final, Objective, Race
-from citrus_ray.experiment.hypotheses import Hypothesis, side
+from citrus_ray.experiment.budgets import (
+    FRESH_SEED,
+    Asha,
+    Budget,
+    Decide,
+    Failures,
+    Final,
+    Objective,
+    Race,
+)
+from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts, side
 from citrus_ray.experiment.labels import canonical, cell_labels, value_label
 from citrus_ray.experiment.search_space import Sampler, SearchAxis, misfits, n_points
 from citrus_ray.experiment.trial import Trial
@@ -62,6 +71,10 @@ class Sweep(Spec):
     """Stop trials that fall behind after some rounds of validation; null: none."""
     claims: Annotated[tuple[Hypothesis, ...], Aside()] = ()
     """What the sweep is asked to decide."""
+    verdicts: Annotated[Verdicts, Aside()] = Verdicts()
+    """When a claim, or a gain, is decided."""
+    decide: Annotated[Decide | None, Aside()] = None
+    """Rounds that are added until every claim is decided; null: those of `final` alone."""
     race: Annotated[Race | None, Later("cell")] = None
     """Stop trials that are clearly worse on their first members; null: none."""
     failures: Annotated[Failures, Aside()] = Failures()
@@ -106,7 +119,7 @@ class Cell:
         space = {path: axis.tree() for path, axis in self.search.items()}
         asha = self.sweep.asha and self.sweep.asha.tree()
         # named sets are resolved in members
-        members = [trial.digest() for _, trial in self.members({}, "search")]
+        members = [trial.digest() for _, trial in self.members({})]
         aim, race = self.sweep.objective, self.sweep.race
         objective = {k: v for k, v in aim.tree().items() if not aim.says_nothing_new(k, "cell")}
         raced = [] if self.sweep.says_nothing_new("race", "cell") or not race else [race.tree()]
@@ -117,26 +130,27 @@ class Cell:
         """The budget, or fewer where the searched space has fewer points."""
         return int(min(self.sweep.budget.trials, n_points(self.search)))
 
-    def members(self, params: dict[str, Any], phase: Phase) -> list[tuple[dict[str, Any], Trial]]:
-        """What one trial runs: (repeated values, member) pairs."""
-        repeats = self.repeat if phase == "search" else self._fresh()
+    def members(
+        self, params: dict[str, Any], number: int | None = None
+    ) -> list[tuple[dict[str, Any], Trial]]:
+        """What one trial runs: (repeated values, member) pairs, in the search or in the round of
+        that number."""
+        repeats = self.repeat if number is None else self._drawn(number)
         return [(repeat, _at(self.trial, params | repeat)) for repeat in repeats]
 
-    def _fresh(self) -> list[dict[str, Any]]:
-        """The repeated values with fresh seeds in place of the searched ones."""
+    def _drawn(self, number: int) -> list[dict[str, Any]]:
+        """The repeated values with what the round draws in place of what the search repeated."""
         others = [
             {k: v for k, v in r.items() if k not in ("seed", "pretrain.seed")} for r in self.repeat
         ]
-        unique = [dict(items) for items in dict.fromkeys(_frozen(other) for other in others)]
-        fresh_pretrain = self.sweep.final.pretrain and self.trial.pretraining is not None
-        seeds = [FRESH_SEED + i for i in range(self.sweep.final.seeds)]
-        return [
-            {k: json.loads(v) for k, v in other.items()}
-            | {"seed": s}
-            | ({"pretrain.seed": s} if fresh_pretrain else {})
-            for other in unique
-            for s in seeds
-        ]
+        unique = {canonical(other): other for other in others}.values()
+        seed = FRESH_SEED + number
+        drawn: dict[str, Any] = {"seed": seed}
+        if self.trial.pretraining is not None:
+            drawn["pretrain.seed"] = seed
+        if self.trial.finetune.split.folds is None:  # a fold is tested whole
+            drawn["finetune.split.round"] = number
+        return [other | drawn for other in unique]
 
     def scratch_twin(self) -> "Cell | None":
         """The from-scratch cell that is equal in every other axis; None for a scratch cell
@@ -153,10 +167,6 @@ class Cell:
             c for c in self.sweep.cells if c.trial.pretraining is None and others(c) == others(self)
         )
         return next(twins, None)
-
-
-def _frozen(repeat: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((path, json.dumps(value, sort_keys=True)) for path, value in repeat.items())
 
 
 def trial_digest(members: list[tuple[dict[str, Any], Trial]], phase: Phase) -> str:
@@ -272,6 +282,12 @@ class _Cells:
 
     def _check_claims(self, cells: list[Cell]) -> None:
         """Both sides of a claim must be there to compare."""
+        if self.sweep.decide and not self.sweep.claims:
+            message = "there is nothing to decide; add `claims`, or drop decide"
+            self.problems["decide", message] = Problem("decide", message)
+        if self.sweep.decide and self.sweep.decide.rounds < self.sweep.final.rounds:
+            message = f"must be at least final.rounds, which is {self.sweep.final.rounds}"
+            self.problems["decide", message] = Problem("decide.rounds", message)
         for i, claim in enumerate(self.sweep.claims):
             about = [cell.axes for cell in cells if claim.is_about(cell.axes)]
             for name, wanted in (("better", claim.better), ("worse", claim.worse)):
@@ -289,14 +305,19 @@ class _Cells:
                     self.problems[path, message] = Problem(f"{section}.{path}", message)
 
     def _check_folds(self) -> None:
-        """Averaging the search over folds would validate on what another fold tests."""
-        path = "finetune.split.fold"
-        if path in self.sweep.repeat:
-            message = (
-                "a fold's validation data is another fold's test data; put it under "
-                "`compare`, a study per fold"
-            )
-            self.problems[path, message] = Problem(f"repeat.{path}", message)
+        """Averaging the search over test parts would validate on what another one tests."""
+        for path in ("finetune.split", *(f"finetune.split.{key}" for key in ("fold", "seed"))):
+            if path in self.sweep.repeat:
+                message = (
+                    "the validation data of one test part are test data of another; put it under "
+                    "`compare`, a study for each"
+                )
+                self.problems[path, message] = Problem(f"repeat.{path}", message)
+        path = "finetune.split.round"
+        for section in ("compare", "repeat", "search"):
+            if path in getattr(self.sweep, section):
+                message = "rounds are drawn by the sweep itself; give `final: {rounds: 6}`"
+                self.problems[path, message] = Problem(f"{section}.{path}", message)
 
     def _check_race(self, cells: list[Cell]) -> None:
         race, n_members = self.sweep.race, min((len(cell.repeat) for cell in cells), default=0)

@@ -184,7 +184,9 @@ class Trial(Spec):
             return None
         if spec.hold_out is not None or spec.source.recordings() != target.recordings():
             return spec
-        hold_out = HoldOut(target=target, split=self.finetune.split)
+        # whoever is ever tested, in whichever round
+        everyone = self.finetune.split.model_copy(update={"round": None})
+        hold_out = HoldOut(target=target, split=everyone)
         return spec.model_copy(update={"hold_out": hold_out})
 
     def identity(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class ProgressLine:
     def __init__(self, sweep: Sweep, studies: "Studies", out: TextIO | None = None) -> None:
         self.sweep, self.studies, self.out = sweep, studies, out or sys.stderr
         known = [r for study in studies.studies for r in study.results.values()]
-        self.n_before = len(known) + sum(bool(study.final_rows) for study in studies.studies)
+        self.n_before = len(known) + sum(len(study.rounds) for study in studies.studies)
         self.n_done, self.n_failed = self.n_before, sum(r.status == "failed" for r in known)
         self.n_running = self.n_pretraining = self.n_elsewhere = self.n_parked = 0
         self.started = time.monotonic()
@@ -44,7 +44,7 @@ class ProgressLine:
 
     @property
     def n_total(self) -> int:
-        """Fewer than planned once a search stops early."""
+        """Fewer than planned once a search stops early, more once rounds are added."""
         return sum(study.n_jobs for study in self.studies.studies)
 
     def update(self, live: dict[str, Any], parked: list[Any], encoders: Any) -> None:

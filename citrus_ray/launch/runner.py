@@ -55,7 +55,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
     def _begin(self, config: dict[str, Any]) -> None:
         self.job, self.started = config, time.monotonic()
         self.cell = self.sweep.cells[config["cell"]]
-        self.members = self.cell.members(config["params"], config["phase"])
+        self.members = self.cell.members(config["params"], config["round"])
         self.population: Population | None = None
 
     def step(self) -> dict[str, Any]:

@@ -248,6 +248,7 @@ def run_sweep(
     """Run what is missing. Returns when all cells are over, or when Ctrl-C stopped Tune."""
     if studies.over:
         return
+    studies.n_slots = slots.n
     nodes = Nodes(slots, progress.say)
     encoders = Encoders(paths, nodes, sweep.failures.retries)
     search = CellSearch(studies, encoders, slots, progress)

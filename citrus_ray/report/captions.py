@@ -7,7 +7,6 @@ from citrus_ray.evidence.facts import target_of, test_part_of
 from citrus_ray.evidence.gains import (
     Gain,
     Pair,
-    Verdict,
     best_baseline,
     mean_with,
     mean_without,
@@ -15,12 +14,17 @@ from citrus_ray.evidence.gains import (
 from citrus_ray.evidence.intervals import Effect
 from citrus_ray.evidence.labels import params_label as params_label
 from citrus_ray.evidence.outcomes import Outcome
-from citrus_ray.evidence.units import SPEAKS_FOR
+from citrus_ray.evidence.rounds import Finding, Verdict
 from citrus_ray.experiment.labels import count
 from citrus_ray.metrics import HARD, RANKED
 from citrus_ray.report.numbers import DASH, number, probability, sentence
 
-SIGNS: dict[Verdict, str] = {"supported": "▲", "undecided": "◇", "contradicted": "▼"}
+SIGNS: dict[Verdict, str] = {
+    "supported": "▲",
+    "equivalent": "≈",
+    "undecided": "◇",
+    "contradicted": "▼",
+}
 
 
 def metric_name(metric: str) -> str:
@@ -45,6 +49,9 @@ def verdict_sentence(gain: Gain) -> str:
     found, verdict = gain.effect, gain.verdict
     who = f"pre-training ({gain.cell.arm_label})"
     where = f" at {gain.cell.regime_label}" if gain.cell.regime_label else ""
+    if verdict == "equivalent":
+        within = amount(gain.found.within or 0.0, metric)
+        return f"{sentence(who)} changes {metric_name(metric)}{where} by less than {within}."
     if verdict != "undecided":
         verb = "raises" if found.mean > 0 else "lowers"
         return (
@@ -56,37 +63,33 @@ def verdict_sentence(gain: Gain) -> str:
 
 def _why_undecided(gain: Gain) -> str:
     found, metric = gain.effect, gain.cell.design.test_metric
-    if found.n == 1:
-        return f"one {gain.units.level} gives no interval"
     if not found.is_bounded:
-        return (
-            f"all {found.n} differences are equal, which leaves no spread to make an interval from"
-        )
+        few = f"{gain.found.counts} give no interval"
+        return few if len(set(gain.measured.values)) > 1 else f"{few}: they do not differ"
     half = amount((found.high - found.low) / 2, metric)
     return (
-        f"the interval holds 0, and {gain.units.said} that vary this much tell apart "
-        f"only gains beyond about {half}"
+        f"{gain.found.counts} that vary this much tell apart only gains beyond about {half}; "
+        f"it would take {gain.found.takes}"
     )
 
 
 def evidence(gain: Gain) -> str:
     """The numbers behind a verdict, in one line."""
     up, down, tied = gain.signs
-    test = gain.test
-    rank = f"Wilcoxon {'exact ' if test.exact else ''}p = {probability(test.p)}"
-    floor = f"{count(test.n, gain.units.level)} cannot give less than {probability(test.floor)}"
-    holm = (
-        f", Holm over {gain.n_comparisons} comparisons {probability(gain.p_holm)}"
-        if gain.n_comparisons > 1
-        else ""
-    )
-    counted = (
-        f"The interval counts {gain.units.said}: it speaks for {SPEAKS_FOR[gain.units.level]}."
-    )
+    metric = gain.cell.design.test_metric
+    of_next = "" if gain.next is None else f" {sentence(_for_whom(gain.next, metric))}."
     return (
-        f"{count(len(gain.pairs), 'pair')}: {up} up, {down} down, {tied} tied. {rank} "
-        f"({floor}){holm}. {counted}"
+        f"{count(len(gain.pairs), 'pair')}: {up} up, {down} down, {tied} tied. "
+        f"{sentence(_for_whom(gain.found, metric))}.{of_next}"
     )
+
+
+def _for_whom(found: Finding, metric: str) -> str:
+    """One of the two statements that a mean allows, each in the same words everywhere."""
+    many = found.n_family > 1
+    holm = f", Holm over {found.n_family} comparisons {probability(found.p_holm)}" if many else ""
+    ends, p = gain_range(found.effect, metric), probability(found.p)
+    return f"for {found.speaks_of} ({found.counts}): {ends}, p = {p}{holm}, {found.verdict}"
 
 
 def gain_range(found: Effect, metric: str) -> str:
@@ -127,7 +130,7 @@ def test_people(cells: Sequence[Outcome]) -> str:
     ]
     said = "; ".join(varied)
     if same:
-        fixed = "one fixed set of test groups, whatever the seed"
+        fixed = "one fixed set of test groups in every round"
         said = "; ".join(filter(None, [said, f"{', '.join(same)} on {fixed}"]))
     return f"Test people: {said}."
 
@@ -148,11 +151,9 @@ def scores_shown(cells: Sequence[Outcome]) -> str:
 def verdict_line(gain: Gain) -> str:
     """A verdict among many."""
     metric, found = gain.cell.design.test_metric, gain.effect
-    pairs = count(len(gain.pairs), "pair")
-    pairs = pairs if gain.units.level == "seed" else f"{gain.units.said}, {pairs}"
     return (
         f"{gain.cell.label}: {amount(found.mean, metric, sign=True)}, "
-        f"{gain_range(found, metric)}, {pairs}"
+        f"{gain_range(found, metric)}, {gain.found.counts}"
     )
 
 
@@ -170,9 +171,7 @@ def gains_shown(gains: Sequence[Gain]) -> str:
 def verdicts_shown(gains: Sequence[Gain]) -> str:
     """The count of verdicts."""
     n = {verdict: sum(gain.verdict == verdict for gain in gains) for verdict in SIGNS}
-    said = (
-        f"{n['supported']} supported, {n['undecided']} undecided, {n['contradicted']} contradicted"
-    )
+    said = ", ".join(f"{n[verdict]} {verdict}" for verdict in SIGNS)
     return f"Of {count(len(gains), 'comparison')} with training from scratch: {said}."
 
 

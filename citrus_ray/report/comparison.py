@@ -10,16 +10,16 @@ from citrus_ray.report.render import rendered
 
 HEAD = (
     *("cell", "what", "A", "B", "B - A", "95 % interval"),
-    *("counted", "Wilcoxon p", "Holm p", "change"),
+    *("counted", "p", "Holm p", "change"),
 )
 
 
 def fields(row: Compared) -> tuple[str, ...]:
     """One comparison, as a row under `HEAD`."""
     ends = (number(row.difference.mean, sign=True), interval(row.difference, sign=True))
-    ps = (probability(row.test.p), probability(row.p_holm))
+    ps = (probability(row.found.p), probability(row.found.p_holm))
     start = (row.label, row.what, spread(row.a), spread(row.b))
-    return (*start, *ends, row.units.said, *ps, row.change)
+    return (*start, *ends, row.found.counts, *ps, row.change)
 
 
 def lines(a: Side, b: Side, rows: Sequence[Compared]) -> list[str]:
@@ -29,7 +29,7 @@ def lines(a: Side, b: Side, rows: Sequence[Compared]) -> list[str]:
 
 
 def page(a: Side, b: Side, rows: Sequence[Compared]) -> str:
-    title = "Paired by target, test people and seed"
+    title = "Paired by target, test people and round"
     return rendered(
         "comparison.html.j2",
         title=f"{a.name} and {b.name}",

@@ -14,10 +14,10 @@ from citrus_ray.evidence.evidence import Evidence
 from citrus_ray.evidence.explored import Dependence, Explored, dependences, explored, surface
 from citrus_ray.evidence.fronts import fronts
 from citrus_ray.evidence.gains import Gain, gain_caveats
+from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pooled import ALL, PooledGain, by_target_and_regime, pools
 from citrus_ray.evidence.ranks import Ranking, ranking
-from citrus_ray.evidence.units import SPEAKS_FOR
 from citrus_ray.experiment.labels import count, value_label
 from citrus_ray.report import captions as words
 from citrus_ray.report.figures import ink, results, search
@@ -185,8 +185,15 @@ def _gains(findings: Findings) -> Iterable[Exhibit]:
     gains = by_regime(findings.gains)
     if not gains:
         return
-    head = ("cell", "against", "gain", "95 % interval", "counted", "pairs", "up / down / tied")
-    ps = ("Wilcoxon p", "floor of p", "Holm p", "floor of Holm p")
+    head = (
+        "cell",
+        "against",
+        "gain",
+        "95 % interval",
+        "for these targets",
+        "pairs",
+    )
+    ps = ("p", "Holm p")
     rows = tuple(_gain_line(findings, gain) for gain in gains)
     pairs = tuple(
         (
@@ -204,12 +211,14 @@ def _gains(findings: Findings) -> Iterable[Exhibit]:
         "Gain over training from scratch",
         words.gains_shown(findings.gains),
         "Mean difference, pre-trained minus from scratch, with its 95 % interval; short ticks are "
-        "single pairs. ▲ the interval lies on the better side of 0, ▼ on the worse, ◇ it holds 0."
+        "single pairs. ▲ better, ▼ worse, ≈ equivalent, ◇ undecided, after Holm's correction."
         + _thinned((len(gain.pairs) for gain in gains), results.MAX_TICKS, "pairs")
         + _first(len(gains), MAX_ROWS, "gains"),
         (
             Table(
-                "Gains, paired by target, labels and seed", (*head, *SIDES, *ps, "verdict"), rows
+                "Gains, paired by target, labels and round",
+                (*head, "up / down / tied", *SIDES, *ps, "verdict"),
+                rows,
             ),
             Table("Every pair", ("cell", "pair", *SIDES[:2], "difference"), pairs),
         ),
@@ -218,11 +227,11 @@ def _gains(findings: Findings) -> Iterable[Exhibit]:
 
 
 def _gain_line(findings: Findings, gain: Gain) -> TableRow:
-    ps = (gain.test.p, gain.test.floor, gain.p_holm, gain.p_holm_floor)
+    ps = (gain.found.p, gain.found.p_holm)
     return (
         *(gain.cell.label, gain.against.label),
         Field(number(gain.effect.mean, sign=True), findings.gain_notes(gain)),
-        *(interval(gain.effect, sign=True), gain.units.said, str(len(gain.pairs))),
+        *(interval(gain.effect, sign=True), gain.found.counts, str(len(gain.pairs))),
         " / ".join(map(str, gain.signs)),
         *words.sides(gain.pairs),
         *(probability(p) for p in ps),
@@ -245,7 +254,7 @@ def _scores(findings: Findings) -> Iterable[Exhibit]:
             cell.label,
             Field(number(cell.test.mean if cell.test else None), findings.notes.of(cell.digest)),
             interval(cell.test) if cell.test else DASH,
-            cell.units.said if cell.test else words.progress(cell),
+            count(cell.test.n, "round") if cell.test else words.progress(cell),
             f"{len(cell.scored)} of {len(cell.final)}",
             *(number(cell.baselines.get(name)) for name in names),
         )
@@ -258,7 +267,7 @@ def _scores(findings: Findings) -> Iterable[Exhibit]:
         "scores",
         "Test scores",
         words.scores_shown(findings.cells),
-        "Mean over the refits of each cell's winner on fresh seeds, with its 95 % interval; short "
+        f"Mean over the rounds of each cell's winner, with its interval ({INTERVAL}); short "
         "ticks are single refits. Filled: pre-trained; hollow: from scratch."
         f"{said} Validation data chose the winner; test data was scored once, after the search."
         + _thinned((len(cell.scored) for cell in cells), results.MAX_TICKS, "refits")
@@ -280,11 +289,11 @@ def pooled(found: Sequence[PooledGain], metric: str) -> Iterable[Exhibit]:
         "pooled",
         "When does it help?",
         _pooled_shown(found, metric),
-        "The same pairs, pooled in other ways. Mean over what the interval counts (see the table) "
-        "and its 95 % interval; ▲ above 0, ▼ below, ◇ undecided. Where there are several targets "
-        "they count as a sample of targets; 'for these targets' in the table holds them fixed and "
-        "is narrower. Holm corrects within each way of pooling."
-        + _first(len(found), MAX_ROWS, "pools"),
+        "The same pairs, pooled in other ways: the mean of each round over all places, and its "
+        "95 % interval over rounds, for these targets; "
+        "▲ better, ▼ worse, ≈ equivalent, ◇ undecided. "
+        "'For the next target' in the table counts targets, and is wider. Holm corrects within "
+        "each way of pooling." + _first(len(found), MAX_ROWS, "pools"),
         (Table("Pooled gains", POOL_HEAD, tuple(_pool_line(pool) for pool in found)),),
         lambda: results.pool_forest(found[:MAX_ROWS], metric, ALL),
     )
@@ -297,12 +306,12 @@ POOL_HEAD = (
         "pre-training",
         "gain",
         "95 % interval",
-        "counted",
-        "speaks for",
         "for these targets",
+        "for the next target",
+        "verdict on the next",
     ),
     *SIDES,
-    *("pairs", "up / down / tied", "Wilcoxon p", "floor of p", "Holm p", "verdict"),
+    *("pairs", "up / down / tied", "p", "Holm p", "verdict"),
 )
 
 
@@ -311,13 +320,13 @@ def _pool_line(pool: PooledGain) -> tuple[str, ...]:
         *(pool.by, pool.value, pool.arm),
         number(pool.effect.mean, sign=True),
         interval(pool.effect, sign=True),
-        pool.units.said,
-        SPEAKS_FOR[pool.units.level],
-        interval(pool.these, sign=True) if pool.these else "the same",
+        pool.found.counts,
+        interval(pool.next.effect, sign=True) if pool.next else DASH,
+        f"{words.SIGNS[pool.next.verdict]} {pool.next.verdict}" if pool.next else DASH,
         *words.sides(pool.pairs),
         f"{len(pool.pairs):,}",
         " / ".join(map(str, pool.signs)),
-        *(probability(p) for p in (pool.test.p, pool.test.floor, pool.p_holm)),
+        *(probability(p) for p in (pool.found.p, pool.found.p_holm)),
         f"{words.SIGNS[pool.verdict]} {pool.verdict}",
     )
 
@@ -326,14 +335,14 @@ def _pooled_shown(found: Sequence[PooledGain], metric: str) -> str:
     over = [pool for pool in found if pool.by == ALL]
     said = "; ".join(
         f"{pool.arm} {words.amount(pool.effect.mean, metric, sign=True)} over "
-        f"{pool.units.said} ({pool.verdict})"
+        f"{pool.found.counts} ({pool.verdict})"
         for pool in over
     )
     parts = [pool for pool in found if pool.by != ALL]
     kept = [pool for pool in parts if pool.verdict == "supported"]
     return (
         f"Over everything: {said}. Of {count(len(parts), 'part')}, {len(kept)} show a "
-        "gain that excludes 0."
+        "gain after correction."
     )
 
 
@@ -352,8 +361,8 @@ def learning(found: Sequence[Curve]) -> Iterable[Exhibit]:
         "Test scores of the winners over the labels that they had, with 95 % intervals. "
         "Labels saved: from scratch, a never-falling curve through the means (isotonic, straight "
         "between points on the log scale) is read where it reaches the score of the pre-trained "
-        "arm; 'or more' where it was not measured so far. The interval resamples whole units, both "
-        "arms together, and needs 8 of them." + _first(len(found), MAX_CURVES, "settings"),
+        "arm; 'or more' where it was not measured so far. The interval resamples whole rounds, "
+        "both arms together, and needs 8 of them." + _first(len(found), MAX_CURVES, "settings"),
         (
             Table(
                 "Labels saved",
@@ -388,7 +397,7 @@ def _saved_line(item: Saved) -> tuple[str, ...]:
         if item.bounded(item.needed).endswith("more") and item.amount < item.highest
         else ""
     )
-    level = f"{count(item.n, item.level)}"
+    level = f"{count(item.n, 'round')}"
     return (
         item.setting or DASH,
         item.arm,
@@ -470,7 +479,7 @@ def _field_line(arm: str, place: tuple[str, str], pool: PooledGain) -> tuple[str
     numbers = (
         number(pool.effect.mean, sign=True),
         interval(pool.effect, sign=True),
-        pool.units.said,
+        pool.found.counts,
     )
     return (
         arm,

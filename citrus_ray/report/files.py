@@ -16,6 +16,7 @@ import pyarrow.parquet
 
 from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.gains import Gain, gain_caveats
+from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.reading import no_collector, plain, table
 from citrus_ray.records import write_text
@@ -37,6 +38,9 @@ def write_report(folders: Sequence[Path], publish: bool = True) -> Path:
             write_text(home / f"{name}.csv", csv_text(columns, rows))
             if publish:
                 write_parquet(home / f"{name}.parquet", columns, rows)
+        claims = [_claim_row(claim.tree()) for claim in findings.evidence.claims]
+        if claims:
+            write_text(home / "tables" / "claims.csv", csv_text(list(claims[0]), claims))
         for item in findings.all:
             first = item.tables[0]
             named = [dict(zip(first.head, map(str, row), strict=True)) for row in first.rows]
@@ -97,11 +101,12 @@ def _cell_row(cell: Outcome) -> dict[str, Any]:
         "sweep": cell.design.name,
         **{f"axes.{path}": plain(value) for path, value in cell.axes.items()},
         "metric": cell.design.test_metric,
+        "interval": INTERVAL,
         "test_mean": test and test.mean,
         "test_low": test and _finite(test.low),
         "test_high": test and _finite(test.high),
         "test_n": test and test.n,
-        "test_counts": cell.units.level if test else None,
+        "test_counts": "round" if test else None,
         "n_test_parts": cell.n_test_parts,
         "val": best and best.value,
         "n_trials": len(cell.searched),
@@ -113,27 +118,36 @@ def _cell_row(cell: Outcome) -> dict[str, Any]:
     }
 
 
+def _claim_row(claim: dict[str, Any]) -> dict[str, Any]:
+    return {"interval": INTERVAL} | {k: v for k, v in claim.items() if k != "places"}
+
+
 def _gain_row(gain: Gain | None) -> dict[str, Any]:
     if gain is None:
         return {}
     up, down, tied = gain.signs
-    found, test = gain.effect, gain.test
+    found, of_next = gain.effect, gain.next
     return {
         "gain_mean": found.mean,
         "gain_low": _finite(found.low),
         "gain_high": _finite(found.high),
         "gain_n": found.n,
-        "gain_counts": gain.units.level,
+        "gain_counts": "round",
+        "speaks_of": gain.found.speaks_of,
         "n_pairs": len(gain.pairs),
         "gain_against": gain.against.digest,
         "gain_up": up,
         "gain_down": down,
         "gain_tied": tied,
-        "wilcoxon_p": test.p,
-        "p_floor": test.floor,
-        "holm_p": gain.p_holm,
-        "n_comparisons": gain.n_comparisons,
+        "p": gain.found.p,
+        "holm_p": gain.found.p_holm,
+        "n_comparisons": gain.found.n_family,
         "verdict": gain.verdict,
+        "takes": gain.found.takes if gain.verdict == "undecided" else None,
+        "next_low": of_next and _finite(of_next.effect.low),
+        "next_high": of_next and _finite(of_next.effect.high),
+        "next_targets": of_next and of_next.effect.n,
+        "next_verdict": of_next and of_next.verdict,
         "gain_caveats": " | ".join(gain_caveats(gain)),
     }
 

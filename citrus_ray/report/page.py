@@ -8,6 +8,8 @@ from typing import Any
 
 from citrus_ray.evidence.gains import Gain
 from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.stamps import AFTER
+from citrus_ray.evidence.verdicts import Judged, told
 from citrus_ray.experiment.labels import canonical, count, settings_label
 from citrus_ray.records import Phase, Record
 from citrus_ray.report import captions as words
@@ -33,6 +35,7 @@ def page(findings: Findings) -> str:
         "page.html.j2",
         **_header(findings),
         incomplete=[*_missing(findings), *_trouble(findings)],
+        claims=[_claim(one) for one in findings.evidence.claims],
         **_verdicts(findings),
         results=findings.results,
         notes=[sentence(said) for said in findings.notes.owners],
@@ -162,6 +165,17 @@ def _verdicts(findings: Findings) -> dict[str, Any]:
         "cards": [],
         "lines": [_card(findings, gain) for gain in gains if gain not in folded],
         "folded": [_card(findings, gain) for gain in folded],
+    }
+
+
+def _claim(judged: Judged) -> dict[str, Any]:
+    tree = judged.tree()
+    return {
+        "verdict": judged.verdict,
+        "badge": f"{words.SIGNS[judged.verdict]} {judged.verdict}",
+        "says": tree["says"],
+        "late": AFTER if judged.is_late else "",
+        "told": told(tree),
     }
 
 
@@ -320,7 +334,7 @@ def row_command(cell: Outcome) -> str:
     compare = {path: [value] for path, value in {**cell.axes, **settings}.items()}
     wanted = shlex.quote(f"compare={json.dumps(compare, sort_keys=True)}")
     # a claim about other rows would be refused
-    edits = f"--set {wanted} --set 'search={{}}' --set 'claims=[]'"
+    edits = f"--set {wanted} --set 'search={{}}' --set 'claims=[]' --set decide=null"
     folder = cell.design.folder
     return (
         f"python sweeps/run.py {folder}/spec.yaml {edits} --out "

@@ -1,4 +1,4 @@
-"""One compared cell as an Optuna study: what to try next, what came of it, and the winner's refit
+"""One compared cell as an Optuna study: what to try next, what came of it, and the winner's rounds
 at the end.
 
 Everything it knows comes from records, so a fresh process continues where the last one stopped.
@@ -20,6 +20,7 @@ from citrus_ray.evidence.trials import Result, Stop, counted, result_of, why_sto
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase, Record
+from citrus_ray.search.deciding import more_rounds
 from citrus_ray.search.designs import DESIGNS, design
 from citrus_ray.search.optuna_bridge import frozen, new_study, sampler_of, space_of
 
@@ -41,6 +42,7 @@ class Job:
         float | None, ...
     ]  # what the members of the best trial so far scored, to race against
     number: int | None  # Optuna's, None for a point that Optuna did not suggest
+    round: int | None = None  # of the winner's, None in the search
 
     def config(self, concurrency: int) -> dict[str, Any]:
         """What a worker is told; how many trials may run beside it is for its record."""
@@ -49,6 +51,7 @@ class Job:
             "params": self.params,
             "digest": self.digest,
             "asked_s": self.asked_s,
+            "round": self.round,
         }
         return {"cell": self.cell.index, "best": self.best, "concurrency": concurrency} | parts
 
@@ -69,7 +72,7 @@ class Clock:
 
 
 class Study:
-    """Search until the budget is spent, then one final job for the winner, then nothing."""
+    """Search until the budget is spent, then the winner's rounds, as many as are wanted."""
 
     def __init__(
         self,
@@ -87,7 +90,9 @@ class Study:
         self.running: dict[str, Job] = {}  # by digest
         self.asked = 0
         self.exhausted = False
-        self.final_rows: list[Record] = []
+        self.rounds: dict[int, list[Record]] = {}  # of the winner, that are back
+        self._recalled: Result | None = None  # the winner whose rounds were looked for
+        self.n_wanted = self.sweep.final.rounds
         mine = [r for r in rows if r[0].cell == cell.digest and r[0].phase == "search"]
         recorded = [self._result(r) for r in mine]
         self.again = [result.params for result in recorded if result.crashed]
@@ -97,7 +102,7 @@ class Study:
         for result in known:
             self._replay(result)
         if not self.searching:
-            self._recall_final()
+            self.recall()
 
     @property
     def searching(self) -> bool:
@@ -113,17 +118,25 @@ class Study:
 
     @property
     def n_jobs(self) -> int:
-        """Trials of this study when it is over, the winner's refit included."""
+        """Trials of this study when it is over, the winner's rounds included."""
         n_search = self.cell.n_trials if self.searching else self.asked
-        return n_search + 1
+        return n_search + self.n_wanted
 
-    def _recall_final(self) -> Job | None:
-        """The winner's refit as a job, its rows taken from the record if they are there."""
+    def recall(self) -> None:
+        """Take the winner's rounds that are recorded, those beyond `n_wanted` included as far as
+        they go on."""
         if self.best is None:
-            return None
-        job = self._job(self.best.params, "final")
-        self.final_rows = records.read_done(self.folder, job.digest)
-        return job
+            return
+        self.rounds, number = {}, 0
+        while True:
+            job = self._job(self.best.params, "final", of_round=number)
+            rows = records.read_done(self.folder, job.digest)
+            if rows:
+                self.rounds[number] = rows
+            elif number >= self.n_wanted:
+                break
+            number += 1
+        self.n_wanted = max(self.n_wanted, len(self.rounds))
 
     def _new_search(self, known: list[Result]) -> optuna.Study | None:
         """In memory: records are what lasts. None where nothing is learnt from results."""
@@ -146,11 +159,12 @@ class Study:
             self.optuna.add_trial(frozen(self.cell.search, result))
 
     def next_job(self) -> Job | None:
-        """A search trial while the budget lasts; the winner's refit once all are back; else None
+        """A search trial while the budget lasts; the winner's rounds once all are back; else None
         for now."""
         if self.searching:
             return self._next_search()
-        return None if self.running or self.final_rows else self._final()
+        searched = any(job.phase == "search" for job in self.running.values())
+        return None if searched else self._next_round()
 
     def _next_search(self) -> Job | None:
         for number, params in self._suggestions():
@@ -185,15 +199,28 @@ class Study:
             )
         yield from ((None, point) for point in self.points)
 
-    def _final(self) -> Job | None:
-        job = self._recall_final()
-        if job is None or self.final_rows:
+    def _next_round(self) -> Job | None:
+        if self.best is None:
             return None
-        self.running[job.digest] = job
-        return job
+        if self._recalled is not self.best:  # whatever is recorded of this winner
+            self._recalled = self.best
+            self.recall()
+        out = {job.round for job in self.running.values()}
+        for number in range(self.n_wanted):
+            if number not in self.rounds and number not in out:
+                job = self._job(self.best.params, "final", of_round=number)
+                self.running[job.digest] = job
+                return job
+        return None
 
-    def _job(self, params: dict[str, Any], phase: Phase, number: int | None = None) -> Job:
-        members = tuple(self.cell.members(params, phase))
+    def _job(
+        self,
+        params: dict[str, Any],
+        phase: Phase,
+        number: int | None = None,
+        of_round: int | None = None,
+    ) -> Job:
+        members = tuple(self.cell.members(params, of_round))
         asked_s = round(self.clock.elapsed(), 3)
         best = self.best.values if self.best and self.sweep.race and phase == "search" else ()
         return Job(
@@ -205,6 +232,7 @@ class Study:
             asked_s,
             best,
             number,
+            of_round,
         )
 
     def finish(self, job: Job, rows: list[Record]) -> Result:
@@ -212,8 +240,8 @@ class Study:
         result = self._result(rows)
         del self.running[job.digest]
         self.meter.add(rows)
-        if job.phase == "final":
-            self.final_rows = rows
+        if job.round is not None:
+            self.rounds[job.round] = rows
         else:
             self.results[job.digest] = result
             if job.number is None:
@@ -243,9 +271,8 @@ class Study:
 
     @property
     def over(self) -> bool:
-        return (
-            not self.searching and not self.running and (bool(self.final_rows) or self.best is None)
-        )
+        n_missing = self.n_wanted - len(self.rounds)
+        return not self.searching and not self.running and (n_missing <= 0 or self.best is None)
 
 
 @dataclass
@@ -257,6 +284,8 @@ class Studies:
     store: Path | str = ""  # of encoders; beside the sweep's folder by default
     studies: list[Study] = field(default_factory=list)
     gave_up: str | None = None  # why
+    clock: Clock = field(default_factory=Clock)
+    n_slots: int = 1  # trials that may run at once
 
     def __post_init__(self) -> None:
         rows = trials_in(self.folder)
@@ -266,7 +295,9 @@ class Studies:
         )
         meter = GpuMeter(self.store or self.folder.parent.parent / "store")
         meter.add(row for trial in rows if trial[0].cell in cells for row in trial)
+        self.clock = clock
         self.studies = [Study(cell, self.folder, rows, clock, meter) for cell in self.sweep.cells]
+        self._add_rounds()
 
     def next_job(self, has_room: Callable[[Cell], bool] = lambda cell: True) -> Job | None:
         """From the study that has asked least, so that cells advance together, of those whose
@@ -277,7 +308,14 @@ class Studies:
             job = study.next_job() if has_room(study.cell) else None
             if job is not None:
                 return job
-        return None
+        return self.next_job(has_room) if self._add_rounds() else None
+
+    def _add_rounds(self) -> bool:
+        """Whether rounds were added, once all that are wanted are back, where claims are open."""
+        wanted = more_rounds(self) if self.over else {}
+        for study in self.studies:
+            study.n_wanted = max(study.n_wanted, wanted.get(study.cell.digest, 0))
+        return bool(wanted)
 
     @property
     def over(self) -> bool:

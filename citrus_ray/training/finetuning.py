@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.metrics import score
 from citrus_ray.models.nets.classifier import Classifier
+from citrus_ray.spec import digest_of
 from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.closed_form import fit
 from citrus_ray.training.loading import load_encoder
@@ -65,6 +67,12 @@ class Member:
         self.best: dict[str, float] = {}
         self._best_state = self.classifier.state_dict()
         self._rounds = self._solve() if trial.finetune.mode == "probe" else self._train()
+
+    @cached_property
+    def tested(self) -> dict[str, Any]:
+        """Who is tested, by the names of a record: their digest and how many they are."""
+        names = self.parts.who_is_tested(self.windows)
+        return {"tested": digest_of(names), "n_tested": len(names)}
 
     def advance(self) -> dict[str, float] | None:
         """One round of training and a look at validation data; None when all rounds are done."""

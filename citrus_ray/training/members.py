@@ -68,6 +68,7 @@ class MemberState:
             "metrics": self.metrics,
             "baselines": self.baselines,
             "curve": self.curve,
+            **(self.member.tested if self.member else {}),
             "modalities": sorted(set(self.member.windows.modalities)) if self.member else [],
             "seconds": round(self.seconds, 4),
         }

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from citrus_ray.data.sources.synthetic import Synthetic
-from citrus_ray.evidence.intervals import effect
+from citrus_ray.evidence.intervals import OverRounds
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.models import AnyEncoder
@@ -73,9 +73,8 @@ def _compared(name: str, ratio: float, arms: dict[str, Arm]) -> dict[str, Any]:
     return {
         "val_loss": {label: [round(loss, 4) for loss in found] for label, found in losses.items()},
         "minus_all": {
-            label: found.tree()
+            label: OverRounds(np.subtract(losses[label], losses["all"])).effect().tree()
             for label in others
-            if (found := effect(list(np.subtract(losses[label], losses["all"]))))
         },
         "std_of_all_over_seeds": round(float(np.std(losses["all"], ddof=1)), 4),
         "cpu_s": {label: round(s, 1) for label, s in seconds.items()},

@@ -44,7 +44,7 @@ SPEC: dict[str, Any] = {
         "finetune.optim.lr": {"loguniform": [1e-4, 1e-2]},
         "finetune.optim.weight_decay": {"uniform": [0.0, 0.1]},
     },
-    "final": {"seeds": 2},
+    "final": {"rounds": 2},
 }
 
 

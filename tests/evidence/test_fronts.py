@@ -27,7 +27,7 @@ def folder(tmp_path):
                 digest=member.digest(),
                 **fields,
             )
-            for repeat, member in cell.members(params, "search")
+            for repeat, member in cell.members(params)
         ]
         records.write(tmp_path / "records", str(i), rows)
     write_text(tmp_path / "spec.yaml", sweep.model_dump_json(by_alias=True))

@@ -30,7 +30,6 @@ def test_a_known_gain_is_found_and_supported(tmp_path: Path):
     assert gain.effect.low <= 0.1 <= gain.effect.high
     assert gain.verdict == "supported"
     assert gain.signs == (12, 0, 0)
-    assert gain.test.p == gain.test.floor == pytest.approx(2 / 2**12)
 
 
 def test_a_loss_is_contradicted_and_noise_is_undecided(tmp_path: Path):
@@ -42,7 +41,7 @@ def test_a_loss_is_contradicted_and_noise_is_undecided(tmp_path: Path):
 
 @pytest.mark.slow
 def test_verdicts_without_an_effect_are_mostly_undecided(tmp_path: Path):
-    """The interval may err 5 times in 100; 9 of 60 would be a chance of one in a thousand."""
+    """A verdict may err 5 times in 100; 9 of 60 would be a chance of one in a thousand."""
     verdicts = [
         gains_in(MadeUp(gain=0.0, seed=s, n_trials=1).write(tmp_path / str(s)))[0].verdict
         for s in range(60)
@@ -95,11 +94,11 @@ def test_every_regime_has_its_own_gain_against_its_own_scratch(tmp_path: Path):
 def test_p_is_corrected_over_all_comparisons_of_the_page(tmp_path: Path):
     """Holm by hand: the smaller p counts twice, the larger at least as much."""
     found = gains_in(MadeUp(gain=0.02, tasks=(None, MASKED, SPECTRAL)).write(tmp_path))
-    small, large = sorted(found, key=lambda gain: gain.test.p)
-    assert small.test.p < large.test.p < 0.5
-    assert [gain.n_comparisons for gain in found] == [2, 2]
-    assert small.p_holm == pytest.approx(2 * small.test.p)
-    assert large.p_holm == pytest.approx(max(2 * small.test.p, large.test.p))
+    small, large = sorted((gain.found for gain in found), key=lambda one: one.p)
+    assert small.p < large.p < 0.5
+    assert [gain.found.n_family for gain in found] == [2, 2]
+    assert small.p_holm == pytest.approx(2 * small.p)
+    assert large.p_holm == pytest.approx(max(2 * small.p, large.p))
 
 
 def test_refits_that_differ_in_pretraining_alone_are_one_pair(tmp_path: Path):
@@ -166,14 +165,6 @@ def test_equal_differences_give_no_interval_and_no_verdict(tmp_path: Path):
     assert gain.verdict == "undecided"
 
 
-def test_where_less_is_better_a_fall_is_a_gain(tmp_path: Path):
-    folder = MadeUp(gain=-0.1, n_trials=1).write(tmp_path)
-    spec = folder / "spec.yaml"
-    spec.write_text(spec.read_text().replace("mode: max", "mode: min"))
-    (gain,) = gains_in(folder)
-    assert gain.verdict == "supported"
-
-
 def test_the_winners_own_refit_counts_however_new_another_is(tmp_path: Path):
     made = MadeUp()
     folder = made.write(tmp_path)
@@ -190,7 +181,19 @@ def test_without_scratch_there_is_no_gain(tmp_path: Path):
     assert gain_lines([]) == ["no pre-trained cell has a scored from-scratch partner yet"]
 
 
-def test_the_table_prints_the_floor_of_p(tmp_path: Path):
-    shown = "\n".join(gain_lines(gains_in(MadeUp().write(tmp_path))))
-    assert "0.00049" in shown
+def test_the_table_says_whom_a_gain_speaks_of_and_what_its_verdict_cost(tmp_path: Path):
+    folder = MadeUp().write(tmp_path)
+    (gain,) = gains_in(folder)
+    shown = "\n".join(gain_lines([gain]))
+    assert "for these targets" in shown
+    assert "12 rounds" in shown
     assert "12/0/0" in shown
+    assert f"{gain.found.p_holm:.2g}" in shown
+
+
+def test_an_interval_without_0_that_correction_does_not_uphold_says_so(tmp_path: Path):
+    tasks = (None, *({"kind": "masked", "span": n} for n in range(1, 9)))
+    found = gains_in(MadeUp(gain=0.03, noise=0.02, tasks=tasks, seed=3).write(tmp_path))
+    lost = [g for g in found if g.verdict == "undecided" and g.effect.low > 0]
+    assert lost, "no gain here is lost to correction: take another seed"
+    assert any("does not hold after correction for 8" in said for said in gain_caveats(lost[0]))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from citrus_ray.evidence.intervals import effect
+from citrus_ray.evidence.intervals import OverRounds
 from citrus_ray.evidence.tables import CONTROLS
 from citrus_ray.evidence.verdicts import cost_to
 from citrus_ray.experiment.trial import Trial
@@ -125,8 +125,7 @@ def test_what_was_learnt_from_what_follows_helps_to_tell_timbres_and_gets_there_
         saved.append(costs[0] - costs[1])
         gains.append(tuned.score_test()["test/accuracy"] - fresh.score_test()["test/accuracy"])
     for differences in (gains, saved):
-        found = effect(differences)
-        assert found is not None
+        found = OverRounds(differences).effect()
         assert found.low > 0, (gains, saved)
 
 

@@ -29,8 +29,12 @@ def test_gains_are_pooled_overall_by_regime_by_signal_and_by_target(tmp_path: Pa
         ("signal", "eeg"): 16,
         **{("target", target): 8 for target in TARGETS},
     }
-    assert found[ALL, ALL, "masked"].units.said == "3 targets"
-    assert found["target", "bonn", "masked"].units.said == "8 seeds"
+    assert found[ALL, ALL, "masked"].found.counts == "4 rounds"
+    of_next = found[ALL, ALL, "masked"].next
+    assert of_next is not None
+    assert of_next.counts == "3 targets"
+    assert found["target", "bonn", "masked"].next is None
+    assert found["target", "bonn", "masked"].measured.n_places == 2
 
 
 def test_a_pool_is_the_mean_over_its_targets(tmp_path: Path):
@@ -47,11 +51,11 @@ def test_p_is_corrected_within_each_way_of_pooling(tmp_path: Path):
     assert {by: len(cut) for by, cut in cuts.items()} == {ALL: 2, "labels": 4}
     for cut in cuts.values():
         worst, n = 0.0, len(cut)
-        for rank, pool in enumerate(sorted(cut, key=lambda pool: pool.test.p)):
-            worst = max(worst, min(1.0, (n - rank) * pool.test.p))
-            assert pool.p_holm == pytest.approx(worst)
-            assert pool.n_comparisons == n
-    assert any(pool.p_holm > pool.test.p for pool in found.values())
+        for rank, told in enumerate(sorted((p.found for p in cut), key=lambda told: told.p)):
+            worst = max(worst, min(1.0, (n - rank) * told.p))
+            assert told.p_holm == pytest.approx(worst)
+            assert told.n_family == n
+    assert any(pool.found.p_holm > pool.found.p for pool in found.values())
 
 
 def test_what_does_not_vary_is_no_cut(tmp_path: Path):
@@ -65,17 +69,17 @@ def test_targets_that_are_compared_pool_like_targets_that_are_repeated(tmp_path:
         for target in TARGETS
     ]
     (overall,) = [pool for pool in pools(read_evidence(folders).gains) if pool.by == ALL]
-    assert overall.units.said == "3 targets"
-    assert overall.these is not None
-    assert overall.these.n == 12
+    assert overall.found.counts == "4 rounds"
+    assert overall.next is not None
+    assert overall.next.counts == "3 targets"
 
 
 def test_fixed_targets_and_new_targets_share_their_mean(tmp_path: Path):
     found = pools_in(MadeUp(targets=TARGETS, n_final_seeds=6, target_spread=0.05).write(tmp_path))
     overall = found[ALL, ALL, "masked"]
-    assert overall.these is not None
-    assert overall.these.mean == pytest.approx(overall.effect.mean)
-    assert overall.these.low > overall.effect.low
+    assert overall.next is not None
+    assert overall.next.effect.mean == pytest.approx(overall.effect.mean)
+    assert overall.next.effect.low < overall.effect.low
 
 
 def test_the_map_has_a_field_per_target_and_regime(tmp_path: Path):
@@ -85,7 +89,7 @@ def test_the_map_has_a_field_per_target_and_regime(tmp_path: Path):
     assert set(found["masked"]) == {
         (t, regime) for t in TARGETS for regime in ("3 per class", "20 per class")
     }
-    assert all(pool.units.said == "12 seeds" for pool in found["masked"].values())
+    assert all(pool.found.counts == "12 rounds" for pool in found["masked"].values())
 
 
 # ---- what rows say ----

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from citrus_ray import records
-from citrus_ray.evidence.intervals import effect
+from citrus_ray.evidence.intervals import OverRounds
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.evidence.tables import spread, table
 from citrus_ray.experiment.sweep import Cell, Sweep
@@ -49,7 +48,7 @@ def final(
     """The winner's refit: a test score per fresh seed, None where it failed, as for those not
     given."""
     name = name or f"final{cell.index}"
-    scores = dict.fromkeys(range(1000, 1000 + cell.sweep.final.seeds)) | scores
+    scores = dict.fromkeys(range(1000, 1000 + cell.sweep.final.rounds)) | scores
     rows = []
     for seed, score in scores.items():
         ok: dict[str, Any] = (
@@ -74,8 +73,7 @@ def cells(sweep: Sweep, folder: Path) -> list[dict[str, Any]]:
 
 
 def test_one_value_has_no_interval_and_none_has_nothing():
-    one = effect([0.5])
-    assert one is not None
+    one = OverRounds([0.5]).effect()
     assert one.tree() == {"mean": 0.5, "low": None, "high": None, "n": 1}
     assert json.dumps(one.tree(), allow_nan=False)
     assert spread(one.tree()) == "0.500 n=1"
@@ -121,10 +119,10 @@ def test_the_gain_is_paired_by_fresh_seed(sweep, tmp_path):
         tmp_path, masked, {1004 - i: base[4 - i] + gains[4 - i] for i in range(5)}
     )  # in another order
     one, two = cells(sweep, tmp_path)
-    low, high = stats.t.interval(0.95, 4, np.mean(gains), stats.sem(gains))
+    found = OverRounds(gains).effect()
     assert one["gain"] is None
     assert (two["gain"]["mean"], two["gain"]["low"], two["gain"]["high"]) == pytest.approx(
-        (0.05, low, high)
+        (0.05, found.low, found.high)
     )
     assert two["gain"]["low"] > 0
     assert two["gain"]["against"] == scratch.axes
@@ -169,11 +167,13 @@ def test_gains_over_several_targets_are_paired_within_each(tmp_path):
                 params={LR: 0.002},
                 data_digest=str(repeat["finetune.target"]["seed"]),
             )
-            for repeat, _ in cell.members({}, "final")
+            for number in range(5)
+            for repeat, _ in cell.members({}, number)
         ]
         records.write(tmp_path, f"final{cell.index}", rows)
     gain = cells(sweep, tmp_path)[1]["gain"]
-    assert gain["n"] == 10
+    assert gain["n"] == 5
+    assert gain["next"]["n"] == 2
     assert (gain["mean"], gain["low"], gain["high"]) == (pytest.approx(0.1), None, None)
 
 
@@ -217,13 +217,49 @@ def test_records_of_another_sweep_are_not_counted(sweep, tmp_path):
 
 
 def test_what_the_number_rests_on_is_said_beside_it(sweep, tmp_path):
-    one, two = cells(sweep, tmp_path)
-    assert one["caveats"] == []
-    assert any("one pre-trained encoder serves all" in caveat for caveat in two["caveats"])
-    fresh = sweep_of(final={"seeds": 3, "pretrain": True})
-    assert not any(
-        "one pre-trained encoder" in caveat for caveat in cells(fresh, tmp_path)[1]["caveats"]
-    )
+    scratch, masked = sweep.cells
+    for cell in (scratch, masked):
+        for n, rate in enumerate((0.001, 0.002)):
+            search_trial(tmp_path, cell, f"s{cell.index}{n}", [0.5 + rate], params={LR: rate})
+        rows = [
+            record_of(
+                cell,
+                {"seed": 1000 + n},
+                {TEST: 0.5 + 0.01 * n},
+                params={LR: 0.002},
+                encoder="one" if cell is masked else None,
+                tested="the same people",
+                n_tested=3,
+            )
+            for n in range(5)
+        ]
+        records.write(tmp_path, f"final{cell.index}", rows)
+    one, two = (" ".join(found["caveats"]) for found in cells(sweep, tmp_path))
+    assert "the winner was chosen once" in one
+    assert "the same 3 test subjects in every round" in one
+    assert "one pre-trained encoder" not in one
+    assert "one pre-trained encoder serves all rounds" in two
+
+
+def test_rounds_with_people_and_encoders_of_their_own_have_no_such_caveats(sweep, tmp_path):
+    masked = sweep.cells[1]
+    search_trial(tmp_path, masked, "s", [0.5])
+    rows = [
+        record_of(
+            masked,
+            {"seed": 1000 + n, "pretrain.seed": 1000 + n, "finetune.split.round": n},
+            {TEST: 0.5 + 0.01 * n},
+            params={LR: 0.002},
+            encoder=f"e{n}",
+            tested=f"half {n}",
+        )
+        for n in range(5)
+    ]
+    records.write(tmp_path, "final", rows)
+    said = " ".join(cells(sweep, tmp_path)[1]["caveats"])
+    assert "encoder" not in said
+    assert "in every round" not in said
+    assert "the winner was chosen once" not in said, "there was one trial to choose from"
 
 
 def test_the_table_shows_every_cell(sweep, tmp_path):

@@ -17,11 +17,11 @@ QUICKSTART = Path(__file__).resolve().parents[2] / "sweeps" / "quickstart.yaml"
 def test_the_plan_of_the_quickstart_counts_what_it_will_do():
     sweep = load_sweep(QUICKSTART)
     check_data(sweep)
-    n_cells, n_seeds, n_final = len(sweep.cells), len(sweep.repeat["seed"]), sweep.final.seeds
+    n_cells, n_seeds, n_final = len(sweep.cells), len(sweep.repeat["seed"]), sweep.final.rounds
     n_trials = sum(cell.n_trials for cell in sweep.cells)
     first, *rest = DryRun(sweep).lines()
     counts = [int(number) for number in re.findall(r"\d+", first)]
-    assert counts == [n_cells, n_trials, n_trials * n_seeds + n_cells * n_final, 2]
+    assert counts == [n_cells, n_trials, n_trials * n_seeds + n_cells * n_final, 2 + n_final]
     assert "cells" in first
     assert "fine-tunes" in first
     text = "\n".join(rest)
@@ -37,18 +37,18 @@ def test_pretrainings_are_counted_by_what_tells_encoders_apart():
     def count(**edits: object) -> int:
         return DryRun(sweep_of(SWEEP, **edits)).n_pretrainings
 
-    assert count() == 2  # two ratios
-    assert count(search={"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}) == 1
-    assert count(search={"pretrain.task.ratio": {"uniform": [0.2, 0.8]}}) == 4  # the budget
-    assert count(repeat={"seed": [0], "pretrain.seed": [0, 1, 2]}) == 6
-    assert count(final={"seeds": 5, "pretrain": True}) == 2 + 5
+    assert count() == 2 + 5  # two ratios, and an encoder for each round
+    assert count(search={"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}) == 1 + 5
+    assert count(search={"pretrain.task.ratio": {"uniform": [0.2, 0.8]}}) == 4 + 5  # the budget
+    assert count(repeat={"seed": [0], "pretrain.seed": [0, 1, 2]}) == 6 + 5
+    assert count(final={"rounds": 7}) == 2 + 7
     two_tasks = {"pretrain.task": [{"kind": "masked"}, {"kind": "masked", "span": 3}]}
-    assert count(compare=two_tasks) == 4
+    assert count(compare=two_tasks) == 4 + 2 * 5
     shared = {
         "pretrain.task": [None, {"kind": "masked"}],
         "finetune.labels": [{"per_class": 4}, {"per_class": 8}],
     }
-    assert count(compare=shared) == 2  # both regimes search among the same two encoders
+    assert count(compare=shared) == 2 + 5  # both regimes search among the same two encoders
 
 
 def test_good_data_is_no_problem():
@@ -80,8 +80,9 @@ def test_too_few_people_to_split_are_found_before_the_start():
 
 def test_labels_missing_for_a_fresh_seed_only_are_found_too(monkeypatch):
     """The winner's refit must not be what finds out, hours later."""
-    sweep = sweep_of(final={"seeds": 5})
-    fresh = {trial.seed for _, trial in sweep.cells[0].members({}, "final")}
+    sweep = sweep_of(final={"rounds": 5})
+    cell = sweep.cells[0]
+    fresh = {trial.seed for number in range(5) for _, trial in cell.members({}, number)}
     seen: set[int] = set()
 
     def noted(windows, spec, seed):

@@ -78,7 +78,7 @@ def test_an_axis_may_reach_into_a_compared_block():
         search={"finetune.labels.per_class": {"int": [1, 3]}},
         compare={"finetune.labels": [{"per_class": 2}]},
     )
-    ((_, trial), *_) = sweep.cells[0].members({"finetune.labels.per_class": 3}, "search")
+    ((_, trial), *_) = sweep.cells[0].members({"finetune.labels.per_class": 3})
     assert trial.finetune.labels.per_class == 3
 
 
@@ -87,14 +87,14 @@ def test_an_axis_may_reach_into_a_repeated_block():
     cell = sweep_of(
         search=search, repeat={"finetune.labels": labels}, compare={"finetune.labels": labels}
     ).cells[0]
-    ((_, trial),) = cell.members({"finetune.labels.per_class": 3}, "search")
+    ((_, trial),) = cell.members({"finetune.labels.per_class": 3})
     assert trial.finetune.labels.per_class == 3
 
 
 def test_records_of_another_budget_belong_to_a_cell_and_of_another_space_do_not():
     cell = sweep_of().cells[1]
     assert sweep_of(budget={"trials": 40}).cells[1].digest == cell.digest
-    assert sweep_of(final={"seeds": 9}).cells[1].digest == cell.digest
+    assert sweep_of(final={"rounds": 9}).cells[1].digest == cell.digest
     assert (
         sweep_of(search={"pretrain.task.ratio": {"choice": [0.4]}}).cells[1].digest != cell.digest
     )
@@ -116,7 +116,7 @@ def test_a_small_space_needs_no_more_trials_than_it_has_points():
 
 def test_the_members_of_a_trial_are_its_repeated_values():
     masked = sweep_of().cells[1]
-    members = masked.members({"pretrain.task.ratio": 0.6, "finetune.optim.lr": 0.002}, "search")
+    members = masked.members({"pretrain.task.ratio": 0.6, "finetune.optim.lr": 0.002})
     assert [repeat for repeat, _ in members] == [{"seed": 0}, {"seed": 1}, {"seed": 2}]
     for repeat, trial in members:
         task = trial.pretraining and trial.pretraining.task
@@ -130,22 +130,22 @@ def test_repeating_over_targets_crosses_them_with_the_seeds():
     target = sweep_of().trial.finetune.target.tree()
     targets = [target | {"seed": 5}, target | {"seed": 6}]
     cell = sweep_of(repeat={"finetune.target": targets, "seed": [0, 1]}).cells[0]
-    members = cell.members({}, "search")
+    members = cell.members({})
     assert [(t.finetune.target.tree()["seed"], t.seed) for _, t in members] == [
         (5, 0),
         (5, 1),
         (6, 0),
         (6, 1),
     ]
-    final = cell.members({}, "final")
-    assert len(final) == 2 * 5
+    final = cell.members({}, 0)
+    assert len(final) == 2
     assert {t.finetune.target.tree()["seed"] for _, t in final} == {5, 6}
 
 
 def test_winners_are_refitted_on_seeds_that_no_search_has_seen():
     for cell in sweep_of(repeat={"seed": [0, 7, FRESH_SEED - 1]}).cells:
-        searched = {trial.seed for _, trial in cell.members({}, "search")}
-        fresh = [trial.seed for _, trial in cell.members({}, "final")]
+        searched = {trial.seed for _, trial in cell.members({})}
+        fresh = [trial.seed for n in range(5) for _, trial in cell.members({}, n)]
         assert len(set(fresh)) == len(fresh) == 5
         assert not searched & set(fresh)
         assert min(fresh) >= FRESH_SEED
@@ -157,19 +157,48 @@ def test_searched_seeds_that_are_kept_for_the_winners_are_refused():
     assert "kept for the winners" in message
 
 
-def test_fresh_seeds_reach_the_pretraining_only_when_asked():
+def test_a_round_draws_encoder_labels_and_test_people_once_in_every_place():
+    labels = [{"per_class": 2}, {"per_class": 4}]
+    scratch, masked = sweep_of(repeat={"finetune.labels": labels, "seed": [0, 1]}).cells
     params = {"pretrain.task.ratio": 0.4}
-    reused = sweep_of().cells[1].members(params, "final")
-    anew = sweep_of(final={"seeds": 3, "pretrain": True}).cells[1].members(params, "final")
-    searched = {t.encoder_digest() for _, t in sweep_of().cells[1].members(params, "search")}
-    assert {t.encoder_digest() for _, t in reused} == searched
-    assert len({t.encoder_digest() for _, t in anew} - searched) == 3
-    assert [t.pretrain.seed for _, t in anew if t.pretrain] == [t.seed for _, t in anew]
+    rounds = [[t for _, t in masked.members(params, n)] for n in range(3)]
+    assert [len(members) for members in rounds] == [2, 2, 2], "a member for each place"
+    encoders = [{t.encoder_digest() for t in members} for members in rounds]
+    assert [len(found) for found in encoders] == [1, 1, 1], "which share the encoder"
+    searched = {t.encoder_digest() for _, t in masked.members(params)}
+    assert len(set.union(*encoders) - searched) == 3
+    drawn = [{(t.seed, t.finetune.split.round) for t in members} for members in rounds]
+    assert drawn == [{(FRESH_SEED + n, n)} for n in range(3)]
+    alone = [
+        {(t.seed, t.finetune.split.round) for _, t in scratch.members({}, n)} for n in range(3)
+    ]
+    assert alone == drawn, "both arms share what is drawn"
+
+
+def test_a_fold_is_tested_whole_in_every_round():
+    split = {"finetune.split.folds": 4, "finetune.split.fold": 1}
+    trial = sweep_of().trial.at(split).tree()
+    cell = sweep_of(trial=trial).cells[1]
+    assert {t.finetune.split.round for _, t in cell.members({}, 3)} == {None}
+
+
+@pytest.mark.parametrize("path", ["fold", "seed", "round"])
+def test_test_parts_are_not_averaged_over(path: str):
+    found = problems_of(repeat={f"finetune.split.{path}": [0, 1], "seed": [0]})
+    assert any(
+        f"repeat.finetune.split.{path}" in f"{line} {message}" or path in message
+        for line, message in found
+    )
+
+
+def test_old_keys_of_final_name_the_new_one():
+    found = problems_of(final={"seeds": 5, "pretrain": True})
+    assert any("`final: {rounds: 5}`" in message for _, message in found)
 
 
 def test_a_trial_is_named_by_its_members_and_its_phase():
     cell = sweep_of().cells[0]
-    members = cell.members({"finetune.optim.lr": 0.002}, "search")
+    members = cell.members({"finetune.optim.lr": 0.002})
     assert trial_digest(members, "search") == trial_digest(members, "search")
     assert trial_digest(members, "search") != trial_digest(members, "final")
     assert trial_digest(members, "search") != trial_digest(members[:2], "search")

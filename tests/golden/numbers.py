@@ -70,17 +70,17 @@ POOLS = ("mean", "channels", "late")
 
 
 def digests_of(sweep: Sweep) -> dict[str, Any]:
-    """Digests of a sweep, its cells, its encoders, and one over all its members."""
-    members = [
-        [trial.digest() for _, trial in cell.members({}, phase)]
-        for cell in sweep.cells
-        for phase in ("search", "final")
-    ]
+    """Digests of a sweep, its cells, its encoders, and over the members of search and round."""
+    searched, first_round = (
+        digest_of([[trial.digest() for _, trial in cell.members({}, n)] for cell in sweep.cells])
+        for n in (None, 0)
+    )
     return {
         "sweep": sweep.digest(),
         "cells": [cell.digest for cell in sweep.cells],
         "encoders": [cell.trial.encoder_digest() for cell in sweep.cells],
-        "members": digest_of(members),
+        "searched": searched,
+        "first_round": first_round,
     }
 
 

@@ -221,7 +221,7 @@ def tree_of(name: str, steps: int = 300, epochs: int = 40) -> dict[str, Any]:
         "repeat": {"seed": [0, 1]},
         "search": {"finetune.optim.lr": {"choice": [0.001, 0.002, 0.003, 0.004, 0.006]}},
         "budget": {"trials": 5},
-        "final": {"seeds": 2},
+        "final": {"rounds": 2},
     }
 
 

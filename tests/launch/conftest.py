@@ -33,7 +33,7 @@ TINY: dict[str, Any] = {
         "pretrain.task.ratio": {"choice": [0.5]},
     },
     "budget": {"trials": 3},
-    "final": {"seeds": 2},
+    "final": {"rounds": 2},
 }
 
 

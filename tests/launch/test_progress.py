@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 def study(values: list[float] = [], statuses: list[str] = [], final: bool = False) -> Any:  # noqa: B006
     results = {str(i): SimpleNamespace(status=status) for i, status in enumerate(statuses)}
     best = SimpleNamespace(value=max(values)) if values else None
-    return SimpleNamespace(results=results, final_rows=[1] if final else [], best=best, n_jobs=5)
+    return SimpleNamespace(results=results, rounds={0: [1]} if final else {}, best=best, n_jobs=5)
 
 
 def progress_of(*studies: Any, out: Any = None, **edits: Any) -> ProgressLine:

@@ -36,8 +36,7 @@ def test_the_page_opens_with_the_question_and_the_verdict(tmp_path: Path):
     assert "<h1>Does it help?</h1>" in page
     assert "▲ supported" in page
     assert "Pre-training (masked) raises test balanced accuracy at labels 8 per class by" in page
-    assert "12 seeds cannot give less than 0.00049" in page
-    assert "The interval counts 12 seeds: it speaks for new seeds on the same people." in page
+    assert "For these targets (12 rounds): 95 % interval" in page
 
 
 def test_every_figure_has_its_sentence_and_its_table(tmp_path: Path):
@@ -114,8 +113,9 @@ def test_an_empty_folder_still_gives_a_page(tmp_path: Path):
 def test_caveats_stand_beside_the_numbers(tmp_path: Path):
     folder = MadeUp(targets=("synthetic",)).write(tmp_path)
     page = page_of(folder)
-    assert "one pre-trained encoder serves all of them" in page
-    assert "not for new people" in page
+    assert "One pre-trained encoder serves all rounds" in page
+    assert "The same test subjects in every round" in page
+    assert "The winner was chosen once" in page
     assert "says nothing of real recordings" in page
     assert page.count('href="#note-1"') >= 4  # the verdict, the gain, both scores
 
@@ -161,10 +161,10 @@ def test_records_of_an_older_spec_of_the_same_name_are_left_out(tmp_path: Path):
 
 def test_the_page_says_how_test_people_were_varied(tmp_path: Path):
     fixed = page_of(MadeUp().write(tmp_path / "fixed"))
-    assert "Test people: emgdb on one fixed set of test groups, whatever the seed." in fixed
+    assert "Test people: emgdb on one fixed set of test groups in every round." in fixed
     varied = page_of(MadeUp(n_parts=3).write(tmp_path / "varied"))
     assert "Test people: emgdb on 3 different test parts." in varied
-    assert "not for new people" not in varied
+    assert "the same test subjects" not in varied
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_a_row_made_again_alone_computes_the_very_same_members():
     edits = {"compare": {p: [value] for p, value in {**cell.axes, **params}.items()}, "search": {}}
     with pytest.raises(SpecError, match="no compared cell is so"):
         load_sweep(path, {**edits, "claims": claims})
-    (alone,) = load_sweep(path, {**edits, "claims": []}).cells
-    wanted = [member.digest() for _, member in cell.members(params, "final")]
-    assert [member.digest() for _, member in alone.members({}, "final")] == wanted
+    (alone,) = load_sweep(path, {**edits, "claims": [], "decide": None}).cells
+    wanted = [member.digest() for _, member in cell.members(params, 0)]
+    assert [member.digest() for _, member in alone.members({}, 0)] == wanted
 
 
 WIDE = MadeUp(

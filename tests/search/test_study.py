@@ -8,7 +8,7 @@ from citrus_ray import records
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.experiment.sweep import Cell
 from citrus_ray.search.study import Clock, Job, Studies, Study
-from tests.evidence.test_summary import LR, TEST, VAL, final, search_trial
+from tests.evidence.test_summary import LR, TEST, VAL, search_trial
 from tests.small import record_of, sweep_of
 
 ORDERS = [["a", "b", "c", "d"], ["d", "c", "b", "a"], ["b", "d", "a", "c"]]
@@ -45,10 +45,9 @@ def test_a_study_whose_winner_is_refitted_has_nothing_left_to_do(tmp_path, order
     for i, name in enumerate("abcd"):
         search_trial(tmp_path, cell, name, [0.8], params={LR: 0.001 * (i + 1)})
     first = study_of(cell, tmp_path, ORDERS[0])
-    job = first.next_job()
-    assert job is not None
-    assert job.phase == "final"
-    final(tmp_path, cell, {1000: 0.7}, job.digest, params=job.params)
+    while (job := first.next_job()) is not None:
+        assert job.round is not None
+        record(first, job, 0.7)
     again = study_of(cell, tmp_path, order)
     assert again.over
     assert again.next_job() is None
@@ -67,6 +66,14 @@ def record(study: Study, job: Job, value: float, n_ago: int = 0) -> None:
     study.finish(job, rows)
 
 
+def play_rounds(study: Study, value: float) -> None:
+    for number in range(study.sweep.final.rounds):
+        job = study.next_job()
+        assert job is not None
+        assert (job.phase, job.round) == ("final", number)
+        record(study, job, value)
+
+
 def test_a_search_that_finds_nothing_better_for_long_enough_ends(tmp_path):
     cell = sweep_of(budget={"trials": 40, "patience": 3}).cells[0]
     study = Study(cell, tmp_path, [])
@@ -76,10 +83,7 @@ def test_a_search_that_finds_nothing_better_for_long_enough_ends(tmp_path):
         assert job.phase == "search"
         record(study, job, value, n_ago)
     assert study.stopped == "patience"
-    last = study.next_job()
-    assert last is not None
-    assert last.phase == "final"
-    record(study, last, 0.6)
+    play_rounds(study, 0.6)
     assert Study(cell, tmp_path, list(records.read_all(tmp_path))).over
 
 
@@ -104,10 +108,7 @@ def test_the_hours_of_earlier_calls_count_and_winners_are_refitted(tmp_path):
     assert first is not None
     record(study, first, 0.5)
     study.clock = Times(3.7)
-    last = study.next_job()
-    assert last is not None
-    assert last.phase == "final"
-    record(study, last, 0.5)
+    play_rounds(study, 0.5)
     assert Studies(sweep, tmp_path).studies[0].over, (
         "a sweep whose hours are up has nothing left to do"
     )

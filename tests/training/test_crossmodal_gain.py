@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from citrus_ray.evidence.intervals import effect
+from citrus_ray.evidence.intervals import OverRounds
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import validate
 from citrus_ray.training.finetuning import Member
@@ -46,8 +46,7 @@ def scores(task: dict[str, Any]) -> np.ndarray:
 @pytest.mark.timeout(900)  # two pre-trainings: seconds of a core, a minute of one that is shared
 def test_crossmodal_pretraining_finds_what_sensors_share_and_each_alone_does_not():
     together, alone = scores({"kind": "crossmodal", "expander": 64}), scores({"kind": "masked"})
-    gain = effect(list(together - alone))
-    assert gain is not None
+    gain = OverRounds(together - alone).effect()
     assert gain.low > 0
     # one sensor alone knows two letters, and not which of them is shared
     assert together.mean() > 0.5

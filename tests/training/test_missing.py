@@ -302,10 +302,10 @@ def test_a_claim_of_missing_modalities_is_judged_by_them_and_a_table_shows_each(
         "worse": {"pretrain.task": None},
         "measure": "missing",
     }
-    sweep = sweep_of(claims=[claim], final={"seeds": 3})
+    sweep = sweep_of(claims=[claim], final={"rounds": 5})
     for cell, score in zip(sweep.cells, (0.4, 0.6), strict=True):
         rows = []
-        for seed in (1000, 1001, 1002):
+        for seed in range(1000, 1005):
             metrics = {
                 f"test/{METRIC}": 0.8,
                 f"missing/{METRIC}": score + cell.index * (seed - 1000) / 100,
@@ -319,7 +319,7 @@ def test_a_claim_of_missing_modalities_is_judged_by_them_and_a_table_shows_each(
         records.write(tmp_path, f"s{cell.index}", [search])
     found = summarise(sweep, tmp_path, 1.0)
     assert found["claims"][0]["verdict"] == "supported"
-    assert found["claims"][0]["effect"] == pytest.approx(0.21)
+    assert found["claims"][0]["effect"] == pytest.approx(0.22)
     assert [cell["missing"] for cell in found["cells"]] == [
         {"eda": pytest.approx(0.4)},
         {"eda": pytest.approx(0.6)},

@@ -8,9 +8,10 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from citrus_ray.data.windows import Index, Windows
-from citrus_ray.spec import Spec, refuse
+from citrus_ray.spec import Later, Spec, refuse
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+FEWEST_TO_DRAW = 8  # test groups; of fewer, half of them say little of the rest
 DRAWS = 200  # tries to find groups that put every class into every part
 
 
@@ -27,6 +28,8 @@ class Split(Spec):
     """Which of `folds` tests, from 0."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Draws the test groups, so that no trial ever validates on another trial's test data."""
+    round: Annotated[Annotated[int, Field(ge=0)] | None, Later()] = None
+    """Draws half of the test groups, who are tested in this round; null: all of them are."""
 
     @model_validator(mode="after")
     def _leaves_a_train_part(self) -> "Split":
@@ -76,6 +79,10 @@ class Parts:
     val: Index
     test: Index
 
+    def who_is_tested(self, windows: Windows) -> list[str]:
+        """Names of the test groups, sorted."""
+        return sorted(windows.groups[g] for g in np.unique(windows.group[self.test]))
+
 
 def split(windows: Windows, spec: Split, seed: int) -> Parts:
     """Test groups from `spec.seed`, then validation groups from `seed` among the rest."""
@@ -98,7 +105,21 @@ def split(windows: Windows, spec: Split, seed: int) -> Parts:
     rest = np.setdiff1d(groups, test)
     val = _draw(windows, rest, n_val, np.random.default_rng([2, spec.seed, seed]), "val")
     train = np.setdiff1d(rest, val)
+    test = tested(windows, spec, test)
     return Parts(*(np.flatnonzero(np.isin(windows.group, of)) for of in (train, val, test)))
+
+
+def tested(windows: Windows, spec: Split, test: Index) -> Index:
+    """Of the test groups, those that are tested in the spec's round: half, drawn anew, where they
+    are enough and each half holds every class; else all of them, in every round."""
+    if spec.round is None or len(test) < FEWEST_TO_DRAW:
+        return test
+    rng = np.random.default_rng([13, spec.seed, spec.round])
+    for _ in range(DRAWS):
+        drawn = rng.choice(test, -(-len(test) // 2), replace=False)
+        if _holds_all(windows, np.isin(windows.group, drawn)):
+            return np.sort(drawn)
+    return test
 
 
 def _fold(windows: Windows, groups: Index, n: int, fold: int, rng: np.random.Generator) -> Index:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKS = {"supported": "^", "undecided": "D", "contradicted": "v"}
+MARKS = {"supported": "^", "equivalent": "s", "undecided": "D", "contradicted": "v"}
 MAX_TICKS = 120  # single values under an interval; more would be a smear
 NAMES = 34  # characters of a name beside an axis
 
