@@ -20,6 +20,7 @@ from tests.bench import (
     scaling,
     startup,
     step,
+    verdicts,
 )
 
 BENCHES = {
@@ -39,6 +40,7 @@ BENCHES = {
     "scaling": scaling.run,
     "startup": startup.run,
     "step": step.run,
+    "verdicts": verdicts.run,
 }
 
 

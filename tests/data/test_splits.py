@@ -8,7 +8,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from citrus_ray.data.sources.synthetic import Synthetic
-from citrus_ray.data.windowing.splits import Labels, Parts, Split, label_subset, split
+from citrus_ray.data.windowing.splits import (
+    FEWEST_TO_DRAW,
+    Labels,
+    Parts,
+    Split,
+    label_subset,
+    split,
+)
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import SpecError
 from tests.small import windows_of
@@ -133,6 +140,52 @@ def test_any_labels_of_test_windows_that_keep_every_class_change_no_other_part(w
         y[members] = rng.permutation(np.arange(len(members)) % len(windows.classes))
     after = split(windows_of(y, windows.group, len(windows.classes)), Split(), seed)
     assert all(np.array_equal(a, b) for a, b in zip(pieces(before), pieces(after), strict=True))
+
+
+# ---- rounds ----
+
+
+@st.composite
+def many_people(draw: st.DrawFn) -> Windows:
+    """Enough people to draw test people from; not all of them hold every class."""
+    rng = np.random.default_rng(draw(seeds))
+    n, n_classes = draw(st.integers(4, 60)), draw(st.integers(2, 3))
+    group = np.repeat(np.arange(n), 6)
+    y = np.where(
+        rng.random(len(group)) < 0.4, group % n_classes, rng.integers(0, n_classes, len(group))
+    )
+    return windows_of(y, group, n_classes)
+
+
+def people(windows: Windows, index: np.ndarray) -> set[int]:
+    return set(windows.group[index].tolist())
+
+
+@given(windows=many_people(), seed=seeds, round_=st.integers(0, 50))
+def test_a_round_tests_half_of_the_test_people_and_nobody_who_was_ever_chosen_by(
+    windows, seed, round_
+):
+    everyone = people(windows, try_split(windows, Split(), seed).test)
+    parts = split(windows, Split(round=round_), seed)
+    tested = people(windows, parts.test)
+    assert tested <= everyone
+    assert len(tested) in {len(everyone), -(-len(everyone) // 2)}
+    assert len(np.unique(windows.labels[parts.test])) == len(np.unique(windows.labels))
+    if len(everyone) < FEWEST_TO_DRAW:
+        assert tested == everyone
+    for other in range(3):
+        search = split(windows, Split(), other)
+        assert not tested & (people(windows, search.train) | people(windows, search.val))
+
+
+def test_rounds_test_other_people_of_the_same_pool():
+    windows = windows_of(np.tile([0, 1], 120), np.repeat(np.arange(40), 6), 2)
+    drawn = [people(windows, split(windows, Split(round=r), 0).test) for r in range(12)]
+    assert {len(found) for found in drawn} == {5}
+    assert len({frozenset(found) for found in drawn}) > 9
+    assert set.union(*drawn) == people(windows, split(windows, Split(), 0).test)
+    again = people(windows, split(windows, Split(round=3), 99).test)
+    assert again == drawn[3], "whatever the seed of the trial: both arms test the same people"
 
 
 def test_two_groups_are_too_few_and_the_error_says_so():

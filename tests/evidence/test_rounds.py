@@ -104,6 +104,22 @@ def test_the_next_target_is_never_surer_than_these():
         assert one.high <= other.high
 
 
+def test_few_rounds_say_nothing_of_the_next_target_however_alike_the_targets():
+    values = 0.1 + 0.001 * np.random.default_rng(11).standard_normal((30, 3))
+    assert not told(values, "the next target").effect.is_bounded
+
+
+def test_in_a_family_a_verdict_comes_later():
+    rng = np.random.default_rng(12)
+    one, other = (told(rng.normal(0.03, 0.03, (1, 60))) for _ in range(2))
+    family = corrected([one, other])
+    later = min((found for found in family), key=lambda found: found.p)
+    alone = min((one, other), key=lambda found: found.p)
+    assert later.decided_after is not None
+    assert alone.decided_after is not None
+    assert later.decided_after > alone.decided_after
+
+
 def test_what_it_would_take_is_what_it_takes():
     values = 0.02 + 0.03 * np.random.default_rng(5).standard_normal((1, 8))
     looks = made(values).these
