@@ -1,13 +1,14 @@
 """What every source is: a spec that can be prepared into `Windows`; and types of its keys."""
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from citrus_ray.data.root import place_of
 from citrus_ray.data.windows import Windows
-from citrus_ray.spec import Spec
+from citrus_ray.spec import Spec, digest_of
 
 Normalize = Literal["none", "window", "recording"]
 Positive = Annotated[float, Field(gt=0)]
@@ -19,6 +20,8 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 class Source(Spec):
     """Where signals come from. `prepare` does the work; `windowing.cache.load` does it once."""
 
+    # keys that say how many subjects are made and how they are cut and cleaned, not who they are
+    cutting: ClassVar[frozenset[str]] = frozenset()
     kind: str
 
     @abstractmethod
@@ -33,11 +36,17 @@ class Source(Spec):
         return ""
 
     def recordings(self) -> str:
-        """Where recordings are, else the digest: equal for sources that only cut them otherwise."""
+        """Where recordings are, or a digest of what makes them: equal for sources that only cut
+        them otherwise."""
         if "root" not in type(self).model_fields:
-            return self.digest()
+            return digest_of({k: v for k, v in self.identity().items() if k not in self.cutting})
         tree = dict(self)
         return str(place_of(tree["root"], tree.get("kind", "")).resolve())
+
+    def is_at(self, other: "Source") -> bool:
+        """Whether one of the two is read from the folder of the other, or from one inside it."""
+        one, two = Path(self.recordings()), Path(other.recordings())
+        return one.is_relative_to(two) or two.is_relative_to(one)
 
     def identity(self) -> dict[str, Any]:
         content = self.content()

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from citrus_ray.context import SignalContext
+from citrus_ray.data.fingerprints import Fingerprints
 from citrus_ray.spec import refuse
 
 Signal = npt.NDArray[np.float32]
@@ -60,6 +61,8 @@ class Windows:
     # of a multi-rate set: all, the first of which is `x`; empty for one rate
     streams: tuple[Stream, ...] = ()
     origins: Origins | None = None  # where the source knows
+    # of its recordings as they were read; None: what the windows themselves show has to do
+    fingerprints: Fingerprints | None = None
 
     def __post_init__(self) -> None:
         problem = self._broken_rule()
@@ -120,7 +123,10 @@ class Windows:
         x = streams[0].x if streams else rows(self.x, index)
         y = None if self.y is None else self.y[index]
         origins = self.origins and self.origins.take(index)
-        return replace(self, x=x, group=self.group[index], y=y, streams=streams, origins=origins)
+        # without origins they are of windows, which are numbered anew
+        known = self.fingerprints if self.origins else None
+        kept = replace(self, x=x, group=self.group[index], y=y, streams=streams, origins=origins)
+        return replace(kept, fingerprints=known)
 
     def class_counts(self) -> dict[str, int]:
         counts = Counter(self.labels.tolist())

@@ -10,6 +10,7 @@ from citrus_ray.evidence.evidence import Evidence, evidence_of
 from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.trials import Stop, front, why_stop
+from citrus_ray.experiment.hold_out import all_left_out
 from citrus_ray.experiment.sweep import Cell, Sweep
 
 
@@ -130,9 +131,7 @@ def _caveats(cell: Cell) -> list[str]:
     members = [trial for _, trial in cell.members({}, 0)]
     sources = {source.digest(): source for trial in members for source in trial.sources().values()}
     said = [caveat for source in sources.values() for caveat in cache.load(source).caveats]
-    pretraining = cell.trial.pretraining
-    if pretraining is not None and pretraining.hold_out is not None:
-        said.append("pre-trained on recordings of the target itself, its test groups left out")
+    said += map(str, all_left_out(members))
     return list(dict.fromkeys(said))
 
 

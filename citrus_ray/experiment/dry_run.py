@@ -16,9 +16,10 @@ from citrus_ray.data.source import Source
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.align import Native
 from citrus_ray.data.windowing.splits import label_subset, split
+from citrus_ray.experiment.hold_out import all_left_out, left_out, seen
 from citrus_ray.experiment.step_times import STEPS_TIMED, StepTimes
 from citrus_ray.experiment.sweep import Cell, Sweep
-from citrus_ray.experiment.trial import EVAL_BATCH, Trial
+from citrus_ray.experiment.trial import EVAL_BATCH, Pretrain, Trial
 from citrus_ray.spec import Problem, SpecError, digest_of
 
 
@@ -27,11 +28,13 @@ def check_data(sweep: Sweep) -> None:
     sizes."""
     problems: dict[tuple[str, str], Problem] = {}
     contexts: dict[str, SignalContext] = {}
+    unseen: dict[str, list[Problem]] = {}
     n_rounds = sweep.decide.rounds if sweep.decide else sweep.final.rounds
     for cell in sweep.cells:
         rounds = (cell.members({}, number) for number in range(n_rounds))
         for _, trial in itertools.chain(cell.members({}), *rounds):
-            for problem in _data_problems(trial, contexts):
+            found = _data_problems(trial, contexts)
+            for problem in found or _sees_test_groups(trial, unseen):
                 problems.setdefault((problem.path, problem.message), problem)
     if problems:
         raise SpecError(list(problems.values()))
@@ -59,6 +62,32 @@ def _data_problems(trial: Trial, known: dict[str, SignalContext]) -> list[Proble
     except SpecError as err:
         found += [_under("trial.finetune", problem) for problem in err.problems]
     return found
+
+
+def _sees_test_groups(trial: Trial, known: dict[str, list[Problem]]) -> list[Problem]:
+    """Whether pre-training would see who is tested, or nobody at all, and what to do."""
+    spec = trial.pretraining
+    if spec is None:
+        return []
+    # not by digests, which look at every file
+    key = " ".join([spec.source.model_dump_json(), str(spec.hold_out), str(trial.tested)])
+    if key not in known:
+        known[key] = [Problem("trial.pretrain.source", said) for said in _said_of_seen(trial, spec)]
+    return known[key]
+
+
+def _said_of_seen(trial: Trial, spec: Pretrain) -> Iterator[str]:
+    windows = cache.load(spec.source)
+    out = left_out(windows, spec)
+    if out and (complaint := out.nothing_left()):
+        yield complaint
+    if spec.hold_out == trial.tested:
+        return
+    found = seen(windows, spec.source, trial.tested)
+    if np.setdiff1d(found.groups, out.groups if out else []).size:
+        rule = f"{found.found}, known by their samples, and would be pre-trained on"
+        way = "give `pretrain.hold_out: target`, which leaves them out"
+        yield f"{rule}; {way}, or take them out of the source"
 
 
 def _under(path: str, problem: Problem) -> Problem:
@@ -116,17 +145,20 @@ class DryRun:
             )
         yield "data:"
         yield from (f"  {_describe(path, source)}" for path, source in self._sources())
+        yield from (f"  {found}" for found in all_left_out(self._searched()))
         yield self._cost()
         yield self._resources()
 
     def _sources(self) -> Iterable[tuple[str, Source]]:
         """Every source once, with the path that names it first."""
         found: dict[str, tuple[str, Source]] = {}
-        for cell in self.sweep.cells:
-            for _, trial in cell.members({}):
-                for path, source in trial.sources().items():
-                    found.setdefault(source.digest(), (path, source))
+        for trial in self._searched():
+            for path, source in trial.sources().items():
+                found.setdefault(source.digest(), (path, source))
         return found.values()
+
+    def _searched(self) -> Iterator[Trial]:
+        yield from (trial for cell in self.sweep.cells for _, trial in cell.members({}))
 
     def _cost(self) -> str:
         pre, fine = self.cpu_seconds

@@ -44,6 +44,11 @@ class HoldOut(Spec):
     split: Split
     """How the target is split, which says who its test groups are."""
 
+    @classmethod
+    def of(cls, target: Source, split: Split) -> "HoldOut":
+        """Everyone of a target who is ever tested, in whichever round."""
+        return cls(target=target, split=split.model_copy(update={"round": None}))
+
 
 class Pretrain(Spec):
     """Learning without labels."""
@@ -62,8 +67,9 @@ class Pretrain(Spec):
     """Share of groups whose loss is watched, never trained on."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products and convolutions in training; weights, losses, validation are float32 always."""
-    hold_out: HoldOut | None = None
-    """Whose test groups are left out; filled in where source and target are the same recordings."""
+    hold_out: HoldOut | Literal["target"] | None = None
+    """Whose test recordings are left out, known by their samples; target: those of the trial's
+    target. Filled in where source and target lie in one folder, or one's folder in the other's."""
     workers: Annotated[Count, Aside()] = 1
     """Processes that train one encoder together, each with a part of every batch."""
     threads_per_worker: Annotated[Count, Aside()] = 1
@@ -178,16 +184,23 @@ class Trial(Spec):
     @cached_property
     def pretraining(self) -> Pretrain | None:
         """The pre-training that takes place, None from scratch; it never sees the target's test
-        groups."""
-        spec, target = self.pretrain, self.finetune.target
+        groups.
+
+        Nothing is read for it, as it names the encoder: recordings that lie elsewhere under other
+        names are found, and refused, before a sweep starts.
+        """
+        spec = self.pretrain
         if spec is None or spec.task is None:
             return None
-        if spec.hold_out is not None or spec.source.recordings() != target.recordings():
+        near = spec.hold_out is None and spec.source.is_at(self.finetune.target)
+        if spec.hold_out != "target" and not near:
             return spec
-        # whoever is ever tested, in whichever round
-        everyone = self.finetune.split.model_copy(update={"round": None})
-        hold_out = HoldOut(target=target, split=everyone)
-        return spec.model_copy(update={"hold_out": hold_out})
+        return spec.model_copy(update={"hold_out": self.tested})
+
+    @property
+    def tested(self) -> HoldOut:
+        """Who is tested, whom pre-training must not see."""
+        return HoldOut.of(self.finetune.target, self.finetune.split)
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"pretrain": self.pretraining and self.pretraining.identity()}

@@ -14,10 +14,10 @@ from torch import nn
 
 from citrus_ray import records
 from citrus_ray.data.windowing import cache
-from citrus_ray.data.windowing.splits import split
 from citrus_ray.data.windowing.view import View
 from citrus_ray.data.windows import Index, Windows
-from citrus_ray.experiment.trial import HoldOut, Pretrain, Trial
+from citrus_ray.experiment.hold_out import left_out
+from citrus_ray.experiment.trial import Pretrain, Trial
 from citrus_ray.models import AnyEncoder
 from citrus_ray.spec import refuse
 from citrus_ray.store import Where, checkpoint, default_store, open_storage
@@ -133,34 +133,18 @@ def _gathered(value: Any) -> list[Any]:
 
 
 def held_out(windows: Windows, spec: Pretrain) -> tuple[Index, Index]:
-    """Train and validation windows with disjoint groups, none a test group; a single group
-    validates on itself."""
-    allowed = ~np.isin(windows.group, _test_groups(windows, spec.hold_out))
+    """Train and validation windows with disjoint groups, none with a recording of who is tested; a
+    single group validates on itself."""
+    out = left_out(windows, spec)
+    if out and (complaint := out.nothing_left()):
+        raise refuse(complaint, "pretrain.source")
+    allowed = ~np.isin(windows.group, out.groups if out else [])
     groups = np.unique(windows.group[allowed])
     n_val = min(max(1, round(spec.val * len(groups))), len(groups) - 1)
     chosen = np.random.default_rng([5, spec.seed]).choice(groups, n_val, replace=False)
     val = np.isin(windows.group, chosen)
     train = np.flatnonzero(allowed & ~val)
     return train, np.flatnonzero(val) if n_val else train
-
-
-def _test_groups(windows: Windows, hold_out: HoldOut | None) -> list[int]:
-    """The test groups of the target as this source numbers them: matched by name."""
-    if hold_out is None:
-        return []
-    target = cache.load(hold_out.target)
-    test = split(target, hold_out.split, seed=0).test  # the test part hangs on split.seed alone
-    names = {target.groups[g] for g in np.unique(target.group[test])}
-    found = [g for g, name in enumerate(windows.groups) if name in names]
-    if not found:
-        ours, theirs = ", ".join(windows.groups[:3]), ", ".join(sorted(names)[:3])
-        raise refuse(
-            f"pre-training reads the target's recordings, but none of its groups ({ours}, …) is "
-            f"one of the target's test groups ({theirs}, …), so they cannot be left out; give both "
-            "the same groups",
-            "pretrain.source",
-        )
-    return found
 
 
 def batch(

@@ -3,6 +3,7 @@
 import math
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from citrus_ray.data.fingerprints import Fingerprints, fingerprints_of
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.formats.tracks import Track
@@ -53,6 +55,24 @@ def test_a_group_becomes_consecutive_blocks_with_a_window_left_out_between(tmp_p
     caveats = files(tmp_path).prepare().caveats
     assert caveats[0].startswith("split by time, not by person: every group is cut into 3 blocks")
     assert caveats[0].endswith("2 of 12 windows")
+
+
+def test_recordings_of_which_some_are_unknown_are_known_by_their_windows():
+    cut, whole = Cutter(SFREQ, 100, 100, "none", "drop"), Stretch("a", 0.0, math.inf, "", "a")
+    x = np.random.default_rng(0).normal(size=(1, 500)).astype(np.float32)
+    track, known = (
+        Track((Channel("a", SFREQ, 500, "eeg"),), SFREQ, 100),
+        fingerprints_of(x, [SFREQ]),
+    )
+
+    def gathered(*fingerprints: Fingerprints | None) -> Fingerprints | None:
+        parts = (replace(cut(x, [whole]), fingerprints=of) for of in fingerprints)
+        return gather(parts, [track]).fingerprints
+
+    both = gathered(known, known)
+    assert both is not None
+    assert both["run"].tolist() == np.repeat([0, 1], len(known)).tolist()
+    assert gathered(known, None) is gathered(None, None) is None
 
 
 def test_overlapping_windows_keep_the_same_distance_between_blocks(tmp_path):

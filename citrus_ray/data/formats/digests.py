@@ -9,7 +9,10 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from citrus_ray.data.faults import AGAIN, broken
+from citrus_ray.data.fingerprints import Fingerprints, of_file
 from citrus_ray.data.root import cache_root
 from citrus_ray.spec import Problem, SpecError, digest_of
 
@@ -20,6 +23,12 @@ def file_parts(path: Path) -> list[Path]:
         return [path]
     names = dict.fromkeys(words[0] for words in _wfdb_lines(path)[1:])
     return [path, *(path.parent / name for name in names if (path.parent / name).is_file())]
+
+
+def file_fingerprints(path: Path) -> Fingerprints:
+    """Fingerprints of the bytes of a recording: of its data, where the header is a file apart."""
+    of = file_parts(path)
+    return np.concatenate([of_file(file_digest(part)) for part in of[1:] or of])
 
 
 def refuse_copies(paths: Iterable[Path]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from citrus_ray.data.faults import broken, unreadable
+from citrus_ray.data.fingerprints import Fingerprints, fingerprints_of
 from citrus_ray.data.formats.signals import FORMATS, Channel
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import SpecError
@@ -31,10 +32,8 @@ class Header:
 
 @dataclass(frozen=True)
 class Recording:
-    x: Signal  # (C, T), physical; NaN where a sample is missing
-    sfreq: float
-    ch_names: tuple[str, ...]
-    modalities: tuple[str, ...]
+    x: Signal  # (C, T), physical, at the rate asked for; NaN where a sample is missing
+    fingerprints: Fingerprints  # of its samples as they were read
 
 
 def read_header(path: Path) -> Header:
@@ -66,7 +65,7 @@ def read(header: Header, picks: Sequence[Channel], sfreq: float) -> Recording:
     if empty:
         way = "leave the channel out with `channels:` or the file out of `pattern`"
         raise broken(header.path, f"{', '.join(empty)}: every sample is missing; {way}")
-    return Recording(x, sfreq, tuple(c.name for c in picks), tuple(c.modality for c in picks))
+    return Recording(x, fingerprints_of(signals, [c.sfreq for c in picks]))
 
 
 def _stack(signals: Sequence[npt.NDArray[Any]], rates: Sequence[float], sfreq: float) -> Signal:

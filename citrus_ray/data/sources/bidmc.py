@@ -6,6 +6,7 @@ no labels: this is a set to pre-train on.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,7 +14,8 @@ import numpy as np
 from pydantic import model_validator
 
 from citrus_ray.data.faults import AGAIN, broken, each, nothing_found, refuse_unknown
-from citrus_ray.data.formats.digests import file_digest, refuse_copies
+from citrus_ray.data.fingerprints import fingerprints_of
+from citrus_ray.data.formats.digests import file_digest, file_fingerprints, refuse_copies
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.recordings import resample
 from citrus_ray.data.formats.signals import Channel
@@ -103,9 +105,12 @@ class Bidmc(Source):
 
     def _windows(self, path: Path, cut: Cutter) -> RecordingWindows:
         # resample before cutting: cutting first leaves filter edges in the window
-        x = resample(_samples(path, self._columns(path)), SFREQ, self.sfreq)
+        x = _samples(path, self._columns(path))
         record = path.name.removesuffix("_Signals.csv")
-        return cut(x, [Stretch(path.name, 0.0, math.inf, "", record)])
+        whole = [Stretch(path.name, 0.0, math.inf, "", record)]
+        known = [fingerprints_of(x, [SFREQ] * len(x)), file_fingerprints(path)]
+        found = cut(resample(x, SFREQ, self.sfreq), whole)
+        return replace(found, fingerprints=np.concatenate(known))
 
 
 def _samples(path: Path, columns: list[int]) -> Signal:

@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 
 from citrus_ray.data.faults import AGAIN, broken, each
+from citrus_ray.data.fingerprints import fingerprints_of
 from citrus_ray.data.formats.digests import refuse_copies
 from citrus_ray.data.formats.labels import Stretch
-from citrus_ray.data.formats.recordings import Header, resample
+from citrus_ray.data.formats.recordings import Header, Recording, resample
 from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.originals import Original, RemoteFile
 from citrus_ray.data.source import Positive
@@ -99,8 +100,9 @@ class Bonn(Recorded):
         segment = Stretch(path.name, 0.0, float("inf"), label, path.stem)
         return Item(Header(path, (channel,)), (channel,), (segment,))
 
-    def signal(self, item: Item) -> Signal:
-        return resample(read_segment(item.header.path), SFREQ, self.sfreq)
+    def recording(self, item: Item) -> Recording:
+        x = read_segment(item.header.path)
+        return Recording(resample(x, SFREQ, self.sfreq), fingerprints_of(x, [SFREQ]))
 
     def order(self, found: set[str]) -> Sequence[str]:
         return tuple(SETS.values()) if self.task == "set" else ("other", "seizure")

@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from citrus_ray.data.faults import broken, capped, noted, nothing_found, tidy, unknown
 from citrus_ray.data.formats.channels import alike, alike_where_there, pick, pick_there, union
-from citrus_ray.data.formats.digests import content_of, file_parts
+from citrus_ray.data.formats.digests import content_of, file_fingerprints, file_parts
 from citrus_ray.data.formats.labels import Stretch, crossing, match, read_labels
 from citrus_ray.data.formats.recordings import Header, read, read_header
 from citrus_ray.data.formats.signals import FORMATS, Channel
@@ -306,9 +307,15 @@ class Files(Source):
 
     def _windows(self, item: Item, cut: Cutter, tracks: Sequence[Track]) -> RecordingWindows:
         own = self._tracks(item.picks)
-        streams = [read(item.header, track.channels, track.sfreq).x for track in own]
-        found = cut.together(streams, [track.sfreq for track in own], item.stretches)
-        return replace(found, windows=(spread_out(x, own, tracks) for x in found.windows))
+        streams = [read(item.header, track.channels, track.sfreq) for track in own]
+        rates = [track.sfreq for track in own]
+        found = cut.together([stream.x for stream in streams], rates, item.stretches)
+        known = [stream.fingerprints for stream in streams]
+        return replace(
+            found,
+            windows=(spread_out(x, own, tracks) for x in found.windows),
+            fingerprints=np.concatenate([*known, file_fingerprints(item.header.path)]),
+        )
 
 
 def _lacking(items: Sequence[Item], tracks: Sequence[Track]) -> Iterator[str]:

@@ -17,8 +17,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from citrus_ray.data.faults import broken, each, nothing_found, tidy, unknown
+from citrus_ray.data.fingerprints import fingerprints_of
 from citrus_ray.data.formats.channels import pick
-from citrus_ray.data.formats.digests import content_of
+from citrus_ray.data.formats.digests import content_of, file_fingerprints
 from citrus_ray.data.formats.events import Run, attributes, bids_events, table
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.nifti import Mask, is_nifti, read_image, read_mask, read_series
@@ -296,11 +297,15 @@ class Fmri(Source):
         for _, of in itertools.groupby(found, key=lambda s: s.subject if by_scan else s.path):
             runs = [(series, run, x) for series in of for run, x in self._read(series)]
             xs = cleaned([x for *_, x in runs], self.normalize_by, self.detrend)
-            for (series, run, _), x in zip(runs, xs, strict=True):
+            for (series, run, raw), x in zip(runs, xs, strict=True):
                 wanted = run.wanted(self._uses_labels)
                 if self.group_by == "subject":
                     wanted = tuple(replace(s, group=series.subject) for s in wanted)
-                yield cut(layout.placed(x, series.subject), wanted)
+                known = [fingerprints_of(raw, [1 / series.tr] * len(raw))]
+                if len(series.runs) == 1:
+                    known.append(file_fingerprints(series.path))
+                windows = cut(layout.placed(x, series.subject), wanted)
+                yield replace(windows, fingerprints=np.concatenate(known))
 
     def _read(self, series: Series) -> list[tuple[Run, Signal]]:
         """Runs and the series (C, T) of each."""

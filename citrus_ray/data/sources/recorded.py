@@ -8,19 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 from pydantic import model_validator
 
 from citrus_ray.data.faults import nothing_found, refuse_unknown
 from citrus_ray.data.formats.channels import alike
-from citrus_ray.data.formats.digests import content_of
-from citrus_ray.data.formats.recordings import read
+from citrus_ray.data.formats.digests import content_of, file_fingerprints
+from citrus_ray.data.formats.recordings import Recording, read
 from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.root import Root, folder_of
 from citrus_ray.data.source import Normalize, Positive, Source
 from citrus_ray.data.sources.files import Item
 from citrus_ray.data.windowing.assemble import assemble, gather
-from citrus_ray.data.windowing.cutting import Cutter
-from citrus_ray.data.windows import Signal, Windows
+from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
+from citrus_ray.data.windows import Windows
 
 
 class Recorded(Source):
@@ -53,9 +54,9 @@ class Recorded(Source):
         """Caveats that come with the set, whatever is cut from it."""
         yield from ()
 
-    def signal(self, item: Item) -> Signal:
-        """(C, T) at `sfreq`."""
-        return read(item.header, item.picks, self.sfreq).x
+    def recording(self, item: Item) -> Recording:
+        """The channels of a recording at `sfreq`."""
+        return read(item.header, item.picks, self.sfreq)
 
     @property
     def n_times(self) -> int:
@@ -87,9 +88,10 @@ class Recorded(Source):
     def prepare(self) -> Windows:
         items = self._survey()
         cut = Cutter(self.sfreq, self.n_times, self.n_times, self.normalize, "drop")
-        # resample before cutting: cutting first leaves filter edges in the window
-        found = (cut(self.signal(item), item.stretches) for item in items)
-        gathered = gather(found, [Track(items[0].picks, self.sfreq, self.n_times)])
+        gathered = gather(
+            (self._windows(item, cut) for item in items),
+            [Track(items[0].picks, self.sfreq, self.n_times)],
+        )
         names = self.order({s.label for item in items for s in item.stretches})
         there = {s.label for s in gathered.stretches}
         classes = tuple(name for name in names if name in there)
@@ -97,6 +99,12 @@ class Recorded(Source):
         windows = assemble(cut, gathered, classes, self.digest(), caveats)
         empty = (f"no window of class {name}" for name in names if name not in there)
         return replace(windows, caveats=(*windows.caveats, *empty))
+
+    def _windows(self, item: Item, cut: Cutter) -> RecordingWindows:
+        # resample before cutting: cutting first leaves filter edges in the window
+        whole = self.recording(item)
+        known = [whole.fingerprints, file_fingerprints(item.header.path)]
+        return replace(cut(whole.x, item.stretches), fingerprints=np.concatenate(known))
 
 
 def slow(items: Sequence[Item], sfreq: float) -> Iterator[str]:

@@ -23,6 +23,7 @@ Rng = np.random.Generator
 class Synthetic(Source):
     """Windows of `n_subjects` subjects, classes balanced within every one."""
 
+    cutting = frozenset({"n_subjects", "normalize"})
     kind: Literal["synthetic"] = "synthetic"
     """Synthetic windows whose class is a rhythm."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -10,12 +10,14 @@ nothing about timbre and all about the run.
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from citrus_ray.data.fingerprints import fingerprints_of
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.formats.tracks import Track
@@ -24,7 +26,6 @@ from citrus_ray.data.windowing.assemble import assemble, gather
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windowing.normalize import NormalizeBy, cleaned
 from citrus_ray.data.windows import Signal, Windows
-from citrus_ray.spec import digest_of
 
 Rng = np.random.Generator
 Gain = Annotated[float, Field(ge=0)]
@@ -32,12 +33,17 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 # seeds what all subjects share, so that sets of other seeds are other subjects of one kind
 EVERYONE = 20230522
-CUTTING = {"volumes", "stride", "labelled", "group_by", "normalize_by", "detrend", "delay_s"}
 
 
 class SyntheticFmri(Source):
     """Series of `n_subjects` subjects, `n_runs` runs each, of `n_blocks` blocks."""
 
+    cutting = frozenset(
+        {
+            *("n_subjects", "volumes", "stride", "labelled", "group_by"),
+            *("normalize_by", "detrend", "delay_s"),
+        }
+    )
     kind: Literal["synthetic_fmri"] = "synthetic_fmri"
     """Synthetic functional series of sounds of several timbres."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -100,10 +106,6 @@ class SyntheticFmri(Source):
             raise ValueError(f"volumes={self.volumes}: {rule}")
         return self
 
-    def recordings(self) -> str:
-        """A digest of the subjects, however their series are cut and cleaned."""
-        return digest_of({key: value for key, value in self.tree().items() if key not in CUTTING})
-
     def prepare(self) -> Windows:
         cut = Cutter(1 / self.tr, self.volumes, self.stride or self.volumes, "none", "drop")
         n_times = self.n_blocks * self.block
@@ -119,9 +121,11 @@ class SyntheticFmri(Source):
         for subject in range(self.n_subjects):
             shown, runs = self.subject(subject)
             xs = cleaned(runs, self.normalize_by, self.detrend)
-            for i, (x, names) in enumerate(zip(xs, shown, strict=True)):
+            for i, (raw, x, names) in enumerate(zip(runs, xs, shown, strict=True)):
                 run = f"_run-{i}" if self.group_by == "run" else ""
-                yield cut(x, self._stretches(names, f"sub-{subject:02d}{run}"))
+                found = cut(x, self._stretches(names, f"sub-{subject:02d}{run}"))
+                known = fingerprints_of(raw, [cut.sfreq] * len(raw))
+                yield replace(found, fingerprints=known)
 
     def _stretches(self, names: list[str], group: str) -> list[Stretch]:
         if not self.labelled:

@@ -29,6 +29,7 @@ DECAY = 8.0  # of a letter, in samples of its sensor: what is left of it is divi
 class SyntheticSensors(Source):
     """Windows of `n_subjects` subjects; a sensor for each of `rates`."""
 
+    cutting = frozenset({"n_subjects", "absent", "normalize"})
     kind: Literal["synthetic_sensors"] = "synthetic_sensors"
     """Synthetic sensors of one body whose class is what they share."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -55,9 +56,6 @@ class SyntheticSensors(Source):
     """Share of subjects who lack one sensor."""
     normalize: Normalize = "window"
     """z-score each sensor over its window, or not at all."""
-
-    def recordings(self) -> str:
-        return self.model_copy(update={"normalize": "window"}).digest()
 
     def n_times(self, sensor: int) -> int:
         return round(self.seconds * self.rates[sensor])

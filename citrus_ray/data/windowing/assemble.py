@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from citrus_ray.data.fingerprints import Fingerprints
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
@@ -24,11 +25,13 @@ class Gathered:
     first: Index
     recording: Index
     tally: Counter[str]
+    fingerprints: Fingerprints | None  # None unless known of every recording
 
 
 def gather(parts: Iterable[RecordingWindows], tracks: Sequence[Track]) -> Gathered:
     """Windows of all recordings, in their order; no more than one recording is in memory."""
     stretches, first, recording, tally = list[Stretch](), list[int](), list[int](), Counter[str]()
+    known = list[Fingerprints | None]()
     with ExitStack() as files:
         shapes = [(len(track.channels), track.n_times) for track in tracks]
         arrays = [files.enter_context(DiskArray(shape)) for shape in shapes]
@@ -38,9 +41,20 @@ def gather(parts: Iterable[RecordingWindows], tracks: Sequence[Track]) -> Gather
             first += found.first.tolist()
             recording += [i] * len(found.first)
             tally.update(found.tally)
+            known.append(_numbered(found.fingerprints, i))
         streams = tuple(_stream(track, array) for track, array in zip(tracks, arrays, strict=True))
     begins, of = np.array(first, np.int64), np.array(recording, np.int64)
-    return Gathered(streams, tuple(stretches), begins, of, tally)
+    every = [part for part in known if part is not None]
+    fingerprints = np.concatenate(every) if every and len(every) == len(known) else None
+    return Gathered(streams, tuple(stretches), begins, of, tally, fingerprints)
+
+
+def _numbered(found: Fingerprints | None, recording: int) -> Fingerprints | None:
+    if found is None:
+        return None
+    found = found.copy()
+    found["run"] = recording
+    return found
 
 
 def _write(found: RecordingWindows, arrays: Sequence[DiskArray]) -> None:
@@ -89,6 +103,7 @@ def assemble(
         digest=digest,
         streams=gathered.streams if len(gathered.streams) > 1 else (),
         origins=Origins(group if subject is None else subject, gathered.recording, gathered.first),
+        fingerprints=gathered.fingerprints,
     )
 
 

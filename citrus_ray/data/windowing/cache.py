@@ -7,18 +7,21 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from citrus_ray.data.fingerprints import none
 from citrus_ray.data.root import cache_root, written_to
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing.align import Align, Native
+from citrus_ray.data.windowing.contents import fingerprints_in
 from citrus_ray.data.windows import Origins, Stream, Windows
 from citrus_ray.spec import MachineError, digest_of
 
-FOLDER = "windows-2"  # counts up when what is stored changes: older caches are then left alone
+FOLDER = "windows-3"  # counts up when what is stored changes: older caches are then left alone
 AS_THEY_ARE = Native()
 STREAM_FACTS = ("name", "sfreq", "ch_names", "modalities")
 
@@ -27,7 +30,9 @@ def load(source: Source, align: Align = AS_THEY_ARE) -> Windows:
     """The source's windows, aligned and memory-mapped; prepared first where no one has yet."""
     digest = source.digest()
     if align != AS_THEY_ARE:
-        return _prepared(digest_of([digest, align.identity()]), lambda: align.apply(load(source)))
+        # what its recordings are is asked of a set as it is
+        aligned = lambda: replace(align.apply(load(source)), fingerprints=none())  # noqa: E731
+        return _prepared(digest_of([digest, align.identity()]), aligned)
     return _prepared(digest, source.prepare)
 
 
@@ -86,6 +91,7 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
         np.save(partial / "y.npy", windows.y)
     if windows.origins is not None:  # (3, n) or (3, n, 2)
         np.save(partial / "places.npy", np.stack(list(vars(windows.origins).values())))
+    np.save(partial / "fingerprints.npy", fingerprints_in(windows))
     facts = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats")
     meta = {name: getattr(windows, name) for name in facts} | {"digest": digest}
     streams = [{name: getattr(stream, name) for name in STREAM_FACTS} for stream in windows.streams]
@@ -107,6 +113,7 @@ def _open(folder: Path) -> Windows:
         y=np.load(y) if y.exists() else None,
         streams=tuple(Stream(x=x, **_fields(of)) for x, of in zip(xs, facts, strict=False)),
         origins=Origins(*np.load(origins)) if origins.exists() else None,
+        fingerprints=np.load(folder / "fingerprints.npy", mmap_mode="r"),
         **_fields(meta),
     )
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from citrus_ray.data.fingerprints import Fingerprints
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.source import Normalize
 from citrus_ray.data.windowing.normalize import zscore, zscore_finite
@@ -26,6 +27,7 @@ class RecordingWindows:
     first: Index  # (n,), the sample that each begins at
     stretches: tuple[Stretch, ...]
     tally: Counter[str]
+    fingerprints: Fingerprints | None = None  # where the samples are known as they were read
 
 
 @dataclass(frozen=True)

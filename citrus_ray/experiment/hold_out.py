@@ -1,0 +1,98 @@
+"""Who must not be seen in pre-training: groups of its source that hold recordings of the target's
+test groups, whatever file, folder or name they are under."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from citrus_ray.data.source import Source
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.contents import Contents
+from citrus_ray.data.windowing.splits import split
+from citrus_ray.data.windows import Index, Windows
+from citrus_ray.experiment.trial import HoldOut, Pretrain, Trial
+from citrus_ray.spec import refuse
+
+NAMED = 6  # groups that a sentence names
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Groups of a source that hold recordings of a target's test groups."""
+
+    groups: Index  # as the source numbers them
+    names: tuple[str, ...]
+    n_groups: int  # of the source
+    n_windows: tuple[int, int]  # of these groups, and of the source
+    tested: tuple[str, ...]  # the test groups that were found
+    n_tested: int
+
+    @property
+    def found(self) -> str:
+        """`2 of 16 groups (a, b) hold recordings of 2 of 4 test groups (x, y)`."""
+        mine = f"{len(self.names)} of {self.n_groups} groups ({_listed(self.names)})"
+        theirs = f"{len(self.tested)} of {self.n_tested} test groups ({_listed(self.tested)})"
+        return f"{mine} hold recordings of {theirs} of the target"
+
+    def __str__(self) -> str:
+        """What becomes of them, as plans and results say it."""
+        if not self.names:
+            rule = f"none of the source's {self.n_groups} groups holds a recording of the"
+            return f"pre-training leaves nothing out: {rule} target's {self.n_tested} test groups"
+        windows = "{:,} of {:,} windows".format(*self.n_windows)
+        return f"pre-training leaves out {windows} of its source: {self.found}"
+
+    def nothing_left(self) -> str | None:
+        """Why nothing can be learnt from a source without these groups; None where some is left."""
+        if len(self.names) < self.n_groups:
+            return None
+        rule = f"{self.found}, so all of the source is left out and nothing can be learnt from it"
+        return f"{rule}; give it more recordings, or smaller groups"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def seen(windows: Windows, source: Source, hold_out: HoldOut) -> Seen:
+    """Groups of `source`, whose windows these are, that hold recordings of the test groups.
+
+    Recordings are known by their samples. In one and the same folder a name stands for a person
+    too: a phone and a watch share no sample.
+    """
+    target = cache.load(hold_out.target)
+    test = split(target, hold_out.split, seed=0).test  # the test part hangs on split.seed alone
+    tested = np.unique(target.group[test])
+    there = np.unique(windows.group)
+    pairs = Contents.of(windows).shared_with(Contents.of(target).among(tested))
+    if source.recordings() == hold_out.target.recordings():
+        mine = {windows.groups[g]: int(g) for g in there}
+        pairs += [(mine[n], int(g)) for g in tested if (n := target.groups[g]) in mine]
+    groups = np.unique(np.array([a for a, _ in pairs], np.int64))
+    found = sorted({b for _, b in pairs})
+    return Seen(
+        groups=groups,
+        names=tuple(windows.groups[g] for g in groups),
+        n_groups=len(there),
+        n_windows=(int(np.isin(windows.group, groups).sum()), len(windows)),
+        tested=tuple(target.groups[g] for g in found),
+        n_tested=len(tested),
+    )
+
+
+def left_out(windows: Windows, spec: Pretrain) -> Seen | None:
+    """What this pre-training leaves out of its source, whose windows these are; None: not asked."""
+    if spec.hold_out == "target":
+        rule = "hold_out=target: whose target is known to a trial alone"
+        raise refuse(f"{rule}; use `Trial.pretraining`", "pretrain.hold_out")
+    return None if spec.hold_out is None else seen(windows, spec.source, spec.hold_out)
+
+
+def all_left_out(trials: Iterable[Trial]) -> list[Seen]:
+    """What the pre-trainings of these trials leave out, each once."""
+    specs = [spec for trial in trials if (spec := trial.pretraining) and spec.hold_out]
+    different = {(spec.source.model_dump_json(), str(spec.hold_out)): spec for spec in specs}
+    found = (left_out(cache.load(spec.source), spec) for spec in different.values())
+    return [out for out in found if out]
