@@ -194,6 +194,15 @@ def test_told_to_it_names_the_target_and_split_in_the_encoders_name(copies):
     assert near.encoder_digest() == told.encoder_digest()
 
 
+def test_in_no_round_anyone_is_seen_who_is_tested_in_another(copies):
+    source, target = copies
+    told = pretrained(sweep_on(source, target, hold_out="target"))
+    for trial in (told, pretrained(sweep_on(target, target))):
+        drawn = [trial.at({"finetune.split.round": number}) for number in (None, 0, 1)]
+        assert len({one.encoder_digest() for one in drawn}) == 1
+        assert {one.tested for one in drawn} == {HoldOut.of(target, Split())}
+
+
 def test_people_of_another_target_left_out_do_not_stand_for_those_of_this_one(copies):
     source, target = copies
     others = HoldOut(target=target, split=Split(seed=3))
