@@ -1,7 +1,7 @@
 """Fingerprints of samples: by what a recording is known again, whatever its file, folder or name.
 
-A fingerprint is a hash of the 65 samples of one channel around a peak that is the highest of them.
-Which peaks those are hangs on the samples alone, so two sets that cut one recording otherwise, or
+A fingerprint is a hash of 64 samples of one channel around a peak that is the highest of them. Which
+peaks those are hangs on the samples alone, so two sets that cut one recording otherwise, or
 that hold different parts of it, find the same ones in what they share. Samples are taken as they
 were read, before anything resamples, normalises or cuts them, and over their own range: unit, gain
 and offset say nothing. A copy that was resampled or filtered is another signal to it.
@@ -23,7 +23,7 @@ Hashes = npt.NDArray[np.uint64]
 
 REACH = 32  # samples on either side that a peak must stand out from
 WIDTH = 64  # samples that are hashed: `REACH` before it, the rest from it on
-SHORTEST = 16  # samples that say enough to be hashed as a whole, where there are fewer than WIDTH
+SHORTEST = 16  # samples that say enough to be hashed as a whole, where they are too few for a peak
 # of 64 levels of its range that a stretch must visit: silence, steps and the noise of a
 # converter's last bit look alike in everyone
 DISTINCT = 16
@@ -39,7 +39,8 @@ def fingerprints_of(signals: Iterable[Samples], rates: Sequence[float]) -> Finge
         alike.setdefault((rate, len(x)), []).append(np.asarray(x))
     parts = [none()]
     for (rate, n_times), rows in alike.items():
-        step = max(1, CHUNK // n_times)  # together: a call for each of 500 voxels would take longer
+        # together: a call for each of 500 voxels would take longer
+        step = max(1, CHUNK // max(1, n_times))
         for i in range(0, len(rows), step):
             for start in range(0, max(1, n_times - 2 * REACH), CHUNK):
                 x = np.stack([row[start : start + CHUNK + 2 * REACH] for row in rows[i : i + step]])

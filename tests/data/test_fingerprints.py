@@ -89,6 +89,7 @@ def test_a_short_signal_is_hashed_whole_and_a_shorter_one_not_at_all():
     assert len(values(x[:40])) == 1
     assert values(x[:40]) == values(2 * x[:40] + 1) != values(x[1:41])
     assert not values(x[:15])
+    assert not values(x[:0])
 
 
 @pytest.mark.filterwarnings("error")
