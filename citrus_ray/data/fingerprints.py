@@ -1,7 +1,7 @@
 """Fingerprints of samples: by what a recording is known again, whatever its file, folder or name.
 
-A fingerprint is a hash of 64 samples of one channel around a peak that is the highest of them. Which
-peaks those are hangs on the samples alone, so two sets that cut one recording otherwise, or
+A fingerprint is a hash of 64 samples of one channel around a peak that is the highest of them.
+Which peaks those are hangs on the samples alone, so two sets that cut one recording otherwise, or
 that hold different parts of it, find the same ones in what they share. Samples are taken as they
 were read, before anything resamples, normalises or cuts them, and over their own range: unit, gain
 and offset say nothing. A copy that was resampled or filtered is another signal to it.
