@@ -38,7 +38,7 @@ def run(out: Path, *claims: dict[str, Any]) -> dict[str, Any]:
 def record(sweep: Sweep, folder: Path) -> None:
     for cell in sweep.cells:
         search_trial(folder, cell, f"s{cell.index}", [0.5])
-        scores = {
+        scores: dict[int, float | None] = {
             1000 + i: 0.5 + 0.1 * cell.index + 0.01 * (i * (3 + cell.index) % 4) for i in range(8)
         }
         final(folder, cell, scores)

@@ -29,18 +29,16 @@ def claim(task: dict[str, Any], **edits: Any) -> dict[str, Any]:
 
 
 def asked(*claims: dict[str, Any], most: int = 20, **edits: Any) -> Sweep:
-    return sweep_of(
-        **{
-            "compare": {"pretrain.task": [None, MASKED, SPECTRAL]},
-            "search": {RATE: {"choice": [0.001, 0.002]}},
-            "sampler": "grid",
-            "budget": {"trials": 2},
-            "final": {"rounds": 4},
-            "decide": {"rounds": most},
-            "claims": list(claims),
-        }
-        | edits
-    )
+    blocks: dict[str, Any] = {
+        "compare": {"pretrain.task": [None, MASKED, SPECTRAL]},
+        "search": {RATE: {"choice": [0.001, 0.002]}},
+        "sampler": "grid",
+        "budget": {"trials": 2},
+        "final": {"rounds": 4},
+        "decide": {"rounds": most},
+        "claims": list(claims),
+    }
+    return sweep_of(**blocks | edits)
 
 
 def played(
