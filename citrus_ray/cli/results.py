@@ -12,6 +12,7 @@ from pathlib import Path
 
 from citrus_ray import records
 from citrus_ray.evidence.stamps import stamp
+from citrus_ray.experiment.labels import canonical
 from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.spec import refuse
 
@@ -79,17 +80,33 @@ class ResultsFolder:
         plan = {
             "spec_digest": self.sweep.digest(),
             "cells": cells,
+            "points": self.sweep.points,
             "final": self.sweep.final.tree(),
             "decide": self.sweep.decide and self.sweep.decide.tree(),
         }
         records.write_text(self.path / "plan.json", json.dumps(plan, indent=1) + "\n")
-        n_other = sum(rows[0].cell not in known for rows in records.read_all(self.records))
-        if n_other:
-            print(
-                f"{n_other} trials in {self.records} are of another spec of this name: they stay "
-                "and are not counted; --fresh moves them aside, --out keeps apart",
-                file=sys.stderr,
-            )
+        self._say_what_does_not_count()
+
+    def _say_what_does_not_count(self) -> None:
+        known = {cell.digest: cell for cell in self.sweep.cells}
+        points = {cell.digest: set(map(canonical, cell.points)) for cell in self.sweep.cells}
+        n_other = n_elsewhere = 0
+        for first, *_ in records.read_all(self.records):
+            if first.cell not in known:
+                n_other += 1
+            elif first.phase == "search" and self.sweep.points is not None:
+                n_elsewhere += canonical(first.params) not in points[first.cell]
+        whats = [
+            (n_other, "of another spec of this name"),
+            (n_elsewhere, "at points that this spec does not search (sampler, seed, axes, trials)"),
+        ]
+        for n, what in whats:
+            if n:
+                print(
+                    f"{n} trials in {self.records} are {what}: they stay "
+                    "and are not counted; --fresh moves them aside, --out keeps apart",
+                    file=sys.stderr,
+                )
 
     def _say(self, text: str) -> None:
         print(f"{self.sweep.name}: {text}", file=sys.stderr)

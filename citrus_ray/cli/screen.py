@@ -20,7 +20,7 @@ MAX_FAILED_SHARE = 0.5
 def recorded(sweep: Sweep, out: Path) -> list[str]:
     """What of the plan is there already: one line, or none."""
     cells = summarise(sweep, out / "records", 0.0)["cells"]
-    n_done = sum(cell["n_trials"] for cell in cells)
+    n_done = _n_searched(cells)
     n_finals = sum(cell["test"] is not None for cell in cells)
     if not n_done:
         return []
@@ -40,10 +40,15 @@ def power(sweep: Sweep, out: Path) -> Iterator[str]:
 def status(sweep: Sweep, out: Path) -> str:
     """How far the sweep is, and its table so far."""
     found = summarise(sweep, out / "records", 0.0)
-    n_done = sum(cell["n_trials"] for cell in found["cells"])
+    n_done = _n_searched(found["cells"])
     n_all = sum(cell.n_trials for cell in sweep.cells)
     said = f"{sweep.name}: {n_done} of {n_all} search trials recorded in {out / 'records'}"
     return f"{said}\n\n{table(found)}"
+
+
+def _n_searched(cells: list[dict[str, Any]]) -> int:
+    """Trials that this spec asks for; those of an earlier search are searched anew."""
+    return sum(cell["n_trials"] for cell in cells if not cell["earlier_search"])
 
 
 def best(sweep: Sweep, out: Path, n: int) -> str:

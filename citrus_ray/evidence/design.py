@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from citrus_ray.evidence.stamps import Stamps, read_stamps
+from citrus_ray.experiment.designs import Point
 from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts
 from citrus_ray.experiment.labels import Axes, canonical
 from citrus_ray.metrics import HARD, RANKED
@@ -37,6 +38,8 @@ class Design:
     n_trials: dict[str, int] = field(
         default_factory=dict
     )  # by canonical axes: fewer in small spaces
+    points: tuple[Point, ...] | None = None  # of the whole sweep; None where they are not known
+    patience: int | None = None
     verdicts: Verdicts = field(default_factory=Verdicts)
     stamps: Stamps | None = None  # on claims; None where nobody wrote down when they came
     cells: tuple[Axes, ...] = ()  # what will be compared, in order
@@ -78,7 +81,8 @@ def difference_bounds(metric: str) -> tuple[float, float]:
 
 
 def design_of(sweep: "Sweep", folder: Path) -> Design:
-    """The design of a sweep that is in hand; `folder` is the one with its results."""
+    """The design of a sweep that is in hand, but for its points; `folder` is the one with its
+    results."""
     return Design(
         folder=_shown(folder),
         name=sweep.name,
@@ -87,6 +91,7 @@ def design_of(sweep: "Sweep", folder: Path) -> Design:
         each=sweep.objective.each,
         budget=sweep.budget.trials,
         n_trials={canonical(cell.axes): cell.n_trials for cell in sweep.cells},
+        patience=sweep.budget.patience,
         verdicts=sweep.verdicts,
         stamps=read_stamps(folder),
         cells=tuple(cell.axes for cell in sweep.cells),
@@ -105,6 +110,7 @@ def read_design(folder: Path) -> Design:
         "name": folder.name,
         "known": frozenset(cell["digest"] for cell in planned) if planned else None,
         "n_trials": {canonical(c["axes"]): c["n_trials"] for c in planned if "n_trials" in c},
+        "points": plan.get("points") and tuple(plan["points"]),
         "stamps": read_stamps(folder),
         "spec_digest": plan.get("spec_digest", summary.get("spec_digest")),
         "caveats": {
@@ -118,7 +124,7 @@ def read_design(folder: Path) -> Design:
         reason = "; ".join(problem.message for problem in err.problems)
         return Design(**found, problem=f"spec.yaml {reason}")
     tree = document.tree
-    objective = tree.get("objective") or {}
+    objective, budget = tree.get("objective") or {}, tree.get("budget") or {}
     compared = tuple(cell["axes"] for cell in planned) or tuple(
         _products(tree.get("compare") or {})
     )
@@ -131,7 +137,8 @@ def read_design(folder: Path) -> Design:
             "metric": objective.get("metric", Design.metric),
             "mode": objective.get("mode", Design.mode),
             "each": objective.get("each"),
-            "budget": (tree.get("budget") or {}).get("trials"),
+            "budget": budget.get("trials"),
+            "patience": budget.get("patience"),
             "verdicts": _valid(Verdicts, tree.get("verdicts") or {}) or Verdicts(),
             "claims": tuple(
                 claim

@@ -56,6 +56,8 @@ def evidence_of(sweep: "Sweep", records: Path) -> Evidence:
     its order."""
     design = design_of(sweep, records.parent)
     found = collect([records], lambda _, cell: design.has(cell))
+    if found.rows:  # making the points loads scipy, and nothing is to be judged by them yet
+        design = replace(design, points=sweep.points)
     by_digest = {cell.digest: cell for cell in outcomes(found, [design])}
     cells = [
         by_digest.get(cell.digest) or nothing_of(cell.digest, cell.axes, design)

@@ -111,6 +111,8 @@ def axes_value(path: str, value: Any) -> Any:
 
 
 def _explored(arm: str, trials: Sequence[tuple[dict[str, Any], float]]) -> Explored | None:
+    # a forest draws by place: neither the order of cells nor that of trials may decide
+    trials = sorted(trials, key=lambda trial: (canonical(trial[0]), trial[1]))
     shared = [path for path in trials[0][0] if all(path in settings for settings, _ in trials)]
     varied = [
         path

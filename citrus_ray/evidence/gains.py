@@ -11,7 +11,7 @@ from functools import cached_property
 from citrus_ray.evidence.design import difference_bounds
 from citrus_ray.evidence.facts import target_of
 from citrus_ray.evidence.intervals import DECIMALS, Effect
-from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.outcomes import OTHER_POINTS, Outcome
 from citrus_ray.evidence.rounds import (
     DRAWN,
     Finding,
@@ -23,6 +23,7 @@ from citrus_ray.evidence.rounds import (
     measured,
     round_of,
 )
+from citrus_ray.evidence.trials import same_points
 from citrus_ray.experiment.labels import canonical, count, is_pretrain, settings_label
 from citrus_ray.records import Record
 
@@ -130,7 +131,12 @@ def _gain(cell: Outcome, mine: Scores, scratch: Sequence[tuple[Outcome, Scores]]
     if not partners:
         return None
     twin, others = max(
-        partners, key=lambda found: (found[0].folders == cell.folders, len(mine.keys() & found[1]))
+        partners,
+        key=lambda found: (
+            found[0].folders == cell.folders,
+            len(mine.keys() & found[1]),
+            found[0].digest,
+        ),
     )
     metric = cell.design.test_metric
     pairs = tuple(_pair(mine[key], others[key], metric) for key in mine if key in others)
@@ -201,6 +207,8 @@ def gain_caveats(gain: Gain) -> Iterable[str]:
         lost = count(gain.measured.n_incomplete, "round")
         yield f"{lost} left out of the gain: not every place was scored in them"
     mine, others = len(gain.cell.searched), len(gain.against.searched)
+    if not same_points(gain.cell.searched, gain.against.searched):
+        yield OTHER_POINTS
     if mine != others:
         yield f"unequal search: {count(mine, 'trial')} pre-trained against {others} from scratch"
     if gain.verdict == "undecided" and not gain.effect.low <= 0 <= gain.effect.high:

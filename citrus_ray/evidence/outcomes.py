@@ -1,6 +1,7 @@
 """What the records say of each compared cell: its searched trials, the winner, the winner's
 refit, its score."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,14 +14,31 @@ from citrus_ray.evidence.intervals import Effect, score_effect
 from citrus_ray.evidence.labels import arm_of
 from citrus_ray.evidence.reading import Collection
 from citrus_ray.evidence.rounds import DRAWN, Measured, Value, measured, round_of
-from citrus_ray.evidence.trials import Result, counted, refit, result_of, winner
+from citrus_ray.evidence.trials import (
+    Patience,
+    Result,
+    Tried,
+    counted,
+    n_stale,
+    refit,
+    result_of,
+    same_points,
+    winner,
+)
 from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, count, is_pretrain
 from citrus_ray.records import Record, Status
 
 ONE_ENCODER = (
     "one pre-trained encoder serves all rounds: the interval does not hold what another would give"
 )
-ONE_SEARCH = "the winner was chosen once: the interval does not hold what another search would give"
+OTHER_POINTS = (
+    "arms were searched at different points of the axes that they share: "
+    "part of their difference is that of the points"
+)
+EARLIER = (
+    "its trials are of an earlier search, at points that this spec has not: "
+    "the next run searches anew"
+)
 
 
 @dataclass(frozen=True)
@@ -31,13 +49,16 @@ class Outcome:
     axes: Axes
     design: Design
     folders: tuple[int, ...]
-    searched: tuple[Result, ...]  # those that count, in the order in which they ended
-    n_recorded: int  # searched trials, those beyond the budget included
+    searched: tuple[Result, ...]  # those that count, in the order of the design's points
+    n_recorded: int  # searched trials, those that do not count included
     best: Result | None  # the trial that validation chose, among those that ran to their end
     final: tuple[Record, ...]  # the winner's rounds, failed members included
     n_finals: int  # winners that were refitted; more than one where a budget grew
     rows: tuple[Record, ...] = field(repr=False)
     baselines: dict[str, float] = field(default_factory=dict)  # its own, or its scratch partner's
+    is_stale: bool = False  # its search ended because it made no progress
+    is_earlier: bool = False  # what was searched are other points than those of its design
+    is_apart: bool = False  # so are those of another cell, on axes that both have
     arm_label: str = ""  # the next three are made last, over all cells that are shown together
     regime_label: str = ""
     label: str = ""
@@ -119,6 +140,10 @@ class Outcome:
 
 def _caveats(cell: Outcome) -> Iterable[str]:
     """Read off the rows themselves, so that they appear where no summary was written."""
+    if cell.is_earlier:
+        yield EARLIER
+    if cell.is_apart:
+        yield OTHER_POINTS
     if not cell.scored:
         return
     if not cell.is_scratch and len({row.encoder for row in cell.scored}) == 1:
@@ -128,8 +153,7 @@ def _caveats(cell: Outcome) -> Iterable[str]:
         n = {row.n_tested for row in cell.scored if row.n_tested}
         who = f"{count(min(n), 'test subject')}" if len(n) == 1 else "test subjects"
         yield f"the same {who} in every round: the interval does not hold what others would give"
-    if len(cell.searched) > 1:
-        yield ONE_SEARCH
+    yield from _of_search(cell)
     if any(row.config.get("finetune.target.kind") == "synthetic" for row in cell.scored):
         yield (
             "the target is synthetic: "
@@ -144,6 +168,17 @@ def _caveats(cell: Outcome) -> Iterable[str]:
         )
 
 
+def _of_search(cell: Outcome) -> Iterable[str]:
+    """The winner is a draw, too, and no interval holds it."""
+    full = [trial for trial in cell.searched if trial.is_full]
+    if len(full) > 1:
+        members = count(max(len(trial.values) for trial in full), "member")
+        yield (
+            f"the winner was chosen once, among {len(full)} trials by {members} each: "
+            "the interval does not hold how another search would have chosen"
+        )
+
+
 def _mean(values: Sequence[Value]) -> float:
     """Over complete rounds, else over what there is."""
     found = measured(values)
@@ -155,41 +190,96 @@ def outcomes(found: Collection, designs: Sequence[Design]) -> list[Outcome]:
     rows: dict[str, list[Record]] = defaultdict(list)
     for row in found.rows:
         rows[row.cell].append(row)
+    of_design: dict[int, list[str]] = defaultdict(list)
+    for cell in rows:
+        of_design[found.folders[cell][0]].append(cell)
     cells = [
-        outcome(mine, designs[found.folders[cell][0]], found.folders[cell])
-        for cell, mine in rows.items()
+        cell
+        for number, digests in of_design.items()
+        for cell in _of_design(
+            designs[number], [(found.folders[digest], rows[digest]) for digest in digests]
+        )
     ]
     known = {_regime(cell): cell.own_baselines for cell in cells if cell.own_baselines}
     cells = [replace(c, baselines=c.own_baselines or known.get(_regime(c), {})) for c in cells]
     return sorted(cells, key=_place)
 
 
-def outcome(rows: Sequence[Record], design: Design, folders: tuple[int, ...] = (0,)) -> Outcome:
-    """One cell, from all rows of it."""
-    trials: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for row in rows:
-        trials[row.phase, row.trial].append(row)
-    results = [
-        result_of(members, design.metric, design.each)
-        for (phase, _), members in trials.items()
-        if phase == "search"
+def _of_design(
+    design: Design, cells: Sequence[tuple[tuple[int, ...], list[Record]]]
+) -> list[Outcome]:
+    """The cells of one design, which choose among the same points."""
+    searches = [_search_of(rows, design) for _, rows in cells]
+    have_begun = design.known is not None and len(cells) == len(design.known)
+    limit = design.patience if have_begun else None
+    patience = Patience(design.points or (), limit, map(Tried, searches))
+    made = [
+        _outcome(rows, results, design, folders, patience)
+        for (folders, rows), results in zip(cells, searches, strict=True)
     ]
-    finals = [members for (phase, _), members in trials.items() if phase == "final"]
+    apart = _apart(made)
+    return [replace(cell, is_apart=cell.digest in apart) for cell in made]
+
+
+def _search_of(rows: Iterable[Record], design: Design) -> list[Result]:
+    trials: dict[str, list[Record]] = defaultdict(list)
+    for row in rows:
+        if row.phase == "search":
+            trials[row.trial].append(row)
+    return [result_of(members, design.metric, design.each) for members in trials.values()]
+
+
+def _outcome(
+    rows: Sequence[Record],
+    results: Sequence[Result],
+    design: Design,
+    folders: tuple[int, ...],
+    patience: Patience,
+) -> Outcome:
+    """One cell, from all rows of it and what they say of its search."""
+    finals: dict[str, list[Record]] = defaultdict(list)
+    for row in rows:
+        if row.phase == "final":
+            finals[row.trial].append(row)
     axes = rows[0].axes
-    searched = counted(results, design.trials_of(axes))
+    of_points = [] if design.points is None else Tried(results).along(patience.counted)
+    # records of an earlier design count as long as there are no others
+    by_end = sorted(
+        counted(results, design.trials_of(axes)), key=lambda trial: (trial.finished, trial.digest)
+    )
+    searched = of_points or by_end
+    is_stale = patience.over
+    if design.points is None and design.patience is not None:
+        is_stale = n_stale(searched) >= design.patience
     best = winner(searched, design.mode)
     return Outcome(
         digest=rows[0].cell,
         axes=axes,
         design=design,
         folders=folders,
-        searched=tuple(sorted(searched, key=lambda trial: (trial.finished, trial.digest))),
+        searched=tuple(searched),
         n_recorded=len(results),
         best=best,
-        final=tuple(refit(finals, best)),
-        n_finals=len({canonical(members[0].params) for members in finals}),
+        final=tuple(refit(finals.values(), best)),
+        n_finals=len({canonical(members[0].params) for members in finals.values()}),
         rows=tuple(rows),
+        is_stale=is_stale,
+        is_earlier=design.points is not None and bool(searched) and not of_points,
     )
+
+
+def _apart(cells: Sequence[Outcome]) -> set[str]:
+    """Cells that were searched at other points than another one, on axes that both have."""
+    alike: dict[str, list[Outcome]] = defaultdict(list)
+    for cell in cells:
+        if cell.searched:
+            alike[canonical(sorted(canonical(r.params) for r in cell.searched))].append(cell)
+    return {
+        cell.digest
+        for some, others in itertools.combinations(alike.values(), 2)
+        if not same_points(some[0].searched, others[0].searched)
+        for cell in (*some, *others)
+    }
 
 
 def nothing_of(digest: str, axes: Axes, design: Design) -> Outcome:

@@ -129,14 +129,16 @@ class _Shared:
 
 
 def _standing(rows: Sequence[Record]) -> Record:
-    """A full result before one cut short before a failure, then the newest."""
+    """A full result before one cut short before a failure; of those that conflict the newest. Of
+    those that agree, which one ended last must not decide even the last digit."""
     if len(rows) == 1:
         return rows[0]
+    conflict = any(_conflicts(rows))
     return max(
         rows,
         key=lambda row: (
             PREFERENCE[row.status],
-            row.finished,
+            row.finished if conflict else "",
             json.dumps(row.metrics, sort_keys=True),
         ),
     )

@@ -215,11 +215,10 @@ def finding(
 def corrected(found: Sequence[Finding]) -> list[Finding]:
     """Findings of one family, their verdicts after Holm's correction."""
     ps = [one.p for one in found]
-    order = sorted(range(len(ps)), key=lambda i: ps[i])
-    factors = {i: len(ps) - rank for rank, i in enumerate(order)}
+    factors = [sum(other >= p for other in ps) for p in ps]  # the same for equal ones
     return [
-        replace(one, factor=factors[i], p_holm=p, n_family=len(found))
-        for i, (one, p) in enumerate(zip(found, holm(ps), strict=True))
+        replace(one, factor=factor, p_holm=p, n_family=len(found))
+        for one, factor, p in zip(found, factors, holm(ps), strict=True)
     ]
 
 

@@ -1,6 +1,6 @@
 """`summary.json`: what a sweep found, from its records alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.trials import Stop, front, why_stop
 from citrus_ray.experiment.hold_out import all_left_out
+from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.sweep import Cell, Sweep
 
 
@@ -73,6 +74,7 @@ def _cell(
         "label": outcome.label,
         "metric": outcome.design.test_metric,
         "n_trials": len(outcome.searched),
+        "earlier_search": outcome.is_earlier,
         "n_failed": outcome.n_searched("failed"),
         "n_pruned": outcome.n_searched("pruned"),
         "best": best.params if best else None,
@@ -123,7 +125,7 @@ def _stopped(cell: Cell, outcome: Outcome, evidence: Evidence, store: Path) -> S
     meter = GpuMeter(store)
     meter.add(evidence.found.rows)
     elapsed = max((row.asked_s for row in evidence.found.rows), default=0.0)
-    return why_stop(cell.sweep.budget, outcome.searched, elapsed, meter.seconds)
+    return why_stop(cell.sweep.budget, outcome.is_stale, elapsed, meter.seconds)
 
 
 def _caveats(cell: Cell) -> list[str]:
@@ -132,10 +134,35 @@ def _caveats(cell: Cell) -> list[str]:
     sources = {source.digest(): source for trial in members for source in trial.sources().values()}
     said = [caveat for source in sources.values() for caveat in cache.load(source).caveats]
     said += map(str, all_left_out(members))
-    return list(dict.fromkeys(said))
+    return list(dict.fromkeys([*said, *_order_of_ends(cell)]))
+
+
+def _order_of_ends(cell: Cell) -> Iterable[str]:
+    """What of a search hangs on which trials ended first, and so on machines and chance."""
+    sweep = cell.sweep
+    if cell.n_trials == 1:
+        return
+    if sweep.asha:
+        yield (
+            "asha stops a trial by those that came as far before it: which were stopped depends "
+            "on the order in which they got there"
+        )
+    if sweep.race:
+        yield (
+            "race stops a trial by the best that had ended before it: which were stopped depends "
+            "on the order in which they ended"
+        )
+    if sweep.sampler in LEARNING:
+        yield (
+            f"{sweep.sampler} follows the results that it has: where it searched depends on the "
+            "order in which they came"
+        )
 
 
 def _short_search(cell: Cell, why: Stop | None) -> Sequence[str]:
-    """A cell that tried fewer settings has a worse winner by chance alone."""
+    """A cell that tried fewer settings has a worse winner by chance alone. Patience with a design
+    ends at the same point in all cells."""
+    if why is None or (why == "patience" and cell.sweep.sampler not in LEARNING):
+        return []
     rule = f"budget.{why} ended searches before all {cell.sweep.budget.trials} trials"
-    return [f"{rule}: cells chose among unequally many"] if why else []
+    return [f"{rule}: cells chose among unequally many"]

@@ -131,7 +131,7 @@ def top(sweep: Sweep, evidence: Evidence, n: int) -> Iterator[str]:
     for cell, outcome in zip(sweep.cells, evidence.cells, strict=True):
         full = ranked(outcome.searched, outcome.design.mode)
         more = outcome.n_recorded - len(outcome.searched)
-        beyond = f", {more} more lie beyond the budget" if more else ""
+        beyond = f", {more} more lie beyond the budget or at other points" if more else ""
         yield (
             f"{outcome.label}: {len(full)} full trials of {len(outcome.searched)} recorded{beyond}"
         )

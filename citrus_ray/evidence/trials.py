@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from citrus_ray.experiment.budgets import Budget
+from citrus_ray.experiment.designs import Point
+from citrus_ray.experiment.labels import canonical
 from citrus_ray.metrics import mean_metrics
 from citrus_ray.records import Record, Status
 
@@ -66,6 +68,41 @@ def _scores(rows: Sequence[Record], metric: str, each: str | None) -> tuple[floa
 
 
 # ---- which count, which won ----
+
+
+class Tried:
+    """Results of one cell, by the point at which each was tried."""
+
+    def __init__(self, results: Iterable[Result] = ()) -> None:
+        self.paths: tuple[str, ...] = ()
+        self.by_point: dict[str, Result] = {}
+        for result in sorted(results, key=lambda r: (not r.crashed, r.digest)):
+            self.add(result)
+
+    def add(self, result: Result) -> None:
+        # trials of one cell search the same axes
+        self.paths = max(self.paths, tuple(result.params), key=len)
+        self.by_point[canonical(result.params)] = result
+
+    def at(self, point: Point) -> Result | None:
+        """The result at a point of the whole sweep, which may have more axes than this cell."""
+        own = {path: point[path] for path in self.paths if path in point}
+        return self.by_point.get(canonical(own))
+
+    def along(self, points: Iterable[Point]) -> list[Result]:
+        """Results at these points, each once, in their order."""
+        found = (self.at(point) for point in points)
+        return list({result.digest: result for result in found if result is not None}.values())
+
+
+def same_points(one: Collection[Result], other: Collection[Result]) -> bool:
+    """Whether two cells were searched at the same values of the axes that both have."""
+    if not one or not other:
+        return True
+    both = [set.intersection(*(set(r.params) for r in results)) for results in (one, other)]
+    shared = sorted(both[0] & both[1])
+    mine, others = ({canonical([r.params[p] for p in shared]) for r in rs} for rs in (one, other))
+    return mine == others
 
 
 def counted(results: Iterable[Result], budget: int | None) -> list[Result]:
@@ -130,24 +167,71 @@ def _as_good(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 # ---- enough? ----
 
 
+class Patience:
+    """Common points in a row that were no progress in any cell.
+
+    They are counted in the order of the design, which no machine's speed decides, and over all
+    cells, whose searches end at the same point.
+    """
+
+    def __init__(
+        self, points: Sequence[Point], limit: int | None, cells: Iterable[Tried] = ()
+    ) -> None:
+        self.points, self.limit, self.cells = points, limit, list(cells)
+        self._n_seen = self._n_stale = self._n_known = 0
+        self._good: dict[int, list[Result]] = {}  # by cell: the progress so far
+
+    @property
+    def over(self) -> bool:
+        if self.limit is None:
+            return False
+        n_known = sum(len(tried.by_point) for tried in self.cells)
+        if n_known > self._n_known:  # something came since the last look
+            self._n_known = n_known
+            self._look(self.limit)
+        return self._n_stale >= self.limit
+
+    @property
+    def counted(self) -> Sequence[Point]:
+        """The points among which winners are chosen; what was tried beyond them was in vain."""
+        return self.points[: self._n_seen] if self.over else self.points
+
+    def _look(self, limit: int) -> None:
+        """Go on to the first point that a cell is yet to try."""
+        while self._n_stale < limit and self._n_seen < len(self.points):
+            results = [tried.at(self.points[self._n_seen]) for tried in self.cells]
+            if None in results:
+                return
+            progress = [
+                _is_progress(result, self._good.setdefault(i, []))
+                for i, result in enumerate(results)
+                if result is not None
+            ]
+            self._n_seen += 1
+            self._n_stale = 0 if any(progress) else self._n_stale + 1
+
+
 def n_stale(results: Collection[Result]) -> int:
-    """Trials since the last one that none before it was as good as, in the order in which they
-    ended."""
-    seen: list[tuple[float, ...]] = []
+    """Trials since the last progress, in the order in which they ended: of a sampler that learns
+    from it."""
+    seen: list[Result] = []
     stale = 0
     for result in sorted(results, key=lambda r: (r.finished, r.digest)):
-        better = result.is_full and not any(_as_good(scores, result.scores) for scores in seen)
-        seen += [result.scores] if better else []
-        stale = 0 if better else stale + 1
+        stale = 0 if _is_progress(result, seen) else stale + 1
     return stale
 
 
-def why_stop(
-    budget: Budget, results: Collection[Result], elapsed_s: float, gpu_s: float = 0.0
-) -> Stop | None:
+def _is_progress(result: Result, seen: list[Result]) -> bool:
+    """Whether none of `seen` was as good in every objective; it is one of them from now on."""
+    better = result.is_full and not any(_as_good(one.scores, result.scores) for one in seen)
+    seen += [result] if better else []
+    return better
+
+
+def why_stop(budget: Budget, is_stale: bool, elapsed_s: float, gpu_s: float = 0.0) -> Stop | None:
     """What ends a cell's search before all its trials. The same for a live sweep and for its
     records."""
-    if budget.patience is not None and n_stale(results) >= budget.patience:
+    if is_stale:
         return "patience"
     if budget.gpu_hours is not None and gpu_s >= budget.gpu_hours * 3600:
         return "gpu_hours"

@@ -17,6 +17,7 @@ from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.align import Native
 from citrus_ray.data.windowing.splits import label_subset, split
 from citrus_ray.experiment.hold_out import all_left_out, left_out, seen
+from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.step_times import STEPS_TIMED, StepTimes
 from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.experiment.trial import EVAL_BATCH, Pretrain, Trial
@@ -214,7 +215,9 @@ def _n_encoders(cells: list[Cell]) -> int:
         for _, trial in cell.members({}, number)
     ]
     fresh = {trial.encoder_digest() for trial in refits} - {None} - searched
-    n_trials = sum(cell.n_trials for cell in cells)
+    # a design is the same in all of them, and so are the encoders that it asks for
+    most = sum if cells[0].sweep.sampler in LEARNING else max
+    n_trials = most(cell.n_trials for cell in cells)
     return int(min(n_points, n_trials)) * len(searched) + len(fresh)
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from citrus_ray.spec import Problem, Spec
 
 Sampler = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]
+LEARNING = ("tpe", "gp", "cmaes")  # from results; the points of the others are known beforehand
 
 
 class SearchAxis(Spec):
@@ -76,14 +77,16 @@ class SearchAxis(Spec):
         return min(i * (self.step or 0.0) + low, high)
 
     def quantile(self, u: float) -> Any:
-        """The value that a share `u` of the axis lies below, 0 <= u < 1."""
+        """The value that a share `u` of the axis lies below, 0 <= u < 1. Rounded, so that every
+        machine's logarithms name the same trial."""
         n = self.n_values()
         if n < math.inf:
             return self.value(min(int(u * n), int(n) - 1))
         low, high = self.bounds
+        at = low + u * (high - low)
         if self.loguniform:
-            return min(max(math.exp(math.log(low) + u * math.log(high / low)), low), high)
-        return low + u * (high - low)
+            at = math.exp(math.log(low) + u * math.log(high / low))
+        return min(max(float(f"{at:.12g}"), low), high)
 
     def choices_by_name(self) -> dict[str, Any]:
         """Choices by the name that Optuna, TensorBoard and records know them by: bands and blocks
@@ -125,9 +128,8 @@ def _no_cmaes(space: SearchSpace) -> Iterator[Problem]:
     choices = [path for path, axis in moving.items() if axis.choice is not None]
     for path in choices:
         rule = "is a choice, but cmaes needs numbers"
-        yield Problem(f"search.{path}", f"{rule}; give a range, or take sampler: tpe")
+        yield Problem(f"search.{path}", f"{rule}; give a range, or take sampler: qmc")
     if space and not choices and len(moving) < 2:
         what = ", ".join(moving) or "a single point"
         rule = f"cmaes needs at least two axes, but a cell searches {what} alone"
-        why = "and would get random search beside cells that do not"
-        yield Problem("sampler", f"{rule}, {why}; take sampler: tpe")
+        yield Problem("sampler", f"{rule}; take sampler: qmc")

@@ -5,7 +5,7 @@ import difflib
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +23,10 @@ from citrus_ray.experiment.budgets import (
     Objective,
     Race,
 )
+from citrus_ray.experiment.designs import Point, common_points, project
 from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts, side
 from citrus_ray.experiment.labels import canonical, cell_labels, value_label
-from citrus_ray.experiment.search_space import Sampler, SearchAxis, misfits, n_points
+from citrus_ray.experiment.search_space import LEARNING, Sampler, SearchAxis, misfits, n_points
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase
 from citrus_ray.spec import (
@@ -58,15 +59,16 @@ class Sweep(Spec):
     repeat: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
     """Dotted path and its values: a trial's score is the mean over every combination."""
     search: dict[str, SearchAxis] = {}
-    """Dotted path and what is sampled there, with the same budget in every row."""
+    """Dotted path and what is sampled there, at the same points in every row that has it."""
     budget: Budget
     """What may be spent."""
     final: Final = Final()
     """How winners are scored."""
-    sampler: Sampler = "tpe"
-    """What suggests the next trial."""
+    sampler: Sampler = "qmc"
+    """Where the search tries: qmc, random and grid at points that are known beforehand and common
+    to all rows; tpe, gp and cmaes where results lead, for axes that one row alone searches."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seed of the sampler."""
+    """Seed of the sampler, the same for every row."""
     asha: Asha | None = None
     """Stop trials that fall behind after some rounds of validation; null: none."""
     claims: Annotated[tuple[Hypothesis, ...], Aside()] = ()
@@ -87,6 +89,14 @@ class Sweep(Spec):
         """Every combination of the compared values, validated at the corners of the searched
         axes."""
         return _Cells(self).build()
+
+    @cached_property
+    def points(self) -> tuple[Point, ...] | None:
+        """Where the search tries, for all cells together; None of a sampler that learns."""
+        if self.sampler in LEARNING:
+            return None
+        spaces = [cell.search for cell in self.cells]
+        return common_points(self.sampler, spaces, self.budget.trials, self.seed)
 
     @property
     def objectives(self) -> list[str]:
@@ -125,10 +135,21 @@ class Cell:
         raced = [] if self.sweep.says_nothing_new("race", "cell") or not race else [race.tree()]
         return digest_of([members, space, objective, asha, *raced])
 
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
+        """Its part of the sweep's points: what differs in the axes that it has, in their order."""
+        found = (project(point, self.search) for point in self.sweep.points or ())
+        return tuple({canonical(point): point for point in found}.values())
+
     @property
     def n_trials(self) -> int:
-        """The budget, or fewer where the searched space has fewer points."""
-        return int(min(self.sweep.budget.trials, n_points(self.search)))
+        """The budget, or fewer where the searched space, or its part of the design, has fewer
+        points."""
+        n = n_points(self.search)
+        # of a continuous space every point is another one: no need to make them
+        if self.sweep.sampler in LEARNING or n == math.inf:
+            return int(min(self.sweep.budget.trials, n))
+        return len(self.points)
 
     def members(
         self, params: dict[str, Any], number: int | None = None
@@ -221,6 +242,7 @@ class _Cells:
         if cells:
             self._check_reached(cells)
             self._check_claims(cells)
+            self._check_sampler(numbered)
         if self.problems:
             raise SpecError(list(self.problems.values()))
         return numbered
@@ -318,6 +340,17 @@ class _Cells:
             if path in getattr(self.sweep, section):
                 message = "rounds are drawn by the sweep itself; give `final: {rounds: 6}`"
                 self.problems[path, message] = Problem(f"{section}.{path}", message)
+
+    def _check_sampler(self, cells: Sequence[Cell]) -> None:
+        """What learns from results would try an axis at other points in each arm."""
+        sampler = self.sweep.sampler
+        shared = [p for p in self.sweep.search if sum(p in cell.search for cell in cells) > 1]
+        if sampler in LEARNING and shared:
+            message = (
+                f"{sampler} follows each arm's own results, so the {len(cells)} arms would be "
+                f"searched at different points of {', '.join(shared)}; take sampler: qmc"
+            )
+            self.problems["sampler", message] = Problem("sampler", message)
 
     def _check_race(self, cells: list[Cell]) -> None:
         race, n_members = self.sweep.race, min((len(cell.repeat) for cell in cells), default=0)

@@ -561,10 +561,10 @@ def _histories(findings: Findings) -> Iterable[Exhibit]:
         "search",
         "Search",
         words.history_shown(cells),
-        f"{words.metric_name(metric).capitalize()} of each trial in the order in which they ended, "
-        "mean over its members. Line: best so far; ring: the trial that was chosen; hollow: "
-        "stopped early; cross: failed. These are the numbers that chose the winners, so they "
-        "flatter them."
+        f"{words.metric_name(metric).capitalize()} of each trial in the order of their points, or "
+        "of their ends where the sampler learns; mean over its members. Line: best so far; ring: "
+        "the trial that was chosen; hollow: stopped early; cross: failed. These are the numbers "
+        "that chose the winners, so they flatter them."
         + _thinned((len(cell.searched) for cell in cells), search.MAX_TRIALS, "trials")
         + _first(len(cells), MAX_HISTORIES, "cells"),
         (Table("Every trial", ("cell", "trial", metric, "status", "settings", "digest"), rows),),

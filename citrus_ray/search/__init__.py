@@ -1,1 +1,1 @@
-"""What to try next in each cell: studies, designs, racing, Optuna. No Ray."""
+"""What to try next in each cell: studies, racing, Optuna. No Ray."""

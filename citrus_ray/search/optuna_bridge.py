@@ -15,7 +15,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -85,8 +85,6 @@ def sampler_of(name: Sampler, axes: SearchSpace, seed: int, known: Sequence[Resu
         # trials lie
         past = [frozen(axes, result) for result in known if result.status == "ok"]
         return CmaEsSampler(seed=seed, source_trials=past or None, warn_independent_sampling=False)
-    if name == "random":
-        return RandomSampler(seed=seed)
     return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 

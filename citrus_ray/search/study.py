@@ -1,28 +1,39 @@
-"""One compared cell as an Optuna study: what to try next, what came of it, and the winner's rounds
-at the end.
+"""One compared cell as a study: what to try next, what came of it, and the winner's rounds at the
+end.
 
 Everything it knows comes from records, so a fresh process continues where the last one stopped.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import optuna
-from optuna.trial import TrialState
+from typing import TYPE_CHECKING, Any
 
 from citrus_ray import records
 from citrus_ray.evidence.cost import GpuMeter
 from citrus_ray.evidence.reading import trials_in
-from citrus_ray.evidence.trials import Result, Stop, counted, result_of, why_stop, winner
+from citrus_ray.evidence.trials import (
+    Patience,
+    Result,
+    Stop,
+    Tried,
+    counted,
+    n_stale,
+    result_of,
+    why_stop,
+    winner,
+)
+from citrus_ray.experiment.designs import Point, design
+from citrus_ray.experiment.search_space import LEARNING, n_points
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase, Record
 from citrus_ray.search.deciding import more_rounds
-from citrus_ray.search.designs import DESIGNS, design
-from citrus_ray.search.optuna_bridge import frozen, new_study, sampler_of, space_of
+
+if TYPE_CHECKING:
+    import optuna
 
 # suggestions in a row that were tried before, after which an even spread of what is left follows
 DUPLICATE_TRIES = 5
@@ -81,12 +92,20 @@ class Study:
         rows: list[list[Record]],
         clock: Clock | None = None,
         meter: GpuMeter | None = None,
+        beside: Sequence["Study"] | None = None,
+        patience: Patience | None = None,
     ) -> None:
+        """`beside` are the studies of all cells, this one included, and `patience` is theirs."""
         self.cell, self.sweep, self.folder, self.clock = cell, cell.sweep, folder, clock or Clock()
         self.meter = meter or GpuMeter(
             folder.parent.parent / "store"
         )  # shared by all cells, as the clock is
+        self.beside = [self] if beside is None else beside
+        self.patience = patience or Patience(self.sweep.points or (), self.sweep.budget.patience)
+        self.learns = self.sweep.sampler in LEARNING
         self.results: dict[str, Result] = {}
+        self.tried = Tried()  # the same, by their points
+        self.patience.cells.append(self.tried)
         self.running: dict[str, Job] = {}  # by digest
         self.asked = 0
         self.exhausted = False
@@ -95,13 +114,23 @@ class Study:
         self.n_wanted = self.sweep.final.rounds
         mine = [r for r in rows if r[0].cell == cell.digest and r[0].phase == "search"]
         recorded = [self._result(r) for r in mine]
-        self.again = [result.params for result in recorded if result.crashed]
-        known = [r for r in counted(recorded, cell.n_trials) if not r.crashed]
+        if self.learns:
+            listed = counted(recorded, cell.n_trials)
+        else:  # what was tried at other points is of an earlier spec
+            listed = Tried(recorded).along(self.sweep.points or ())
+        self.again = [result.params for result in listed if result.crashed]
+        known = [result for result in listed if not result.crashed]
         self.optuna = self._new_search(known)
-        self.points = design(self.sweep.sampler, cell.search, self.sweep.seed)
+        self.points = self._points()
         for result in known:
             self._replay(result)
-        if not self.searching:
+        if beside is None:
+            self.settle()
+
+    def settle(self) -> None:
+        """Once all studies of a sweep are there: take the winner's rounds from the record, if
+        nothing is left to search."""
+        if not self.searching and not self._waits:
             self.recall()
 
     @property
@@ -110,11 +139,26 @@ class Study:
 
     @property
     def stopped(self) -> Stop | None:
-        """Nothing is remembered: a trial under way that turns out to be the best so far opens
-        the search again."""
-        return why_stop(
-            self.sweep.budget, self.results.values(), self.clock.elapsed(), self.meter.seconds
-        )
+        """Nothing is remembered: of a sampler that learns, a trial under way that turns out to be
+        the best so far opens the search again."""
+        limit = self.sweep.budget.patience
+        if self.learns:
+            is_stale = limit is not None and n_stale(self.results.values()) >= limit
+        else:
+            is_stale = self.patience.over
+        return why_stop(self.sweep.budget, is_stale, self.clock.elapsed(), self.meter.seconds)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether other cells have yet to say among how many points winners are chosen."""
+        if self.learns or self.patience.limit is None or self.patience.over:
+            return False
+        return any(study.searching or study._tries for study in self.beside)
+
+    @property
+    def _tries(self) -> bool:
+        """Whether trials of its search are under way."""
+        return any(job.phase == "search" for job in self.running.values())
 
     @property
     def n_jobs(self) -> int:
@@ -138,24 +182,39 @@ class Study:
             number += 1
         self.n_wanted = max(self.n_wanted, len(self.rounds))
 
-    def _new_search(self, known: list[Result]) -> optuna.Study | None:
+    def _new_search(self, known: list[Result]) -> "optuna.Study | None":
         """In memory: records are what lasts. None where nothing is learnt from results."""
         axes, sweep = self.cell.search, self.sweep
-        if not axes or sweep.sampler in DESIGNS:
+        if not axes or not self.learns:
             return None
-        seed = (
-            sweep.seed * 7919 + self.cell.index * 101 + len(known)
-        )  # the same again would repeat its first draws
+        from citrus_ray.search.optuna_bridge import new_study, sampler_of  # takes most of a second
+
+        # by what the cell is, not by its place; the same again would repeat its first draws
+        seed = (sweep.seed * 7919 + int(self.cell.digest, 16) + len(known)) % 2**32
         return new_study(sweep, sampler=sampler_of(sweep.sampler, axes, seed, known))
 
+    def _points(self) -> Iterator[Point]:
+        """The points of a design; for a sampler that learns, an even spread of what it leaves out
+        of a finite space."""
+        if not self.learns:
+            return iter(self.cell.points)
+        is_finite = n_points(self.cell.search) < math.inf
+        return design("qmc", [self.cell.search], self.sweep.seed) if is_finite else iter(())
+
     def _replay(self, result: Result) -> None:
-        """Feed a recorded trial to Optuna, as if it had just run."""
-        self.results[result.digest] = result
+        """Take in a recorded trial, as if it had just run."""
+        self._take(result)
         self.asked += 1
         self._teach(result)
 
+    def _take(self, result: Result) -> None:
+        self.results[result.digest] = result
+        self.tried.add(result)
+
     def _teach(self, result: Result) -> None:
         if self.optuna is not None:
+            from citrus_ray.search.optuna_bridge import frozen
+
             self.optuna.add_trial(frozen(self.cell.search, result))
 
     def next_job(self) -> Job | None:
@@ -163,8 +222,7 @@ class Study:
         for now."""
         if self.searching:
             return self._next_search()
-        searched = any(job.phase == "search" for job in self.running.values())
-        return None if searched else self._next_round()
+        return None if self._tries or self._waits else self._next_round()
 
     def _next_search(self) -> Job | None:
         for number, params in self._suggestions():
@@ -181,22 +239,18 @@ class Study:
         self.exhausted = True
         return None
 
-    def _suggestions(self) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    def _suggestions(self) -> Iterator[tuple[int | None, Point]]:
         """(Optuna's number, parameters) to try next: what was lost, what it suggests, what a
-        finite space has left."""
+        design or a finite space has left."""
         while self.again:
             yield None, self.again.pop()
-        for _ in range(DUPLICATE_TRIES):
-            if self.optuna is None:
-                break
-            trial = self.optuna.ask(space_of(self.cell.search))
-            yield (
-                trial.number,
-                {
-                    path: self.cell.search[path].choices_by_name().get(v, v)
-                    for path, v in trial.params.items()
-                },
-            )
+        if self.optuna is not None:
+            from citrus_ray.search.optuna_bridge import space_of
+
+            for _ in range(DUPLICATE_TRIES):
+                trial = self.optuna.ask(space_of(self.cell.search))
+                names = {p: axis.choices_by_name() for p, axis in self.cell.search.items()}
+                yield trial.number, {p: names[p].get(v, v) for p, v in trial.params.items()}
         yield from ((None, point) for point in self.points)
 
     def _next_round(self) -> Job | None:
@@ -243,7 +297,7 @@ class Study:
         if job.round is not None:
             self.rounds[job.round] = rows
         else:
-            self.results[job.digest] = result
+            self._take(result)
             if job.number is None:
                 self._teach(result)
             else:
@@ -253,6 +307,8 @@ class Study:
     def _tell(self, number: int, result: Result | None) -> None:
         """What came of a suggestion; None where that is not known yet, and another trial finds
         it out."""
+        from optuna.trial import TrialState
+
         assert self.optuna is not None
         if result is None or result.value is None:
             self.optuna.tell(number, state=TrialState.FAIL)
@@ -263,8 +319,10 @@ class Study:
 
     @property
     def best(self) -> Result | None:
-        """The best trial that reached its full length."""
-        return winner(self.results.values(), self.sweep.objective.mode)
+        """The best trial that reached its full length, of those that count."""
+        stops = not self.learns and self.patience.over
+        results = self.tried.along(self.patience.counted) if stops else self.results.values()
+        return winner(results, self.sweep.objective.mode)
 
     def _result(self, rows: list[Record]) -> Result:
         return result_of(rows, self.sweep.objective.metric, self.sweep.objective.each)
@@ -296,7 +354,12 @@ class Studies:
         meter = GpuMeter(self.store or self.folder.parent.parent / "store")
         meter.add(row for trial in rows if trial[0].cell in cells for row in trial)
         self.clock = clock
-        self.studies = [Study(cell, self.folder, rows, clock, meter) for cell in self.sweep.cells]
+        patience = Patience(self.sweep.points or (), self.sweep.budget.patience)
+        for cell in self.sweep.cells:
+            shared = clock, meter, self.studies, patience
+            self.studies.append(Study(cell, self.folder, rows, *shared))
+        for study in self.studies:
+            study.settle()
         self._add_rounds()
 
     def next_job(self, has_room: Callable[[Cell], bool] = lambda cell: True) -> Job | None:

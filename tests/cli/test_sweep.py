@@ -127,7 +127,9 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(spec, tmp_path, capsys):
 
 def test_a_dry_run_says_what_is_recorded_already(spec, tmp_path, capsys):
     recorded(tmp_path / "out" / "records", test=False)
-    final(tmp_path / "out" / "records", sweep_of().cells[0], {1000: 0.6, 1001: 0.8})
+    cell = sweep_of().cells[0]
+    params = cell.points[3]
+    final(tmp_path / "out" / "records", cell, {1000: 0.6, 1001: 0.8}, params=params)
     assert main([str(spec), "--dry-run", "--out", "out"]) == 0
     text = "recorded already: 8 of 8 search trials, 1 of 2 winners refitted"
     assert said(capsys).splitlines()[-2] == f"{text}; about 10% of the trials are left"
@@ -263,9 +265,10 @@ def recorded(folder: Path, n_failed: int = 0, test: bool = True) -> None:
     for cell in sweep_of().cells:
         for i in range(4):
             bad = {"status": "failed", "reason": "OSError: gone"} if i < n_failed else {}
-            search_trial(folder, cell, f"s{cell.index}{i}", [0.5], **bad)
-        if test:
-            final(folder, cell, {1000 + i: 0.6 + 0.05 * i for i in range(5)})
+            search_trial(folder, cell, f"s{cell.index}{i}", [0.5], params=cell.points[i], **bad)
+        if test:  # of equal trials the last by name
+            scores: dict[int, float | None] = {1000 + i: 0.6 + 0.05 * i for i in range(5)}
+            final(folder, cell, scores, params=cell.points[3])
 
 
 def test_status_says_what_is_recorded_and_starts_nothing(spec, tmp_path, capsys):

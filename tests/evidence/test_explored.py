@@ -1,6 +1,7 @@
 """What the gain hangs on: known effects of settings are found, and no more is claimed than the
 search has seen."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,19 @@ def test_gains_of_trials_are_over_the_scratch_trial_that_validation_chose(tmp_pa
     scratch = next(cell.best for cell in findings.cells if cell.is_scratch)
     masked = next(cell.searched for cell in findings.cells if not cell.is_scratch)
     assert scratch is not None
-    assert found.gains.tolist() == pytest.approx(
-        [(t.value or 0) - (scratch.value or 0) for t in masked]
+    assert sorted(found.gains) == pytest.approx(
+        sorted((t.value or 0) - (scratch.value or 0) for t in masked)
     )
     assert dependences(found)[0].name == "band"
+
+
+def test_neither_the_order_of_trials_nor_that_of_cells_changes_what_is_explained(tmp_path: Path):
+    labels = ({"per_class": 4}, {"per_class": 8})
+    folder = MadeUp(bands=([0.5, 4], [4, 12]), n_trials=FEWEST, labels=labels).write(tmp_path)
+    findings = read_evidence([folder])
+    turned = [replace(cell, searched=cell.searched[::-1]) for cell in findings.cells[::-1]]
+    (one,), (other,) = (explored(cells, findings.gains) for cells in (findings.cells, turned))
+    assert (one.rows, one.gains.tolist()) == (other.rows, other.gains.tolist())
 
 
 def test_a_handful_of_trials_is_not_explained(tmp_path: Path):

@@ -4,13 +4,15 @@ import json
 import shutil
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from citrus_ray import records
 from citrus_ray.evidence.reading import collect, table
-from tests.evidence.synthetic import MadeUp, spoil
+from citrus_ray.records import Record
+from tests.evidence.synthetic import MadeUp, change, spoil
 
 
 def test_the_same_records_from_two_machines_count_once(tmp_path: Path):
@@ -49,6 +51,22 @@ def test_machines_that_round_differently_do_not_conflict(tmp_path: Path):
         ]
         records.write(there / "records", path.stem, off)
     assert not collect([here / "records", there / "records"]).conflicts
+
+
+def test_of_copies_that_agree_the_end_decides_not_even_the_last_digit(tmp_path: Path):
+    found = []
+    for name, ends in (("one", ("2026-01", "2027-01")), ("other", ("2027-01", "2026-01"))):
+        folders = [MadeUp().write(tmp_path / name / machine) for machine in "ab"]
+        for off, (folder, end) in enumerate(zip(folders, ends, strict=True)):
+            change(folder, partial(moved, off=1e-9 * off, end=end))
+        rows = collect([folder / "records" for folder in folders]).rows
+        found.append([row.metrics for row in rows])
+    assert found[0] == found[1]
+
+
+def moved(row: Record, off: float, end: str) -> Record:
+    metrics = {name: value + off for name, value in row.metrics.items()}
+    return replace(row, metrics=metrics, finished=end)
 
 
 def test_a_result_stands_for_the_failure_of_the_same_computation(tmp_path: Path):

@@ -52,6 +52,11 @@ def test_a_round_that_a_place_lacks_is_left_out_everywhere():
     assert measured([Value("bonn", "a", 0, 0.1), Value("bonn", "b", 1, 0.1)]) is None
 
 
+def test_equal_p_values_of_a_family_are_corrected_alike():
+    pair = [told(np.array([[0.1, 0.12, 0.11]]))] * 2
+    assert [one.factor for one in corrected(pair)] == [2, 2]
+
+
 def test_what_places_share_within_a_round_makes_nothing_surer():
     """One encoder's luck in ten places is one round's luck."""
     rng = np.random.default_rng(0)

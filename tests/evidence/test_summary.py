@@ -305,10 +305,12 @@ def test_the_cost_of_an_encoder_counts_in_every_cell_that_rests_on_it_and_once_i
 
 def test_a_search_that_its_budget_ended_early_is_marked_in_the_table(tmp_path):
     sweep = sweep_of(budget={"trials": 9, "patience": 2})
-    for i, value in enumerate((0.8, 0.5, 0.6)):
-        search_trial(tmp_path, sweep.cells[0], f"s{i}", [value], finished=f"2026-01-01T00:00:0{i}")
+    for cell in sweep.cells:
+        for i, value in enumerate((0.8, 0.5, 0.6)):
+            name = f"s{cell.index}{i}"
+            search_trial(tmp_path, cell, name, [value], params=cell.points[i])
     found = summarise(sweep, tmp_path, 1.0)
-    assert [cell["stopped"] for cell in found["cells"]] == ["patience", None]
+    assert [cell["stopped"] for cell in found["cells"]] == ["patience", "patience"]
     assert "3, patience" in table(found)
 
 

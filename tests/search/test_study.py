@@ -1,6 +1,7 @@
 """A study against its records. No cluster is started."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from citrus_ray import records
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.experiment.sweep import Cell
 from citrus_ray.search.study import Clock, Job, Studies, Study
-from tests.evidence.test_summary import LR, TEST, VAL, search_trial
+from tests.evidence.test_summary import TEST, VAL, search_trial
 from tests.small import record_of, sweep_of
 
 ORDERS = [["a", "b", "c", "d"], ["d", "c", "b", "a"], ["b", "d", "a", "c"]]
@@ -30,10 +31,8 @@ def study_of(cell: Cell, folder: Path, order: list[str]) -> Study:
 def test_of_equal_trials_the_same_one_wins_whichever_came_first(tmp_path, order):
     sweep = sweep_of()
     cell = sweep.cells[0]
-    for i, name in enumerate("abcd"):
-        search_trial(
-            tmp_path, cell, name, [0.5 if name == "a" else 0.8], params={LR: 0.001 * (i + 1)}
-        )
+    for name, point in zip("abcd", cell.points, strict=True):
+        search_trial(tmp_path, cell, name, [0.5 if name == "a" else 0.8], params=point)
     best = study_of(cell, tmp_path, order).best
     assert best is not None
     assert best.params == summarise(sweep, tmp_path, 0.0)["cells"][0]["best"]
@@ -42,8 +41,8 @@ def test_of_equal_trials_the_same_one_wins_whichever_came_first(tmp_path, order)
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_study_whose_winner_is_refitted_has_nothing_left_to_do(tmp_path, order):
     cell = sweep_of().cells[0]
-    for i, name in enumerate("abcd"):
-        search_trial(tmp_path, cell, name, [0.8], params={LR: 0.001 * (i + 1)})
+    for name, point in zip("abcd", cell.points, strict=True):
+        search_trial(tmp_path, cell, name, [0.8], params=point)
     first = study_of(cell, tmp_path, ORDERS[0])
     while (job := first.next_job()) is not None:
         assert job.round is not None
@@ -87,16 +86,41 @@ def test_a_search_that_finds_nothing_better_for_long_enough_ends(tmp_path):
     assert Study(cell, tmp_path, list(records.read_all(tmp_path))).over
 
 
-def test_a_trial_under_way_that_turns_out_best_opens_the_search_again(tmp_path):
-    study = Study(sweep_of(budget={"trials": 40, "patience": 2}).cells[0], tmp_path, [])
+ONE_ARM: dict[str, Any] = {
+    "budget": {"trials": 40, "patience": 2},
+    "compare": {"pretrain.task": [{"kind": "masked"}]},
+}
+
+
+def four_of(study: Study) -> None:
+    """Four trials at once; the last one is the best, and ends last."""
     jobs = [study.next_job() for _ in range(4)]
     for n_ago, job, value in zip((9, 8, 7), jobs, [0.5, 0.4, 0.3], strict=False):
         assert job is not None
         record(study, job, value, n_ago)
     assert study.stopped == "patience"
-    assert study.next_job() is None, "the winner is not known while a trial is under way"
+    assert study.next_job() is None, "nothing new is started while a trial is under way"
     assert jobs[3] is not None
     record(study, jobs[3], 0.9, 1)
+
+
+def test_a_trial_under_way_when_patience_ends_does_not_count(tmp_path):
+    """It would not have been started had it been asked a moment later."""
+    sweep = sweep_of(**ONE_ARM)
+    study = Study(sweep.cells[0], tmp_path, [])
+    four_of(study)
+    assert not study.searching
+    (found,) = summarise(sweep, tmp_path, 0.0)["cells"]
+    assert (found["n_trials"], found["val"], found["stopped"]) == (3, 0.5, "patience")
+    final = study.next_job()
+    assert final is not None
+    assert final.params == found["best"] == sweep.cells[0].points[0]
+
+
+def test_where_the_sampler_learns_it_opens_the_search_again(tmp_path):
+    sweep = sweep_of(**ONE_ARM, sampler="tpe")
+    study = Study(sweep.cells[0], tmp_path, [])
+    four_of(study)
     assert study.searching
 
 

@@ -167,7 +167,7 @@ def _ends(scores: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
 
 
 def histories(cells: Sequence[Outcome]) -> "Figure":
-    """Each trial's objective in the order in which they ended; line: best so far; ring: the
+    """Each trial's objective in the order of their points; line: best so far; ring: the
     chosen one; cross at the foot: failed. One scale for all panels, of the values there are."""
     values = [t.value for cell in cells for t in cell.searched if t.value is not None] or [0.0, 1.0]
     air = 0.1 * (max(values) - min(values)) or 0.05 * abs(values[0]) or 0.5
