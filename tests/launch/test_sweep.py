@@ -105,7 +105,12 @@ def test_pretraining_runs_data_parallel_on_two_workers(run: Run) -> None:
     tree["trial"]["pretrain"] |= {"workers": 2, "seed": 77}
     code, out = run(tree)
     assert code == 0
-    (digest,) = {row["encoder"] for row in lines(out) if row["encoder"]}
+    searched, *rounds = sorted(
+        {row["encoder"]: row["phase"] == "final" for row in lines(out) if row["encoder"]}.items(),
+        key=lambda item: item[1],
+    )
+    assert len(rounds) == 2, "an encoder for each round"
+    digest = searched[0]
     meta = json.loads((out.parent / "store" / digest / "meta.json").read_text())
     assert [row["epoch"] for row in meta["history"]] == [1, 2]
     assert meta["workers"] == 2
@@ -166,7 +171,7 @@ def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> N
         base = f"http://127.0.0.1:{port}/data"
         runs = _get(f"{base}/runs")
         trials = [name for name in runs if not name.startswith("pretrain/")]
-        assert len(trials) == 8  # 2 cells x (3 searched + 1 final)
+        assert len(trials) == 10  # 2 cells x (3 searched + 2 rounds)
         query = {
             "experimentName": "",
             "allowedStatuses": ["STATUS_SUCCESS"],
@@ -177,7 +182,7 @@ def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> N
         groups = _get(f"{base}/plugin/hparams/session_groups", body)["sessionGroups"]
         hparams = [group["hparams"] for group in groups]
         tried = [h for h in hparams if "finetune.optim.lr" in h]
-        assert len(tried) == 8
+        assert len(tried) == 10
         assert {h["pretrain.task"] for h in tried} == {"none", '{"kind": "masked"}'}
         assert all(1e-3 <= h["finetune.optim.lr"] <= 1e-2 for h in tried)
     finally:
