@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windowing.splits import Labels
-from citrus_ray.data.windows import Windows
+from citrus_ray.data.windows import Origins, Windows
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.training import baselines as module
 from citrus_ray.training import closed_form as probe
@@ -24,6 +24,8 @@ from citrus_ray.training.baselines import (
     baselines,
     channel_power,
     powers_in_bands,
+    products,
+    seam_of,
     squared_distances,
 )
 from citrus_ray.training.finetuning import Member
@@ -364,3 +366,63 @@ def test_one_window_at_a_time_gives_the_same_numbers(monkeypatch, rhythm):
     for name, of in before.items():
         assert after[name] == pytest.approx(of, abs=0.02)
     assert after["nearest"]["test/accuracy"] == before["nearest"]["test/accuracy"]
+
+
+# ---- of pairs ----
+
+N_VOLUMES = 16  # in A, and in B
+
+
+def pairs_of(x: np.ndarray, y: np.ndarray) -> Windows:
+    """Pairs (n, C, 2T), both from the one run of their group."""
+    run = np.repeat(np.arange(N_GROUPS), PER_GROUP)
+    both = np.stack([run, run], axis=1)
+    return replace(windows_with(x, y), origins=Origins(both, both, np.zeros_like(both)))
+
+
+def scored_pairs(monkeypatch: pytest.MonkeyPatch, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    given(monkeypatch, pairs_of(x, y))
+    return {name: found["test/balanced_accuracy"] for name, found in baselines(ALL).items()}
+
+
+def test_the_seam_alone_sees_that_one_volume_went_over_into_the_next(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = labels(rng)
+    x = rng.normal(size=(len(y), N_CHANS, 2 * N_VOLUMES))
+    x[y == 1, :, N_VOLUMES] = x[y == 1, :, N_VOLUMES - 1] + 0.1 * rng.normal(
+        size=((y == 1).sum(), N_CHANS)
+    )
+    found = scored_pairs(monkeypatch, x, y)
+    assert found.pop("seam") > 0.9
+    assert all(value == CHANCE for value in found.values()), found
+
+
+def test_the_bilinear_read_out_sees_the_channel_in_which_a_and_b_have_one_sign(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = labels(rng)
+    a, b = rng.choice([-1, 1], size=(2, len(y), N_CHANS))
+    b[:, 1] = np.where(y == 1, a[:, 1], -a[:, 1])
+    means = np.repeat(np.stack([a, b], axis=2), N_VOLUMES, axis=2)
+    found = scored_pairs(monkeypatch, 3.0 + means + 2 * rng.normal(size=means.shape), y)
+    assert found["bilinear"] > 0.9
+    assert found["halves"] == CHANCE  # what each shows alone
+    assert found["seam"] == CHANCE  # one volume of each
+
+
+def test_the_seam_is_the_distance_and_correlation_of_the_two_volumes_that_meet():
+    x = np.random.default_rng(0).normal(size=(5, 7, 8)).astype(np.float32)
+    expected = [
+        [np.sqrt(((p - q) ** 2).mean()), np.corrcoef(p, q)[0, 1]]
+        for p, q in zip(x[..., 3], x[..., 4], strict=True)
+    ]
+    assert seam_of(x) == pytest.approx(np.array(expected), rel=1e-4)
+
+
+def test_products_are_linear_in_a_and_in_b():
+    rng = np.random.default_rng(0)
+    a, other, b = rng.normal(size=(3, 5, 7, 4)).astype(np.float32)
+    none = np.zeros(7)
+    whole, one, two = (
+        products(np.concatenate([z, b], axis=2), none) for z in (a + other, a, other)
+    )
+    assert whole == pytest.approx(one + two, rel=1e-3, abs=1e-6)

@@ -71,5 +71,24 @@ class NextThoughtTask(Task):
         return F.mse_loss(predicted[hidden], target[hidden])
 
 
+def at_the_seam(x: torch.Tensor) -> torch.Tensor:
+    """Pairs (B, C, 2T) -> (B, 2): how far A's last volume and B's first are apart, and how alike.
+
+    They are neighbours in time where B follows A without a gap, so this alone can solve the task.
+    """
+    half = x.shape[-1] // 2
+    return how_alike(x[..., half - 1], x[..., half])
+
+
+def how_alike(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Patterns (B, C) twice -> (B, 2): root mean square of the difference, and correlation over
+    channels."""
+    a, b = a.double(), b.double()
+    one, other = (z - z.mean(dim=1, keepdim=True) for z in (a, b))
+    norms = (one.square().sum(dim=1) * other.square().sum(dim=1)).sqrt()
+    alike = (one * other).sum(dim=1) / torch.where(norms > 0, norms, 1)
+    return torch.stack([(a - b).square().mean(dim=1).sqrt(), alike], dim=1)
+
+
 def _head(dim: int, n_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, n_out))
