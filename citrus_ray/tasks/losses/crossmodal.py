@@ -15,7 +15,7 @@ from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.tasks.losses.agreement import Terms
 from citrus_ray.tasks.losses.gathering import gathered, in_common
 from citrus_ray.tasks.losses.masking import two_views
-from citrus_ray.tasks.losses.task import Loss, Task
+from citrus_ray.tasks.losses.task import Loss, References, Task
 
 
 class CrossmodalTask(Task):
@@ -58,6 +58,18 @@ class CrossmodalTask(Task):
         return loss, {
             name: value.detach() for name, value in {**terms, "embedding_std": spread}.items()
         }
+
+    def references(
+        self, x: torch.Tensor, generator: torch.Generator, *_: torch.Tensor
+    ) -> References:
+        """What one embedding for all windows costs: log B of InfoNCE, the whole variance of
+        VICReg. Nothing linear is asked for, and no spectrum."""
+
+        def losses(x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+            alike = torch.zeros(len(x), self.encoder.dim, device=x.device)
+            return {"constant": self.agreement(alike, alike)[0]}
+
+        return losses
 
     def views(
         self, latent: torch.Tensor, present: torch.Tensor, generator: torch.Generator
