@@ -6,7 +6,8 @@ Each is given what the trial's own fine-tune is given, by asking it: the same al
 same labelled training windows, the same validation and test parts. Where windows are normalised one
 by one, their amplitude is hidden from the network, and so from these: `amplitude` and `level` are
 then at chance by construction, and `band_power` sees how power is spread over frequencies, not how
-much there is.
+much there is. What normalising took away, a user would have: these three are then scored a second
+time, as `raw_amplitude` and so on, on the same windows without it.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from citrus_ray.data.windowing.view import filled
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.metrics import score
+from citrus_ray.spec import SpecError
 from citrus_ray.tasks.losses.next_thought import at_the_seam, how_alike
 from citrus_ray.training.closed_form import Floats, fit
 from citrus_ray.training.finetuning import Member, score_on_test
@@ -44,7 +46,25 @@ def baselines(trial: Trial, metric: str = "val/balanced_accuracy") -> dict[str, 
     """
     member = Member(trial, None, metric)
     built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {})
-    return {name: _score(member, build(member)) for name, build in built.items()}
+    found = {name: _score(member, build(member)) for name, build in built.items()}
+    if getattr(trial.finetune.target, "normalize", "none") == "none":
+        return found
+    raw = not_normalised(member)
+    again = {f"raw_{name}": BASELINES[name] for name in OF_AMPLITUDE}
+    return found | {name: _score(raw, build(raw)) if raw else {} for name, build in again.items()}
+
+
+def not_normalised(member: Member) -> Member | None:
+    """The same people, windows, labels and parts without normalisation; None where the source
+    gives other windows then, or none."""
+    try:
+        raw = Member(member.trial.at({"finetune.target.normalize": "none"}), None, member.metric)
+    except SpecError:  # as of recordings in different units
+        return None
+    ours, theirs = member.windows, raw.windows
+    same = ours.groups == theirs.groups and ours.classes == theirs.classes
+    pairs = ((ours.group, theirs.group), (ours.labels, theirs.labels))
+    return raw if same and all(np.array_equal(one, other) for one, other in pairs) else None
 
 
 def _score(member: Member, predict: Predict) -> dict[str, float]:
@@ -106,6 +126,9 @@ BASELINES: dict[str, Callable[[Member], Predict]] = {
     "random_encoder": random_encoder,
     "nearest": nearest,
 }
+
+# scored without normalisation too
+OF_AMPLITUDE = ("amplitude", "level", "band_power")
 
 # ---- of pairs ----
 

@@ -374,6 +374,21 @@ def test_a_search_that_its_budget_ended_early_is_marked_in_the_table(tmp_path):
     assert "3, patience" in table(found)
 
 
+def test_a_baseline_that_was_not_scored_beside_every_refit_has_no_mean_and_is_named(
+    sweep, tmp_path
+):
+    scratch = sweep.cells[0]
+    search_trial(tmp_path, scratch, "s", [0.8, 0.8, 0.8])
+    both = {"majority": {TEST: 0.5}, "raw_level": {TEST: 0.9}}
+    for seed, found in ((1000, both), (1001, both | {"raw_level": {}})):
+        row = record_of(scratch, {"seed": seed}, {TEST: 0.8}, params={LR: 0.002}, baselines=found)
+        records.write(tmp_path, f"final{seed}", [row])
+    cell = cells(sweep, tmp_path)[0]
+    assert cell["baselines"] == {"majority": 0.5}
+    said = "not scored: raw_level (without normalisation the set gives other windows, or none)"
+    assert said in cell["caveats"]
+
+
 def test_controls_of_pairs_stand_under_the_table_once_for_arms_that_share_them(sweep, tmp_path):
     scores = {
         "majority": 0.5,

@@ -5,6 +5,7 @@ import json
 import pickle
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windowing.splits import Labels
 from citrus_ray.data.windows import Origins, Windows
 from citrus_ray.experiment.trial import Trial
+from citrus_ray.spec import refuse
 from citrus_ray.training import baselines as module
 from citrus_ray.training import closed_form as probe
 from citrus_ray.training import finetuning as finetune
 from citrus_ray.training.baselines import (
     BASELINES,
+    OF_AMPLITUDE,
     baselines,
     channel_power,
     powers_in_bands,
@@ -29,8 +32,12 @@ from citrus_ray.training.baselines import (
     squared_distances,
 )
 from citrus_ray.training.finetuning import Member
-from tests.small import PRETRAINED, SCRATCH
+from tests import small
 
+# of windows as they are: of others some baselines are scored twice, see below
+SCRATCH, PRETRAINED = (
+    trial.at({"finetune.target.normalize": "none"}) for trial in (small.SCRATCH, small.PRETRAINED)
+)
 ALL = SCRATCH.at({"finetune.labels": {"fraction": 1.0}})
 N_GROUPS, PER_GROUP, N_CHANS, N_TIMES = 12, 20, 2, 64
 SHAPE = (N_GROUPS * PER_GROUP, N_CHANS, N_TIMES)
@@ -366,6 +373,78 @@ def test_one_window_at_a_time_gives_the_same_numbers(monkeypatch, rhythm):
     for name, of in before.items():
         assert after[name] == pytest.approx(of, abs=0.02)
     assert after["nearest"]["test/accuracy"] == before["nearest"]["test/accuracy"]
+
+
+# ---- without normalisation ----
+
+AGAIN = {f"raw_{name}": name for name in OF_AMPLITUDE}
+
+
+def given_both(monkeypatch: pytest.MonkeyPatch, as_asked: Windows, raw: Windows) -> None:
+    def load(source: Any, *_: Any) -> Windows:
+        return raw if source.normalize == "none" else as_asked
+
+    monkeypatch.setattr(cache, "load", load)
+
+
+def loud_windows() -> tuple[Windows, Windows]:
+    """A class that is louder: windows of one spread, and as they were."""
+    rng = np.random.default_rng(0)
+    y = labels(rng)
+    x = loud(rng, y)
+    return windows_with(zscore(x), y), windows_with(x, y)
+
+
+def test_what_normalising_took_away_is_scored_on_the_same_windows_without_it(monkeypatch):
+    given_both(monkeypatch, *loud_windows())
+    found = baselines(ALL.at({"finetune.target.normalize": "window"}))
+    assert found.keys() == BASELINES.keys() | AGAIN.keys()
+    assert found["amplitude"]["test/accuracy"] == CHANCE
+    assert found["raw_amplitude"]["test/accuracy"] > 0.95
+    plain = baselines(ALL)
+    assert plain.keys() == BASELINES.keys(), "nothing was taken away from these"
+    assert all(found[again] == plain[name] for again, name in AGAIN.items())
+
+
+def test_a_source_gives_the_same_windows_with_normalisation_and_without():
+    seen = baselines(small.SCRATCH)
+    assert {again: seen[again] for again in AGAIN} == {
+        again: baselines(SCRATCH)[name] for again, name in AGAIN.items()
+    }
+
+
+def fewer_windows(raw: Windows) -> Windows:
+    return raw.take(np.arange(len(raw) - 1))
+
+
+def other_labels(raw: Windows) -> Windows:
+    return replace(raw, y=1 - raw.labels)
+
+
+def other_people(raw: Windows) -> Windows:
+    return replace(raw, group=raw.group[::-1].copy())
+
+
+@pytest.mark.parametrize("other", [fewer_windows, other_labels, other_people])
+def test_windows_that_do_not_line_up_without_normalisation_are_not_scored(monkeypatch, other):
+    as_asked, raw = loud_windows()
+    given_both(monkeypatch, as_asked, other(raw))
+    found = baselines(ALL.at({"finetune.target.normalize": "window"}))
+    assert [found[name] for name in AGAIN] == [{}] * 3
+    assert all(found[name] for name in BASELINES)
+
+
+def test_a_set_that_has_no_windows_without_normalisation_has_the_other_baselines(monkeypatch):
+    as_asked, _ = loud_windows()
+
+    def load(source: Any, *_: Any) -> Windows:
+        if source.normalize == "none":
+            raise refuse("recordings in uV and mV; set `normalize: window`")
+        return as_asked
+
+    monkeypatch.setattr(cache, "load", load)
+    found = baselines(ALL.at({"finetune.target.normalize": "window"}))
+    assert [found[name] for name in AGAIN] == [{}] * 3
 
 
 # ---- of pairs ----
