@@ -66,9 +66,9 @@ def test_the_baseline_to_beat_is_one_that_stands_beside_every_pair(tmp_path: Pat
         replace(pair, baselines={"majority": 0.5} | (raw if pair.group == "bonn" else {}))
         for pair in gain.pairs
     ]
-    assert best_baseline(pairs) == ("majority", pytest.approx(0.5))
-    bonn = [pair for pair in pairs if pair.group == "bonn"]
-    assert best_baseline(bonn) == ("raw_level", pytest.approx(0.9))
+    of_bonn = [pair for pair in pairs if pair.group == "bonn"]
+    found = [best_baseline(several) for several in (pairs, of_bonn)]
+    assert [name for name, _ in filter(None, found)] == ["majority", "raw_level"]
     assert best_baseline(gain.pairs) is None
 
 
