@@ -99,12 +99,10 @@ def _mean(values: Sequence[Value]) -> float:
 
 
 def best_baseline(pairs: Sequence[Pair]) -> tuple[str, float] | None:
-    """The baseline to beat, where one was scored beside the pairs."""
-    names = sorted({name for pair in pairs for name in pair.baselines})
-    means = {
-        name: _mean([p.at(p.baselines[name]) for p in pairs if name in p.baselines])
-        for name in names
-    }
+    """The baseline to beat, of those that were scored beside all pairs that have any."""
+    beside = [pair for pair in pairs if pair.baselines]
+    names = sorted(set.intersection(*(set(pair.baselines) for pair in beside))) if beside else []
+    means = {name: _mean([p.at(p.baselines[name]) for p in beside]) for name in names}
     return max(means.items(), key=lambda item: item[1], default=None)
 
 

@@ -109,14 +109,16 @@ class Outcome:
 
     @cached_property
     def own_baselines(self) -> dict[str, float]:
-        """Mean test score of each baseline that was scored beside the refits, weighed as the
-        score itself."""
-        metric, found = self.design.test_metric, defaultdict(list)
-        for row in self.final:
-            for name, metrics in row.baselines.items():
-                if metric in metrics:
-                    found[name].append(self._value(row, metrics[metric]))
-        return {name: _mean(values) for name, values in found.items()}
+        """Mean test score of each baseline that was scored beside all refits, weighed as the
+        score itself: on some targets alone its mean would be of other tasks."""
+        metric = self.design.test_metric
+        rows = [row for row in self.scored if row.baselines]
+        names = dict.fromkeys(name for row in rows for name in row.baselines)
+        whole = [n for n in names if all(metric in row.baselines.get(n, {}) for row in rows)]
+        return {
+            name: _mean([self._value(row, row.baselines[name][metric]) for row in rows])
+            for name in whole
+        }
 
     @cached_property
     def missing(self) -> dict[str, float]:
@@ -159,6 +161,10 @@ def _caveats(cell: Outcome) -> Iterable[str]:
             "the target is synthetic: "
             "it shows that the method works, and says nothing of real recordings"
         )
+    bare = {name for row in cell.scored for name, found in row.baselines.items() if not found}
+    if bare:
+        rule = "without normalisation the set gives other windows, or none"
+        yield f"not scored: {', '.join(sorted(bare))} ({rule})"
     if len(cell.scored) < len(cell.final):
         lost = len(cell.final) - len(cell.scored)
         yield f"{lost} of {len(cell.final)} refits failed and are not in the mean"

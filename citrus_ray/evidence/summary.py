@@ -9,6 +9,7 @@ from citrus_ray.evidence.cost import GpuMeter, cost, saved
 from citrus_ray.evidence.evidence import Evidence, evidence_of
 from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.pretrainings import caveat, losses, pretrainings
 from citrus_ray.evidence.trials import Stop, front, why_stop
 from citrus_ray.experiment.hold_out import all_left_out
 from citrus_ray.experiment.search_space import LEARNING
@@ -69,6 +70,8 @@ def _cell(
     best, reasons = outcome.best, [trial.reason for trial in outcome.searched]
     reasons += [row.reason for row in outcome.final]
     race = saved(outcome.searched, len(cell.repeat)) if cell.sweep.race else {}
+    encoders = pretrainings(outcome.scored, store)
+    caveats = [*_caveats(cell), *caveat(encoders), *outcome.caveats(), *_short_search(cell, stop)]
     return {
         "axes": cell.axes,
         "label": outcome.label,
@@ -87,9 +90,8 @@ def _cell(
         "failures": sorted({reason for reason in reasons if reason}),
         "stopped": stop,
         "cost": cost(outcome.rows, store) | race,
-        "caveats": list(
-            dict.fromkeys([*_caveats(cell), *outcome.caveats(), *_short_search(cell, stop)])
-        ),
+        "pretraining": losses(encoders),
+        "caveats": list(dict.fromkeys(caveats)),
     }
 
 

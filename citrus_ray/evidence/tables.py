@@ -11,7 +11,8 @@ from citrus_ray.evidence.verdicts import lines as claim_lines
 from citrus_ray.experiment.labels import axis_names, value_label
 from citrus_ray.experiment.sweep import Sweep
 
-CONTROLS = ("halves", "distance", "difference", "same_run", "run_identity")  # baselines of pairs
+# baselines of pairs
+CONTROLS = ("halves", "distance", "difference", "seam", "bilinear", "same_run", "run_identity")
 
 
 def table(summary: dict[str, Any]) -> str:
@@ -69,10 +70,11 @@ def _fronts(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _controls(cells: Sequence[dict[str, Any]]) -> list[str]:
-    """Of pairs: what the runs, and the distance of A and B, give without a network."""
-    asked = [c for c in cells if set(CONTROLS) <= c["baselines"].keys() and not c["gain"]]
+    """Of pairs: what the runs, and how A and B compare, give without a network."""
+    asked = [c for c in cells if "same_run" in c["baselines"] and not c["gain"]]
+    # older records lack some
     rows = [
-        (c["label"], spread(c["test"]), *(f"{c['baselines'][name]:.3f}" for name in CONTROLS))
+        (c["label"], spread(c["test"]), *(_score(c["baselines"].get(name)) for name in CONTROLS))
         for c in asked
     ]
     return [aligned([("controls of pairs", "test", *CONTROLS), *rows])] if rows else []

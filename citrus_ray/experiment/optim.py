@@ -9,7 +9,7 @@ from citrus_ray.spec import Spec
 
 
 class Optim(Spec):
-    """AdamW with linear warm-up over a share of the steps, then a cosine to zero."""
+    """AdamW with linear warm-up over a share of the steps, then a cosine towards zero."""
 
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate at its highest, after the warm-up."""
@@ -21,8 +21,10 @@ class Optim(Spec):
     """Share of the steps in which the rate rises."""
 
     def rate(self, step: int, n_steps: int) -> float:
-        done = (step + 1) / n_steps
+        """Rate of a step, counted from 0: the schedule in the middle of the step, above 0 in every
+        one, be it the only one."""
+        done = (step + 0.5) / n_steps
         if done < self.warmup:
             return self.lr * done / self.warmup
-        falling = min((done - self.warmup) / (1 - self.warmup), 1.0)
+        falling = (done - self.warmup) / (1 - self.warmup)
         return self.lr * 0.5 * (1 + math.cos(math.pi * falling))

@@ -62,7 +62,7 @@ def in_full(storage: Storage, entry: Entry, meta: Meta, n_records: str, now: flo
     facts |= {"store": storage.name, "size": size(entry.size)}
     facts |= {"age": age(now - entry.made), "records": n_records}
     lines = [f"{name:12} {value}" for name, value in facts.items()]
-    names = ("resumed", "versions", "model", "pretrain")
+    names = ("references", "resumed", "versions", "model", "pretrain")
     blocks = {name: meta[name] for name in names if meta.get(name)}
     text = yaml.safe_dump(blocks, sort_keys=False).rstrip()
     return "\n".join([*lines, "", text, "", epochs(meta)])

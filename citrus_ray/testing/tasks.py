@@ -30,10 +30,16 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def run(task: Task, x: torch.Tensor, masks: torch.Generator) -> Loss:
-    """The task on a batch, with labels where it uses them: whether the rhythm is a slow one."""
+def labelled(task: Task, x: torch.Tensor) -> list[torch.Tensor]:
+    """A batch, with labels where the task uses them: whether the rhythm is a slow one."""
     crossings = (x[:, 0].diff(dim=1).sign().diff(dim=1) != 0).sum(dim=1)
-    found: Loss = task(x, masks, *([(crossings > 7).long()] if task.uses_labels else []))
+    return [x, (crossings > 7).long()] if task.uses_labels else [x]
+
+
+def run(task: Task, x: torch.Tensor, masks: torch.Generator) -> Loss:
+    """The task on a batch."""
+    x, *y = labelled(task, x)
+    found: Loss = task(x, masks, *y)
     return found
 
 
@@ -98,6 +104,15 @@ class TaskContract:
         state = torch.random.get_rng_state()
         assert torch.equal(run(task, x, generator(4))[0], one)
         assert torch.equal(torch.random.get_rng_state(), state)
+
+    def test_references_are_finite_losses_by_name_or_none_at_all(self, spec: TaskSpec) -> None:
+        task = self.build(spec).eval()
+        x, *y = labelled(task, rhythms(32))
+        found = task.references(x, generator(1), *y)
+        if found is not None:
+            losses = found(x[:8], generator(2), *(of[:8] for of in y))
+            assert losses
+            assert all(value.shape == () and value.isfinite() for value in losses.values())
 
     def test_a_seed_decides_the_first_weights(self, spec: TaskSpec) -> None:
         one, again, other = (self.build(spec, seed).state_dict() for seed in (3, 3, 4))

@@ -1,12 +1,13 @@
 """Dumb baselines of a trial: what its number is worth beside a constant guess, amplitude, level,
-band power, an untrained encoder and the nearest training window; of pairs, also the distance of A
-and B and what their runs say.
+band power, an untrained encoder and the nearest training window; of pairs, also how A and B
+compare, at their seam and as a whole, and what their runs say.
 
 Each is given what the trial's own fine-tune is given, by asking it: the same aligned windows, the
 same labelled training windows, the same validation and test parts. Where windows are normalised one
 by one, their amplitude is hidden from the network, and so from these: `amplitude` and `level` are
 then at chance by construction, and `band_power` sees how power is spread over frequencies, not how
-much there is.
+much there is. What normalising took away, a user would have: these three are then scored a second
+time, as `raw_amplitude` and so on, on the same windows without it.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from citrus_ray.data.windowing.view import filled
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.metrics import score
+from citrus_ray.spec import SpecError
+from citrus_ray.tasks.losses.next_thought import at_the_seam, how_alike
 from citrus_ray.training.closed_form import Floats, fit
 from citrus_ray.training.finetuning import Member, score_on_test
 
@@ -43,7 +46,25 @@ def baselines(trial: Trial, metric: str = "val/balanced_accuracy") -> dict[str, 
     """
     member = Member(trial, None, metric)
     built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {})
-    return {name: _score(member, build(member)) for name, build in built.items()}
+    found = {name: _score(member, build(member)) for name, build in built.items()}
+    if getattr(trial.finetune.target, "normalize", "none") == "none":
+        return found
+    raw = not_normalised(member)
+    again = {f"raw_{name}": BASELINES[name] for name in OF_AMPLITUDE}
+    return found | {name: _score(raw, build(raw)) if raw else {} for name, build in again.items()}
+
+
+def not_normalised(member: Member) -> Member | None:
+    """The same people, windows, labels and parts without normalisation; None where the source
+    gives other windows then, or none."""
+    try:
+        raw = Member(member.trial.at({"finetune.target.normalize": "none"}), None, member.metric)
+    except SpecError:  # as of recordings in different units
+        return None
+    ours, theirs = member.windows, raw.windows
+    same = ours.groups == theirs.groups and ours.classes == theirs.classes
+    pairs = ((ours.group, theirs.group), (ours.labels, theirs.labels))
+    return raw if same and all(np.array_equal(one, other) for one, other in pairs) else None
 
 
 def _score(member: Member, predict: Predict) -> dict[str, float]:
@@ -106,6 +127,9 @@ BASELINES: dict[str, Callable[[Member], Predict]] = {
     "nearest": nearest,
 }
 
+# scored without normalisation too
+OF_AMPLITUDE = ("amplitude", "level", "band_power")
+
 # ---- of pairs ----
 
 
@@ -118,6 +142,20 @@ def halves(member: Member) -> Predict:
 def distance(member: Member) -> Predict:
     """How far the means of A and B are from each other, and how alike: two numbers, no network."""
     return _regression(member, distance_of_means)
+
+
+def seam(member: Member) -> Predict:
+    """How far A's last volume and B's first are from each other, and how alike: two numbers. Where
+    there is no gap they tell whether B follows A: 0.90 of haxby's pairs."""
+    return _regression(member, seam_of)
+
+
+def bilinear(member: Member) -> Predict:
+    """A's mean in each channel times B's: linear in A and in B, so it compares them channel by
+    channel, whatever either shows alone. A product of every channel of A with every one of B has
+    more weights than any set has pairs: on haxby it is at chance, this at 0.62."""
+    means = [np.concatenate(_means(x)) for x in _blocks(member, member.labelled)]
+    return _regression(member, partial(products, middle=np.concatenate(means).mean(axis=0)))
 
 
 def difference(member: Member) -> Predict:
@@ -146,17 +184,25 @@ def run_identity(member: Member) -> Predict:
 
 def distance_of_means(x: Signal) -> Floats:
     """(B, C, 2T) -> (B, 2): root mean square of the difference, and correlation over channels."""
-    a, b = _means(x)
-    centred = [mean - mean.mean(axis=1, keepdims=True) for mean in (a, b)]
-    norms = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
-    alike = (centred[0] * centred[1]).sum(axis=1) / np.where(norms > 0, norms, 1)
-    return np.stack([np.sqrt(((a - b) ** 2).mean(axis=1)), alike], axis=1)
+    found = how_alike(*(torch.from_numpy(mean) for mean in _means(x)))
+    return np.asarray(found.numpy())
+
+
+def seam_of(x: Signal) -> Floats:
+    """(B, C, 2T) -> (B, 2): the same of A's last and B's first volume."""
+    return np.asarray(at_the_seam(torch.from_numpy(x)).numpy())
 
 
 def apart(x: Signal) -> Floats:
     """(B, C, 2T) -> (B, C)."""
     a, b = _means(x)
     return np.abs(a - b)
+
+
+def products(x: Signal, middle: Floats) -> Floats:
+    """(B, C, 2T) -> (B, C): of what A and B are beside `middle`, (C,)."""
+    a, b = _means(x)
+    return (a - middle) * (b - middle)
 
 
 def _means(x: Signal) -> tuple[Floats, Floats]:
@@ -175,6 +221,8 @@ OF_PAIRS: dict[str, Callable[[Member], Predict]] = {
     "halves": halves,
     "distance": distance,
     "difference": difference,
+    "seam": seam,
+    "bilinear": bilinear,
     "same_run": same_run,
     "run_identity": run_identity,
 }

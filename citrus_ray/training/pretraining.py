@@ -3,7 +3,7 @@ knows Ray."""
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,10 +23,14 @@ from citrus_ray.spec import refuse
 from citrus_ray.store import Where, checkpoint, default_store, open_storage
 from citrus_ray.store.leases import Leases
 from citrus_ray.store.resume import State, made_by
-from citrus_ray.tasks.losses.task import Task
+from citrus_ray.tasks.losses.task import References, Task
 from citrus_ray.training.loop import Training, seeded, shuffled
 
 Report = Callable[[dict[str, float]], None]
+Take = Callable[[Index], list[torch.Tensor]]  # windows -> what a task takes beside the generator
+
+# numbers that predictors without a network learn from: seconds, whatever the set
+NUMBERS, FEWEST = 1 << 20, 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Pretrained:
     seconds: float  # of all attempts together
     # after which epochs it went on, by which commit
     resumed: list[dict[str, Any]] = field(default_factory=list)
+    # validation losses of predictors without a network, by name; `Task.references` says which
+    references: dict[str, float] = field(default_factory=dict)
 
 
 def run(
@@ -73,8 +79,10 @@ def run(
     seed = spec.seed * 1009 + worker.rank
     masks = torch.Generator(worker.device).manual_seed(seed)
 
+    take = partial(batch, task, windows, view, device=worker.device)
+
     def loss_of(index: Index) -> torch.Tensor:
-        x, *y = batch(task, windows, view, train_index[index], worker.device)
+        x, *y = take(train_index[index])
         with torch.autocast(x.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
             return wrapped(x, masks, *y)[0]  # type: ignore[no-any-return]
 
@@ -84,9 +92,14 @@ def run(
     training = Training(wrapped, loss_of, batches, spec.optim, n_steps, spec.epochs, seed)
     done = _resumed(task, training, masks, worker, state)
     started -= done.seconds
+    val_batches = partial(_in_turn, take, val_index, size)
+    references = dict[str, float]()
+    if worker.rank == 0:  # before the first step: an error here costs no training
+        some = take(fitted_on(train_index, view, spec.seed))
+        references = _references(task, some, val_batches(), worker.device)
     while not training.over:
         metrics = {"epoch": training.round + 1.0, "train/loss": training.advance()}
-        metrics |= _validated(task, windows, view, val_index, size, worker.device)
+        metrics |= _validated(task, val_batches(), worker.device)
         done.history.append(metrics)
         report(metrics)
         # not in the first half: some begin narrow
@@ -98,7 +111,7 @@ def run(
             so_far |= {"masks": all_masks, "resumed": done.resumed}
             state.offer(lambda: _saved(task, training, worker) | so_far)  # noqa: B023  (called now)
     seconds = time.perf_counter() - started
-    return Pretrained(encoder.state_dict(), done.history, seconds, done.resumed)
+    return Pretrained(encoder.state_dict(), done.history, seconds, done.resumed, references)
 
 
 def _saved(task: nn.Module, training: Training, worker: Worker) -> dict[str, Any]:
@@ -155,21 +168,55 @@ def batch(
     return [x, torch.from_numpy(windows.labels[index]).to(device)] if task.uses_labels else [x]
 
 
+def fitted_on(train: Index, view: View, seed: int) -> Index:
+    """Training windows that predictors without a network learn from: any, up to a number of
+    samples."""
+    n = max(FEWEST, NUMBERS // sum(int(np.prod(x.shape[1:])) for x in view.arrays))
+    if len(train) <= n:
+        return train
+    # by lot: every second pair is one that follows
+    return np.sort(np.random.default_rng([10, seed]).choice(train, n, replace=False))
+
+
+def _in_turn(take: Take, index: Index, size: int) -> Iterator[list[torch.Tensor]]:
+    return (take(index[start : start + size]) for start in range(0, len(index), size))
+
+
 @torch.no_grad()
-def _validated(
-    task: Task, windows: Windows, view: View, index: Index, size: int, device: str
+def _references(
+    task: Task, some: list[torch.Tensor], val: Iterator[list[torch.Tensor]], device: str
 ) -> dict[str, float]:
-    """`val/loss` and the task's own metrics. The same masks every epoch, so that epochs can be
-    compared."""
+    """What predictors that learnt from `some` training windows lose on validation windows, with
+    the masks of `val/loss`."""
+    x, *y = some
+    found = task.eval().references(x, torch.Generator(device).manual_seed(1), *y)
+    return {} if found is None else _means(found, val, device)
+
+
+@torch.no_grad()
+def _validated(task: Task, val: Iterator[list[torch.Tensor]], device: str) -> dict[str, float]:
+    """`val/loss` and the task's own metrics."""
     task.eval()
-    masks = torch.Generator(device).manual_seed(0)
+
+    def losses(*batch: Any) -> dict[str, torch.Tensor]:
+        loss, metrics = task(*batch)
+        return {"loss": loss, **metrics}
+
+    return {f"val/{name}": value for name, value in _means(losses, val, device).items()}
+
+
+def _means(
+    losses: References, batches: Iterator[list[torch.Tensor]], device: str
+) -> dict[str, float]:
+    """Means over windows. The same masks every time, so that epochs can be compared, and with what
+    knows no epoch."""
+    masks, n = torch.Generator(device).manual_seed(0), 0
     sums: dict[str, float] = defaultdict(float)
-    for start in range(0, len(index), size):
-        x, *y = batch(task, windows, view, index[start : start + size], device)
-        loss, metrics = task(x, masks, *y)
-        for name, value in {"loss": loss, **metrics}.items():
-            sums[f"val/{name}"] += float(value) * len(x)
-    return {name: value / len(index) for name, value in sums.items()}
+    for x, *y in batches:
+        n += len(x)
+        for name, value in losses(x, masks, *y).items():
+            sums[name] += float(value) * len(x)
+    return {name: value / n for name, value in sums.items()}
 
 
 def ensure_encoder(trial: Trial, store: Where | None = None) -> checkpoint.Weights | None:
@@ -206,6 +253,7 @@ def lineage(trial: Trial, done: Pretrained, workers: int) -> dict[str, Any]:
         "model": trial.model.tree(),
         "data_digest": trial.pretraining.source.digest(),
         "history": done.history,
+        "references": done.references,
         "seconds": round(done.seconds, 3),
         "resumed": done.resumed,
         "workers": workers,

@@ -8,7 +8,7 @@ import pytest
 
 from citrus_ray import records
 from citrus_ray.evidence.evidence import read_evidence
-from citrus_ray.evidence.gains import Gain, gain_caveats, pair_key
+from citrus_ray.evidence.gains import Gain, best_baseline, gain_caveats, pair_key
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.tables import gain_lines
 from citrus_ray.records import Record
@@ -55,6 +55,21 @@ def test_pairs_share_target_and_seed(tmp_path: Path):
     assert {pair.group for pair in gain.pairs} == {"emgdb", "bonn"}
     assert len({pair.repeat for pair in gain.pairs}) == 10
     assert any("pooled over 2 settings" in caveat for caveat in gain_caveats(gain))
+
+
+def test_the_baseline_to_beat_is_one_that_stands_beside_every_pair(tmp_path: Path):
+    """The mean over one target is no score of both."""
+    made = MadeUp(targets=("emgdb", "bonn"), n_final_seeds=3)
+    (gain,) = gains_in(made.write(tmp_path))
+    raw = {"raw_level": 0.9}
+    pairs = [
+        replace(pair, baselines={"majority": 0.5} | (raw if pair.group == "bonn" else {}))
+        for pair in gain.pairs
+    ]
+    of_bonn = [pair for pair in pairs if pair.group == "bonn"]
+    found = [best_baseline(several) for several in (pairs, of_bonn)]
+    assert [name for name, _ in filter(None, found)] == ["majority", "raw_level"]
+    assert best_baseline(gain.pairs) is None
 
 
 def test_what_each_arm_searched_does_not_keep_pairs_apart():

@@ -20,7 +20,7 @@ from citrus_ray.training.finetuning import Member
 
 SERIES = {"kind": "synthetic_fmri", "n_voxels": 16, "gain": 2.0, "own": 0.2, "n_runs": 3}
 MODEL = {"kind": "sequence", "dim": 16, "layers": 1, "heads": 2, "dropout": 0.0}
-NOT_NETWORKS = {"majority", "distance", "difference", "halves", "same_run", "run_identity"}
+NOT_NETWORKS = {"majority", *OF_PAIRS}
 
 
 def controls(

@@ -241,6 +241,66 @@ def test_what_the_number_rests_on_is_said_beside_it(sweep, tmp_path):
     assert "one pre-trained encoder serves all rounds" in two
 
 
+def pretrained(folder: Path, cell: Cell, encoders: dict[str, dict[str, Any]]) -> str:
+    """Caveats of a cell whose rounds have an encoder each; `encoders` is what is stored of them."""
+    search_trial(folder / "records", cell, "s", [0.5])
+    rows = []
+    for n, (name, meta) in enumerate(encoders.items()):
+        checkpoint.save(folder / "store", name, {}, meta)
+        scores = {TEST: 0.5 + 0.01 * n}
+        rows.append(record_of(cell, {"seed": 1000 + n}, scores, params={LR: 0.002}, encoder=name))
+    records.write(folder / "records", "final", rows)
+    (found,) = (
+        one
+        for one in summarise(cell.sweep, folder / "records", 1.0, folder / "store")["cells"]
+        if one["axes"] == cell.axes
+    )
+    return "; ".join(text for text in found["caveats"] if "did not beat" in text)
+
+
+def stored(loss: float, **references: float) -> dict[str, Any]:
+    history = [{"epoch": 1.0, "val/loss": 9.0}, {"epoch": 2.0, "val/loss": loss}]
+    return {"history": history, "references": references}
+
+
+def test_a_pretraining_that_a_predictor_without_a_network_beats_is_marked(sweep, tmp_path):
+    one = stored(0.5, constant=0.7, linear=0.4, spectrum=0.5)
+    assert pretrained(tmp_path, sweep.cells[1], {"a": one}) == (
+        "pre-training did not beat predictors without a network: validation loss 0.5, "
+        "a linear predictor 0.4, the visible mean spectrum 0.5"
+    )
+
+
+def test_of_several_encoders_those_are_counted_that_did_not_beat_theirs(sweep, tmp_path):
+    several = {
+        "a": stored(0.6, constant=0.7, linear=0.5),
+        "b": stored(0.8, constant=0.7, linear=0.7),
+        "c": stored(0.3, constant=0.7, linear=0.5),
+    }
+    assert pretrained(tmp_path, sweep.cells[1], several) == (
+        "2 of 3 pre-trainings did not beat predictors without a network: mean validation loss 0.7, "
+        "a constant 0.7, a linear predictor 0.6"
+    )
+
+
+def test_pretrainings_that_beat_their_references_or_have_none_say_nothing(sweep, tmp_path):
+    old = {"history": [{"epoch": 1.0, "val/loss": 0.5}]}  # from before there were references
+    two = {"a": stored(0.3, constant=0.7, linear=0.4), "b": old, "c": {}}
+    assert pretrained(tmp_path, sweep.cells[1], two) == ""
+
+
+def test_the_summary_holds_the_losses_of_pretrainings_beside_their_references(sweep, tmp_path):
+    encoders = {"a": stored(0.3, constant=0.7, linear=0.4), "b": stored(0.5, constant=0.9)}
+    pretrained(tmp_path, sweep.cells[1], encoders)
+    found = summarise(sweep, tmp_path / "records", 1.0, tmp_path / "store")["cells"]
+    assert found[0]["pretraining"] is None
+    assert found[1]["pretraining"] == {
+        "encoders": 2,
+        "val/loss": pytest.approx(0.4),
+        "references": {"constant": pytest.approx(0.8)},
+    }
+
+
 def test_rounds_with_people_and_encoders_of_their_own_have_no_such_caveats(sweep, tmp_path):
     masked = sweep.cells[1]
     search_trial(tmp_path, masked, "s", [0.5])
@@ -314,12 +374,28 @@ def test_a_search_that_its_budget_ended_early_is_marked_in_the_table(tmp_path):
     assert "3, patience" in table(found)
 
 
+def test_a_baseline_that_was_not_scored_beside_every_refit_has_no_mean_and_is_named(
+    sweep, tmp_path
+):
+    scratch = sweep.cells[0]
+    search_trial(tmp_path, scratch, "s", [0.8, 0.8, 0.8])
+    both = {"majority": {TEST: 0.5}, "raw_level": {TEST: 0.9}}
+    for seed, found in ((1000, both), (1001, both | {"raw_level": {}})):
+        row = record_of(scratch, {"seed": seed}, {TEST: 0.8}, params={LR: 0.002}, baselines=found)
+        records.write(tmp_path, f"final{seed}", [row])
+    cell = cells(sweep, tmp_path)[0]
+    assert cell["baselines"] == {"majority": 0.5}
+    said = "not scored: raw_level (without normalisation the set gives other windows, or none)"
+    assert said in cell["caveats"]
+
+
 def test_controls_of_pairs_stand_under_the_table_once_for_arms_that_share_them(sweep, tmp_path):
     scores = {
         "majority": 0.5,
         "halves": 0.51,
         "distance": 0.6,
         "difference": 0.7,
+        "seam": 0.55,
         "same_run": 0.99,
         "run_identity": 0.8,
     }
@@ -342,7 +418,11 @@ def test_controls_of_pairs_stand_under_the_table_once_for_arms_that_share_them(s
         "halves",
         "distance",
         "difference",
+        "seam",
+        "bilinear",
         "same_run",
         "run_identity",
     ]
-    assert len([line for line in under if "0.990" in line]) == 1
+    (line,) = (line for line in under if "0.990" in line)
+    # a record from before there was a bilinear read-out
+    assert line.split()[-4:] == ["0.550", "-", "0.990", "0.800"]

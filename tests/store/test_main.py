@@ -29,6 +29,7 @@ META = {
     "commit": "c0ffee",
     "data_digest": "feed",
     "resumed": [{"epoch": 1, "commit": "c0ffee"}],
+    "references": {"constant": 0.8, "linear": 0.6},
 }
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(2)}
 
@@ -122,6 +123,7 @@ def test_show_tells_lineage_and_every_epoch(capsys):
         assert text in out
     assert "root: $CITRUS_DATA/bonn5" in out
     assert "resumed:" in out
+    assert "references:\n  constant: 0.8\n  linear: 0.6\n" in out
     assert [line.split() for line in out.splitlines()[-3:]] == [
         ["epoch", "train/loss", "val/loss"],
         ["1", "0.9", "0.75"],

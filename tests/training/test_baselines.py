@@ -5,6 +5,7 @@ import json
 import pickle
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,21 +15,29 @@ from sklearn.neighbors import KNeighborsClassifier
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windowing.splits import Labels
-from citrus_ray.data.windows import Windows
+from citrus_ray.data.windows import Origins, Windows
 from citrus_ray.experiment.trial import Trial
+from citrus_ray.spec import refuse
 from citrus_ray.training import baselines as module
 from citrus_ray.training import closed_form as probe
 from citrus_ray.training import finetuning as finetune
 from citrus_ray.training.baselines import (
     BASELINES,
+    OF_AMPLITUDE,
     baselines,
     channel_power,
     powers_in_bands,
+    products,
+    seam_of,
     squared_distances,
 )
 from citrus_ray.training.finetuning import Member
-from tests.small import PRETRAINED, SCRATCH
+from tests import small
 
+# of windows as they are: of others some baselines are scored twice, see below
+SCRATCH, PRETRAINED = (
+    trial.at({"finetune.target.normalize": "none"}) for trial in (small.SCRATCH, small.PRETRAINED)
+)
 ALL = SCRATCH.at({"finetune.labels": {"fraction": 1.0}})
 N_GROUPS, PER_GROUP, N_CHANS, N_TIMES = 12, 20, 2, 64
 SHAPE = (N_GROUPS * PER_GROUP, N_CHANS, N_TIMES)
@@ -364,3 +373,135 @@ def test_one_window_at_a_time_gives_the_same_numbers(monkeypatch, rhythm):
     for name, of in before.items():
         assert after[name] == pytest.approx(of, abs=0.02)
     assert after["nearest"]["test/accuracy"] == before["nearest"]["test/accuracy"]
+
+
+# ---- without normalisation ----
+
+AGAIN = {f"raw_{name}": name for name in OF_AMPLITUDE}
+
+
+def given_both(monkeypatch: pytest.MonkeyPatch, as_asked: Windows, raw: Windows) -> None:
+    def load(source: Any, *_: Any) -> Windows:
+        return raw if source.normalize == "none" else as_asked
+
+    monkeypatch.setattr(cache, "load", load)
+
+
+def loud_windows() -> tuple[Windows, Windows]:
+    """A class that is louder: windows of one spread, and as they were."""
+    rng = np.random.default_rng(0)
+    y = labels(rng)
+    x = loud(rng, y)
+    return windows_with(zscore(x), y), windows_with(x, y)
+
+
+def test_what_normalising_took_away_is_scored_on_the_same_windows_without_it(monkeypatch):
+    given_both(monkeypatch, *loud_windows())
+    found = baselines(ALL.at({"finetune.target.normalize": "window"}))
+    assert found.keys() == BASELINES.keys() | AGAIN.keys()
+    assert found["amplitude"]["test/accuracy"] == CHANCE
+    assert found["raw_amplitude"]["test/accuracy"] > 0.95
+    plain = baselines(ALL)
+    assert plain.keys() == BASELINES.keys(), "nothing was taken away from these"
+    assert all(found[again] == plain[name] for again, name in AGAIN.items())
+
+
+def test_a_source_gives_the_same_windows_with_normalisation_and_without():
+    seen = baselines(small.SCRATCH)
+    assert {again: seen[again] for again in AGAIN} == {
+        again: baselines(SCRATCH)[name] for again, name in AGAIN.items()
+    }
+
+
+def fewer_windows(raw: Windows) -> Windows:
+    return raw.take(np.arange(len(raw) - 1))
+
+
+def other_labels(raw: Windows) -> Windows:
+    return replace(raw, y=1 - raw.labels)
+
+
+def other_people(raw: Windows) -> Windows:
+    return replace(raw, group=raw.group[::-1].copy())
+
+
+@pytest.mark.parametrize("other", [fewer_windows, other_labels, other_people])
+def test_windows_that_do_not_line_up_without_normalisation_are_not_scored(monkeypatch, other):
+    as_asked, raw = loud_windows()
+    given_both(monkeypatch, as_asked, other(raw))
+    found = baselines(ALL.at({"finetune.target.normalize": "window"}))
+    assert [found[name] for name in AGAIN] == [{}] * 3
+    assert all(found[name] for name in BASELINES)
+
+
+def test_a_set_that_has_no_windows_without_normalisation_has_the_other_baselines(monkeypatch):
+    as_asked, _ = loud_windows()
+
+    def load(source: Any, *_: Any) -> Windows:
+        if source.normalize == "none":
+            raise refuse("recordings in uV and mV; set `normalize: window`")
+        return as_asked
+
+    monkeypatch.setattr(cache, "load", load)
+    found = baselines(ALL.at({"finetune.target.normalize": "window"}))
+    assert [found[name] for name in AGAIN] == [{}] * 3
+
+
+# ---- of pairs ----
+
+N_VOLUMES = 16  # in A, and in B
+
+
+def pairs_of(x: np.ndarray, y: np.ndarray) -> Windows:
+    """Pairs (n, C, 2T), both from the one run of their group."""
+    run = np.repeat(np.arange(N_GROUPS), PER_GROUP)
+    both = np.stack([run, run], axis=1)
+    return replace(windows_with(x, y), origins=Origins(both, both, np.zeros_like(both)))
+
+
+def scored_pairs(monkeypatch: pytest.MonkeyPatch, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    given(monkeypatch, pairs_of(x, y))
+    return {name: found["test/balanced_accuracy"] for name, found in baselines(ALL).items()}
+
+
+def test_the_seam_alone_sees_that_one_volume_went_over_into_the_next(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = labels(rng)
+    x = rng.normal(size=(len(y), N_CHANS, 2 * N_VOLUMES))
+    x[y == 1, :, N_VOLUMES] = x[y == 1, :, N_VOLUMES - 1] + 0.1 * rng.normal(
+        size=((y == 1).sum(), N_CHANS)
+    )
+    found = scored_pairs(monkeypatch, x, y)
+    assert found.pop("seam") > 0.9
+    assert all(value == CHANCE for value in found.values()), found
+
+
+def test_the_bilinear_read_out_sees_the_channel_in_which_a_and_b_have_one_sign(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = labels(rng)
+    a, b = rng.choice([-1, 1], size=(2, len(y), N_CHANS))
+    b[:, 1] = np.where(y == 1, a[:, 1], -a[:, 1])
+    means = np.repeat(np.stack([a, b], axis=2), N_VOLUMES, axis=2)
+    found = scored_pairs(monkeypatch, 3.0 + means + 2 * rng.normal(size=means.shape), y)
+    assert found["bilinear"] > 0.9
+    assert found["halves"] == CHANCE  # what each shows alone
+    assert found["seam"] == CHANCE  # one volume of each
+
+
+def test_the_seam_is_the_distance_and_correlation_of_the_two_volumes_that_meet():
+    x = np.random.default_rng(0).normal(size=(5, 7, 8)).astype(np.float32)
+    expected = [
+        [np.sqrt(((p - q) ** 2).mean()), np.corrcoef(p, q)[0, 1]]
+        for p, q in zip(x[..., 3], x[..., 4], strict=True)
+    ]
+    assert seam_of(x) == pytest.approx(np.array(expected), rel=1e-4)
+
+
+def test_products_are_linear_in_a_and_in_b():
+    rng = np.random.default_rng(0)
+    a, other, b = rng.normal(size=(3, 5, 7, 4)).astype(np.float32)
+    none = np.zeros(7)
+    whole, one, two = (
+        products(np.concatenate([z, b], axis=2), none) for z in (a + other, a, other)
+    )
+    assert whole == pytest.approx(one + two, rel=1e-3, abs=1e-6)

@@ -19,6 +19,8 @@ from citrus_ray.spec import SpecError
 from citrus_ray.store import checkpoint
 from citrus_ray.store.leases import Lease, Leases
 from citrus_ray.tasks import AnyTask
+from citrus_ray.tasks.losses.masked import MaskedTask
+from citrus_ray.tasks.losses.task import References, Task
 from citrus_ray.tasks.specs import CrossmodalViews, Masked, Spectral
 from citrus_ray.training import pretraining as pretrain
 from tests.small import SCRATCH
@@ -88,6 +90,48 @@ def test_an_encoder_that_another_finished_just_before_the_claim_is_not_computed_
     monkeypatch.setattr(Leases, "take", late)
     monkeypatch.setattr(pretrain, "run", lambda *_, **__: pytest.fail("computed twice"))
     assert pretrain.ensure_encoder(trial(OTHER), tmp_path) == {}
+
+
+def own_loss(task: Task, *_: Any) -> References:
+    """A reference that is the task itself, as it stands before its first step."""
+    return lambda *batch: {"constant": task(*batch)[0]}
+
+
+def test_references_are_asked_the_windows_masks_and_units_of_the_validation_loss(
+    monkeypatch,
+) -> None:
+    spec = trial(OTHER).at({"pretrain.optim.lr": 1e-12, "pretrain.optim.batch_size": 5}).pretraining
+    assert spec is not None
+    monkeypatch.setattr(MaskedTask, "references", own_loss)
+    done = pretrain.run(spec, Conv(dim=8))
+    assert done.references["constant"] == pytest.approx(done.history[-1]["val/loss"], rel=1e-5)
+
+
+def test_references_are_kept_with_the_encoder_and_change_nothing_of_it(
+    tmp_path, monkeypatch
+) -> None:
+    spec = trial(OTHER)
+    weights = pretrain.ensure_encoder(spec, tmp_path)
+    meta = checkpoint.read_meta(tmp_path, spec.encoder_digest() or "")
+    assert meta["references"].keys() == {"constant", "linear"}
+    assert meta["references"]["constant"] == pytest.approx(1, abs=0.1)  # windows have unit variance
+    assert spec.pretraining is not None
+    monkeypatch.setattr(MaskedTask, "references", lambda *_: None)
+    without = pretrain.run(spec.pretraining, spec.model)
+    assert without.references == {}
+    assert without.history == meta["history"]
+    assert weights is not None
+    assert all(torch.equal(weights[name], without.weights[name]) for name in weights)
+
+
+def test_of_a_large_set_references_learn_from_some_windows_whatever_their_order() -> None:
+    windows = cache.load(OTHER)
+    view, train = View.of(windows, np.arange(64), False), np.arange(100_000)
+    some = pretrain.fitted_on(train, view, seed=0)
+    assert len(some) == pretrain.NUMBERS // windows.x[0].size
+    assert len(set(some.tolist())) == len(some)
+    assert 0.45 < (some % 2).mean() < 0.55  # every second pair is one that follows
+    assert np.array_equal(pretrain.fitted_on(np.arange(64), view, 0), np.arange(64))
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Losses that ask two views of a window to have one embedding, and embeddings of windows to differ.
 
-Each takes (B, D) twice and gives a scalar and what it is made of.
+Each takes (B, D) twice and gives a scalar and what it is made of. All are of the batch as a whole:
+where workers share one, they are given the rows of all (`gathering`).
 """
 
 import torch

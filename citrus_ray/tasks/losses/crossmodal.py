@@ -13,8 +13,9 @@ from torch import nn
 from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.tasks.losses.agreement import Terms
+from citrus_ray.tasks.losses.gathering import gathered, in_common
 from citrus_ray.tasks.losses.masking import two_views
-from citrus_ray.tasks.losses.task import Loss, Task
+from citrus_ray.tasks.losses.task import Loss, References, Task
 
 
 class CrossmodalTask(Task):
@@ -41,9 +42,14 @@ class CrossmodalTask(Task):
         encoder.without_mask()
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
+        if self.disjoint and self.training:
+            # one split for the whole batch, or a negative would be told by its split
+            generator = in_common(generator)
         latent, present = self.encoder.latent(x)
         views = [self.encoder.aggregate(*view) for view in self.views(latent, present, generator)]
-        one, other = (self.expander(view).float() for view in views)
+        pair = torch.stack([self.expander(view).float() for view in views], dim=1)  # (B, 2, D)
+        # in validation each worker sees all windows by itself
+        one, other = (gathered(pair) if self.training else pair).unbind(dim=1)
         with torch.autocast(
             x.device.type, enabled=False
         ):  # covariances are products too, and small
@@ -52,6 +58,18 @@ class CrossmodalTask(Task):
         return loss, {
             name: value.detach() for name, value in {**terms, "embedding_std": spread}.items()
         }
+
+    def references(
+        self, x: torch.Tensor, generator: torch.Generator, *_: torch.Tensor
+    ) -> References:
+        """What one embedding for all windows costs: log B of InfoNCE, the whole variance of
+        VICReg. Nothing linear is asked for, and no spectrum."""
+
+        def losses(x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+            alike = torch.zeros(len(x), self.encoder.dim, device=x.device)
+            return {"constant": self.agreement(alike, alike)[0]}
+
+        return losses
 
     def views(
         self, latent: torch.Tensor, present: torch.Tensor, generator: torch.Generator

@@ -1,6 +1,7 @@
 """What tasks share that hide patches and predict something of them: masks, decoder, loss over
 hidden entries."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -12,13 +13,17 @@ from citrus_ray.models.nets.blocks import Block, apply_rope, in_pairs, rope_turn
 from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.tasks.losses.masking import hide_modalities, n_hidden, places, span_mask
-from citrus_ray.tasks.losses.task import Loss, Task
+from citrus_ray.tasks.losses.references import Hidden, Predictors
+from citrus_ray.tasks.losses.task import Loss, References, Task
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 
 
 class ReconstructionTask(Task):
     """Predicts `n_out` numbers of every patch, or of those that it asks for."""
+
+    # predictors that this can be compared with; samples have no mean spectrum: phases cancel
+    simple: tuple[str, ...] = ("constant", "linear")
 
     def __init__(
         self,
@@ -61,6 +66,24 @@ class ReconstructionTask(Task):
         n_tokens = hidden.shape[-1]
         return places(hidden, n_tokens - n_hidden(n_tokens, self.ratio) if self.ratio else n_tokens)
 
+    @abstractmethod
+    def question(self, x: torch.Tensor, generator: torch.Generator) -> Hidden:
+        """What `forward` would hide of such a batch, by the same draws, and what is left to see."""
+
+    def references(
+        self, x: torch.Tensor, generator: torch.Generator, *_: torch.Tensor
+    ) -> References:
+        names = sorted(set(self.ctx.modalities))
+        kinds = torch.tensor([names.index(name) for name in self.ctx.modalities], device=x.device)
+        predictors = Predictors(self.question(x, generator), kinds)
+
+        def losses(x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+            batch = self.question(x, generator)
+            found, target = predictors(batch), batch.target[batch.wanted]
+            return {name: self.loss(found[name][batch.wanted], target) for name in self.simple}
+
+        return losses
+
     def compared(self, predicted: torch.Tensor, target: torch.Tensor) -> Loss:
         """What is hidden, as it was predicted and as it is."""
         loss = self.loss(predicted, target)
@@ -73,27 +96,52 @@ class EachSensor(Task):
 
     encoder: CrossmodalEncoder
 
-    def __init__(self, tasks: Sequence[Task], encoder: CrossmodalEncoder) -> None:
+    def __init__(self, tasks: Sequence[ReconstructionTask], encoder: CrossmodalEncoder) -> None:
         super().__init__()
         self.encoder, self.tasks = encoder, nn.ModuleList(tasks)
         # workers that share gradients wait for one of every parameter that asks for it
         encoder.aggregator.requires_grad_(False)
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
-        found = [self._of(i, x, generator) for i in range(len(self.tasks))]
-        names = found[0][1].keys()
-        metrics = {name: torch.stack([terms[name] for _, terms in found]).mean() for name in names}
-        return torch.stack([loss for loss, _ in found]).mean(), metrics
+        found = []
+        for i, task in enumerate(self.tasks):
+            signal, counts = self._signal(i, x)
+            loss, terms = task(signal, generator)
+            found.append({"loss": loss} | terms)
+            if not counts:
+                found[-1] = {name: 0 * value for name, value in found[-1].items()}
+        means = _means(found)
+        return means.pop("loss"), means
 
-    def _of(self, i: int, x: torch.Tensor, generator: torch.Generator) -> Loss:
-        """Of one sensor, in the windows that have all of its channels; in a batch without one,
-        zeros teach nothing."""
+    def references(
+        self, x: torch.Tensor, generator: torch.Generator, *_: torch.Tensor
+    ) -> References:
+        """Those of every sensor, averaged as their losses are."""
+        asked = list[References]()
+        for i, task in enumerate(self.tasks):
+            assert isinstance(task, ReconstructionTask)
+            asked.append(task.references(self._signal(i, x)[0], generator))
+
+        def losses(x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+            found = []
+            for i, of_sensor in enumerate(asked):
+                signal, counts = self._signal(i, x)
+                lost = of_sensor(signal, generator)
+                found.append({name: value * counts for name, value in lost.items()})
+            return _means(found)
+
+        return losses
+
+    def _signal(self, i: int, x: torch.Tensor) -> tuple[torch.Tensor, bool]:
+        """One sensor's windows, of those that have all of its channels; of a batch without one
+        zeros, which do not count."""
         signal = self.encoder.signal(self.encoder.there[i], x)
         whole = signal[..., 0].isfinite().all(dim=1)
-        if bool(whole.any()):
-            return self.tasks[i](signal[whole], generator)  # type: ignore[no-any-return]
-        loss, metrics = self.tasks[i](torch.zeros_like(signal), generator)
-        return 0 * loss, {name: 0 * value for name, value in metrics.items()}
+        return (signal[whole], True) if bool(whole.any()) else (torch.zeros_like(signal), False)
+
+
+def _means(found: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.stack([of[name] for of in found]).mean() for name in found[0]}
 
 
 class Decoder(nn.Module):

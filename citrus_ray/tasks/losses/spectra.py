@@ -83,6 +83,16 @@ def patch_spectra(x: torch.Tensor, patch: int, n_fft: int | None) -> torch.Tenso
     return spectra
 
 
+def visible_share(hidden: torch.Tensor, patch: int, n_fft: int) -> torch.Tensor:
+    """(B, C, N) bool -> (B, C, N): how much of the window around every patch is visible, by the
+    power that it has in a steady signal."""
+    shown = (~hidden).float().repeat_interleave(patch, dim=-1)  # (B, C, N*P)
+    seen, whole = (
+        _frames(of, patch, n_fft).square().sum(-1) for of in (shown, shown.new_ones(shown.shape))
+    )
+    return seen / whole
+
+
 def _frames(x: torch.Tensor, patch: int, n_fft: int) -> torch.Tensor:
     n_tokens = x.shape[-1] // patch
     before = (n_fft - patch) // 2

@@ -5,6 +5,7 @@ Two halves, alone or together: patches are hidden (`ratio`), bands of frequency 
 are all frequencies of a hidden patch and the hidden frequencies of every patch.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.encoder import Encoder, hide_samples
 from citrus_ray.tasks.losses.reconstruction import ReconstructionTask
+from citrus_ray.tasks.losses.references import Hidden
 from citrus_ray.tasks.losses.spectra import (
     draw_bands,
     in_bands,
@@ -19,11 +21,14 @@ from citrus_ray.tasks.losses.spectra import (
     patch_spectra,
     represent,
     take_out,
+    visible_share,
 )
 from citrus_ray.tasks.losses.task import Loss
 
 
 class SpectralTask(ReconstructionTask):
+    simple = ("constant", "linear", "spectrum")
+
     def __init__(
         self,
         ctx: SignalContext,
@@ -45,6 +50,22 @@ class SpectralTask(ReconstructionTask):
         self.n_fft, self.n_bins = n_fft, n_bins
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
+        asked = self._drawn(x, generator)
+        predicted = self._predicted(asked.x, asked.hidden).view(asked.target.shape)
+        return self.compared(predicted[asked.wanted], asked.target[asked.wanted])
+
+    def question(self, x: torch.Tensor, generator: torch.Generator) -> Hidden:
+        asked, patch = self._drawn(x, generator), self.encoder.patch
+        seen = patch_spectra(hide_samples(asked.x, asked.hidden, patch), patch, self.n_fft)
+        if self.n_fft is not None:
+            # of frames that are hidden in part, the power that they would have as a whole
+            seen = seen / visible_share(asked.hidden, patch, self.n_fft).sqrt()[..., None]
+        # a bin is hidden with all of its parts
+        wanted = asked.wanted[..., None].expand_as(asked.target)
+        numbers = (asked.target, wanted, represent(seen, self.predict, self.floor))
+        return Hidden(*(of.flatten(3) for of in numbers))
+
+    def _drawn(self, x: torch.Tensor, generator: torch.Generator) -> "_Asked":
         patch = self.encoder.patch
         spectra = patch_spectra(x, patch, self.n_fft)
         target = represent(spectra, self.predict, self.floor)  # (B, C, N, F, parts)
@@ -55,8 +76,7 @@ class SpectralTask(ReconstructionTask):
             # patches first: a filter over the whole window would spread them to their neighbours
             x = take_out(hide_samples(x, hidden, patch), edges, self.fill, generator)
             wanted = wanted | in_bands(edges, self.n_bins)[:, :, None]
-        predicted = self._predicted(x, hidden).view(target.shape)
-        return self.compared(predicted[wanted], target[wanted])
+        return _Asked(x, hidden, target, wanted)
 
     def _predicted(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """(B, C, T) -> (B, C, N, F * parts): of every patch, because bands are hidden in the
@@ -66,3 +86,13 @@ class SpectralTask(ReconstructionTask):
         shown, _ = self.shown(hidden)
         asked = torch.arange(hidden.shape[-1], device=x.device).expand(hidden.shape)
         return self.decoder(self.encoder.visible(x, shown), shown, asked)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A batch without its bands, where patches are hidden, and which bins of what are counted."""
+
+    x: torch.Tensor  # (B, C, T)
+    hidden: torch.Tensor  # (B, C, N) bool
+    target: torch.Tensor  # (B, C, N, F, parts)
+    wanted: torch.Tensor  # (B, C, N, F) bool

@@ -1,7 +1,8 @@
 """What every pre-training task promises: a batch of signals in, a scalar loss and named metrics
-out."""
+out; and what its loss is worth."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -9,6 +10,8 @@ from torch import nn
 from citrus_ray.models.nets.encoder import Encoder
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
+# called as the task itself: losses of simple predictors, by name
+References = Callable[..., dict[str, torch.Tensor]]
 
 
 class Task(nn.Module):
@@ -21,6 +24,19 @@ class Task(nn.Module):
     @abstractmethod
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         """(B, C, T) -> (), metrics. All randomness comes from `generator`."""
+
+    def references(
+        self, x: torch.Tensor, generator: torch.Generator, *y: torch.Tensor
+    ) -> References | None:
+        """What predictors without a network lose at this task, once these training windows have
+        told them what they need; None where there are none.
+
+        The result takes what `forward` takes and draws from `generator` what it draws, so that
+        both are asked the same. Its names: `constant` for one answer whatever the window, `linear`
+        for the best linear one, `spectrum` for the mean spectrum of what is visible, `seam` for
+        how A's last and B's first volume compare.
+        """
+        return None
 
     def complaint(self, metrics: dict[str, float]) -> str | None:
         """Why an epoch with such metrics is one that leads nowhere, or None."""
