@@ -38,6 +38,8 @@ class Record:
     data_digest: str
     encoder: str | None  # digest of the pre-trained encoder
     modalities: list[str] = field(default_factory=list)  # of the target's channels, each once
+    # windows that showed it their label: `learnt` from, `chosen_by`
+    labelled: dict[str, int] = field(default_factory=dict)
     # of finals: name -> metrics, without any where it could not be scored
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     # by round: objective, seconds of fine-tuning so far

@@ -36,10 +36,11 @@ class Aside:
 
 @dataclass(frozen=True)
 class Later:
-    """Marks a field that came later: at its default it means what was always done, and is left out
-    of digests, so that results from before keep their names."""
+    """Marks a field that came later: at one value it means what was always done, and is left out of
+    digests there, so that results from before keep their names."""
 
     of: str = ""  # the one digest that leaves it out; empty: that of its own spec
+    was: Any = ...  # what was always done; ...: the field's default
 
 
 class Spec(BaseModel):
@@ -72,9 +73,11 @@ class Spec(BaseModel):
         }
 
     def says_nothing_new(self, name: str, of: str = "") -> bool:
-        """Whether a key that came later than the digest `of` is at its default."""
+        """Whether a key that came later than the digest `of` says what was always done."""
         info = type(self).model_fields[name]
-        return Later(of) in info.metadata and bool(getattr(self, name) == info.default)
+        later = [mark for mark in info.metadata if isinstance(mark, Later) and mark.of == of]
+        was = [info.default if mark.was is ... else mark.was for mark in later]
+        return getattr(self, name) in was
 
     def digest(self) -> str:
         return digest_of(self.identity())

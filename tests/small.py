@@ -27,6 +27,7 @@ SCRATCH = Trial(
         target=SOURCE, labels=Labels(per_class=4), optim=Optim(batch_size=4), steps=8, rounds=4
     ),
 )
+FULL = SCRATCH.at({"finetune.validation": "full"})  # beside a fully labelled validation part
 PRETRAIN = Pretrain(source=OTHERS, task=Masked(), epochs=1, optim=Optim(batch_size=16))
 PRETRAINED = SCRATCH.at({"pretrain": PRETRAIN.tree()})
 

@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import yaml
@@ -14,6 +14,7 @@ from citrus_ray.experiment.optim import Optim
 from citrus_ray.experiment.sweep import Sweep, parse_sweep
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import (
+    Later,
     Problem,
     Spec,
     SpecError,
@@ -379,6 +380,25 @@ def test_every_field_of_a_trial_is_in_its_digest_but_what_cannot_change_a_number
     assert all(path.endswith(".kind") or leaves[path] is None for path in untouched)
     assert len(near) > 30
     assert {path for path, other in near.items() if other.digest() == trial.digest()} == ASIDE
+
+
+class Aged(Spec):
+    """Keys that came later: at its default, and at another value, what was always done is meant."""
+
+    old: int = 1
+    calm: Annotated[int, Later()] = 2
+    new_way: Annotated[str, Later(was="always so")] = "better"
+    of_cells: Annotated[str, Later("cell", was="so")] = "else"
+
+
+def test_a_key_that_came_later_is_left_out_of_digests_where_it_says_what_was_always_done():
+    assert Aged(new_way="always so").identity() == {"old": 1, "of_cells": "else"}
+    assert Aged().identity() == {"old": 1, "new_way": "better", "of_cells": "else"}
+    assert Aged(calm=3, new_way="always so").identity() == {"old": 1, "calm": 3, "of_cells": "else"}
+    assert Aged(of_cells="so").says_nothing_new("of_cells", "cell")
+    assert not Aged(of_cells="else").says_nothing_new("of_cells", "cell")
+    assert not Aged(of_cells="so").says_nothing_new("of_cells")
+    assert not Aged().says_nothing_new("old")
 
 
 def test_from_scratch_nothing_of_the_pretraining_is_in_the_digest():

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from citrus_ray.data.windowing.splits import Validation
 from citrus_ray.records import Record
 
 TARGET = "finetune.target"
@@ -76,6 +77,12 @@ def test_part_of(row: Record) -> str:
         return row.tested
     split = {path: value for path, value in row.config.items() if path.startswith(f"{SPLIT}.")}
     return json.dumps(split, sort_keys=True)
+
+
+def validation_of(row: Record) -> Validation:
+    """What a member is chosen by; before there was a choice, it was a fully labelled part."""
+    said: Validation = row.config.get("finetune.validation", "full")
+    return said
 
 
 def labels_of(row: Record) -> LabelAmount | None:

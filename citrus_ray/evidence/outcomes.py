@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 
+from citrus_ray.data.windowing.splits import Validation
 from citrus_ray.evidence.design import Design, score_bounds
-from citrus_ray.evidence.facts import target_of, test_part_of
+from citrus_ray.evidence.facts import target_of, test_part_of, validation_of
 from citrus_ray.evidence.intervals import Effect, score_effect
 from citrus_ray.evidence.labels import arm_of
 from citrus_ray.evidence.reading import Collection
@@ -26,7 +27,7 @@ from citrus_ray.evidence.trials import (
     winner,
 )
 from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, count, is_pretrain
-from citrus_ray.records import Record, Status
+from citrus_ray.records import Phase, Record, Status
 
 ONE_ENCODER = (
     "one pre-trained encoder serves all rounds: the interval does not hold what another would give"
@@ -131,6 +132,21 @@ class Outcome:
                     found[choice].append(self._value(row, value))
         return {choice: _mean(values) for choice, values in found.items()}
 
+    @cached_property
+    def validation(self) -> Validation | None:
+        """What its searched trials were chosen by; refits may choose by less. None: no record."""
+        said = [validation_of(row) for row in self.rows if row.phase == "search"]
+        return said[0] if said else None
+
+    def n_labelled(self, phase: Phase) -> dict[str, int]:
+        """The most windows that showed one member their label: to learn from, to choose by."""
+        rows = [row.labelled for row in self.rows if row.phase == phase]
+        return {
+            use: max(found)
+            for use in ("learnt", "chosen_by")
+            if (found := [n[use] for n in rows if use in n])
+        }
+
     def n_searched(self, status: Status) -> int:
         return sum(trial.status == status for trial in self.searched)
 
@@ -146,6 +162,7 @@ def _caveats(cell: Outcome) -> Iterable[str]:
         yield EARLIER
     if cell.is_apart:
         yield OTHER_POINTS
+    yield from _chosen_with(cell)
     if not cell.scored:
         return
     if not cell.is_scratch and len({row.encoder for row in cell.scored}) == 1:
@@ -183,6 +200,15 @@ def _of_search(cell: Outcome) -> Iterable[str]:
             f"the winner was chosen once, among {len(full)} trials by {members} each: "
             "the interval does not hold how another search would have chosen"
         )
+
+
+def _chosen_with(cell: Outcome) -> Iterable[str]:
+    """Labels that were spent on choosing beside those that a regime of few labels counts."""
+    rows = [row for row in cell.rows if validation_of(row) == "full"]
+    counts = sorted({n for row in rows if (n := row.labelled.get("chosen_by"))})
+    ends = " to ".join(f"{n:,}" for n in dict.fromkeys([*counts[:1], *counts[-1:]]))
+    if rows:
+        yield f"chosen with a fully labelled validation part{f' of {ends} windows' if ends else ''}"
 
 
 def _mean(values: Sequence[Value]) -> float:

@@ -156,7 +156,10 @@ def _places(rows: Iterable[Record], standing: dict[Computation, Record]) -> Iter
 
 
 def _with_result(row: Record, of: Record) -> Record:
-    names = ("status", "metrics", "reason", "finished", "crashed", "baselines", "curve", "encoder")
+    names = (
+        *("status", "metrics", "reason", "finished", "crashed"),
+        *("labelled", "baselines", "curve", "encoder"),
+    )
     return replace(row, **{name: getattr(of, name) for name in names})
 
 

@@ -84,6 +84,11 @@ def _cell(
         "val": best.value if best else None,
         "test": outcome.test.tree() | {"counts": "round"} if outcome.test else None,
         "gain": _gain(cell, evidence),
+        "labels": {
+            "validation": outcome.validation,
+            "search": outcome.n_labelled("search"),
+            "final": outcome.n_labelled("final"),
+        },
         "baselines": outcome.baselines,
         "missing": outcome.missing,
         **_front(cell, outcome),

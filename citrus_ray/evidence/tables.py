@@ -93,8 +93,8 @@ def _robustness(summary: dict[str, Any]) -> list[str]:
     return [aligned([("test score, missing", "nothing", *names), *rows])]
 
 
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _score(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def best_baseline(cell: dict[str, Any]) -> str:
@@ -143,7 +143,7 @@ def top(sweep: Sweep, evidence: Evidence, n: int) -> Iterator[str]:
             params = [value_label(path, result.params[path]) for path in cell.search]
             scores = [f"{score:.4f}" for score in result.scores] if several else []
             cost = (f"{result.seconds:.1f}", result.digest)
-            rows.append((str(rank), f"{result.value:.4f}", *scores, *params, *cost))
+            rows.append((str(rank), _score(result.value, 4), *scores, *params, *cost))
         yield aligned(rows) if full else "  none"
         yield ""
 

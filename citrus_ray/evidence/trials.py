@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from citrus_ray.evidence.facts import validation_of
 from citrus_ray.experiment.budgets import Budget
 from citrus_ray.experiment.designs import Point
 from citrus_ray.experiment.labels import canonical
@@ -22,18 +23,19 @@ class Result:
     digest: str
     params: dict[str, Any]
     status: Status
-    value: float | None  # the mean over members; None where one failed
+    value: float | None  # the mean over members; None where one failed, or nothing scores them
     seconds: float
     finished: str = ""
     reason: str | None = None  # of the first member that failed
     values: tuple[float | None, ...] = ()  # of the members
     scores: tuple[float, ...] = ()  # of the objectives, none where a member failed
     crashed: bool = False  # its worker was lost: no result, and computed again by the next run
+    alone: bool = False  # nothing scores it: it is the only point of its cell
 
     @property
     def is_full(self) -> bool:
         """Whether it may win: neither failed nor stopped early."""
-        return self.status == "ok" and self.value is not None
+        return self.status == "ok" and (self.value is not None or self.alone)
 
 
 def result_of(rows: Sequence[Record], metric: str, each: str | None = None) -> Result:
@@ -55,6 +57,7 @@ def result_of(rows: Sequence[Record], metric: str, each: str | None = None) -> R
         values=tuple(row.metrics.get(metric) for row in rows),
         scores=() if value is None else _scores(rows, metric, each),
         crashed=any(row.crashed for row in rows),
+        alone=all(validation_of(row) == "none" for row in rows),
     )
 
 

@@ -15,11 +15,11 @@ from citrus_ray.context import SignalContext
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.align import Native
-from citrus_ray.data.windowing.splits import label_subset, split
+from citrus_ray.data.windowing.splits import spend, split
 from citrus_ray.experiment.hold_out import all_left_out, left_out, seen
 from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.step_times import STEPS_TIMED, StepTimes
-from citrus_ray.experiment.sweep import Cell, Sweep
+from citrus_ray.experiment.sweep import Cell, Sweep, as_refit
 from citrus_ray.experiment.trial import EVAL_BATCH, Pretrain, Trial
 from citrus_ray.spec import Problem, SpecError, digest_of
 
@@ -58,8 +58,8 @@ def _data_problems(trial: Trial, known: dict[str, SignalContext]) -> list[Proble
     found = [_under("trial", problem) for problem in trial.problems(contexts)]
     try:
         windows = cache.load(trial.finetune.target, trial.finetune.align)
-        parts = split(windows, trial.finetune.split, trial.seed)
-        label_subset(windows, parts.train, trial.finetune.labels, trial.seed)
+        spec, parts = trial.finetune, split(windows, trial.finetune.split, trial.seed)
+        spend(windows, parts, spec.labels, spec.validation, trial.seed)
     except SpecError as err:
         found += [_under("trial.finetune", problem) for problem in err.problems]
     return found
@@ -108,7 +108,7 @@ class DryRun:
 
     @cached_property
     def n_members(self) -> int:
-        return sum(_n_members(cell) for cell in self.sweep.cells)
+        return sum(sum(_n_members(cell)) for cell in self.sweep.cells)
 
     @cached_property
     def pretrainings(self) -> list[tuple[Trial, int]]:
@@ -128,7 +128,11 @@ class DryRun:
     def cpu_seconds(self) -> tuple[float, float]:
         """(pre-training, fine-tuning) on one thread of this machine."""
         pre = sum(n * _pretrain_seconds(trial, self.steps) for trial, n in self.pretrainings)
-        fine = sum(_n_members(c) * _finetune_seconds(c.trial, self.steps) for c in self.sweep.cells)
+        fine = 0.0
+        for cell in self.sweep.cells:
+            n_searched, n_refitted = _n_members(cell)
+            fine += n_searched * _finetune_seconds(cell.trial, self.steps)
+            fine += n_refitted * _finetune_seconds(as_refit(cell.trial), self.steps)
         return pre, fine
 
     def lines(self) -> Iterator[str]:
@@ -184,10 +188,10 @@ class DryRun:
         return f"resources: trials at once: {trials}; {needs}"
 
 
-def _n_members(cell: Cell) -> int:
-    """Fine-tunes of all trials and of the winner's rounds, without those that `decide` adds."""
+def _n_members(cell: Cell) -> tuple[int, int]:
+    """Fine-tunes of all trials, and of the winner's rounds, without those that `decide` adds."""
     n_final = cell.sweep.final.rounds * len(cell.members({}, 0))
-    return cell.n_trials * len(cell.repeat) + n_final
+    return cell.n_trials * len(cell.repeat), n_final
 
 
 def _encoder_key(cell: Cell) -> tuple[str, ...]:
@@ -249,9 +253,11 @@ def _pretrain_seconds(trial: Trial, steps: StepTimes) -> float:
 
 def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:
     spec, windows = trial.finetune, cache.load(trial.finetune.target, trial.finetune.align)
-    train = split(windows, spec.split, trial.seed).train
-    n_labels = len(label_subset(windows, train, spec.labels, trial.seed))
-    n_step, n_look = min(spec.optim.batch_size, n_labels), min(EVAL_BATCH, len(windows))
+    parts = split(windows, spec.split, trial.seed)
+    spent, learnt = spend(windows, parts, spec.labels, spec.validation, trial.seed)
+    n_step, n_look = min(spec.optim.batch_size, len(learnt)), min(EVAL_BATCH, len(spent.val))
     of = (trial.model, spec.pool, windows.context)
-    n_looks = spec.rounds * len(windows) * spec.split.val / n_look
-    return spec.steps * steps.finetune(*of, n_step) + n_looks * steps.look(*of, n_look)
+    seconds = spec.steps * steps.finetune(*of, n_step)
+    if n_look:
+        seconds += spec.rounds * len(spent.val) / n_look * steps.look(*of, n_look)
+    return seconds

@@ -157,7 +157,8 @@ class Cell:
         """What one trial runs: (repeated values, member) pairs, in the search or in the round of
         that number."""
         repeats = self.repeat if number is None else self._drawn(number)
-        return [(repeat, _at(self.trial, params | repeat)) for repeat in repeats]
+        members = [(repeat, _at(self.trial, params | repeat)) for repeat in repeats]
+        return members if number is None else [(repeat, as_refit(t)) for repeat, t in members]
 
     def _drawn(self, number: int) -> list[dict[str, Any]]:
         """The repeated values with what the round draws in place of what the search repeated."""
@@ -188,6 +189,14 @@ class Cell:
             c for c in self.sweep.cells if c.trial.pretraining is None and others(c) == others(self)
         )
         return next(twins, None)
+
+
+def as_refit(trial: Trial) -> Trial:
+    """The member as it runs in a round: nothing is chosen there, so all labels that the search had
+    to learn from and to choose by are learnt from."""
+    if trial.finetune.validation == "labels":
+        return trial.at({"finetune.validation": "none"})
+    return trial
 
 
 def trial_digest(members: list[tuple[dict[str, Any], Trial]], phase: Phase) -> str:
@@ -230,6 +239,7 @@ class _Cells:
         self._check_doubles()
         cells = [cell for axes in _products(self.sweep.compare) if (cell := self._cell(axes))]
         self._check_race(cells)
+        self._check_validation(cells)
         self._check_objectives()
         # from scratch, other compared values of `pretrain` change nothing: one cell stands for all
         # of them
@@ -243,6 +253,7 @@ class _Cells:
             self._check_reached(cells)
             self._check_claims(cells)
             self._check_sampler(numbered)
+            self._check_speed(cells)
         if self.problems:
             raise SpecError(list(self.problems.values()))
         return numbered
@@ -318,6 +329,17 @@ class _Cells:
                     message = f"{json.dumps(wanted)}: no compared cell is so; `compare` has {there}"
                     self.problems[name, str(i)] = Problem(f"claims[{i}].{name}", message)
 
+    def _check_speed(self, cells: list[Cell]) -> None:
+        """A claim of how soon validation data get to a level needs refits that look at them."""
+        for i, claim in enumerate(self.sweep.claims):
+            about = [cell for cell in cells if claim.level and claim.is_about(cell.axes)]
+            sides = [c for c in about for on in (claim.better, claim.worse) if side(on, c.axes)]
+            blind = {cell.trial.finetune.validation for cell in sides} - {"full"}
+            if blind:
+                rule = f"refits with validation={min(blind)} have no rounds of validation"
+                message = f"measure={claim.measure}: {rule}; give `finetune.validation: full`"
+                self.problems["measure", str(i)] = Problem(f"claims[{i}].measure", message)
+
     def _check_doubles(self) -> None:
         """The same value twice would be computed and averaged as if it were two."""
         for section in ("compare", "repeat"):
@@ -366,6 +388,23 @@ class _Cells:
             )
             message += "; repeat over more seeds or targets, or drop race"
             self.problems["race", message] = Problem("race.after", message)
+
+    def _check_validation(self, cells: list[Cell]) -> None:
+        """What is chosen by must be there, and the same for all that is chosen among."""
+        path = "finetune.validation"
+        for section in ("search", "repeat"):
+            if path in getattr(self.sweep, section):
+                message = "decides what a score is; put it under `compare`, a study for each value"
+                self.problems[section, path] = Problem(f"{section}.{path}", message)
+        blind = [cell for cell in cells if cell.trial.finetune.validation == "none"]
+        several = max((cell.n_trials for cell in blind), default=0)
+        needed = {"asha": self.sweep.asha, "objective.each": self.sweep.objective.each}
+        of = [f"there are {several} trials to choose among"] if several > 1 else []
+        of += [f"{name} needs scores" for name, given in needed.items() if blind and given]
+        if of:
+            rule = f"validation=none: nothing scores a trial, and {' and '.join(of)}"
+            message = f"{rule}; give `validation: labels` or `full`, or search nothing"
+            self.problems["validation", message] = Problem(f"trial.{path}", message)
 
     def _check_objectives(self) -> None:
         """Several objectives have no best trial, which whatever ranks trials by one number would

@@ -9,11 +9,11 @@ from citrus_ray.context import SignalContext
 from citrus_ray.data import AnySource
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing.align import AnyAlign, Native
-from citrus_ray.data.windowing.splits import Labels, Split
+from citrus_ray.data.windowing.splits import Labels, Split, Validation
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.specs import Conv, Pooling
-from citrus_ray.spec import Aside, Foreign, Later, Problem, Spec, digest_of, locate
+from citrus_ray.spec import Aside, Foreign, Later, Problem, Spec, digest_of, locate, refuse
 from citrus_ray.tasks import AnyTask
 
 Count = Annotated[int, Field(ge=1)]
@@ -95,7 +95,10 @@ class Finetune(Spec):
     align: AnyAlign = Native()
     """How the target's windows are brought to the pre-training's rate and length."""
     labels: Labels = Labels(fraction=1.0)
-    """How many training windows keep their label."""
+    """How many windows show their label, to learn from and, as `validation` says, to choose by."""
+    validation: Annotated[Validation, Later(was="full")] = "labels"
+    """What is chosen by. labels: a third of the labelled windows; full: a validation part of the
+    people, all of it labelled; none: nothing is. Refits of `labels` learn from all, as `none`."""
     split: Split = Split()
     """Who trains, validates and tests."""
     optim: Optim = Optim(batch_size=32)
@@ -103,7 +106,8 @@ class Finetune(Spec):
     steps: Count = 100
     """Optimiser steps, the same for every arm and number of labels."""
     rounds: Count = 10
-    """Looks at validation data, evenly spaced; the best round's weights are kept."""
+    """Looks, evenly spaced. With `validation: full` the best round's weights are kept; without, the
+    mean over the ends of the last third of rounds."""
     mode: Literal["full", "frozen", "probe"] = "full"
     """full: all learns; frozen: a head learns on the encoder's features; probe: it is solved."""
     head_first: Share = 0.0
@@ -117,7 +121,7 @@ class Finetune(Spec):
     drop_modality: Annotated[Share, Later()] = 0.0
     """Chance of each modality to be missing from a training window; one stays always."""
     patience: Count | None = None
-    """Rounds without a better one after which training stops."""
+    """Rounds without a better one after which training stops; needs `validation: full`."""
     gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = 0.0
     """Share of a GPU per trial, whose members are trained as one model there."""
     pool: Pooling = "mean"
@@ -135,6 +139,21 @@ class Finetune(Spec):
         if self.gpu and abs(1 / self.gpu - round(1 / self.gpu)) > 1e-6:
             rule = "must be 1, 1/2, 1/3, …, or shares do not fill a GPU"
             raise ValueError(f"gpu={self.gpu:g}: {rule}; 0.5 and 0.25 do")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_to_choose_by(self) -> "Finetune":
+        """What a choice takes, of those that may be made without a validation part."""
+        if self.validation == "full":
+            return self
+        if self.patience is not None:
+            rule = f"stops at the best round, and validation={self.validation} chooses none"
+            way = "give `validation: full`, or drop it"
+            raise refuse(f"patience={self.patience}: {rule}; {way}", "patience")
+        if self.validation == "labels" and self.labels.per_class == 1:
+            rule = "a third of the labels scores the trial, which leaves a class none to learn from"
+            way = "give 2 or more, `validation: full`, or `none` where nothing is searched"
+            raise refuse(f"labels.per_class=1: {rule}; {way}", "labels")
         return self
 
     @model_validator(mode="after")
@@ -273,7 +292,6 @@ class Trial(Spec):
         return "must not exceed pretrain.optim.batch_size: each needs a window"
 
     def run(self) -> dict[str, float]:
-        """Validation metrics of the best round of this one trial, run in this process, without
-        Ray."""
+        """Validation metrics of this one trial's kept weights, run in this process, without Ray."""
         # by name: training stands above what is asked
         return locate("citrus_ray.training.members:run_alone")(self)  # type: ignore[no-any-return]

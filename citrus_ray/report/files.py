@@ -19,10 +19,12 @@ from citrus_ray.evidence.gains import Gain, gain_caveats
 from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.reading import no_collector, plain, table
-from citrus_ray.records import write_text
+from citrus_ray.records import Phase, write_text
 from citrus_ray.report.exhibits import Findings
 from citrus_ray.report.figures import ink
 from citrus_ray.report.page import page
+
+PHASES: tuple[Phase, ...] = ("search", "final")
 
 
 @no_collector()
@@ -109,6 +111,12 @@ def _cell_row(cell: Outcome) -> dict[str, Any]:
         "test_counts": "round" if test else None,
         "n_test_parts": cell.n_test_parts,
         "val": best and best.value,
+        "validation": cell.validation,
+        **{
+            f"labels.{phase}.{use}": n
+            for phase in PHASES
+            for use, n in cell.n_labelled(phase).items()
+        },
         "n_trials": len(cell.searched),
         "n_failed": cell.n_searched("failed"),
         "n_pruned": cell.n_searched("pruned"),

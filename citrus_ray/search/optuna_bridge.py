@@ -66,9 +66,10 @@ def named(axes: SearchSpace, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def frozen(axes: SearchSpace, result: Result) -> FrozenTrial:
-    """A recorded trial as one of Optuna's."""
+    """A recorded trial as one of Optuna's, which knows none that is complete without a value."""
+    scored = result.status != "ok" or result.scores
     return optuna.trial.create_trial(
-        state=STATES[result.status],
+        state=STATES[result.status] if scored else TrialState.FAIL,
         values=list(result.scores) or None,
         params=named(axes, result.params),
         distributions=space_of({path: axes[path] for path in result.params}),

@@ -24,7 +24,7 @@ from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.metrics import score
 from citrus_ray.spec import SpecError
 from citrus_ray.tasks.losses.next_thought import at_the_seam, how_alike
-from citrus_ray.training.closed_form import Floats, fit
+from citrus_ray.training.closed_form import Floats
 from citrus_ray.training.finetuning import Member, score_on_test
 
 Predict = Callable[[Index], Floats]  # windows -> logits (n, K)
@@ -40,9 +40,10 @@ FLOOR = 1e-6
 
 
 def baselines(trial: Trial, metric: str = "val/balanced_accuracy") -> dict[str, dict[str, float]]:
-    """`val/…` and `test/…` metrics by baseline. For final members only: this scores test data.
+    """`test/…` metrics by baseline, and `val/…` where the trial has them. For final members only:
+    this scores test data.
 
-    `metric` chooses the penalty of the regressions, as it chooses the round of a fine-tune.
+    `metric` chooses the penalty of the regressions beside a fully labelled validation part.
     """
     member = Member(trial, None, metric)
     built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {})
@@ -70,7 +71,8 @@ def not_normalised(member: Member) -> Member | None:
 def _score(member: Member, predict: Predict) -> dict[str, float]:
     """Everything about the baseline is decided by now."""
     val = member.parts.val
-    return score(member.windows.labels[val], predict(val), "val") | score_on_test(member, predict)
+    by_val = score(member.windows.labels[val], predict(val), "val") if len(val) else {}
+    return by_val | score_on_test(member, predict)
 
 
 # ---- the baselines: what they learn from the labelled windows of a member ----
@@ -172,13 +174,10 @@ def same_run(member: Member) -> Predict:
 def run_identity(member: Member) -> Predict:
     """A probe that learnt to tell from A and B whether they are of one run, asked for the label:
     what a network that sees nothing but the run would give."""
-    train, val = (
-        (_over(member, apart, part), _of_one_run(member, part).astype(np.int64))
-        for part in (member.labelled, member.parts.val)
-    )
-    if len(np.unique(train[1])) < 2:
+    same = _of_one_run(member, np.arange(len(member.windows))).astype(np.int64)
+    if len(np.unique(same[member.labelled])) < 2:
         return majority(member)
-    probe = fit(train, val, 2, member.metric)
+    probe = member.regression(partial(_over, member, apart), same, 2)
     return _of_index(member, lambda index: probe(_over(member, apart, index)) @ [[-1.0], [1.0]])
 
 
@@ -231,7 +230,7 @@ OF_PAIRS: dict[str, Callable[[Member], Predict]] = {
 
 
 def _regression(member: Member, features: Features) -> Predict:
-    """Fitted on the labelled windows; validation windows choose the penalty."""
+    """Fitted on the labelled windows, its penalty chosen by what chooses for the trial."""
     return _of_index(member, partial(_over, member, features))
 
 
@@ -241,10 +240,7 @@ def _over(member: Member, features: Features, index: Index) -> Floats:
 
 def _of_index(member: Member, of: Predict) -> Predict:
     """The same, on features that are not of the signal alone."""
-    train, val = (
-        (of(index), member.windows.labels[index]) for index in (member.labelled, member.parts.val)
-    )
-    probe = fit(train, val, len(member.windows.classes), member.metric)
+    probe = member.regression(of, member.windows.labels, len(member.windows.classes))
     return lambda index: probe(of(index))
 
 

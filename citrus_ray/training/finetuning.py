@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from citrus_ray.data.windowing import cache
-from citrus_ray.data.windowing.splits import label_subset, split
+from citrus_ray.data.windowing.splits import folds_inside, spend, split
 from citrus_ray.data.windowing.view import View, fewer
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
@@ -20,7 +20,7 @@ from citrus_ray.metrics import score
 from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.spec import digest_of
 from citrus_ray.store.checkpoint import Weights
-from citrus_ray.training.closed_form import fit
+from citrus_ray.training.closed_form import Labels, Probe, fit, fit_inside
 from citrus_ray.training.loading import load_encoder
 from citrus_ray.training.loop import LossOf, ParameterGroup, Training, seeded, shuffled
 
@@ -37,8 +37,9 @@ class Examples:
 
 
 class Member:
-    """A trial's fine-tune. `best` holds the validation metrics of the best round so far, which is
-    the one kept."""
+    """A trial's fine-tune. `best` holds the metrics of the weights that are kept: of the best round
+    so far beside a fully labelled validation part; else of the round just done, and at the end
+    those of the mean over the last rounds."""
 
     def __init__(
         self,
@@ -49,9 +50,13 @@ class Member:
     ) -> None:
         self.trial, self.metric, self.device = trial, metric, torch.device(device)
         self.windows = cache.load(trial.finetune.target, trial.finetune.align)
-        self.parts = split(self.windows, trial.finetune.split, trial.seed)
-        self.labelled = label_subset(
-            self.windows, self.parts.train, trial.finetune.labels, trial.seed
+        spec = trial.finetune
+        self.parts, self.labelled = spend(  # labelled: those that are learnt from
+            self.windows,
+            split(self.windows, spec.split, trial.seed),
+            spec.labels,
+            spec.validation,
+            trial.seed,
         )
         self.view = View.of(self.windows, self.labelled, trial.model.multimodal)
         with seeded(trial.seed):
@@ -85,15 +90,34 @@ class Member:
 
     def _train(self) -> Iterator[dict[str, float]]:
         with closing(self.losses or self._alone()) as losses:
-            for number, loss in enumerate(losses, start=1):
-                metrics = {"round": float(number), "train/loss": loss} | self.score_val()
-                if not self.best or metrics[self.metric] > self.best[self.metric]:
-                    self.best = metrics
-                    self._best_state = copy.deepcopy(self.classifier.state_dict())
-                yield metrics
-                patience = self.trial.finetune.patience
-                if patience and number - self.best["round"] >= patience:
-                    return
+            chosen = self.trial.finetune.validation == "full"
+            yield from self._best_round(losses) if chosen else self._all_rounds(losses)
+
+    def _best_round(self, losses: Losses) -> Iterator[dict[str, float]]:
+        """Rounds until all are done, or patience is over; the best on validation data is kept."""
+        for number, loss in enumerate(losses, start=1):
+            metrics = {"round": float(number), "train/loss": loss} | self.score_val()
+            if not self.best or metrics[self.metric] > self.best[self.metric]:
+                self.best = metrics
+                self._best_state = copy.deepcopy(self.classifier.state_dict())
+            yield metrics
+            patience = self.trial.finetune.patience
+            if patience and number - self.best["round"] >= patience:
+                return
+
+    def _all_rounds(self, losses: Losses) -> Iterator[dict[str, float]]:
+        """All rounds; the mean of the weights over the ends of the last third of them is kept, and
+        scored in place of the last."""
+        n_rounds, mean = self.trial.finetune.rounds, dict[str, torch.Tensor]()
+        n_before = n_rounds - -(-n_rounds // 3)
+        for number, loss in enumerate(losses, start=1):
+            if number > n_before:
+                _take_in(mean, self.classifier.state_dict(), number - n_before)
+            if number == n_rounds:
+                self.classifier.load_state_dict(mean)
+                self._best_state = mean
+            self.best = {"round": float(number), "train/loss": loss} | self.score_val()
+            yield self.best
 
     def _alone(self) -> Losses:
         """Training with nobody else; yields the mean loss of each round."""
@@ -115,22 +139,32 @@ class Member:
         return shuffled(len(self.labelled), self.trial.finetune.optim.batch_size, rng)
 
     def _solve(self) -> Iterator[dict[str, float]]:
-        """The one round of a probe: the penalty that does best on validation data, and nothing
-        drawn by lot."""
-        train, val = (
-            (self._normed(part), self.windows.labels[part])
-            for part in (self.labelled, self.parts.val)
-        )
-        weights, bias = fit(train, val, len(self.windows.classes), self.metric).plain()
+        """The one round of a probe: the penalty that does best on what it may be chosen by, and
+        nothing drawn by lot."""
+        y, n_classes = self.windows.labels, len(self.windows.classes)
+        weights, bias = self.regression(self._normed, y, n_classes).plain()
         linear = self.classifier.head.linear
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weights.T))
             linear.bias.copy_(torch.from_numpy(bias))
-        logits, y = self.predict(self.labelled), self.windows.labels[self.labelled]
-        loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(y))
+        logits, learnt = self.predict(self.labelled), y[self.labelled]
+        loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(learnt))
         self.best = {"round": 1.0, "train/loss": float(loss)} | self.score_val()
         self._best_state = copy.deepcopy(self.classifier.state_dict())
         yield self.best
+
+    def regression(
+        self, features: Callable[[Index], npt.NDArray[np.floating]], y: Labels, n_classes: int
+    ) -> Probe:
+        """A regression from features to `y`, which holds all windows, on what this trial is given:
+        its penalty is chosen by a validation part where all of that is labelled, else inside the
+        windows that are learnt from."""
+        learnt, val = self.labelled, self.parts.val
+        if self.trial.finetune.validation == "full":
+            train = features(learnt), y[learnt]
+            return fit(train, (features(val), y[val]), n_classes, self.metric)
+        fold = folds_inside(y[learnt], self.windows.group[learnt])
+        return fit_inside(features(learnt), y[learnt], fold, n_classes)
 
     def _normed(self, index: Index) -> npt.NDArray[np.floating]:
         """(n, F): what the head's linear layer sees of a frozen encoder."""
@@ -186,7 +220,7 @@ class Member:
         return [head, *encoder]
 
     def score_test(self) -> dict[str, float]:
-        """The kept round's score on test data. Called once per reported number, after selection is
+        """The kept weights' score on test data. Called once per reported number, after selection is
         over."""
         self.classifier.load_state_dict(self._best_state)
         return score_on_test(self, self.predict) | self._score_missing()
@@ -201,8 +235,14 @@ class Member:
         mean = {f"missing/{name}": float(np.mean(list(found.values())))} if found else {}
         return mean | {f"missing:{missing}/{name}": value for missing, value in found.items()}
 
+    def n_labelled(self) -> dict[str, int]:
+        """How many windows show this trial their label, and what for."""
+        return {"learnt": len(self.labelled), "chosen_by": len(self.parts.val)}
+
     def score_val(self) -> dict[str, float]:
-        return score(self.windows.labels[self.parts.val], self.predict(self.parts.val), "val")
+        """Scores by what the trial is chosen by, none where it is chosen by nothing."""
+        val = self.parts.val
+        return score(self.windows.labels[val], self.predict(val), "val") if len(val) else {}
 
     @torch.no_grad()
     def predict(self, index: Index, missing: Sequence[str] = ()) -> npt.NDArray[np.floating]:
@@ -246,6 +286,15 @@ def score_on_test(
     The one function that reads test labels."""
     test = member.parts.test
     return score(member.windows.labels[test], predict(test), "test")
+
+
+def _take_in(mean: Weights, state: Weights, n: int) -> None:
+    """Make the mean of n - 1 states that of n; what did not change stays as it is, bit for bit."""
+    for name, value in state.items():
+        if n == 1 or not value.is_floating_point():
+            mean[name] = value.clone()
+        else:
+            mean[name].lerp_(value, 1 / n)
 
 
 def _pieces(index: Index) -> Iterator[Index]:

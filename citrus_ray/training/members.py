@@ -22,8 +22,7 @@ Metrics = dict[str, float]
 
 
 def run_alone(trial: Trial) -> Metrics:
-    """Validation metrics of the best round of one trial, whose encoder is pre-trained if need
-    be."""
+    """Validation metrics of one trial's kept weights, its encoder pre-trained if need be."""
     member = Member(trial, ensure_encoder(trial))
     member.finish()
     return member.best
@@ -70,6 +69,7 @@ class MemberState:
             "curve": self.curve,
             **(self.member.tested if self.member else {}),
             "modalities": sorted(set(self.member.windows.modalities)) if self.member else [],
+            "labelled": self.member.n_labelled() if self.member else {},
             "seconds": round(self.seconds, 4),
         }
 
@@ -103,11 +103,12 @@ class Population:
                 metrics = state.member.advance() if state.member and state.status == "ok" else None
                 if metrics is not None and state.member is not None:
                     before = state.curve[-1][1] if state.curve else 0.0
-                    state.curve.append((metrics[self.metric], round(before + seconds(), 4)))
+                    if self.metric in metrics:  # none where nothing is chosen
+                        state.curve.append((metrics[self.metric], round(before + seconds(), 4)))
                     state.history.append(metrics)
                     state.metrics = state.member.best
                     going = True
-        # a member that stopped early stands with its best round
+        # a member that stopped early stands with what it kept
         well = [state.metrics for state in self.states if state.status == "ok"]
         return mean_metrics(well) if going else None
 

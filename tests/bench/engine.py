@@ -60,6 +60,9 @@ class Nothing:
     def advance(self) -> dict[str, float] | None:
         return next(self.rounds, None)
 
+    def n_labelled(self) -> dict[str, int]:
+        return {}
+
     def score_test(self) -> dict[str, float]:
         return {METRIC.replace("val", "test"): self.best[METRIC]}
 

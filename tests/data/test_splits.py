@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.windowing.splits import (
     FEWEST_TO_DRAW,
+    KEPT,
     Labels,
     Parts,
     Split,
+    Validation,
+    folds_inside,
     label_subset,
+    spend,
     split,
 )
-from citrus_ray.data.windows import Windows
+from citrus_ray.data.windows import Index, Windows
 from citrus_ray.spec import SpecError
 from tests.small import windows_of
 
@@ -332,3 +336,116 @@ def test_half_a_fold_is_refused(given: dict[str, int]) -> None:
 def test_one_class_cannot_be_told_apart_and_is_refused() -> None:
     with pytest.raises(SpecError, match="must be at least 2 to tell apart"):
         split(windows_of(np.zeros(12, dtype=np.int64), np.arange(12) % 6, 1), Split(), seed=0)
+
+
+# ---- labels are counted where they are spent ----
+
+PEOPLE = windows_of(np.tile([0, 1, 2], 80), np.repeat(np.arange(20), 12), 3)
+PAIR = windows_of(np.tile([0, 1], 40), np.repeat(np.arange(4), 20), 2)  # two people to learn from
+
+
+def spent(windows: Windows, labels: Labels, how: Validation, seed: int = 0) -> tuple[Parts, Index]:
+    return spend(windows, split(windows, Split(), seed), labels, how, seed)
+
+
+@given(windows=balanced(), seed=seeds, n=st.integers(2, 6), share=st.floats(0.3, 1.0))
+def test_the_labelled_windows_are_all_there_is_to_learn_from_and_to_choose_by(
+    windows, seed, n, share
+):
+    parts = split(windows, Split(), seed)
+    pool = np.union1d(parts.train, parts.val)
+    for labels in (Labels(per_class=n), Labels(fraction=share)):
+        try:
+            known = label_subset(windows, pool, labels, seed)
+            found, learnt = spend(windows, parts, labels, "labels", seed)
+        except SpecError:  # so few are there
+            continue
+        assert np.array_equal(np.union1d(learnt, found.val), known)
+        assert not set(learnt.tolist()) & set(found.val.tolist())
+        assert np.array_equal(np.union1d(found.train, found.val), pool)
+        assert np.array_equal(found.test, parts.test)
+        for part in (learnt, found.val):
+            assert set(windows.labels[part].tolist()) == set(windows.labels[known].tolist())
+
+
+@given(windows=balanced(), seed=seeds, n=st.integers(1, 4))
+def test_a_refit_learns_from_all_that_the_search_learnt_from_and_chose_by(windows, seed, n):
+    labels = Labels(per_class=n)
+    parts = split(windows, Split(), seed)
+    try:
+        none, all_ = spend(windows, parts, labels, "none", seed)
+    except SpecError:
+        assume(False)
+    assert len(none.val) == 0
+    assert set(np.bincount(windows.labels[all_]).tolist()) == {n}
+    if n > 1:
+        kept, learnt = spend(windows, parts, labels, "labels", seed)
+        assert np.array_equal(np.union1d(kept.val, learnt), all_)
+
+
+def test_beside_a_fully_labelled_part_labels_are_those_of_the_training_part():
+    parts = split(PEOPLE, Split(), 0)
+    found, learnt = spend(PEOPLE, parts, Labels(per_class=5), "full", 0)
+    assert found == parts
+    assert np.array_equal(learnt, label_subset(PEOPLE, parts.train, Labels(per_class=5), 0))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 9, 20])
+@pytest.mark.parametrize("windows", [PEOPLE, PAIR], ids=["20 people", "2 people"])
+def test_a_third_of_every_class_is_kept_or_what_whole_people_allow(windows, n):
+    for seed in range(5):
+        found, _ = spent(windows, Labels(per_class=n), "labels", seed)
+        counts = np.bincount(windows.labels[found.val])
+        assert counts.min() >= max(1, n * KEPT / 2)
+        assert counts.max() <= n / 2
+
+
+def test_people_that_score_are_not_learnt_from():
+    for windows in (PEOPLE, PAIR):
+        for labels in (Labels(per_class=5), Labels(fraction=1.0), Labels(fraction=0.3)):
+            found, learnt = spent(windows, labels, "labels")
+            assert not set(windows.group[found.val].tolist()) & set(windows.group[learnt].tolist())
+
+
+def test_where_a_class_is_one_person_windows_are_kept_and_classes_stay_whole():
+    y, group = np.repeat([0, 1], 30), np.repeat(np.arange(6), 10)
+    windows, all_ = windows_of(y, group, 2), np.arange(60)
+    parts = Parts(train=all_[(group == 0) | (group == 3)], val=all_[:0], test=all_[group == 5])
+    found, learnt = spend(windows, parts, Labels(per_class=6), "labels", 0)
+    assert np.bincount(y[found.val]).tolist() == [2, 2]
+    assert np.bincount(y[learnt]).tolist() == [4, 4]
+
+
+def test_members_of_several_seeds_check_on_different_windows():
+    found = [spent(PEOPLE, Labels(per_class=4), "labels", seed)[0].val for seed in range(6)]
+    assert len({tuple(val.tolist()) for val in found}) == 6
+
+
+def test_the_same_labels_are_kept_by_other_seeds_in_other_ways():
+    parts, labels = split(PEOPLE, Split(), 0), Labels(fraction=1.0)
+    found = [spend(PEOPLE, parts, labels, "labels", seed)[0].val for seed in range(6)]
+    assert len({tuple(val.tolist()) for val in found}) == 6
+
+
+@pytest.mark.parametrize("labels", [Labels(count=4), Labels(per_class=1)])
+def test_a_single_label_cannot_teach_and_check(labels):
+    with pytest.raises(SpecError, match=r"has one labelled window.* give `validation: full`"):
+        spent(PEOPLE, labels, "labels")
+
+
+@given(windows=balanced(), seed=seeds)
+def test_folds_inside_the_labelled_windows_cut_no_person_and_leave_every_class(windows, seed):
+    known = label_subset(windows, np.arange(len(windows)), Labels(fraction=1.0), seed)
+    y, group = windows.labels[known], windows.group[known]
+    fold = folds_inside(y, group)
+    assert len(np.unique(fold)) == min(5, len(np.unique(group)))
+    for number in np.unique(fold):
+        inside = fold == number
+        assert not set(group[inside].tolist()) & set(group[~inside].tolist())
+        assert set(y[~inside].tolist()) == set(y.tolist())
+
+
+def test_folds_are_stratified_where_a_class_is_one_person_and_one_where_it_is_one_window():
+    fold = folds_inside(np.repeat([0, 1], 10), np.repeat([0, 1], 10))
+    assert [np.bincount(fold[:10]).tolist(), np.bincount(fold[10:]).tolist()] == [[2] * 5] * 2
+    assert set(folds_inside(np.array([0, 1, 1, 1]), np.arange(4)).tolist()) == {0}

@@ -106,7 +106,13 @@ def test_what_was_learnt_from_what_follows_helps_to_tell_timbres_and_gets_there_
             "epochs": 5,
             "optim": {"lr": 2e-3},
         },
-        "finetune": {"target": target, "labels": {"per_class": 15}, "steps": 60, "rounds": 6},
+        "finetune": {
+            "target": target,
+            "labels": {"per_class": 15},
+            "validation": "full",  # what it gets to sooner
+            "steps": 60,
+            "rounds": 6,
+        },
     }
     trial = validate(Trial, tree)
     assert trial.pretraining is not None

@@ -24,7 +24,7 @@ from tests.evidence.test_summary import LR, VAL
 from tests.small import record_of, sweep_of
 
 LABELS = "finetune.labels"
-FEW, MANY = {"per_class": 1}, {"per_class": 4}
+FEW, MANY = {"per_class": 2}, {"per_class": 4}
 EACH: dict[str, Any] = {
     "objective": {"metric": VAL, "mode": "max", "each": LABELS},
     "repeat": {LABELS: [FEW, MANY], "seed": [0, 1]},
@@ -107,7 +107,7 @@ def test_the_front_is_in_the_journal_the_screen_and_the_best_trials(tmp_path):
     drive(Study(cell, folder, []), folder, 12)
     found = summarise(sweep, folder, 0.0)
     names = list(found["cells"][0]["front"][0]["val"])
-    assert names == [f"{VAL} at per_class=1", f"{VAL} at per_class=4"]
+    assert names == [f"{VAL} at per_class=2", f"{VAL} at per_class=4"]
     assert "no trial beats these" in table(found)
     assert all(name in "\n".join(top(sweep, evidence_of(sweep, folder), 3)) for name in names)
     storage = JournalStorage(

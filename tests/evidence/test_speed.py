@@ -53,7 +53,8 @@ def recorded(folder: Path, cell: Cell, rounds: list[int]) -> None:
 
 @pytest.mark.parametrize(("measure", "unit"), [("rounds", 1.0), ("seconds", 10.0)])
 def test_a_claim_of_speed_is_judged_by_what_is_saved(tmp_path, measure, unit):
-    sweep = sweep_of(claims=[CLAIM | {"measure": measure}], final={"rounds": 6})
+    edits: dict[str, Any] = {"trial.finetune.validation": "full", "final": {"rounds": 6}}
+    sweep = sweep_of(claims=[CLAIM | {"measure": measure}], **edits)
     scratch, masked = sweep.cells
     recorded(tmp_path, scratch, [5, 4, 5, 6, 5, 6])
     recorded(tmp_path, masked, [2, 2, 1, 3, 2, 2])
@@ -69,6 +70,14 @@ def test_a_claim_of_speed_is_judged_by_what_is_saved(tmp_path, measure, unit):
 def test_a_level_goes_with_speed_and_speed_with_a_level(claim):
     with pytest.raises(SpecError, match="rounds and seconds need a level"):
         validate(Hypothesis, claim)
+
+
+@pytest.mark.parametrize("validation", ["labels", "none"])
+def test_a_claim_of_speed_needs_curves_of_validation_data(validation):
+    edits: dict[str, Any] = {"trial.finetune.validation": validation, "search": {}}
+    sweep_of(**edits)
+    with pytest.raises(SpecError, match=r"measure=rounds: .* give `finetune.validation: full`"):
+        sweep_of(**edits, claims=[CLAIM | {"measure": "rounds"}])
 
 
 @pytest.mark.slow

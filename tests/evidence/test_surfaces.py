@@ -22,6 +22,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from citrus_ray import records
 from citrus_ray.cli.results import ResultsFolder
+from citrus_ray.cli.screen import last
 from citrus_ray.evidence.comparison import compare, side
 from citrus_ray.evidence.evidence import Evidence, evidence_of, read_evidence
 from citrus_ray.evidence.outcomes import Outcome
@@ -53,7 +54,7 @@ ASKED: dict[str, Any] = {
 }
 SEVERAL = {
     "objective": {"metric": VAL, "mode": "max", "each": LABELS},
-    "repeat": {LABELS: [{"per_class": 1}, {"per_class": 4}], "seed": [0, 1]},
+    "repeat": {LABELS: [{"per_class": 2}, {"per_class": 4}], "seed": [0, 1]},
 }
 
 
@@ -61,7 +62,7 @@ def asked(**edits: Any) -> Sweep:
     return sweep_of(**ASKED | edits)
 
 
-def play(sweep: Sweep, out: Path) -> None:
+def play(sweep: Sweep, out: Path, with_val: bool = True) -> None:
     """Run what is missing, with made-up scores that hang on what is run alone."""
     folder = ResultsFolder(sweep, sweep.model_dump_json(by_alias=True), out)
     folder.make()
@@ -70,9 +71,15 @@ def play(sweep: Sweep, out: Path) -> None:
     for study in studies.studies:
         while (job := study.next_job()) is not None:
             rows = [row_of(study, job, repeat, n) for n, (repeat, _) in enumerate(job.members)]
+            if not with_val:
+                rows = [replace(row, metrics=without(VAL, row.metrics)) for row in rows]
             records.write(folder.records, job.digest, rows)
             study.finish(job, rows)
         assert study.over
+
+
+def without(name: str, metrics: dict[str, float]) -> dict[str, float]:
+    return {key: value for key, value in metrics.items() if key != name}
 
 
 def row_of(study: Study, job: Job, repeat: dict[str, Any], n: int) -> Record:
@@ -230,3 +237,65 @@ def test_two_equal_folders_compare_as_identical(tmp_path):
         play(asked(), tmp_path / name)
     rows = compare(side(str(tmp_path / "a")), side(str(tmp_path / "b")))
     assert {row.change for row in rows} == {"identical"}
+
+
+# ---- what was chosen by ----
+
+VALIDATION = "trial.finetune.validation"
+
+
+def counted(out: Path, **labelled: int) -> None:
+    """Give every record the windows that showed it their label."""
+    for path in (out / "records").glob("*.jsonl"):
+        rows = records.read_trial(out / "records", path.stem)
+        records.write(out / "records", path.stem, [replace(r, labelled=labelled) for r in rows])
+
+
+def everywhere(sweep: Sweep, out: Path) -> tuple[str, ...]:
+    """The last screen, summary.json, the page and its tables."""
+    summary = summarise(sweep, out / "records", 0.0)
+    (out / "summary.json").write_text(json.dumps(summary))
+    page = write_report([out], publish=False).read_text()
+    tables = (out / "cells.csv").read_text()
+    return last(sweep, out, summary, out), json.dumps(summary), page, tables
+
+
+def test_a_fully_labelled_validation_part_is_named_beside_every_number(tmp_path):
+    sweep = asked(**{VALIDATION: "full"})
+    play(sweep, tmp_path)
+    said = "hosen with a fully labelled validation part"  # on the page with a capital
+    assert all(said in text for text in everywhere(sweep, tmp_path)), "of records without counts"
+    counted(tmp_path, learnt=8, chosen_by=1600)
+    assert all(f"{said} of 1,600 windows" in text for text in everywhere(sweep, tmp_path))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    labels = summary["cells"][0]["labels"]
+    of_each = {"learnt": 8, "chosen_by": 1600}
+    assert labels == {"validation": "full", "search": of_each, "final": of_each}
+    with (tmp_path / "cells.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert (row["validation"], row["labels.search.chosen_by"]) == ("full", "1600")
+
+
+def test_where_labels_are_all_there_is_no_such_caveat_stands(tmp_path):
+    sweep = asked()
+    play(sweep, tmp_path)
+    assert not any("hosen with" in text for text in everywhere(sweep, tmp_path))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["cells"][0]["labels"]["validation"] == "labels"
+
+
+def test_a_single_point_that_nothing_scores_wins_and_is_refitted(tmp_path):
+    """Its validation score is a dash wherever one would stand."""
+    sweep = asked(**{VALIDATION: "none", "search": {LR: {"choice": [0.001]}}, "claims": []})
+    play(sweep, tmp_path, with_val=False)
+    found = evidence_of(sweep, tmp_path / "records")
+    assert all(cell.best and cell.best.value is None for cell in found.cells)
+    assert all(cell.scored for cell in found.cells)
+    assert all(everywhere(sweep, tmp_path))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [cell["val"] for cell in summary["cells"]] == [None, None]
+    first = [line.split() for text in top(sweep, found, 1) for line in text.splitlines()]
+    assert [line[:3] for line in first if line[:1] == ["1"]] == [["1", "-", "0.001"]] * 2
+    storage = JournalStorage(JournalFileBackend(str(export(sweep, found, tmp_path / "log"))))
+    studies = [optuna.load_study(storage=storage, study_name=c.label) for c in found.cells]
+    assert [len(study.trials) for study in studies] == [1, 1]

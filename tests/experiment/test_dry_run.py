@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from citrus_ray.data.windowing import splits
 from citrus_ray.experiment.dry_run import DryRun, check_data
+from citrus_ray.experiment.step_times import StepTimes
 from citrus_ray.experiment.sweep import load_sweep
 from citrus_ray.spec import SpecError
 from tests.small import SWEEP, sweep_of
@@ -92,3 +94,35 @@ def test_labels_missing_for_a_fresh_seed_only_are_found_too(monkeypatch):
     monkeypatch.setattr("citrus_ray.experiment.dry_run.split", noted)
     check_data(sweep)
     assert fresh <= seen
+
+
+# ---- what is chosen by ----
+
+
+class OneSecond(StepTimes):
+    """A second for a step, ten for a look."""
+
+    def finetune(self, *of: object) -> float:
+        return 1.0
+
+    def look(self, *of: object) -> float:
+        return 10.0
+
+
+@pytest.mark.parametrize(("validation", "of_a_refit"), [("labels", 8), ("full", 8 + 4 * 10)])
+def test_refits_that_choose_nothing_are_not_charged_for_looks(validation, of_a_refit):
+    cells: dict[str, Any] = {"compare": {"pretrain.task": [None]}, "search": {}}
+    sweep = sweep_of(**{"trial.finetune.validation": validation}, **cells)
+    _, seconds = DryRun(sweep, OneSecond()).cpu_seconds
+    assert seconds == pytest.approx(3 * (8 + 4 * 10) + 5 * of_a_refit)
+
+
+def test_labels_too_few_to_learn_from_and_to_choose_by_are_found_before_the_start():
+    few: dict[str, Any] = {"trial.finetune.labels": {"count": 2}, "search": {}}
+    with pytest.raises(SpecError) as caught:
+        check_data(sweep_of(**few))
+    (problem,) = caught.value.problems
+    assert problem.path == "trial.finetune.labels"
+    assert "class '5 Hz' has one labelled window" in problem.message
+    for validation in ("full", "none"):
+        check_data(sweep_of(**few, **{"trial.finetune.validation": validation}))

@@ -15,7 +15,7 @@ from citrus_ray.experiment.sweep import (
     trial_digest,
 )
 from citrus_ray.spec import SpecError
-from tests.small import PRETRAINED, SCRATCH, SWEEP, sweep_of
+from tests.small import FULL, PRETRAINED, SCRATCH, SWEEP, sweep_of
 
 
 def problems_of(**edits: Any) -> list[tuple[int | None, str]]:
@@ -75,7 +75,7 @@ def test_null_is_from_scratch_and_nothing_of_the_pretraining_exists_there():
 
 def test_an_axis_may_reach_into_a_compared_block():
     sweep = sweep_of(
-        search={"finetune.labels.per_class": {"int": [1, 3]}},
+        search={"finetune.labels.per_class": {"int": [2, 3]}},
         compare={"finetune.labels": [{"per_class": 2}]},
     )
     ((_, trial), *_) = sweep.cells[0].members({"finetune.labels.per_class": 3})
@@ -83,7 +83,7 @@ def test_an_axis_may_reach_into_a_compared_block():
 
 
 def test_an_axis_may_reach_into_a_repeated_block():
-    search, labels = {"finetune.labels.per_class": {"int": [1, 3]}}, [{"per_class": 2}]
+    search, labels = {"finetune.labels.per_class": {"int": [2, 3]}}, [{"per_class": 2}]
     cell = sweep_of(
         search=search, repeat={"finetune.labels": labels}, compare={"finetune.labels": labels}
     ).cells[0]
@@ -410,3 +410,59 @@ def test_minimising_a_score_is_refused():
 def test_a_value_that_stands_twice_is_refused():
     found = problems_of(repeat={"seed": [0, 0]})
     assert any("repeat.seed" in text and "must stand once" in text for _, text in found)
+
+
+# ---- what is chosen by ----
+
+
+VALIDATION = "finetune.validation"
+
+
+def test_refits_learn_from_the_labels_that_the_search_chose_by():
+    for given, refit in (("labels", "none"), ("full", "full")):
+        for cell in sweep_of(**{f"trial.{VALIDATION}": given}).cells:
+            members = [*cell.members({}), *cell.members({}, 0)]
+            found = [trial.finetune.validation for _, trial in members]
+            assert found == [given] * 3 + [refit]
+    whole = sweep_of(compare={VALIDATION: ["labels", "full"]}, search={}).cells
+    refits = [{t.finetune.validation for _, t in cell.members({}, 0)} for cell in whole]
+    assert refits == [{"none"}, {"full"}]
+
+
+def test_what_was_always_done_has_its_old_digest_and_the_default_a_new_one():
+    """Digests of the version that knew a fully labelled validation part alone."""
+    assert FULL.digest() == "ae16bdac7d58f560" != SCRATCH.digest()
+    assert FULL.at({"finetune.mode": "probe"}).digest() == "782d4fc610264638"
+    cells = sweep_of(**{f"trial.{VALIDATION}": "full"}).cells
+    assert [cell.digest for cell in cells] == ["5fba98c95e4d1cf1", "07fdb36ae70cdab0"]
+    kinds = {SCRATCH.at({VALIDATION: how}).digest() for how in ("labels", "full", "none")}
+    assert len(kinds) == 3
+    assert PRETRAINED.at({VALIDATION: "full"}).encoder_digest() == PRETRAINED.encoder_digest()
+
+
+@pytest.mark.parametrize("section", ["search", "repeat"])
+def test_what_decides_what_a_score_is_can_only_be_compared(section):
+    values = ["labels", "full"]
+    axis = {"choice": values} if section == "search" else values
+    found = problems_of(**{section: {VALIDATION: axis}})
+    said = "decides what a score is; put it under `compare`, a study for each value"
+    assert f"{section}.{VALIDATION}: {said}" in [text for _, text in found]
+
+
+def test_a_search_without_a_score_is_refused_and_a_single_point_is_not():
+    blind: dict[str, Any] = {f"trial.{VALIDATION}": "none"}
+    ((line, text),) = problems_of(**blind)
+    assert line == 9
+    assert "validation=none: nothing scores a trial, and there are 4 trials to choose" in text
+    assert "give `validation: labels`" in text
+    ((_, text),) = problems_of(**blind, search={}, asha={})
+    assert "and asha needs scores" in text
+    alone: dict[str, Any]
+    for alone in ({"search": {}}, {"budget": {"trials": 1}}):
+        assert [cell.n_trials for cell in sweep_of(**blind, **alone).cells] == [1, 1]
+
+
+def test_one_label_a_class_is_refused_where_it_is_compared():
+    labels = [{"per_class": 1}, {"per_class": 4}]
+    ((_, text),) = problems_of(compare={"finetune.labels": labels}, search={})
+    assert text.startswith("compare.finetune.labels: 1 per class: labels.per_class=1: a third")

@@ -3,6 +3,7 @@ fine-tune sees."""
 
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -241,14 +242,28 @@ def test_test_labels_and_test_signals_change_no_validation_number(monkeypatch, r
 
 
 def test_validation_windows_choose_and_do_not_train(monkeypatch, rhythm):
-    before = numbers(ALL, "test")
-    given(monkeypatch, drowned(rhythm, Member(ALL, None).parts.val))
-    after = numbers(ALL, "test")
+    full = ALL.at({"finetune.validation": "full"})
+    before = numbers(full, "test")
+    given(monkeypatch, drowned(rhythm, Member(full, None).parts.val))
+    after = numbers(full, "test")
     assert after["majority"] == before["majority"]
     assert after["nearest"] == before["nearest"]
     given(monkeypatch, rhythm)
-    chosen = [probe.fit(*case).penalty for case in penalties(Member(ALL, None))]
+    chosen = [probe.fit(*case).penalty for case in penalties(Member(full, None))]
     assert len(set(chosen)) > 1  # the grid is used
+
+
+def test_what_scores_a_trial_neither_trains_nor_chooses_its_baselines(monkeypatch, rhythm):
+    before, val = numbers(ALL, "test"), numbers(ALL, "val")
+    given(monkeypatch, drowned(rhythm, Member(ALL, None).parts.val))
+    assert numbers(ALL, "test") == before
+    assert numbers(ALL, "val")["nearest"] != val["nearest"]
+
+
+def test_where_nothing_is_chosen_baselines_have_no_validation_score():
+    found = baselines(SCRATCH.at({"finetune.validation": "none"}))
+    assert found.keys() == BASELINES.keys()
+    assert all({name.split("/")[0] for name in of} == {"test"} for of in found.values())
 
 
 def penalties(member: Member):
@@ -260,17 +275,23 @@ def penalties(member: Member):
     return [(sets[0], sets[1], 2), (sets[0], (sets[1][0], 1 - sets[1][1]), 2)]
 
 
-def test_the_metric_of_the_search_chooses_the_penalty(monkeypatch, rhythm):
+def test_penalties_are_chosen_by_the_metric_of_the_search_or_inside_the_labels(monkeypatch, rhythm):
     asked = []
 
-    def spy(train, val, n_classes, metric):
-        asked.append(metric)
-        return probe.fit(train, val, n_classes, metric)
+    def spied(name: str) -> Callable[..., Any]:
+        def spy(*args: Any) -> Any:
+            asked.append((name, *args[3:]) if name == "fit" else (name,))
+            return getattr(probe, name)(*args)
 
-    monkeypatch.setattr(module, "fit", spy)
-    baselines(ALL, "val/macro_f1")
-    assert set(asked) == {"val/macro_f1"}
-    assert len(asked) == 4
+        return spy
+
+    for name in ("fit", "fit_inside"):
+        monkeypatch.setattr(finetune, name, spied(name))
+    ways = {"full": ("fit", "val/macro_f1"), "labels": ("fit_inside",), "none": ("fit_inside",)}
+    for validation, way in ways.items():
+        asked.clear()
+        baselines(ALL.at({"finetune.validation": validation}), "val/macro_f1")
+        assert asked == [way] * 4
 
 
 def test_pre_training_changes_no_baseline():

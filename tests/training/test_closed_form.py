@@ -7,10 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
+from citrus_ray.data.windowing.splits import folds_inside
 from citrus_ray.metrics import balanced_accuracy
-from citrus_ray.training.closed_form import PENALTIES, Scaler, fit, regularisation_path
+from citrus_ray.training.closed_form import (
+    PENALTIES,
+    Scaler,
+    cross_entropies,
+    fit,
+    fit_inside,
+    regularisation_path,
+)
 
 
 def sample(seed: int, n: int = 120, n_features: int = 5, n_classes: int = 3, pull: float = 1.0):
@@ -97,3 +106,42 @@ def test_one_window_per_class_is_separated_without_end_of_time():
     probe = regularisation_path(x, y, 3)[-1]
     assert probe(x).argmax(axis=1).tolist() == y.tolist()
     assert np.isfinite(probe.weights).all()
+
+
+# ---- no validation data at all ----
+
+
+def noisy(n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels that are a quarter noise, more features than windows, three windows a person."""
+    rng = np.random.default_rng(3)
+    x, y = sample(3, n=n, n_features=40, n_classes=2, pull=0.25)
+    y = np.where(rng.random(n) < 0.25, 1 - y, y)
+    return x, y, folds_inside(y, np.arange(n) // 3)
+
+
+def test_the_penalty_is_that_which_does_best_on_folds_it_was_not_fitted_to():
+    """As scikit-learn counts: log loss with the windows of every class weighing the same."""
+    x, y, fold = noisy()
+    weights, losses = 1 / np.bincount(y)[y], []
+    for i in range(len(PENALTIES)):
+        share = np.zeros((len(y), 2))
+        for number in range(5):
+            out = fold == number
+            mass = np.exp(regularisation_path(x[~out], y[~out], 2)[i](x[out]))
+            share[out] = mass / mass.sum(axis=1, keepdims=True)
+        losses.append(log_loss(y, share, sample_weight=weights))
+    chosen = fit_inside(x, y, fold, 2)
+    assert chosen.penalty == PENALTIES[int(np.argmin(losses))] > PENALTIES[-1]
+    of_all = regularisation_path(x, y, 2)
+    assert any(np.array_equal(chosen.weights, probe.weights) for probe in of_all)
+
+
+def test_a_loss_is_minus_the_log_of_a_probability_however_sure_a_logit_is():
+    logits = np.array([[0.0, 0.0], [3.0, 0.0], [1000.0, 0.0]])
+    y = np.array([0, 1, 1])
+    assert cross_entropies(logits, y) == pytest.approx([np.log(2), np.log1p(np.exp(3)), 1000.0])
+
+
+def test_with_nothing_to_choose_by_the_strongest_penalty_is_taken():
+    x, y = sample(4, n=3, n_features=20)
+    assert fit_inside(x, y, np.zeros(3, dtype=np.int64), 3).penalty == PENALTIES[0]

@@ -30,6 +30,7 @@ def scores(task: dict[str, Any]) -> np.ndarray:
         "finetune": {
             "target": SENSORS | {"seed": 2004},
             "labels": {"per_class": 5},
+            "validation": "full",
             "mode": "probe",
         },
     }

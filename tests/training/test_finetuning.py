@@ -1,5 +1,6 @@
 """One fine-tune: what it sees, what it keeps, and what it must not know."""
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -20,7 +21,7 @@ from citrus_ray.training import pretraining as pretrain
 from citrus_ray.training.closed_form import PENALTIES
 from citrus_ray.training.finetuning import Member, _balanced
 from citrus_ray.training.loop import seeded
-from tests.small import MODEL, PRETRAINED, SCRATCH, SOURCE, registered, sweep_of
+from tests.small import FULL, MODEL, PRETRAINED, SCRATCH, SOURCE, registered, sweep_of
 
 
 def encoder_weights(seed: int = 9) -> Weights:
@@ -45,7 +46,7 @@ def test_pretrained_and_scratch_see_the_same_labels():
         assert np.array_equal(scratch.labelled, pretrained.labelled)
         assert np.array_equal(scratch.parts.val, pretrained.parts.val)
         assert np.array_equal(scratch.parts.test, pretrained.parts.test)
-    assert len(scratch.labelled) == 2 * 4
+    assert len(scratch.labelled) + len(scratch.parts.val) == 2 * 4
 
 
 def test_labels_come_from_the_training_part_alone():
@@ -94,7 +95,7 @@ def test_a_trial_gives_the_same_numbers_every_time():
 
 
 def test_rounds_end_and_the_best_of_them_is_kept():
-    member = Member(SCRATCH, None)
+    member = Member(FULL, None)
     rounds = list(iter(member.advance, None))
     assert [metrics["round"] for metrics in rounds] == [1, 2, 3, 4]
     assert member.advance() is None
@@ -106,7 +107,7 @@ def test_rounds_end_and_the_best_of_them_is_kept():
 def test_the_objective_decides_which_round_is_kept(monkeypatch):
     curves = {"val/accuracy": [0.1, 0.9, 0.2, 0.3], "val/balanced_accuracy": [0.5, 0.4, 0.6, 0.6]}
     for metric, kept in (("val/accuracy", 2), ("val/balanced_accuracy", 3)):
-        member = Member(SCRATCH, None, metric)
+        member = Member(FULL, None, metric)
         numbers = iter(range(4))
         monkeypatch.setattr(member, "score_val", lambda numbers=numbers: at(curves, next(numbers)))
         states = []
@@ -208,6 +209,112 @@ def test_a_signal_with_a_rhythm_per_class_is_learnt():
     assert finished(trial).best["val/balanced_accuracy"] > 0.8
 
 
+# ---- labels are counted where they are spent ----
+
+
+NONE = SCRATCH.at({"finetune.validation": "none"})
+SPENT = [SCRATCH, NONE, SCRATCH.at({"finetune.mode": "probe"}), NONE.at({"finetune.mode": "probe"})]
+
+
+@pytest.mark.parametrize("trial", SPENT, ids=["labels", "none", "labels probe", "none probe"])
+def test_of_windows_that_are_not_labelled_nothing_is_seen_but_the_test_score(monkeypatch, trial):
+    before, windows = finished(trial), cache.load(SOURCE)
+    unseen = np.setdiff1d(np.arange(len(windows)), [*before.labelled, *before.parts.val])
+    x, y = np.array(windows.x), windows.labels.copy()
+    x[unseen] = 50 * x[unseen][::-1] + 7
+    monkeypatch.setattr(cache, "load", lambda *_: dataclasses.replace(windows, x=x))
+    after = Member(trial, None)
+    y[unseen] = 1 - y[unseen]
+    after.windows = dataclasses.replace(after.windows, y=y)
+    after.finish()
+    assert after.best == before.best
+    assert same_state(after._best_state, before._best_state)
+    assert after.score_test() != before.score_test()
+
+
+@pytest.mark.parametrize("mode", ["full", "frozen", "probe"])
+def test_what_scores_a_trial_changes_no_weight_of_it(monkeypatch, mode):
+    trial = SCRATCH.at({"finetune.mode": mode, "finetune.labels": {"fraction": 1.0}})
+    before, windows = finished(trial), cache.load(SOURCE)
+    x, y, val = np.array(windows.x), windows.labels.copy(), before.parts.val
+    assert len(val) == 16  # of 48 labelled windows: 2 of 6 people
+    x[val] = 50 * x[val][::-1] + 7
+    monkeypatch.setattr(cache, "load", lambda *_: dataclasses.replace(windows, x=x))
+    after = Member(trial, None)
+    y[val] = 1 - y[val]
+    after.windows = dataclasses.replace(after.windows, y=y)
+    after.finish()
+    assert same_state(after._best_state, before._best_state)
+    assert after.best["train/loss"] == before.best["train/loss"]
+    assert not np.array_equal(after.predict(val), before.predict(val))
+
+
+@pytest.mark.parametrize(("n_rounds", "n_last"), [(1, 1), (3, 1), (4, 2), (6, 2), (8, 3)])
+def test_no_round_is_chosen_and_the_last_third_of_them_is_averaged(n_rounds, n_last):
+    member, ends = Member(SCRATCH.at({"finetune.rounds": n_rounds}), None), []
+    for _ in range(n_rounds - 1):
+        assert member.advance()
+        ends.append({k: v.clone() for k, v in member.classifier.state_dict().items()})
+    alone = Member(SCRATCH.at({"finetune.rounds": n_rounds}), None)
+    losses = list(alone._alone())
+    ends.append(alone.classifier.state_dict())
+    last = member.advance()
+    assert member.advance() is None
+    for name, kept in member._best_state.items():
+        mean = torch.stack([end[name] for end in ends[-n_last:]]).mean(dim=0)
+        assert torch.allclose(kept, mean, atol=1e-6)
+    assert same_state(member.classifier.state_dict(), member._best_state)
+    assert last == member.best == {"round": n_rounds, "train/loss": losses[-1]} | member.score_val()
+
+
+def test_metrics_and_test_scores_are_those_of_the_mean_of_the_weights():
+    member, by_hand = finished(SCRATCH), Member(SCRATCH, None)
+    states = []
+    while by_hand.advance():
+        states.append(copy.deepcopy(by_hand.classifier.state_dict()))
+    assert not same_state(states[-1], states[-2])
+    assert same_state(member._best_state, states[-1])
+    assert member.score_test() == by_hand.score_test()
+    logits = member.predict(member.parts.val)
+    y = member.windows.labels[member.parts.val]
+    assert member.best["val/balanced_accuracy"] == balanced_accuracy(y, logits.argmax(axis=1))
+
+
+def test_a_mean_of_weights_leaves_a_frozen_encoder_as_it_is():
+    weights = encoder_weights()
+    member = finished(PRETRAINED.at({"finetune.mode": "frozen", "finetune.rounds": 8}), weights)
+    assert same_state(weights, member.classifier.encoder.state_dict())
+
+
+def test_a_refit_learns_from_all_labels_and_has_no_validation_score():
+    chosen, refit = finished(SCRATCH), finished(NONE)
+    known = np.union1d(chosen.labelled, chosen.parts.val)
+    assert np.array_equal(refit.labelled, known)
+    assert refit.n_labelled() == {"learnt": 8, "chosen_by": 0}
+    assert chosen.n_labelled() == {"learnt": 6, "chosen_by": 2}
+    assert refit.best.keys() == {"round", "train/loss"}
+    assert refit.score_test().keys() == chosen.score_test().keys()
+
+
+def test_a_probe_of_one_label_a_class_is_solved_too():
+    trial = NONE.at({"finetune.mode": "probe", "finetune.labels": {"per_class": 1}})
+    assert np.isfinite(finished(trial).best["train/loss"])
+
+
+def test_stopping_early_needs_a_round_to_be_best():
+    for validation in ("labels", "none"):
+        with pytest.raises(SpecError, match=r"patience: patience=2: .* `validation: full`"):
+            SCRATCH.at({"finetune.patience": 2, "finetune.validation": validation})
+
+
+def test_one_label_a_class_cannot_be_learnt_from_and_chosen_by():
+    edit = {"finetune.labels": {"per_class": 1}}
+    with pytest.raises(SpecError, match=r"finetune.labels: labels.per_class=1: .* `none` where"):
+        SCRATCH.at(edit)
+    assert FULL.at(edit)
+    assert NONE.at(edit)
+
+
 # ---- ways to fine-tune ----
 
 
@@ -291,13 +398,13 @@ def test_mixup_changes_training_and_is_off_by_default():
 
 
 def test_training_stops_when_validation_has_not_moved(monkeypatch):
-    member = Member(SCRATCH.at({"finetune.patience": 2}), None)
+    member = Member(FULL.at({"finetune.patience": 2}), None)
     values = iter([0.5, 0.6, 0.6, 0.4])
     monkeypatch.setattr(member, "score_val", lambda: {"val/balanced_accuracy": next(values)})
     rounds = list(iter(member.advance, None))
     assert len(rounds) == 4
     assert member.best["round"] == 2
-    member = Member(SCRATCH.at({"finetune.patience": 1}), None)
+    member = Member(FULL.at({"finetune.patience": 1}), None)
     values = iter([0.5, 0.4, 0.9, 0.9])
     monkeypatch.setattr(member, "score_val", lambda: {"val/balanced_accuracy": next(values)})
     assert len(list(iter(member.advance, None))) == 2
@@ -381,7 +488,12 @@ def test_a_probe_is_the_same_trial_whatever_the_optimiser():
 
 
 @pytest.mark.parametrize(
-    "edit", [{"finetune.mixup": 0.2}, {"finetune.patience": 2}, {"finetune.head_first": 0.5}]
+    "edit",
+    [
+        {"finetune.mixup": 0.2},
+        {"finetune.patience": 2, "finetune.validation": "full"},
+        {"finetune.head_first": 0.5},
+    ],
 )
 def test_a_probe_refuses_what_is_of_steps(edit):
     with pytest.raises(SpecError, match=r"mode=probe: .* a probe is solved"):

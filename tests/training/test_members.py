@@ -12,7 +12,7 @@ from citrus_ray.metrics import mean_metrics
 from citrus_ray.spec import MachineError, Problem
 from citrus_ray.training.members import Population
 from citrus_ray.training.pretraining import ensure_encoder
-from tests.small import PRETRAINED, SCRATCH
+from tests.small import FULL, PRETRAINED, SCRATCH
 
 METRIC = "val/balanced_accuracy"
 PACKAGE = Path(citrus_ray.__file__).parent
@@ -52,7 +52,7 @@ def test_the_value_of_a_trial_is_the_mean_over_its_members():
 
 
 def test_every_round_reports_the_mean_of_the_best_so_far(monkeypatch):
-    found = population(seeds(SCRATCH, 2))
+    found = population(seeds(FULL, 2))
     for state, curve in zip(
         found.states, ([0.2, 0.6, 0.4, 0.1], [0.8, 0.2, 0.4, 0.9]), strict=True
     ):
@@ -189,3 +189,26 @@ def test_test_data_is_scored_for_finals_only():
 def test_the_windows_of_the_test_part_are_read_in_one_place():
     found = {path.name: path.read_text().count("parts.test") for path in PACKAGE.rglob("*.py")}
     assert {name: n for name, n in found.items() if n} == {"finetuning.py": 1}
+
+
+# ---- where nothing is chosen ----
+
+
+def test_members_that_nothing_scores_have_no_value_no_curve_and_a_test_score():
+    found = finished(seeds(SCRATCH.at({"finetune.validation": "none"})))
+    found.score_test()
+    assert (found.status, found.value) == ("ok", None)
+    for state in found.states:
+        assert state.curve == []
+        assert not any(name.startswith("val/") for name in state.metrics)
+        assert "test/balanced_accuracy" in state.metrics
+        assert state.outcome()["labelled"] == {"learnt": 8, "chosen_by": 0}
+    assert [set(row) for row in found.curves()] == [{"round", "train/loss"}] * 4
+
+
+def test_rounds_are_scored_as_they_are_and_the_last_by_what_is_kept():
+    """So that a scheduler may stop a trial between rounds."""
+    (state,) = finished([SCRATCH]).states
+    assert state.member is not None
+    assert len(state.curve) == 4
+    assert state.curve[-1][0] == state.metrics[METRIC] == state.member.score_val()[METRIC]

@@ -1,7 +1,7 @@
 """Group-disjoint splits and nested label subsets. A group is never broken to balance classes."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,19 @@ from citrus_ray.spec import Later, Spec, refuse
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 FEWEST_TO_DRAW = 8  # test groups; of fewer, half of them say little of the rest
+Validation = Literal["labels", "full", "none"]
 DRAWS = 200  # tries to find groups that put every class into every part
+KEPT = 1 / 3  # share of the labelled windows that a trial is scored by, and not taught
+FOLDS = 5  # at most, of a cross-validation inside the labelled windows
+CLOSE = 1e-12  # of equal shares, apart by rounding
 
 
 class Split(Spec):
     """Shares of groups that train, validate and test."""
 
     val: Share = 0.25
-    """Share of groups that validate, drawn per trial from those that do not test."""
+    """Share of groups that validate, drawn per trial from those that do not test; part of the pool
+    of labelled windows where `finetune.validation` is not `full`."""
     test: Share = 0.25
     """Share of groups that test; drawn from `seed` alone."""
     folds: Annotated[int, Field(ge=2)] | None = None
@@ -47,14 +52,15 @@ class Split(Spec):
 
 
 class Labels(Spec):
-    """Training windows that show their label; subsets of a seed are nested, alike in all arms."""
+    """Windows that show their label; subsets of a seed are nested, alike in all arms. They are of
+    all who do not test, or of the training part beside a fully labelled validation part."""
 
     per_class: Annotated[int, Field(ge=1)] | None = None
-    """Labelled training windows of each class."""
+    """Labelled windows of each class."""
     count: Annotated[int, Field(ge=1)] | None = None
-    """Labelled training windows in all."""
+    """Labelled windows in all."""
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of training windows that are labelled, rounded up."""
+    """Share of the windows that are labelled, rounded up."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Labels":
@@ -151,6 +157,80 @@ def _draw(windows: Windows, groups: Index, n: int, rng: np.random.Generator, par
 def _holds_all(windows: Windows, mask: npt.NDArray[np.bool_]) -> bool:
     """Whether the windows of `mask` hold every class that there is."""
     return len(np.unique(windows.labels[mask])) == len(np.unique(windows.labels))
+
+
+def spend(
+    windows: Windows, parts: Parts, labels: Labels, validation: Validation, seed: int
+) -> tuple[Parts, Index]:
+    """The parts as a trial uses them, and the labelled windows that it learns from.
+
+    With `full` that is a subset of the training part. Else labelled windows are of all who do not
+    test, and nobody's other labels are seen: the validation part is a third of these (`labels`), or
+    empty (`none`).
+    """
+    if validation == "full":
+        return parts, label_subset(windows, parts.train, labels, seed)
+    pool = np.union1d(parts.train, parts.val)
+    known = label_subset(windows, pool, labels, seed)
+    kept = _kept(windows, known, seed) if validation == "labels" else known[:0]
+    spent = replace(parts, train=np.setdiff1d(pool, kept), val=kept)
+    return spent, np.setdiff1d(known, kept)
+
+
+def _kept(windows: Windows, known: Index, seed: int) -> Index:
+    """About a third of the labelled windows, of every class at least one and not all: whole groups
+    where each class is in several, and some choice of them comes near a third, else windows."""
+    y, group = windows.labels[known], windows.group[known]
+    names, counts = np.unique(y, return_counts=True)
+    if counts.min() < 2:
+        rule = f"labels: class {windows.classes[names[counts.argmin()]]!r} has one labelled window"
+        rule += ", and of each class one is learnt from and another scores the trial"
+        raise refuse(f"{rule}; ask for more labels, or give `validation: full`", "labels")
+    rng = np.random.default_rng([10, seed])
+    if all(len(np.unique(group[y == k])) > 1 for k in names):
+        for _ in range(DRAWS):
+            taken = share_of_groups(y, group, KEPT, rng)
+            shares = [taken[y == k].mean() for k in names]
+            if min(shares) >= KEPT / 2 and max(shares) <= 3 * KEPT / 2:
+                return known[taken]
+    return known[share_of_groups(y, np.arange(len(y)), KEPT, rng)]
+
+
+def share_of_groups(
+    y: Index, group: Index, share: float, rng: np.random.Generator | None = None
+) -> npt.NDArray[np.bool_]:
+    """A mask of whole groups that hold about `share` of the windows of every class.
+
+    Groups are looked at in the order that `rng` draws, in their own without it, and each is taken
+    that brings the shares of the classes nearer.
+    """
+    groups, number = np.unique(group, return_inverse=True)
+    _, place, n_of_class = np.unique(y, return_inverse=True, return_counts=True)
+    size = len(groups), len(n_of_class)
+    counts = np.bincount(number * size[1] + place, minlength=size[0] * size[1]).reshape(size)
+    shares = counts / n_of_class  # (G, K)
+    taken, held = np.zeros(size[0], dtype=np.bool_), np.zeros(size[1])
+    for g in range(size[0]) if rng is None else rng.permutation(size[0]):
+        more = held + shares[g]
+        if ((more - share) ** 2).sum() < ((held - share) ** 2).sum() - CLOSE:
+            taken[g], held = True, more
+    return np.asarray(taken[number])
+
+
+def folds_inside(y: Index, group: Index) -> Index:
+    """The fold of each labelled window, to choose by where there is nothing else: whole groups
+    where every class is in several, else windows, stratified. All are in one where a class has
+    one window."""
+    names = np.unique(y)
+    n = min(len(np.unique(group[y == k])) for k in names)
+    if n < 2:
+        group, n = np.arange(len(y)), min(int((y == k).sum()) for k in names)
+    fold, left = np.zeros(len(y), dtype=np.int64), np.arange(len(y))
+    for i in range(1, min(n, FOLDS)):
+        taken = share_of_groups(y[left], group[left], 1 / (min(n, FOLDS) - i + 1))
+        fold[left[taken]] = i
+        left = left[~taken]
+    return fold
 
 
 def label_subset(windows: Windows, pool: Index, labels: Labels, seed: int) -> Index:
