@@ -397,7 +397,13 @@ class _Cells:
                 message = "decides what a score is; put it under `compare`, a study for each value"
                 self.problems[section, path] = Problem(f"{section}.{path}", message)
         blind = [cell for cell in cells if cell.trial.finetune.validation == "none"]
-        several = max((cell.n_trials for cell in blind), default=0)
+        # the points themselves are made over all cells, which are not there yet
+        several = int(
+            min(
+                self.sweep.budget.trials,
+                max((n_points(cell.search) for cell in blind), default=0),
+            )
+        )
         needed = {"asha": self.sweep.asha, "objective.each": self.sweep.objective.each}
         of = [f"there are {several} trials to choose among"] if several > 1 else []
         of += [f"{name} needs scores" for name, given in needed.items() if blind and given]
