@@ -16,7 +16,7 @@ from citrus_ray.data.source import Source
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.align import Native
 from citrus_ray.data.windowing.splits import spend, split
-from citrus_ray.experiment.hold_out import all_left_out, left_out, seen
+from citrus_ray.experiment.hold_out import all_left_out, copies_tested, left_out, seen
 from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.step_times import STEPS_TIMED, StepTimes
 from citrus_ray.experiment.sweep import Cell, Sweep, as_refit
@@ -30,12 +30,15 @@ def check_data(sweep: Sweep) -> None:
     problems: dict[tuple[str, str], Problem] = {}
     contexts: dict[str, SignalContext] = {}
     unseen: dict[str, list[Problem]] = {}
+    copied: dict[str, list[Problem]] = {}
     n_rounds = sweep.decide.rounds if sweep.decide else sweep.final.rounds
     for cell in sweep.cells:
         rounds = (cell.members({}, number) for number in range(n_rounds))
         for _, trial in itertools.chain(cell.members({}), *rounds):
             found = _data_problems(trial, contexts)
-            for problem in found or _sees_test_groups(trial, unseen):
+            if not found:
+                found = [*_copies(trial, copied), *_sees_test_groups(trial, unseen)]
+            for problem in found:
                 problems.setdefault((problem.path, problem.message), problem)
     if problems:
         raise SpecError(list(problems.values()))
@@ -63,6 +66,16 @@ def _data_problems(trial: Trial, known: dict[str, SignalContext]) -> list[Proble
     except SpecError as err:
         found += [_under("trial.finetune", problem) for problem in err.problems]
     return found
+
+
+def _copies(trial: Trial, known: dict[str, list[Problem]]) -> list[Problem]:
+    """Whether a recording of someone who is tested is also someone's who is not."""
+    target, spec = trial.finetune.target, trial.finetune.split
+    key = f"{target.model_dump_json()} {spec.model_copy(update={'round': None})}"
+    if key not in known:
+        said = copies_tested(target, spec)
+        known[key] = [Problem("trial.finetune.target", said)] if said else []
+    return known[key]
 
 
 def _sees_test_groups(trial: Trial, known: dict[str, list[Problem]]) -> list[Problem]:

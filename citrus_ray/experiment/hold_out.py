@@ -9,7 +9,7 @@ import numpy as np
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.contents import Contents
-from citrus_ray.data.windowing.splits import split
+from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.data.windows import Index, Windows
 from citrus_ray.experiment.trial import HoldOut, Pretrain, Trial
 from citrus_ray.spec import refuse
@@ -49,6 +49,22 @@ class Seen:
             return None
         rule = f"{self.found}, so all of the source is left out and nothing can be learnt from it"
         return f"{rule}; give it more recordings, or smaller groups"
+
+
+def copies_tested(target: Source, spec: Split) -> str | None:
+    """Why choices would see who is tested: a recording of a test group is another group's too."""
+    windows = cache.load(target)
+    contents = Contents.of(windows)
+    # the test part hangs on split.seed alone, and holds whoever is tested in any round
+    everyone = spec.model_copy(update={"round": None})
+    tested = np.unique(windows.group[split(windows, everyone, seed=0).test])
+    others = np.setdiff1d(np.unique(windows.group), tested)
+    pairs = contents.among(tested).shared_with(contents.among(others))
+    if not pairs:
+        return None
+    shown = _listed([f"{windows.groups[a]} and {windows.groups[b]}" for a, b in pairs])
+    rule = f"{len(pairs)} pairs of groups hold the same recording, one of them tested: {shown}"
+    return f"{rule}; give both the same group, or drop one"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -23,8 +23,10 @@ from optuna.storages.journal import JournalFileBackend
 from citrus_ray import records
 from citrus_ray.cli.results import ResultsFolder
 from citrus_ray.cli.screen import last
+from citrus_ray.cli.screen import last
 from citrus_ray.evidence.comparison import compare, side
 from citrus_ray.evidence.evidence import Evidence, evidence_of, read_evidence
+from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.evidence.tables import gain_lines, spread, table, top
@@ -118,6 +120,11 @@ def agree(sweep: Sweep, out: Path) -> Evidence:
     storage = JournalStorage(JournalFileBackend(str(export(sweep, live, out / "optuna.log"))))
     studies = Studies(sweep, folder).studies
     said = "\n".join(gain_lines(read.gains))
+    ended = last(sweep, out, summary, out / "report.html")
+    assert summary["interval"] == INTERVAL
+    assert INTERVAL in ended
+    assert INTERVAL in page
+    assert {row["interval"] for row in cells.values()} == {INTERVAL}
     for i, cell in enumerate(sweep.cells):
         one, other = live.cells[i], read.cells[i]
         assert_same_outcome(one, other)

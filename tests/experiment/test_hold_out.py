@@ -221,6 +221,30 @@ def test_copies_of_people_who_are_not_tested_are_no_problem(tmp_path):
     assert learnt(sweep) == {f"p{i}" for i in others}
 
 
+@pytest.mark.parametrize("among_tested", [False, True])
+def test_a_recording_under_two_names_is_refused_where_one_of_them_is_tested(tmp_path, among_tested):
+    root = recordings(tmp_path / "target")
+    tested = sorted(who_tests(files(root)))
+    person, other = (tested[0], tested[1] if among_tested else 99)
+    if not among_tested:
+        other = next(i for i in range(8) if i not in tested)
+    # the other's file becomes a copy of a person's; who tests hangs on names alone
+    (root / f"p{other}.npz").write_bytes((root / f"p{person}.npz").read_bytes())
+    target = files(root)
+    assert sorted(who_tests(target)) == tested
+    source = files(recordings(tmp_path / "others", range(20, 24)), labels=None)
+    sweep = sweep_on(source, target)
+    if among_tested:
+        check_data(sweep)  # both are tested: no choice saw either
+        return
+    with pytest.raises(SpecError) as caught:
+        check_data(sweep)
+    (problem,) = caught.value.problems
+    assert problem.path == "trial.finetune.target"
+    assert f"p{person} and p{other}" in problem.message
+    assert "give both the same group, or drop one" in problem.message
+
+
 def test_whatever_else_a_hold_out_may_be_called_is_refused():
     people = sweep_of().trial.finetune.target
     with pytest.raises(SpecError, match="hold_out=\"targets\": must be 'target'"):
