@@ -23,7 +23,6 @@ from optuna.storages.journal import JournalFileBackend
 from citrus_ray import records
 from citrus_ray.cli.results import ResultsFolder
 from citrus_ray.cli.screen import last
-from citrus_ray.cli.screen import last
 from citrus_ray.evidence.comparison import compare, side
 from citrus_ray.evidence.evidence import Evidence, evidence_of, read_evidence
 from citrus_ray.evidence.intervals import INTERVAL
