@@ -54,7 +54,7 @@ def test_the_network_of_the_page_keeps_the_contract(folder):
 def test_the_sweep_of_the_page_is_planned(folder):
     (plan,) = [c for c in commands() if "--dry-run" in c]
     said = run(folder, plan)
-    assert "masked: 2 trials x 2 members + 3 on fresh seeds" in said
+    assert "masked: 2 trials x 2 members + 3 rounds of 1" in said
 
 
 @pytest.mark.ray
