@@ -31,6 +31,8 @@ class SignalContext:
     streams: tuple[
         "SignalContext", ...
     ] = ()  # of a multi-rate set: each stream's own facts, the first as above
+    n_segments: int = 1  # pieces of time that stand side by side as channels, those of one together
+    padding: tuple[int, int] = (0, 0)  # samples at both ends that are no signal
 
     @property
     def seconds(self) -> float:

@@ -63,6 +63,9 @@ class Windows:
     origins: Origins | None = None  # where the source knows
     # of its recordings as they were read; None: what the windows themselves show has to do
     fingerprints: Fingerprints | None = None
+    # what alignment made of them, as in `SignalContext`
+    n_segments: int = 1
+    padding: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         problem = self._broken_rule()
@@ -98,7 +101,9 @@ class Windows:
         n_parts = 2 if self.are_pairs else 1
         streams = tuple(stream.context for stream in self.streams)
         return SignalContext(
-            n_chans, n_times, self.sfreq, len(self.classes), self.modalities, n_parts, streams
+            *(n_chans, n_times, self.sfreq, len(self.classes), self.modalities, n_parts, streams),
+            n_segments=self.n_segments,
+            padding=self.padding,
         )
 
     @property

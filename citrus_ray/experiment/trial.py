@@ -12,6 +12,7 @@ from citrus_ray.data.windowing.align import AnyAlign, Native
 from citrus_ray.data.windowing.splits import Labels, Split, Validation
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
+from citrus_ray.models.head import Head
 from citrus_ray.models.specs import Conv, Pooling
 from citrus_ray.spec import Aside, Foreign, Later, Problem, Spec, digest_of, locate, refuse
 from citrus_ray.tasks import AnyTask
@@ -126,6 +127,8 @@ class Finetune(Spec):
     """Share of a GPU per trial, whose members are trained as one model there."""
     pool: Pooling = "mean"
     """Over channels; `channels` keeps them apart, for a set whose channels have places."""
+    head: Annotated[Head, Later()] = Head()
+    """Which features of a window the head reads, beside or in place of the mean over tokens."""
 
     @model_validator(mode="after")
     def _steps_in_every_round(self) -> "Finetune":
@@ -168,6 +171,13 @@ class Finetune(Spec):
         if self.pool == "late":
             rule = "is one regression, late fusion one for each sensor"
             raise ValueError(f"mode=probe: {rule}; give `mode: frozen`")
+        return self
+
+    @model_validator(mode="after")
+    def _a_vote_reads_means(self) -> "Finetune":
+        if self.pool == "late" and self.head != Head():
+            rule = "late fusion is a vote of each sensor by the mean of its tokens"
+            raise ValueError(f"pool=late: {rule}; drop `head`, or give `pool: channels`")
         return self
 
     @model_validator(mode="after")
@@ -249,6 +259,7 @@ class Trial(Spec):
             ("pretrain.task", source and self._task_misfit(source)),
             ("pretrain.source", source and target and self._target_misfit(source, target)),
             ("finetune.drop_modality", target and self._one_modality(target)),
+            ("finetune.head", target and self.finetune.head.misfit(self.model, target)),
             ("finetune.align.sfreq", source and self._other_rate(source)),
             ("pretrain.workers", self._more_workers_than_windows()),
         )

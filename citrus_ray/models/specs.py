@@ -112,6 +112,39 @@ class Conv(EncoderSpec):
         return super().sizes() | {"patch": self.patch}
 
 
+class Bank(EncoderSpec):
+    """Log powers of band passes in short frames: what a signal's strength is seen by."""
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"base": {"dim": 128, "bands": 24, "depth": 2}}
+    net: ClassVar[str] = "citrus_ray.models.nets.bank:BankEncoder"
+
+    kind: Literal["bank"] = "bank"
+    dim: Size = 32
+    """Width D of a token."""
+    patch: Size = 16
+    """Samples per token, over which power is averaged."""
+    bands: Size = 16
+    """Band passes, evenly spaced in log frequency from two waves within `taps` to 0.4 of the
+    rate."""
+    taps: Annotated[int, Field(ge=8)] = 128
+    """Samples that a filter reaches over."""
+    learn: bool = False
+    """Whether filters are learnt, from these on."""
+    level: bool = True
+    """Whether a token also holds the mean of its samples."""
+    depth: Annotated[int, Field(ge=0)] = 1
+    """Residual pairs of convolutions over tokens."""
+    kernel: Annotated[int, Field(ge=3)] = 7
+    """Tokens that one of these reads, an odd number."""
+
+    @model_validator(mode="after")
+    def _odd_kernel(self) -> "Bank":
+        if self.kernel % 2 == 0:
+            rule = "must be odd to keep tokens aligned"
+            raise ValueError(f"kernel={self.kernel}: {rule}; {self.kernel + 1} is")
+        return self
+
+
 class TransformerSpec(EncoderSpec):
     """What encoders with a transformer have in common."""
 
@@ -248,6 +281,7 @@ class Sequence(TransformerSpec):
 # ---- the registry ----
 
 MODELS = {
+    "bank": "citrus_ray.models.specs:Bank",
     "citrus": "citrus_ray.models.specs:Citrus",
     "conv": "citrus_ray.models.specs:Conv",
     "crossmodal": "citrus_ray.models.specs:Crossmodal",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.normalize import some
 from citrus_ray.data.windowing.splits import folds_inside, spend, split
 from citrus_ray.data.windowing.view import View, fewer
 from citrus_ray.data.windows import Index, Signal
@@ -61,11 +62,13 @@ class Member:
         self.view = View.of(self.windows, self.labelled, trial.model.multimodal)
         with seeded(trial.seed):
             encoder = trial.model.build(self.windows.context)
-            self.classifier = Classifier(encoder, self.windows.context, trial.finetune.pool)
+            self.classifier = Classifier(encoder, self.windows.context, spec.pool, spec.head)
         self.not_loaded = (
             load_encoder(self.classifier, encoder, weights) if weights is not None else {}
         )
         self.classifier.to(self.device)
+        if self.classifier.parts is not None:
+            self.classifier.fit([self._tensor(part) for part in _pieces(some(self.labelled))])
         self.frozen = trial.finetune.mode != "full"
         self._seen: dict[bytes, torch.Tensor] = {}  # features of a frozen encoder, by windows
         self.losses: Losses | None = None  # who trains it, round by round; by default itself

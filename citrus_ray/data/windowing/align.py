@@ -2,8 +2,8 @@
 gets the same.
 
 Windows come in as (n, C, T). Kinds that keep more than one pre-training length cut it into S
-segments, which leave as more channels, (n, C*S, T'): encoders read channels independently and heads
-pool over channels and tokens alike, so the features of all segments are pooled.
+segments, which leave as more channels, (n, C*S, T'), those of a channel one after the other:
+encoders read channels independently, and `finetune.head.segments` says how heads read segments.
 """
 
 import math
@@ -43,6 +43,10 @@ class Align(Spec):
         """The rate that this aligns to; None where it does not look at rates."""
         return None
 
+    def padding(self, ctx: SignalContext) -> tuple[int, int]:
+        """Samples that are put before and after such a window."""
+        return 0, 0
+
     def apply(self, windows: Windows) -> Windows:
         """Aligned windows; labels and groups stay."""
         complaint = self.problem(windows.context)
@@ -70,6 +74,8 @@ class Align(Spec):
             sfreq=sfreq,
             ch_names=tuple(name + end for name in names for end in ends),
             modalities=tuple(m for m in modalities for _ in ends),
+            n_segments=n_segments,
+            padding=self.padding(windows.context),
         )
 
     def _pick(
@@ -133,6 +139,9 @@ class Pad(Align):
             return f"{rule}, but windows have {ctx.n_times}; use truncate"
         return None
 
+    def padding(self, ctx: SignalContext) -> tuple[int, int]:
+        return halves(self.n_times - ctx.n_times)
+
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
         return pad_to(x, self.n_times), sfreq
 
@@ -173,10 +182,17 @@ class Resample(Align):
     def expects(self) -> float | None:
         return self.sfreq
 
+    def ratio(self, sfreq: float) -> Fraction:
+        """The new rate over the old."""
+        return Fraction(self.sfreq / sfreq).limit_denominator(1000)
+
+    def padding(self, ctx: SignalContext) -> tuple[int, int]:
+        return halves(max(self.n_times - math.ceil(ctx.n_times * self.ratio(ctx.sfreq)), 0))
+
     def times(self, x: Signal, sfreq: float) -> tuple[Signal, float]:
         from scipy.signal import resample_poly
 
-        ratio = Fraction(self.sfreq / sfreq).limit_denominator(1000)
+        ratio = self.ratio(sfreq)
         if ratio != 1:
             # beyond the ends lies the line through them: zeros would ring where a window has an
             # offset
@@ -190,8 +206,12 @@ AnyAlign = Annotated[Native | Truncate | Pad | Interpolate | Resample, Field(dis
 
 def pad_to(x: Signal, n_times: int) -> Signal:
     """Zeros on both sides of the last axis."""
-    short = n_times - x.shape[-1]
-    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(short // 2, short - short // 2)])
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [halves(n_times - x.shape[-1])])
+
+
+def halves(n: int) -> tuple[int, int]:
+    """`n` in two parts, the second the larger where it is odd."""
+    return n // 2, n - n // 2
 
 
 def segments(x: Signal, n_times: int) -> Signal:

@@ -21,7 +21,7 @@ from citrus_ray.data.windowing.contents import fingerprints_in
 from citrus_ray.data.windows import Origins, Stream, Windows
 from citrus_ray.spec import MachineError, digest_of
 
-FOLDER = "windows-3"  # counts up when what is stored changes: older caches are then left alone
+FOLDER = "windows-4"  # counts up when what is stored changes: older caches are then left alone
 AS_THEY_ARE = Native()
 STREAM_FACTS = ("name", "sfreq", "ch_names", "modalities")
 
@@ -93,6 +93,7 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
         np.save(partial / "places.npy", np.stack(list(vars(windows.origins).values())))
     np.save(partial / "fingerprints.npy", fingerprints_in(windows))
     facts = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats")
+    facts += ("n_segments", "padding")
     meta = {name: getattr(windows, name) for name in facts} | {"digest": digest}
     streams = [{name: getattr(stream, name) for name in STREAM_FACTS} for stream in windows.streams]
     (partial / "meta.json").write_text(json.dumps(meta | {"streams": streams}))

@@ -60,6 +60,11 @@ def straightened(x: Signal) -> Signal:
     return np.asarray(centred - slope[:, None] * t, dtype=np.float32)
 
 
+def some(index: Index) -> Index:
+    """Evenly spaced ones, of which a scale is taken."""
+    return index[np.linspace(0, len(index) - 1, min(SAMPLE, len(index))).astype(int)]
+
+
 @dataclass(frozen=True)
 class Scale:
     """A scale for each channel: x -> (x - mean) / spread."""
@@ -70,8 +75,7 @@ class Scale:
     @classmethod
     def of(cls, x: Signal, train: Index) -> "Scale":
         """The scale of evenly spaced windows of `train` that have the channel; flat ones stay."""
-        picked = train[np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).astype(int)]
-        seen = x[picked].astype(np.float64)  # (n, C, T)
+        seen = x[some(train)].astype(np.float64)  # (n, C, T)
         if np.isnan(seen[..., 0]).any():
             found = [_level(seen[~np.isnan(seen[:, c, 0]), c]) for c in range(seen.shape[1])]
             mean, spread = (np.array(values)[:, None] for values in zip(*found, strict=True))

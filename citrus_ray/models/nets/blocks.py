@@ -49,6 +49,16 @@ class Transformer(nn.Module):
         n_chans: int,
         places: torch.Tensor | None = None,
     ) -> torch.Tensor:
+        return self.norm(self.unnormed(tokens, hidden, n_chans, places))  # type: ignore[no-any-return]
+
+    def unnormed(
+        self,
+        tokens: torch.Tensor,
+        hidden: torch.Tensor | None,
+        n_chans: int,
+        places: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What `forward` gives before its norm."""
         n_tokens = tokens.shape[1]
         if hidden is not None:
             tokens = torch.where(hidden.reshape(-1, n_tokens, 1), self.mask_token, tokens)
@@ -60,7 +70,7 @@ class Transformer(nn.Module):
         turns = rope_turns(at, self.head_dim) if self.rotary else None
         for block in self.blocks:
             tokens = block(tokens, turns)
-        return self.norm(tokens)  # type: ignore[no-any-return]
+        return tokens
 
     def entrance(self) -> nn.ParameterList:
         """What is added to tokens before the first block."""

@@ -34,13 +34,19 @@ class CitrusEncoder(Encoder):
         self.transformer = Transformer(ctx, **transformer)
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
+        return self.transformer.norm(self._unnormed(x, hidden))  # type: ignore[no-any-return]
+
+    def tokens(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        unnormed = self._unnormed(x, None)
+        return self.transformer.norm(unnormed), unnormed
+
+    def _unnormed(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         if hidden is not None:
             x = hide_samples(x, hidden, self.patch)
         latent = self._latent(x)
-        tokens = self.transformer(
-            self.embed(latent.flatten(0, 1)), hidden, x.shape[1]
-        )  # (B*C, N, D)
-        return tokens.view(*latent.shape[:3], self.dim)  # type: ignore[no-any-return]
+        embedded = self.embed(latent.flatten(0, 1))  # (B*C, N, D)
+        tokens = self.transformer.unnormed(embedded, hidden, x.shape[1])
+        return tokens.view(*latent.shape[:3], self.dim)
 
     def visible(self, x: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
         seen = hide_samples(x, all_but(shown, self.n_tokens(x.shape[-1])), self.patch)

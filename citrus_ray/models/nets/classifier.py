@@ -1,31 +1,54 @@
 """Classification: an encoder and a linear head. The same module whether weights are new or
 pre-trained."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from citrus_ray.context import SignalContext
+from citrus_ray.models.head import Head
 from citrus_ray.models.nets.encoder import Encoder
-from citrus_ray.models.nets.heads import LateFusion, LinearHead
+from citrus_ray.models.nets.heads import LateFusion, LinearHead, PartsHead
+from citrus_ray.models.nets.parts import Parts
+
+PLAIN = Head()
 
 
 class Classifier(nn.Module):
     """(B, C, T) -> logits (B, K). The head reads the encoder's summary, or its rows side by side
-    or one by one."""
+    or one by one; or the parts that a spec names."""
 
-    def __init__(self, encoder: Encoder, ctx: SignalContext, pool: str) -> None:
+    def __init__(
+        self, encoder: Encoder, ctx: SignalContext, pool: str, head: Head = PLAIN
+    ) -> None:
         super().__init__()
         self.encoder, self.by_row = encoder, pool != "mean"
+        self.parts = None if head == PLAIN else Parts(encoder, ctx, pool, head)
+        if self.parts is not None:
+            n_normed = 0 if head.standardise else self.parts.n_learnt
+            self.head: LinearHead | PartsHead = PartsHead(self.parts.sizes, n_normed, ctx.n_classes)
+            return
         n_rows = encoder.n_rows(ctx.n_chans) if self.by_row else 1
         late = LateFusion(n_rows, encoder.dim, ctx.n_classes) if pool == "late" else None
         self.head = late or LinearHead(n_rows, encoder.dim, ctx.n_classes, pool)
 
-    def _read(self, x: torch.Tensor) -> torch.Tensor:
-        return self.encoder.rows(x) if self.by_row else self.encoder.summary(x)
+    @torch.no_grad()
+    def fit(self, batches: Sequence[torch.Tensor]) -> None:
+        """Take from labelled windows (B, C, T) what parts are seen from, and their scale."""
+        if self.parts is None:
+            return
+        self.eval()
+        self.parts.fit(batches)
+        assert isinstance(self.head, PartsHead)
+        self.head.fit(torch.cat([self.features(x) for x in batches]))
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T) -> (B, F): what a frozen encoder gives the head."""
-        return self.head.pooled(self._read(x))
+        if self.parts is not None:
+            return self.parts(self.encoder, x)  # type: ignore[no-any-return]
+        assert isinstance(self.head, LinearHead)
+        return self.head.pooled(self.encoder.rows(x) if self.by_row else self.encoder.summary(x))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self._read(x))  # type: ignore[no-any-return]
+        return self.head.classify(self.features(x))  # type: ignore[no-any-return]

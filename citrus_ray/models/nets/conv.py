@@ -42,6 +42,13 @@ class ConvEncoder(Encoder):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
+        return self.norm(self._unnormed(x, hidden))  # type: ignore[no-any-return]
+
+    def tokens(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        unnormed = self._unnormed(x, None)
+        return self.norm(unnormed), unnormed
+
+    def _unnormed(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         if hidden is not None:
             x = hide_samples(x, hidden, self.patch)
         n_batch, n_chans, n_times = x.shape
@@ -52,7 +59,7 @@ class ConvEncoder(Encoder):
         tokens = (
             self.stages(x).squeeze(2).transpose(1, 2)
         )  # (B*C, D, 1, N) -> (B*C, N, D), which is how it lies
-        return self.norm(tokens).reshape(n_batch, n_chans, n_tokens, self.dim)  # type: ignore[no-any-return]
+        return tokens.reshape(n_batch, n_chans, n_tokens, self.dim)  # type: ignore[no-any-return]
 
     def depths(self) -> list[nn.Module]:
         *inner, last = self.stages

@@ -38,6 +38,13 @@ class Encoder(nn.Module):
         """
         return at_places(self(x, all_but(shown, self.n_tokens(x.shape[-1]))), shown)
 
+    def tokens(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, C, T) -> twice (B, R, N, D): the tokens, and what they were before the encoder's last
+        norm, which takes from them how strong a signal was. The same where there is no such norm.
+        """
+        tokens = self(x)
+        return tokens, tokens
+
     def summary(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T) -> (B, C, D): what heads read. The mean over tokens, unless an encoder has a
         token for it."""

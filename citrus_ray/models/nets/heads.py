@@ -1,7 +1,13 @@
 """Heads that turn what encoders make of a window into class logits."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+
+CONSTANT = 1e-6  # a feature that varies by less of its size is rounding
+CLIP = 6.0  # deviations: a window unlike all labelled ones has no more say
+MANY = 64  # features of a block beyond which they share the say of so many
 
 
 class LinearHead(nn.Module):
@@ -46,3 +52,36 @@ class LateFusion(LinearHead):
         logs = (torch.einsum("brd,rkd->brk", self.norm(rows), weight) + bias).log_softmax(dim=-1)
         logs = logs.masked_fill(~there[..., None], float("-inf"))
         return logs.logsumexp(dim=1) - there.sum(dim=1, keepdim=True).log()
+
+
+class PartsHead(nn.Module):
+    """A linear layer on blocks of features (B, F), each brought to a scale of its own: by a norm
+    over those of a window, or by what labelled windows have."""
+
+    def __init__(self, sizes: Sequence[int], n_normed: int, n_classes: int) -> None:
+        """The first `n_normed` blocks have a norm, the others are standardised."""
+        super().__init__()
+        self.sizes, self.n_normed = tuple(sizes), n_normed
+        n_features = sum(sizes)
+        self.register_buffer("centre", torch.zeros(n_features))
+        self.register_buffer("gain", torch.ones(n_features))
+        self.linear = nn.Linear(n_features, n_classes)
+
+    def fit(self, features: torch.Tensor) -> None:
+        """Take the scale from features (n, F) of labelled windows; one that is constant counts
+        nothing."""
+        mean, spread = features.mean(dim=0), features.std(dim=0, correction=0)
+        varies = spread > CONSTANT * mean.abs().clamp(min=1)
+        self.centre.copy_(mean)
+        self.gain.copy_(torch.where(varies, 1 / torch.where(varies, spread, 1), 0))
+
+    def norm(self, features: torch.Tensor) -> torch.Tensor:
+        """What the linear layer sees."""
+        scaled = ((features - self.centre) * self.gain).clamp(-CLIP, CLIP).split(self.sizes, dim=1)
+        raw = features.split(self.sizes, dim=1)
+        blocks = [nn.functional.layer_norm(block, block.shape[1:]) for block in raw[: self.n_normed]]
+        rest = [block * min(1.0, (MANY / block.shape[1]) ** 0.5) for block in scaled[self.n_normed :]]
+        return torch.cat([*blocks, *rest], dim=1)
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.norm(features))  # type: ignore[no-any-return]

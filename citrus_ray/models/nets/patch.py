@@ -21,11 +21,18 @@ class PatchEncoder(Encoder):
         self.transformer = Transformer(ctx, **transformer)
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
+        return self.transformer.norm(self._unnormed(x, hidden))  # type: ignore[no-any-return]
+
+    def tokens(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        unnormed = self._unnormed(x, None)
+        return self.transformer.norm(unnormed), unnormed
+
+    def _unnormed(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         n_batch, n_chans, _ = x.shape
         cut = patches(x, self.patch)  # (B, C, T) -> (B, C, N, P)
         tokens = self.embed(cut.flatten(0, 1))  # -> (B*C, N, D)
-        tokens = self.transformer(tokens, hidden, n_chans)
-        return tokens.view(n_batch, n_chans, -1, self.dim)  # type: ignore[no-any-return]
+        tokens = self.transformer.unnormed(tokens, hidden, n_chans)
+        return tokens.view(n_batch, n_chans, -1, self.dim)
 
     def visible(self, x: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
         cut = at_places(patches(x, self.patch), shown).flatten(0, 1)  # (B, C, N, P) -> (B*C, V, P)

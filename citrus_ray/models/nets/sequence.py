@@ -42,6 +42,11 @@ class SequenceEncoder(Encoder):
         tokens = self._tokens(x, hidden)
         return tokens[:, self._of_volumes(tokens)][:, None]  # (B, 1, N, D)
 
+    def tokens(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        whole = self._unnormed(x, None)
+        unnormed = whole[:, self._of_volumes(whole)][:, None]
+        return self.transformer.norm(unnormed), unnormed
+
     def summary(self, x: torch.Tensor) -> torch.Tensor:
         tokens = self._tokens(x, None)
         return (
@@ -52,6 +57,9 @@ class SequenceEncoder(Encoder):
 
     def _tokens(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         """(B, C, T) -> (B, 1 + T, D), or (B, 2 + T, D) of a pair, special tokens included."""
+        return self.transformer.norm(self._unnormed(x, hidden))  # type: ignore[no-any-return]
+
+    def _unnormed(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         if hidden is not None:
             x = hide_samples(x, hidden, self.patch)
         volumes = self._read(x.transpose(1, 2))  # (B, C, T) -> (B, T, D)
@@ -63,7 +71,7 @@ class SequenceEncoder(Encoder):
                 [zero.expand_as(parts[0]), one.expand_as(parts[-1])], zero, zero
             )
         behind = None if hidden is None else self._behind(hidden)
-        return self.transformer(tokens, behind, n_chans=1)  # type: ignore[no-any-return]
+        return self.transformer.unnormed(tokens, behind, n_chans=1)
 
     def _read(self, volumes: torch.Tensor) -> torch.Tensor:
         if self.embed is not None:

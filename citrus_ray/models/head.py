@@ -1,0 +1,52 @@
+"""What a sweep may say of the head: which features of a window its linear layer reads. No torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models.specs import EncoderSpec
+from citrus_ray.spec import Spec
+
+
+class Head(Spec):
+    """Features beside, or in place of, the mean of an encoder's tokens over time."""
+
+    moments: bool = False
+    """Beside the mean of tokens over time the log of their variance, of tokens as they were before
+    the encoder's last norm, which takes the strength of a signal from them."""
+    bins: Annotated[int, Field(ge=1)] = 1
+    """Bins of time in which the mean is taken, side by side in order."""
+    power: bool = False
+    """The log power of each channel of the window, in all and in 8 bands of its spectrum."""
+    covariance: bool = False
+    """The covariance between the channels of the window: log-Euclidean, at the mean of the labelled
+    windows."""
+    standardise: bool = False
+    """Features of the encoder too are standardised as the labelled windows first have them, clipped
+    at 6, and weighed down where they are more than 64, in place of a norm over those of a window.
+    Power and covariance always are."""
+    segments: Literal["apart", "joined"] = "apart"
+    """What of a window that alignment cut into segments. apart: each is a channel of its own;
+    joined: the tokens of a channel follow each other in time."""
+
+    @property
+    def of_time(self) -> bool:
+        """Whether the mean over all tokens of a row does not do."""
+        return self.moments or self.bins > 1 or self.segments == "joined"
+
+    def misfit(self, model: EncoderSpec, ctx: SignalContext) -> str | None:
+        """Why this head means nothing on that encoder for such windows, or None."""
+        if self == Head():
+            return None
+        if model.multimodal:
+            rule = f"its parts read one array of channels, and {model.kind} has sensors"
+            return f"{rule}; leave it out"
+        if self.segments == "joined" and model.mixes_channels:
+            rule = f"segments=joined: {model.kind} reads all channels, segments too, as one"
+            return f"{rule}; give segments: apart"
+        n_joined = ctx.n_segments if self.segments == "joined" else 1
+        n_tokens = n_joined * (ctx.n_times // model.patch)
+        if self.bins > n_tokens:
+            return f"bins={self.bins}: a window has {n_tokens} tokens; at most {n_tokens} does"
+        return None
