@@ -18,9 +18,11 @@ from citrus_ray.context import SignalContext
 from citrus_ray.data.root import cache_root
 from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.models import AnyEncoder
+from citrus_ray.models.head import Head
 from citrus_ray.models.specs import Pooling
 from citrus_ray.spec import digest_of
 
+PLAIN = Head()
 STEPS_TIMED = 3
 # a machine that was busy when it was asked should not be thought slow for good
 KEPT_S = 24 * 3600.0
@@ -43,15 +45,19 @@ class StepTimes:
         run = partial(_pretraining, model, spec, ctx, n)
         return self._seconds("pretraining", model, ctx, n, what, run)
 
-    def finetune(self, model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> float:
+    def finetune(
+        self, model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int, head: Head = PLAIN
+    ) -> float:
         """A step of fine-tuning, without the optimiser's part."""
-        run = partial(_finetune, model, pool, ctx, n)
-        return self._seconds("finetune", model, ctx, n, {"pool": pool}, run)
+        run = partial(_finetune, model, pool, ctx, n, head)
+        return self._seconds("finetune", model, ctx, n, _read(pool, head), run)
 
-    def look(self, model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> float:
+    def look(
+        self, model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int, head: Head = PLAIN
+    ) -> float:
         """A look at validation windows."""
-        run = partial(_look, model, pool, ctx, n)
-        return self._seconds("look", model, ctx, n, {"pool": pool}, run)
+        run = partial(_look, model, pool, ctx, n, head)
+        return self._seconds("look", model, ctx, n, _read(pool, head), run)
 
     def _seconds(
         self,
@@ -99,24 +105,32 @@ def _pretraining(model: AnyEncoder, spec: Pretrain, ctx: SignalContext, n: int) 
     return _median(step)
 
 
-def _finetune(model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> float:
-    classify = _classifying(model, pool, ctx, n)
+def _read(pool: Pooling, head: Head) -> dict[str, Any]:
+    """By which the timings of heads are told apart."""
+    return {"pool": pool} if head == PLAIN else {"pool": pool, "head": head.identity()}
+
+
+def _finetune(model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int, head: Head) -> float:
+    classify = _classifying(model, pool, ctx, n, head)
     return _median(lambda: classify().sum().backward())
 
 
-def _look(model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> float:
+def _look(model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int, head: Head) -> float:
     import torch
 
     with torch.no_grad():
-        return _median(_classifying(model, pool, ctx, n))
+        return _median(_classifying(model, pool, ctx, n, head))
 
 
-def _classifying(model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int) -> Callable[[], Any]:
+def _classifying(
+    model: AnyEncoder, pool: Pooling, ctx: SignalContext, n: int, head: Head
+) -> Callable[[], Any]:
     import torch
 
     from citrus_ray.models.nets.classifier import Classifier
 
-    return partial(Classifier(model.build(ctx), ctx, pool), torch.zeros(n, *_shape(model, ctx)))
+    classify = Classifier(model.build(ctx), ctx, pool, head)
+    return partial(classify, torch.zeros(n, *_shape(model, ctx)))
 
 
 def _shape(model: AnyEncoder, ctx: SignalContext) -> tuple[int, int]:

@@ -136,3 +136,26 @@ def test_resampling_to_another_rate_than_pretraining_is_refused() -> None:
     }
     (problem,) = trial.problems(contexts)
     assert "must be the rate of pretrain.source, which is 100 Hz" in problem.message
+
+
+@pytest.mark.parametrize("align", KINDS, ids=lambda align: f"{align.kind}")
+def test_windows_know_their_segments_and_what_of_them_is_padding(
+    align: Align, windows: Windows
+) -> None:
+    found = align.apply(windows)
+    before, after = found.padding
+    n_chans = 1 if align.channels == "first" else 2
+    assert found.n_segments == found.x.shape[1] // n_chans
+    assert not found.x[..., :before].any()
+    assert not found.x[..., found.x.shape[-1] - after :].any()
+    inside = found.x[..., before : found.x.shape[-1] - after]
+    assert inside[..., 0].any()
+    assert inside[..., -1].any()
+    assert found.context.padding == found.padding
+    assert found.context.n_segments == found.n_segments
+
+
+def test_prepared_windows_remember_segments_and_padding() -> None:
+    assert cache.load(SOURCE, Resample(sfreq=100.0, n_times=400)).padding == (72, 72)
+    assert cache.load(SOURCE, Resample(sfreq=100.0, n_times=100)).n_segments == 3
+    assert cache.load(SOURCE).context.n_segments == 1

@@ -92,8 +92,8 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
     if windows.origins is not None:  # (3, n) or (3, n, 2)
         np.save(partial / "places.npy", np.stack(list(vars(windows.origins).values())))
     np.save(partial / "fingerprints.npy", fingerprints_in(windows))
-    facts = ("sfreq", "ch_names", "modalities", "groups", "classes", "caveats")
-    facts += ("n_segments", "padding")
+    facts = ["sfreq", "ch_names", "modalities", "groups", "classes", "caveats"]
+    facts += ["n_segments", "padding"]
     meta = {name: getattr(windows, name) for name in facts} | {"digest": digest}
     streams = [{name: getattr(stream, name) for name in STREAM_FACTS} for stream in windows.streams]
     (partial / "meta.json").write_text(json.dumps(meta | {"streams": streams}))

@@ -62,7 +62,7 @@ def straightened(x: Signal) -> Signal:
 
 def some(index: Index) -> Index:
     """Evenly spaced ones, of which a scale is taken."""
-    return index[np.linspace(0, len(index) - 1, min(SAMPLE, len(index))).astype(int)]
+    return np.asarray(index[np.linspace(0, len(index) - 1, min(SAMPLE, len(index))).astype(int)])
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ class BankEncoder(Encoder):
     def summary(self, x: torch.Tensor) -> torch.Tensor:
         tokens = self(x)
         count = patches(self._there(x, None), self.patch).sum(dim=-1)  # (1, 1, N)
-        return torch.einsum("bcnd,n->bcd", tokens, (count / count.sum()).flatten())
+        shares = (count / count.sum()).flatten()
+        return (tokens * shares[:, None]).sum(dim=2)  # type: ignore[no-any-return]
 
     def _there(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         """1 where there is a sample of the signal to be seen, 0 elsewhere."""
@@ -84,7 +85,7 @@ class BankEncoder(Encoder):
         if self.level:
             levels = patches(x * there, self.patch).sum(dim=-1)[:, :, None] / count.clamp(min=1)
             logs = torch.cat([logs, levels], dim=2)
-        return (logs * (count > 0)).transpose(2, 3)
+        return (logs * (count > 0)).transpose(2, 3)  # type: ignore[no-any-return]
 
     def depths(self) -> list[nn.Module]:
         entrance = nn.ModuleList([self.embed, nn.ParameterList([self.mask_token])])
@@ -94,6 +95,8 @@ class BankEncoder(Encoder):
 
 class Bank(nn.Module):
     """(B, C, T) -> (B, C, K, T): the power of each band at every sample."""
+
+    filters: torch.Tensor  # (2, K, taps)
 
     def __init__(self, bands: int, taps: int, learn: bool) -> None:
         super().__init__()
@@ -122,10 +125,12 @@ def gabor(bands: int, taps: int) -> torch.Tensor:
     widths = (1 / (math.pi * centres * max(ratio - 1, 0.05))).clamp(max=taps / 5)
     t = torch.arange(taps) - (taps - 1) / 2
     bell = (-(t**2) / (2 * widths**2)).exp()
-    waves = torch.stack([torch.cos(2 * math.pi * centres * t), torch.sin(2 * math.pi * centres * t)])
+    waves = torch.stack(
+        [torch.cos(2 * math.pi * centres * t), torch.sin(2 * math.pi * centres * t)]
+    )
     filters = bell * waves
     filters = filters - bell * filters.sum(dim=-1, keepdim=True) / bell.sum(dim=-1, keepdim=True)
-    return filters / filters.square().sum(dim=(0, 2), keepdim=True).sqrt()
+    return torch.as_tensor(filters / filters.square().sum(dim=(0, 2), keepdim=True).sqrt())
 
 
 def convolved(x: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
@@ -134,5 +139,5 @@ def convolved(x: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
     n_times, n_taps = x.shape[-1], filters.shape[-1]
     n = next_fast_len(n_times + n_taps - 1, real=True)
     product = torch.fft.rfft(x, n)[:, :, None, None] * torch.fft.rfft(filters, n)
-    start = n_taps // 2
-    return torch.fft.irfft(product, n)[..., start : start + n_times]
+    whole: torch.Tensor = torch.fft.irfft(product, n)
+    return whole[..., n_taps // 2 : n_taps // 2 + n_times]

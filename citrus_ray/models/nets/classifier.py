@@ -19,9 +19,7 @@ class Classifier(nn.Module):
     """(B, C, T) -> logits (B, K). The head reads the encoder's summary, or its rows side by side
     or one by one; or the parts that a spec names."""
 
-    def __init__(
-        self, encoder: Encoder, ctx: SignalContext, pool: str, head: Head = PLAIN
-    ) -> None:
+    def __init__(self, encoder: Encoder, ctx: SignalContext, pool: str, head: Head = PLAIN) -> None:
         super().__init__()
         self.encoder, self.by_row = encoder, pool != "mean"
         self.parts = None if head == PLAIN else Parts(encoder, ctx, pool, head)
@@ -51,4 +49,4 @@ class Classifier(nn.Module):
         return self.head.pooled(self.encoder.rows(x) if self.by_row else self.encoder.summary(x))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head.classify(self.features(x))  # type: ignore[no-any-return]
+        return self.head.classify(self.features(x))

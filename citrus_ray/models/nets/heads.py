@@ -58,6 +58,9 @@ class PartsHead(nn.Module):
     """A linear layer on blocks of features (B, F), each brought to a scale of its own: by a norm
     over those of a window, or by what labelled windows have."""
 
+    centre: torch.Tensor  # (F,), and deviations: 0 and 1 until they are fitted
+    gain: torch.Tensor
+
     def __init__(self, sizes: Sequence[int], n_normed: int, n_classes: int) -> None:
         """The first `n_normed` blocks have a norm, the others are standardised."""
         super().__init__()
@@ -77,11 +80,11 @@ class PartsHead(nn.Module):
 
     def norm(self, features: torch.Tensor) -> torch.Tensor:
         """What the linear layer sees."""
-        scaled = ((features - self.centre) * self.gain).clamp(-CLIP, CLIP).split(self.sizes, dim=1)
-        raw = features.split(self.sizes, dim=1)
-        blocks = [nn.functional.layer_norm(block, block.shape[1:]) for block in raw[: self.n_normed]]
-        rest = [block * min(1.0, (MANY / block.shape[1]) ** 0.5) for block in scaled[self.n_normed :]]
-        return torch.cat([*blocks, *rest], dim=1)
+        scaled = ((features - self.centre) * self.gain).clamp(-CLIP, CLIP)
+        raw, fitted = (torch.split(of, list(self.sizes), dim=1) for of in (features, scaled))
+        normed = [nn.functional.layer_norm(block, block.shape[1:]) for block in raw]
+        weighed = [block * min(1.0, (MANY / block.shape[1]) ** 0.5) for block in fitted]
+        return torch.cat([*normed[: self.n_normed], *weighed[self.n_normed :]], dim=1)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         return self.linear(self.norm(features))  # type: ignore[no-any-return]

@@ -1,6 +1,7 @@
 """Features of a window that a head reads: of an encoder's tokens over time, and of the window
 itself, from which nothing is learnt but its scale."""
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -60,6 +61,9 @@ class Parts(nn.Module):
 class Time(nn.Module):
     """Pooling over the time of a window: padding does not count, segments may follow each other."""
 
+    bins: torch.Tensor  # (bins, N), and (1, N): shares of tokens
+    whole: torch.Tensor
+
     def __init__(self, encoder: Encoder, ctx: SignalContext, bins: int, joined: int) -> None:
         super().__init__()
         self.joined = joined
@@ -72,20 +76,20 @@ class Time(nn.Module):
 
     def means(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, R, N, D) -> (B, R, bins, D)."""
-        return torch.einsum("brnd,kn->brkd", self._in_time(tokens), self.bins)
+        return self.bins @ self._in_time(tokens)
 
     def log_variance(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, R, N, D) -> (B, R, D), over the whole window."""
-        in_time, (shares,) = self._in_time(tokens), self.whole
-        mean = torch.einsum("brnd,n->brd", in_time, shares)
-        around = (in_time - mean[:, :, None]) ** 2
-        return (torch.einsum("brnd,n->brd", around, shares) + FAINT).log()
+        in_time, shares = self._in_time(tokens), self.whole[0][:, None]
+        mean = (in_time * shares).sum(dim=2, keepdim=True)
+        return (((in_time - mean) ** 2 * shares).sum(dim=2) + FAINT).log()
 
     def _in_time(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, C*S, N, D) -> (B, C, S*N, D) where segments are joined."""
         if self.joined == 1:
             return tokens
-        return tokens.unflatten(1, (-1, self.joined)).flatten(2, 3)
+        n_batch, n_rows, _, dim = tokens.shape
+        return tokens.reshape(n_batch, n_rows // self.joined, -1, dim)
 
 
 def overlaps(n_tokens: int, patch: int, stretch: tuple[int, int], n_bins: int) -> torch.Tensor:
@@ -124,12 +128,15 @@ class OfWindow(nn.Module):
     def cut(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C*S, T) -> (B, C, S, L), every segment around its own mean."""
         signal = x[..., self.padding[0] : x.shape[-1] - self.padding[1]]
-        signal = signal.unflatten(1, (self.n_chans, self.n_segments))
-        return signal - signal.mean(dim=-1, keepdim=True)
+        apart = signal.reshape(len(x), self.n_chans, self.n_segments, -1)
+        return apart - apart.mean(dim=-1, keepdim=True)
 
 
 class Power(OfWindow):
     """Log power of channels, in all and in bands, side by side or their mean over channels."""
+
+    bands: torch.Tensor  # (L // 2 + 1, n)
+    taper: torch.Tensor  # (L,), of unit energy
 
     def __init__(self, ctx: SignalContext, by_row: bool) -> None:
         super().__init__(ctx)
@@ -151,9 +158,9 @@ def spectral_bands(n_times: int) -> torch.Tensor:
     grows, and a short window has fewer."""
     n_lines = n_times // 2 + 1
     edges = torch.logspace(0, torch.tensor(float(n_lines)).log10(), POWER_BANDS + 1).round()
-    edges = edges.long().unique()
+    edges = torch.tensor(sorted(set(edges.long().tolist())))
     bands = torch.zeros(n_lines, len(edges) - 1)
-    for i, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (first, last) in enumerate(itertools.pairwise(edges)):
         bands[first:last, i] = 1 / (last - first)
     return bands
 
@@ -161,6 +168,10 @@ def spectral_bands(n_times: int) -> torch.Tensor:
 class Covariance(OfWindow):
     """The matrix logarithm of a window's covariance seen from the mean of labelled windows: its
     upper triangle, what lies off the diagonal by the root of 2."""
+
+    rows: torch.Tensor  # (F,), and columns: places in the upper triangle
+    columns: torch.Tensor
+    whitening: torch.Tensor  # (C, C)
 
     def __init__(self, ctx: SignalContext) -> None:
         super().__init__(ctx)
@@ -193,4 +204,5 @@ class Covariance(OfWindow):
 def of_symmetric(x: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """A function of positive definite matrices (…, C, C), by their eigenvalues."""
     values, vectors = torch.linalg.eigh(x)
-    return (vectors * function(values.clamp(min=1e-7))[..., None, :]) @ vectors.mT
+    turned: torch.Tensor = vectors * function(values.clamp(min=1e-7))[..., None, :]
+    return turned @ vectors.mT  # type: ignore[no-any-return]
