@@ -29,6 +29,7 @@ SLOW = SignalContext(3, 128, 32.0, modalities=("motion",) * 3)
 STREAMS = SignalContext(2, 256, 64.0, 3, ("ppg",) * 2, streams=(FAST, SLOW))
 CONTEXTS = {"windows": WINDOWS, "pairs": PAIRS, "streams": STREAMS}
 MODELS: dict[str, Any] = {
+    "bank": "bank",
     "conv": "conv",
     "conv deep": {"kind": "conv", "dropout": 0.1, "depth": 2},
     "patch": "patch",

@@ -46,7 +46,7 @@ def test_a_token_without_a_volume_is_what_it_was_given():
     of each."""
     encoder, x = built(PAIR), x_of(PAIR)
     seen = []
-    encoder.transformer.forward = lambda tokens, hidden, n_chans: seen.append(tokens) or tokens  # type: ignore
+    encoder.transformer.unnormed = lambda tokens, hidden, n_chans: seen.append(tokens) or tokens  # type: ignore
     encoder(x)
     assert encoder.embed is not None
     assert encoder.sep is not None

@@ -40,7 +40,7 @@ class BankEncoder(Encoder):
         super().__init__()
         self.dim, self.patch, self.level = dim, patch, level
         self.n_times, self.padding = ctx.n_times, ctx.padding
-        self.bank = Bank(bands, taps, learn)
+        self.bank = Filters(bands, taps, learn)
         self.embed = nn.Linear(bands + level, dim)
         self.mask_token = nn.Parameter(torch.zeros(dim))
         self.context = nn.Sequential(*(Residual(dim, kernel, 0.0) for _ in range(depth)))
@@ -93,7 +93,7 @@ class BankEncoder(Encoder):
         return [*filters, entrance, *self.context]
 
 
-class Bank(nn.Module):
+class Filters(nn.Module):
     """(B, C, T) -> (B, C, K, T): the power of each band at every sample."""
 
     filters: torch.Tensor  # (2, K, taps)
