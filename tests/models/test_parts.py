@@ -12,7 +12,7 @@ from citrus_ray.models.head import Head
 from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.models.nets.heads import PartsHead
-from citrus_ray.models.nets.parts import Parts, overlaps, spectral_bands
+from citrus_ray.models.nets.parts import HeadParts, overlaps, spectral_bands
 from citrus_ray.models.specs import KINDS, Conv
 from citrus_ray.training.loop import seeded
 from tests.small import registered
@@ -37,7 +37,7 @@ def encoder_of(ctx: SignalContext = CTX) -> Encoder:
 def blocks(head: Head, x: torch.Tensor = X, ctx: SignalContext = CTX, pool: str = "mean"):
     """Features of each part, fitted on the same windows, as arrays."""
     encoder = encoder_of(ctx)
-    parts = Parts(encoder, ctx, pool, head)
+    parts = HeadParts(encoder, ctx, pool, head)
     parts.fit([x[:7], x[7:]])
     found = parts(encoder, x).detach().split(parts.sizes, dim=1)
     return [block.double().numpy() for block in found]
@@ -189,7 +189,7 @@ def test_gradients_reach_the_encoder_through_its_parts_and_not_through_the_windo
         ]
         assert not dead
     x = X.clone().requires_grad_()
-    parts = Parts(encoder_of(), CTX, "mean", Head(power=True, covariance=True))
+    parts = HeadParts(encoder_of(), CTX, "mean", Head(power=True, covariance=True))
     learnt, *fixed = parts(encoder_of(), x).split(parts.sizes, dim=1)
     assert learnt.requires_grad
     torch.cat(fixed, dim=1).sum().backward()

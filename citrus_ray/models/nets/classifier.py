@@ -10,7 +10,7 @@ from citrus_ray.context import SignalContext
 from citrus_ray.models.head import Head
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.models.nets.heads import LateFusion, LinearHead, PartsHead
-from citrus_ray.models.nets.parts import Parts
+from citrus_ray.models.nets.parts import HeadParts
 
 PLAIN = Head()
 
@@ -22,7 +22,7 @@ class Classifier(nn.Module):
     def __init__(self, encoder: Encoder, ctx: SignalContext, pool: str, head: Head = PLAIN) -> None:
         super().__init__()
         self.encoder, self.by_row = encoder, pool != "mean"
-        self.parts = None if head == PLAIN else Parts(encoder, ctx, pool, head)
+        self.parts = None if head == PLAIN else HeadParts(encoder, ctx, pool, head)
         if self.parts is not None:
             n_normed = 0 if head.standardise else self.parts.n_learnt
             self.head: LinearHead | PartsHead = PartsHead(self.parts.sizes, n_normed, ctx.n_classes)

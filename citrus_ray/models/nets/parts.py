@@ -17,7 +17,7 @@ SHRINKAGE = 0.1  # of a covariance towards that of channels alike and apart
 FAINT = 1e-5  # beside a variance of numbers near 1: its log is finite
 
 
-class Parts(nn.Module):
+class HeadParts(nn.Module):
     """(B, C, T) -> (B, F): blocks of features, of the encoder first."""
 
     def __init__(self, encoder: Encoder, ctx: SignalContext, pool: str, head: Head) -> None:
@@ -27,8 +27,8 @@ class Parts(nn.Module):
         n_rows = encoder.n_rows(ctx.n_chans) // joined if self.by_row else 1
         self.time = Time(encoder, ctx, head.bins, joined) if head.of_time else None
         of_encoder = [head.bins * n_rows * encoder.dim] + [n_rows * encoder.dim] * head.moments
-        fixed: list[OfWindow] = [Power(ctx, self.by_row)] if head.power else []
-        fixed += [Covariance(ctx)] if head.covariance else []
+        fixed: list[OfWindow] = [ChannelPower(ctx, self.by_row)] if head.power else []
+        fixed += [ChannelCovariance(ctx)] if head.covariance else []
         self.fixed = nn.ModuleList(fixed)
         self.n_learnt = len(of_encoder)
         self.sizes = (*of_encoder, *(part.n_features for part in fixed))
@@ -132,7 +132,7 @@ class OfWindow(nn.Module):
         return apart - apart.mean(dim=-1, keepdim=True)
 
 
-class Power(OfWindow):
+class ChannelPower(OfWindow):
     """Log power of channels, in all and in bands, side by side or their mean over channels."""
 
     bands: torch.Tensor  # (L // 2 + 1, n)
@@ -165,7 +165,7 @@ def spectral_bands(n_times: int) -> torch.Tensor:
     return bands
 
 
-class Covariance(OfWindow):
+class ChannelCovariance(OfWindow):
     """The matrix logarithm of a window's covariance seen from the mean of labelled windows: its
     upper triangle, what lies off the diagonal by the root of 2."""
 
