@@ -11,7 +11,7 @@ from citrus_ray.context import SignalContext
 from citrus_ray.models.head import Head
 from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.models.nets.encoder import Encoder
-from citrus_ray.models.nets.heads import PartsHead
+from citrus_ray.models.nets.heads import FeatureHead
 from citrus_ray.models.nets.parts import HeadParts, overlaps, spectral_bands
 from citrus_ray.models.specs import KINDS, Conv
 from citrus_ray.training.loop import seeded
@@ -159,7 +159,7 @@ def test_the_segments_of_a_channel_follow_each_other_in_time() -> None:
 
 
 def test_fitted_features_are_standard_clipped_and_weighed_by_their_number() -> None:
-    head = PartsHead((8, 256, 4), 1, 3)
+    head = FeatureHead((8, 256, 4), 1, 3)
     features = noise(30, 268, seed=2) * 9 + 4
     features[:, 266] = 5.0  # one that does not vary
     head.fit(features)

@@ -9,7 +9,7 @@ from torch import nn
 from citrus_ray.context import SignalContext
 from citrus_ray.models.head import Head
 from citrus_ray.models.nets.encoder import Encoder
-from citrus_ray.models.nets.heads import LateFusion, LinearHead, PartsHead
+from citrus_ray.models.nets.heads import LateFusion, LinearHead, FeatureHead
 from citrus_ray.models.nets.parts import HeadParts
 
 PLAIN = Head()
@@ -25,7 +25,7 @@ class Classifier(nn.Module):
         self.parts = None if head == PLAIN else HeadParts(encoder, ctx, pool, head)
         if self.parts is not None:
             n_normed = 0 if head.standardise else self.parts.n_learnt
-            self.head: LinearHead | PartsHead = PartsHead(self.parts.sizes, n_normed, ctx.n_classes)
+            self.head: LinearHead | FeatureHead = FeatureHead(self.parts.sizes, n_normed, ctx.n_classes)
             return
         n_rows = encoder.n_rows(ctx.n_chans) if self.by_row else 1
         late = LateFusion(n_rows, encoder.dim, ctx.n_classes) if pool == "late" else None
@@ -38,7 +38,7 @@ class Classifier(nn.Module):
             return
         self.eval()
         self.parts.fit(batches)
-        assert isinstance(self.head, PartsHead)
+        assert isinstance(self.head, FeatureHead)
         self.head.fit(torch.cat([self.features(x) for x in batches]))
 
     def features(self, x: torch.Tensor) -> torch.Tensor:

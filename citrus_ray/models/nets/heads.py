@@ -54,7 +54,7 @@ class LateFusion(LinearHead):
         return logs.logsumexp(dim=1) - there.sum(dim=1, keepdim=True).log()
 
 
-class PartsHead(nn.Module):
+class FeatureHead(nn.Module):
     """A linear layer on blocks of features (B, F), each brought to a scale of its own: by a norm
     over those of a window, or by what labelled windows have."""
 
