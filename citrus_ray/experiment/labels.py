@@ -70,7 +70,7 @@ def _block_label(path: str, block: dict[str, Any]) -> str:
     )
     rest = ", ".join(f"{key} {said}" for key, said in inner)
     kind = str(block.get("kind", block.get("set", "")))
-    return f"{kind} ({rest})" if kind and rest else kind or rest
+    return f"{kind} ({rest})" if kind and rest else kind or rest or "default"
 
 
 def shortened(axes: Mapping[str, Any], all_axes: Sequence[Axes]) -> Axes:

@@ -7,9 +7,10 @@ import torch
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import SpecError, validate
 from citrus_ray.training.finetuning import Member
-from tests.small import SCRATCH
+from tests.small import SCRATCH, sweep_of
 from tests.training.test_vmapped import assert_alike, finished, members
 
+BINS = "finetune.head.bins"
 EVERY = {"moments": True, "bins": 4, "power": True, "covariance": True, "segments": "joined"}
 PARTS = [{"moments": True}, {"bins": 4}, {"power": True}, {"covariance": True}, EVERY]
 PARTS += [{**EVERY, "standardise": True}]
@@ -81,3 +82,12 @@ def test_a_trial_says_where_its_head_means_nothing() -> None:
     assert problem.path == "finetune.head"
     assert "bins=40: a window has 16 tokens" in problem.message
     assert validate(Trial, trial.tree()) == trial
+
+
+def test_a_sweep_compares_heads_and_searches_their_parts() -> None:
+    edits = {"compare": {"finetune.head": [{}, {"moments": True}, {"power": True}]}}
+    sweep = sweep_of(**edits, search={"finetune.head.bins": {"choice": [1, 4]}})
+    labels = [cell.label for cell in sweep.cells]
+    assert labels == ["head default", "head moments True", "head power True"]
+    searched = [trial.finetune.head for _, trial in sweep.cells[1].members({BINS: 4}, None)]
+    assert {(head.moments, head.bins) for head in searched} == {(True, 4)}

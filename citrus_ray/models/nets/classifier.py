@@ -9,7 +9,7 @@ from torch import nn
 from citrus_ray.context import SignalContext
 from citrus_ray.models.head import Head
 from citrus_ray.models.nets.encoder import Encoder
-from citrus_ray.models.nets.heads import LateFusion, LinearHead, FeatureHead
+from citrus_ray.models.nets.heads import FeatureHead, LateFusion, LinearHead
 from citrus_ray.models.nets.parts import HeadParts
 
 PLAIN = Head()
@@ -25,7 +25,9 @@ class Classifier(nn.Module):
         self.parts = None if head == PLAIN else HeadParts(encoder, ctx, pool, head)
         if self.parts is not None:
             n_normed = 0 if head.standardise else self.parts.n_learnt
-            self.head: LinearHead | FeatureHead = FeatureHead(self.parts.sizes, n_normed, ctx.n_classes)
+            self.head: LinearHead | FeatureHead = FeatureHead(
+                self.parts.sizes, n_normed, ctx.n_classes
+            )
             return
         n_rows = encoder.n_rows(ctx.n_chans) if self.by_row else 1
         late = LateFusion(n_rows, encoder.dim, ctx.n_classes) if pool == "late" else None
