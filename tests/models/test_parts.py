@@ -168,10 +168,22 @@ def test_fitted_features_are_standard_clipped_and_weighed_by_their_number() -> N
     assert torch.allclose(wide.mean(dim=0), torch.zeros(256), atol=1e-5)
     assert torch.allclose(wide.std(dim=0, correction=0), torch.tensor(0.5))  # sqrt(64 / 256)
     assert torch.allclose(narrow[:, 0].std(correction=0), torch.tensor(1.0))
-    assert not narrow[:, 2].any()
+    other = features.clone()
+    other[:, 266] += 3
+    assert not head.norm(other)[:, 266].any()
     far = head.norm(features * 1e4)
     assert float(far[:, 8:264].abs().max()) == pytest.approx(3.0)
     assert float(far[:, 264:].abs().max()) == 6.0
+
+
+def test_features_of_the_encoder_have_a_norm_over_a_window_or_the_scale_of_labelled_windows() -> None:
+    for standardise in (False, True):
+        head = Head(power=True, standardise=standardise)
+        classifier = Classifier(encoder_of(), CTX, "mean", head)
+        classifier.fit([X])
+        seen = classifier.head.norm(classifier.features(X))[:, :8]
+        over = seen.mean(dim=0 if standardise else 1)
+        assert torch.allclose(over, torch.zeros_like(over), atol=1e-5)
 
 
 @pytest.mark.parametrize("standardise", [False, True])
