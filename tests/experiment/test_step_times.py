@@ -13,6 +13,7 @@ from citrus_ray.experiment import step_times as timing
 from citrus_ray.experiment.dry_run import DryRun
 from citrus_ray.experiment.step_times import KEPT_S, StepTimes
 from citrus_ray.experiment.trial import Pretrain
+from citrus_ray.models.head import Head
 from citrus_ray.models.specs import Conv, Patch
 from citrus_ray.tasks.specs import Masked
 from tests.small import sweep_of
@@ -61,15 +62,17 @@ def test_what_makes_a_step_longer_is_timed_anew(measured):
     ask.finetune(MODEL, "channels", CTX, 8)
     ask.finetune(Patch(), "mean", CTX, 8)
     ask.look(MODEL, "mean", CTX, 8)
+    ask.finetune(MODEL, "mean", CTX, 8, Head(moments=True))
+    ask.look(MODEL, "mean", CTX, 8, Head(moments=True))
     for spec in (
         Pretrain(source=source, task=task),
         Pretrain(source=source, task=Masked(ratio=0.75)),
         Pretrain(source=source, task=task, precision="bfloat16"),
     ):
         ask.pretraining(MODEL, spec, CTX, 8)
-    assert len(measured) == 8
+    assert len(measured) == 10
     ask.pretraining(MODEL, Pretrain(source=source, task=task, epochs=7), CTX, 8)
-    assert len(measured) == 8, "more epochs are more steps, not longer ones"
+    assert len(measured) == 10, "more epochs are more steps, not longer ones"
 
 
 def test_a_timing_of_yesterday_is_taken_again(measured):

@@ -176,7 +176,9 @@ def test_fitted_features_are_standard_clipped_and_weighed_by_their_number() -> N
     assert float(far[:, 264:].abs().max()) == 6.0
 
 
-def test_features_of_the_encoder_have_a_norm_over_a_window_or_the_scale_of_labelled_windows() -> None:
+def test_features_of_the_encoder_have_a_norm_over_a_window_or_the_scale_of_labelled_windows() -> (
+    None
+):
     for standardise in (False, True):
         head = Head(power=True, standardise=standardise)
         classifier = Classifier(encoder_of(), CTX, "mean", head)
