@@ -163,7 +163,7 @@ def test_fitted_features_are_standard_clipped_and_weighed_by_their_number() -> N
     features = noise(30, 268, seed=2) * 9 + 4
     features[:, 266] = 5.0  # one that does not vary
     head.fit(features)
-    normed, wide, narrow = head.norm(features).split(head.sizes, dim=1)
+    normed, wide, narrow = torch.split(head.norm(features), list(head.sizes), dim=1)
     assert torch.allclose(normed.mean(dim=1), torch.zeros(30), atol=1e-5)
     assert torch.allclose(wide.mean(dim=0), torch.zeros(256), atol=1e-5)
     assert torch.allclose(wide.std(dim=0, correction=0), torch.tensor(0.5))  # sqrt(64 / 256)
@@ -176,9 +176,7 @@ def test_fitted_features_are_standard_clipped_and_weighed_by_their_number() -> N
     assert float(far[:, 264:].abs().max()) == 6.0
 
 
-def test_features_of_the_encoder_have_a_norm_over_a_window_or_the_scale_of_labelled_windows() -> (
-    None
-):
+def test_the_encoders_features_have_a_norm_of_their_own_or_the_scale_of_labelled_windows() -> None:
     for standardise in (False, True):
         head = Head(power=True, standardise=standardise)
         classifier = Classifier(encoder_of(), CTX, "mean", head)
@@ -197,7 +195,7 @@ def test_gradients_reach_the_encoder_through_its_parts_and_not_through_the_windo
         classifier = Classifier(encoder_of(), CTX, "channels", head)
         classifier.fit([X])
         classifier.train()
-        torch.nn.functional.cross_entropy(classifier(X), torch.arange(20) % 3).backward()
+        torch.nn.functional.cross_entropy(classifier(X), torch.arange(20) % 3).backward()  # type: ignore[no-untyped-call]
         dead = [
             n for n, p in classifier.named_parameters() if p.grad is None or not p.grad.abs().sum()
         ]
@@ -206,7 +204,7 @@ def test_gradients_reach_the_encoder_through_its_parts_and_not_through_the_windo
     parts = HeadParts(encoder_of(), CTX, "mean", Head(power=True, covariance=True))
     learnt, *fixed = parts(encoder_of(), x).split(parts.sizes, dim=1)
     assert learnt.requires_grad
-    torch.cat(fixed, dim=1).sum().backward()
+    torch.cat(fixed, dim=1).sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is None or not x.grad.any()
 
 

@@ -85,8 +85,8 @@ def test_a_trial_says_where_its_head_means_nothing() -> None:
 
 
 def test_a_sweep_compares_heads_and_searches_their_parts() -> None:
-    edits = {"compare": {"finetune.head": [{}, {"moments": True}, {"power": True}]}}
-    sweep = sweep_of(**edits, search={"finetune.head.bins": {"choice": [1, 4]}})
+    compare = {"finetune.head": [{}, {"moments": True}, {"power": True}]}
+    sweep = sweep_of(compare=compare, search={BINS: {"choice": [1, 4]}})
     labels = [cell.label for cell in sweep.cells]
     assert labels == ["head default", "head moments True", "head power True"]
     searched = [trial.finetune.head for _, trial in sweep.cells[1].members({BINS: 4}, None)]
