@@ -338,6 +338,7 @@ WORDS = (
     "window",
     "recording",
     "full",
+    "joined",
     "frozen",
     "average",
     "channels",
