@@ -268,6 +268,9 @@ def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:
     spec, windows = trial.finetune, cache.load(trial.finetune.target, trial.finetune.align)
     parts = split(windows, spec.split, trial.seed)
     spent, learnt = spend(windows, parts, spec.labels, spec.validation, trial.seed)
+    if trial.model.is_solved:
+        n_seen = len(learnt) + len(spent.val) + len(spent.test)
+        return trial.model.seconds(windows.context, len(learnt), n_seen)
     n_step, n_look = min(spec.optim.batch_size, len(learnt)), min(EVAL_BATCH, len(spent.val))
     of = (trial.model, spec.pool, windows.context)
     seconds = spec.steps * steps.finetune(*of, n_step, spec.head)
