@@ -1,6 +1,6 @@
 """Linear classifiers on features: multinomial logistic regression, which is the linear probe and
-what most baselines decide with, and ridge regression, for thousands of features and all penalties at
-the cost of one.
+what most baselines decide with, and ridge regression, for thousands of features, with all penalties
+at the cost of one.
 
 Scores come from the caller's validation data, or from a cross-validation inside the labelled
 windows; test data is never seen here. No random number is drawn.
@@ -24,7 +24,7 @@ PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 # of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
 MAX_STEPS = 300
 # Of ridge regression, in units of the mean squared length of a window's features; strongest first.
-RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 1e-3)
+RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4)
 RANK = 1e-10  # of the largest eigenvalue: less is rounding
 CONSTANT = 1e-6  # a feature that varies by less of its size is rounding
 

@@ -107,7 +107,7 @@ class Population:
             with state.guarded():
                 state.member = learner_of(state.trial, w, metric, device)
         alike = device != "cpu" if stacked is None else stacked
-        members = (s.member for s in self.states if isinstance(s.member, Member))
+        members = (state.member for state in self.states if state.member)
         self.vmap_groups = vmap_groups(members) if alike else []
 
     def advance(self) -> Metrics | None:

@@ -1,0 +1,94 @@
+"""Methods without a network as models of a trial: solved in one round, on what it is given."""
+
+import numpy as np
+import pytest
+
+from citrus_ray.data.windows import Windows
+from citrus_ray.experiment.trial import Trial
+from citrus_ray.models.specs import KINDS, METHODS
+from citrus_ray.training.baselines import BASELINES, baselines
+from citrus_ray.training.finetuning import Member
+from citrus_ray.training.members import Population
+from citrus_ray.training.methods import Solved, even_share
+from tests.small import FULL, SCRATCH
+
+METRIC = "val/balanced_accuracy"
+SMALL = {"minirocket": {"n_kernels": 168}, "bag": {"trees": 20}}
+
+
+def trial_of(kind: str, base: Trial = SCRATCH) -> Trial:
+    return base.at({"model": {"kind": kind} | SMALL.get(kind, {})})
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_method_is_a_model_of_one_round_that_sees_the_classes(kind):
+    known = {"finetune.labels": {"per_class": 12}}
+    trials = [trial_of(kind).at(known | {"seed": seed}) for seed in (0, 1)]
+    found = Population(trials, [None, None], METRIC)
+    first = found.advance()
+    assert first is not None
+    assert first[METRIC] == found.value
+    assert found.advance() is None
+    found.score_test()
+    assert found.status == "ok"
+    assert np.mean([s.metrics["test/balanced_accuracy"] for s in found.states]) > 0.7
+    assert [state.outcome()["metrics"][METRIC] for state in found.states] == [
+        trial.run()[METRIC] for trial in trials
+    ]
+
+
+@pytest.mark.usefixtures("small_portfolio")
+@pytest.mark.parametrize("base", [SCRATCH, FULL], ids=["labels", "full"])
+def test_as_a_model_it_scores_what_it_scores_as_a_baseline(base):
+    beside = baselines(base)
+    for kind in ("band_power", "tangent", "minirocket"):
+        solved = Solved(trial_of(kind, base))
+        solved.finish()
+        assert solved.best | solved.score_test() == {"round": 1.0} | beside[kind]
+
+
+@pytest.mark.usefixtures("small_portfolio")
+def test_a_method_has_the_baselines_of_a_network_but_for_the_untrained_encoder():
+    network, method = baselines(SCRATCH), baselines(trial_of("tangent"))
+    assert network.keys() - method.keys() == {"random_encoder"}
+    assert all(network[name] == found for name, found in method.items())
+
+
+def test_it_is_given_what_a_network_is_given():
+    network, method = Member(SCRATCH, None), Solved(trial_of("bag"))
+    assert np.array_equal(network.labelled, method.labelled)
+    assert (network.tested, network.n_labelled()) == (method.tested, method.n_labelled())
+
+
+def test_a_capped_method_learns_from_so_many_windows_and_from_no_others():
+    learner = Solved(SCRATCH.at({"finetune.labels": {"fraction": 1.0}}))
+    y = learner.windows.labels
+    some = even_share(learner, 11)
+    assert set(some) <= set(learner.labelled)
+    assert sorted(np.bincount(y[some])) == [5, 6]
+    assert np.array_equal(even_share(learner, len(y)), learner.labelled)
+    for kind in ("tangent", "minirocket", "bag"):
+        edits = {"model.most_windows": 11, "finetune.labels": {"fraction": 1.0}}
+        few = Solved(trial_of(kind).at(edits))
+        few.finish()
+        before = few.score_test()
+        junk = few.windows.x.copy()
+        left = np.setdiff1d(few.labelled, even_share(few, 11))
+        junk[left] = 0.0
+        again = Solved(trial_of(kind).at(edits))
+        again.windows = with_signal(few.windows, junk)
+        again.view = type(again.view)((junk,), few.view.scales, few.view.modalities, False)
+        again.finish()
+        assert again.score_test() == before
+
+
+def with_signal(windows: Windows, x: np.ndarray) -> Windows:
+    from dataclasses import replace
+
+    return replace(windows, x=x)
+
+
+def test_methods_that_stand_beside_every_final_are_kinds():
+    assert {"band_power", "tangent", "minirocket", "bag"} == METHODS.keys()
+    assert METHODS.keys() <= BASELINES.keys()
+    assert all(KINDS(kind).is_solved for kind in METHODS)
