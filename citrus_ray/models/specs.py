@@ -336,10 +336,9 @@ class MiniRocket(CappedForm):
 
     def seconds(self, ctx: SignalContext, n_learnt: int, n_seen: int) -> float:
         solving = 5e-10 * min(n_learnt, self.most_windows) ** 3
-        return super().seconds(ctx, 0, n_seen) + solving + self._per_window(ctx) * n_seen
-
-    def _per_window(self, ctx: SignalContext) -> float:
-        return 1.5e-9 * self.n_kernels * (ctx.n_times + 300)
+        n_chans = min(ctx.n_chans, 9)  # at most that many are read by a kernel
+        window = 1e-9 * self.n_kernels * (ctx.n_times + 300) * (1 + n_chans / 4)
+        return super().seconds(ctx, 0, n_seen) + solving + window * n_seen
 
 
 class Bag(CappedForm):

@@ -1,11 +1,16 @@
 """Methods without a network as models of a trial: solved in one round, on what it is given."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from citrus_ray.data.windows import Windows
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.specs import KINDS, METHODS
+from citrus_ray.training import closed_form, methods
 from citrus_ray.training.baselines import BASELINES, baselines
 from citrus_ray.training.finetuning import Member
 from citrus_ray.training.members import Population
@@ -67,6 +72,9 @@ def test_a_capped_method_learns_from_so_many_windows_and_from_no_others():
     assert set(some) <= set(learner.labelled)
     assert sorted(np.bincount(y[some])) == [5, 6]
     assert np.array_equal(even_share(learner, len(y)), learner.labelled)
+    rare, often = (learner.labelled[y[learner.labelled] == k] for k in (0, 1))
+    learner.labelled = np.sort(np.concatenate([rare[:3], often]))
+    assert np.bincount(y[even_share(learner, 9)]).tolist() == [3, 6]
     for kind in ("tangent", "minirocket", "bag"):
         edits = {"model.most_windows": 11, "finetune.labels": {"fraction": 1.0}}
         few = Solved(trial_of(kind).at(edits))
@@ -82,9 +90,24 @@ def test_a_capped_method_learns_from_so_many_windows_and_from_no_others():
         assert again.score_test() == before
 
 
-def with_signal(windows: Windows, x: np.ndarray) -> Windows:
-    from dataclasses import replace
+@pytest.mark.parametrize(("base", "way"), [(FULL, "best_on"), (SCRATCH, "ridge_inside")])
+def test_a_ridge_is_chosen_by_what_chooses_the_trial(monkeypatch, base, way):
+    asked = []
 
+    def spied(name: str) -> Callable[..., Any]:
+        def spy(*args: Any) -> Any:
+            asked.append((name, args[-1] if name == "best_on" else None))
+            return getattr(closed_form, name)(*args)
+
+        return spy
+
+    for name in ("best_on", "ridge_inside"):
+        monkeypatch.setattr(methods, name, spied(name))
+    Solved(trial_of("minirocket", base), "val/macro_f1").finish()
+    assert asked == [(way, "val/macro_f1" if way == "best_on" else None)]
+
+
+def with_signal(windows: Windows, x: np.ndarray) -> Windows:
     return replace(windows, x=x)
 
 
