@@ -287,6 +287,8 @@ class ClosedForm(EncoderSpec):
     pre-trained, and of `finetune` it takes what it learns from, not how networks learn."""
 
     is_solved: ClassVar[bool] = True
+    # `module:function`, which takes a `Learner` and this spec, and gives logits of windows
+    method: ClassVar[str]
 
     @property
     def patch(self) -> int:
@@ -313,12 +315,16 @@ class CappedForm(ClosedForm):
 class BandPower(ClosedForm):
     """Log power of each channel in five bands, and logistic regression."""
 
+    method: ClassVar[str] = "citrus_ray.training.methods:band_power"
+
     kind: Literal["band_power"] = "band_power"
 
 
 class Tangent(CappedForm):
     """Logarithms of covariances of channels and delayed copies, seen from their Riemannian mean,
     and logistic regression."""
+
+    method: ClassVar[str] = "citrus_ray.training.methods:tangent"
 
     kind: Literal["tangent"] = "tangent"
     delays: tuple[Annotated[int, Field(ge=0)], ...] = (1, 2, 4, 8, 16)
@@ -329,6 +335,8 @@ class Tangent(CappedForm):
 class MiniRocket(CappedForm):
     """MiniRocket: shares of positive values of kernels whose weights are fixed, and ridge
     regression."""
+
+    method: ClassVar[str] = "citrus_ray.training.methods:minirocket"
 
     kind: Literal["minirocket"] = "minirocket"
     n_kernels: Annotated[int, Field(ge=84)] = 2016
@@ -344,6 +352,8 @@ class MiniRocket(CappedForm):
 class Bag(CappedForm):
     """25 scalars a channel (powers, bands, moments, quantiles, zero crossings), and extremely
     randomised trees."""
+
+    method: ClassVar[str] = "citrus_ray.training.methods:bag"
 
     kind: Literal["bag"] = "bag"
     trees: Size = 300

@@ -25,7 +25,7 @@ from citrus_ray.data.windowing.view import filled
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.metrics import score
-from citrus_ray.models.specs import Bag, MiniRocket, Tangent
+from citrus_ray.models.specs import Bag, BandPower, MiniRocket, Tangent
 from citrus_ray.spec import SpecError
 from citrus_ray.tasks.losses.next_thought import at_the_seam, how_alike
 from citrus_ray.training.closed_form import Floats
@@ -34,7 +34,6 @@ from citrus_ray.training.learner import Learner, score_on_test
 from citrus_ray.training.methods import (
     Predict,
     Solved,
-    band_power,
     blocks,
     log_of,
     of_index,
@@ -133,7 +132,7 @@ BASELINES: dict[str, Callable[[Learner], Predict]] = {
     "majority": majority,
     "amplitude": amplitude,
     "level": level,
-    "band_power": band_power,
+    "band_power": partial(solve, spec=BandPower()),
     "random_encoder": random_encoder,
     "nearest": nearest,
     "tangent": partial(solve, spec=Tangent()),

@@ -13,6 +13,7 @@ from citrus_ray.data.windowing.view import filled
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.specs import Bag, BandPower, ClosedForm, MiniRocket, Tangent
+from citrus_ray.spec import locate
 from citrus_ray.training.closed_form import Floats, Scaler, best_on, ridge_inside, ridge_path
 from citrus_ray.training.covariance import TangentFeatures
 from citrus_ray.training.learner import Learner, score_on_test
@@ -57,19 +58,10 @@ class Solved(Learner):
 
 def solve(learner: Learner, spec: ClosedForm) -> Predict:
     """What a method makes of the labelled windows of `learner`."""
-    match spec:
-        case BandPower():
-            return band_power(learner)
-        case Tangent():
-            return tangent(learner, spec)
-        case MiniRocket():
-            return minirocket(learner, spec)
-        case Bag():
-            return bag(learner, spec)
-    raise TypeError(f"{type(spec).__name__} is not known here")
+    return locate(spec.method)(learner, spec)  # type: ignore[no-any-return]
 
 
-def band_power(learner: Learner) -> Predict:
+def band_power(learner: Learner, spec: BandPower) -> Predict:
     """Log power of each channel in five bands of the Nyquist rate."""
     return regression(learner, log_of(learner, powers_in_bands))
 
