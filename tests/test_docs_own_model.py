@@ -53,7 +53,7 @@ def test_the_method_of_the_page_is_a_model(folder, monkeypatch):
     assert len(said) == 2
     for model in (yaml.safe_load(text) for text in said):
         trial = SCRATCH.at({"model": model, "finetune.labels": {"per_class": 12}})
-        assert trial.model.power in (1.0, 2.0)
+        assert getattr(trial.model, "power", None) in (1.0, 2.0)
         assert 0 < trial.run()["val/balanced_accuracy"] <= 1
 
 

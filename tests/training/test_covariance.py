@@ -61,7 +61,7 @@ def test_mixing_the_channels_changes_no_distance():
 
     def distances(given: np.ndarray) -> np.ndarray:
         vectors = tangent(given, whitener_of(riemannian_mean(given)))
-        return np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+        return np.asarray(np.linalg.norm(vectors[:, None] - vectors[None], axis=2))
 
     assert distances(mixed) == pytest.approx(distances(many), abs=1e-6)
 

@@ -24,7 +24,7 @@ def by_definition(x: np.ndarray, kernel: Kernel) -> np.ndarray:
     summed = x[list(kernel.channels)].astype(np.float64).sum(axis=0)
     edge = 4 * kernel.dilation if kernel.padded else 0
     out = np.correlate(np.pad(summed, edge), weights, mode="valid")
-    return (out[None] > kernel.biases[:, None]).mean(axis=1)
+    return np.asarray((out[None] > kernel.biases[:, None]).mean(axis=1))
 
 
 def test_there_are_84_kernels_of_three_twos_and_six_minus_ones():
