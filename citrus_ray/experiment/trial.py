@@ -36,7 +36,7 @@ OF_STEPS = (
     "patience",
 )
 # and of which a method that is solved, having no network, has none either
-OF_NETWORKS = (*OF_STEPS, "mode", "pool")
+OF_NETWORKS = (*OF_STEPS, "mode", "pool", "head")
 
 
 class HoldOut(Spec):
@@ -277,7 +277,7 @@ class Trial(Spec):
             ("pretrain.task", source and self._task_misfit(source)),
             ("pretrain.source", source and target and self._target_misfit(source, target)),
             ("finetune.drop_modality", target and self._one_modality(target)),
-            ("finetune.head", target and self.finetune.head.misfit(self.model, target)),
+            ("finetune.head", target and self._head_misfit(target)),
             ("finetune.align.sfreq", source and self._other_rate(source)),
             ("pretrain.workers", self._more_workers_than_windows()),
         )
@@ -298,6 +298,9 @@ class Trial(Spec):
     def _target_misfit(self, source: SignalContext, target: SignalContext) -> str | None:
         complaint = self.model.misfit(source, target)
         return complaint and f"{self.model.kind}: {complaint}"
+
+    def _head_misfit(self, target: SignalContext) -> str | None:
+        return self.finetune.head.misfit(self.model, target) if self.uses("head") else None
 
     def _one_modality(self, target: SignalContext) -> str | None:
         parts = target.parts if self.model.multimodal else (target,)

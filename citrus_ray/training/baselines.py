@@ -10,8 +10,8 @@ then at chance by construction, and `band_power` sees how power is spread over f
 much there is. What normalising took away, a user would have: all that read amplitude are then
 scored a second time, as `raw_amplitude` and so on, on the same windows without it.
 
-Zeros with which `align` pads are not marked: every window of a set has them in the same places, and
-these methods read them as signal.
+Zeros with which `align` pads are left out by `tangent`, `minirocket` and `bag`; to the others they
+are signal.
 """
 
 from collections.abc import Callable

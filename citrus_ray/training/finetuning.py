@@ -45,7 +45,7 @@ class Member(Learner):
         device: str = "cpu",
     ) -> None:
         super().__init__(trial, metric)
-        self.device = torch.device(device)
+        self.device, spec = torch.device(device), trial.finetune
         with seeded(trial.seed):
             encoder = trial.model.build(self.windows.context)
             self.classifier = Classifier(encoder, self.windows.context, spec.pool, spec.head)

@@ -70,13 +70,14 @@ def tangent(learner: Learner, spec: Tangent) -> Predict:
     """Logarithms of covariances of channels and delayed copies, and logistic regression."""
     learnt = even_share(learner, spec.most_windows)
     found = TangentFeatures.of(_some(learner, learnt), spec.delays)
-    return regression(learner, found, learnt)
+    return regression(learner, _of_signal(learner, found), learnt)
 
 
 def minirocket(learner: Learner, spec: MiniRocket) -> Predict:
     """Shares of positive values of MiniRocket's kernels, and ridge regression."""
     learnt, rng = even_share(learner, spec.most_windows), _rng(learner, 15)
-    found = MiniRocketFeatures.of(_some(learner, learnt), spec.n_kernels, rng)
+    kernels = MiniRocketFeatures.of(_some(learner, learnt), spec.n_kernels, rng)
+    found = _of_signal(learner, kernels)
     x, y = over(learner, found, learnt), learner.windows.labels[learnt]
     n_classes, val = len(learner.windows.classes), learner.parts.val
     if learner.trial.finetune.validation == "full":
@@ -93,7 +94,8 @@ def bag(learner: Learner, spec: Bag) -> Predict:
     from sklearn.ensemble import ExtraTreesClassifier  # a second to load
 
     learnt, n_classes = even_share(learner, spec.most_windows), len(learner.windows.classes)
-    found = over(learner, scalars, learnt)
+    features = _of_signal(learner, scalars)
+    found = over(learner, features, learnt)
     scaler = Scaler.of(found)  # what is constant but for rounding tells nothing
     trees = ExtraTreesClassifier(
         spec.trees, class_weight="balanced", random_state=learner.trial.seed, n_jobs=1
@@ -101,7 +103,7 @@ def bag(learner: Learner, spec: Bag) -> Predict:
 
     def predict(index: Index) -> Floats:
         votes = np.zeros((len(index), n_classes))
-        votes[:, trees.classes_] = trees.predict_proba(scaler(over(learner, scalars, index)))
+        votes[:, trees.classes_] = trees.predict_proba(scaler(over(learner, features, index)))
         return np.log(votes + NEVER)
 
     return predict
@@ -160,7 +162,17 @@ def even_share(learner: Learner, most: int) -> Index:
 
 def _some(learner: Learner, learnt: Index) -> Signal:
     places = np.linspace(0, len(learnt) - 1, min(FIT_MOST, len(learnt))).astype(int)
-    return filled(learner.signal(learnt[places]))
+    return _without_padding(learner, filled(learner.signal(learnt[places])))
+
+
+def _of_signal(learner: Learner, features: Features) -> Features:
+    """Of what was recorded, without the zeros that alignment put before and after it."""
+    return lambda x: features(_without_padding(learner, x))
+
+
+def _without_padding(learner: Learner, x: Signal) -> Signal:
+    before, after = learner.windows.padding
+    return x[..., before : x.shape[-1] - after]
 
 
 def _rng(learner: Learner, what: int) -> np.random.Generator:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from citrus_ray.data.windowing.view import View
 from citrus_ray.data.windows import Windows
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.specs import KINDS, METHODS
@@ -105,6 +106,18 @@ def test_a_ridge_is_chosen_by_what_chooses_the_trial(monkeypatch, base, way):
         monkeypatch.setattr(methods, name, spied(name))
     Solved(trial_of("minirocket", base), "val/macro_f1").finish()
     assert asked == [(way, "val/macro_f1" if way == "best_on" else None)]
+
+
+@pytest.mark.parametrize("kind", ["tangent", "minirocket", "bag"])
+def test_padding_is_no_signal(kind):
+    found: list[tuple[Any, View]] = []
+    for align in ({"kind": "native"}, {"kind": "pad", "n_times": 131}):
+        solved = Solved(trial_of(kind).at({"finetune.align": align}))
+        solved.view = replace(solved.view, scales=found[0][1].scales) if found else solved.view
+        solved.finish()
+        found.append((solved.predict(solved.parts.test), solved.view))
+    assert solved.windows.x.shape[2] == 131
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-6)
 
 
 def with_signal(windows: Windows, x: np.ndarray) -> Windows:
