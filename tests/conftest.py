@@ -23,3 +23,16 @@ def shared_cache(tmp_path_factory):
 def _own_folders(shared_cache, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("CITRUS_CACHE", str(shared_cache))
     monkeypatch.setenv("CITRUS_STORE", str(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture
+def small_portfolio(monkeypatch):
+    """Baselines of fewer kernels and trees, where a test asks for them many times."""
+    from functools import partial
+
+    from citrus_ray.models.specs import Bag, MiniRocket
+    from citrus_ray.training.baselines import BASELINES
+    from citrus_ray.training.methods import solve
+
+    monkeypatch.setitem(BASELINES, "minirocket", partial(solve, spec=MiniRocket(n_kernels=168)))
+    monkeypatch.setitem(BASELINES, "bag", partial(solve, spec=Bag(trees=10)))

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from tests.small import SCRATCH
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "own-model.md").read_text()
@@ -42,6 +45,16 @@ def run(folder: Path, command: str) -> str:
 
 def commands() -> list[str]:
     return [line for block in blocks("sh") for line in block.splitlines() if line]
+
+
+def test_the_method_of_the_page_is_a_model(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    said = re.findall(r"`model: ([^`]*my_method:Means[^`]*)`", PAGE)
+    assert len(said) == 2
+    for model in (yaml.safe_load(text) for text in said):
+        trial = SCRATCH.at({"model": model, "finetune.labels": {"per_class": 12}})
+        assert getattr(trial.model, "power", None) in (1.0, 2.0)
+        assert 0 < trial.run()["val/balanced_accuracy"] <= 1
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.step_times import STEPS_TIMED, StepTimes
 from citrus_ray.experiment.sweep import Cell, Sweep, as_refit
 from citrus_ray.experiment.trial import EVAL_BATCH, Pretrain, Trial
+from citrus_ray.models.specs import ClosedForm
 from citrus_ray.spec import Problem, SpecError, digest_of
 
 
@@ -268,6 +269,9 @@ def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:
     spec, windows = trial.finetune, cache.load(trial.finetune.target, trial.finetune.align)
     parts = split(windows, spec.split, trial.seed)
     spent, learnt = spend(windows, parts, spec.labels, spec.validation, trial.seed)
+    if isinstance(trial.model, ClosedForm):
+        n_seen = len(learnt) + len(spent.val) + len(spent.test)
+        return trial.model.seconds(windows.context, len(learnt), n_seen)
     n_step, n_look = min(spec.optim.batch_size, len(learnt)), min(EVAL_BATCH, len(spent.val))
     of = (trial.model, spec.pool, windows.context)
     seconds = spec.steps * steps.finetune(*of, n_step, spec.head)

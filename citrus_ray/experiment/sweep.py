@@ -28,6 +28,7 @@ from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts, side
 from citrus_ray.experiment.labels import canonical, cell_labels, value_label
 from citrus_ray.experiment.search_space import LEARNING, Sampler, SearchAxis, misfits, n_points
 from citrus_ray.experiment.trial import Trial
+from citrus_ray.models.specs import KINDS
 from citrus_ray.records import Phase
 from citrus_ray.spec import (
     Aside,
@@ -237,7 +238,8 @@ class _Cells:
         self._check_fresh_seeds()
         self._check_folds()
         self._check_doubles()
-        cells = [cell for axes in _products(self.sweep.compare) if (cell := self._cell(axes))]
+        asked = (axes for axes in _products(self.sweep.compare) if not self._has_no_encoder(axes))
+        cells = [cell for axes in asked if (cell := self._cell(axes))]
         self._check_race(cells)
         self._check_validation(cells)
         self._check_objectives()
@@ -257,6 +259,18 @@ class _Cells:
         if self.problems:
             raise SpecError(list(self.problems.values()))
         return numbered
+
+    def _has_no_encoder(self, axes: dict[str, Any]) -> bool:
+        """Whether there is nothing to pre-train here, while other models are: of a method without a
+        network the cell from scratch is the only one."""
+        compared = [path for path in ("pretrain", "pretrain.task") if path in axes]
+        if not any(axes[p] is not None and None in self.sweep.compare[p] for p in compared):
+            return False
+        try:
+            model = KINDS(axes["model"]) if "model" in axes else self.sweep.trial.model
+        except ValueError:  # said where the cell is built
+            return False
+        return bool(model.is_solved)
 
     def _cell(self, axes: dict[str, Any]) -> Cell | None:
         trial = self._try(self.sweep.trial, axes, "compare")
@@ -476,11 +490,11 @@ def _corners(search: dict[str, SearchAxis]) -> Iterator[dict[str, Any]]:
 
 def has_path(trial: Trial, path: str) -> bool:
     """Whether this arm has the field. Everything inside `pretrain` is absent from scratch, an
-    optimiser in a probe."""
+    optimiser in a probe and in a method without a network."""
     node: Any = trial
     if path.startswith("pretrain.") and trial.pretraining is None:
         return False
-    if path.startswith("finetune.") and not trial.finetune.uses(path.split(".")[1]):
+    if path.startswith("finetune.") and not trial.uses(path.split(".")[1]):
         return False
     for part in path.split("."):
         if not isinstance(node, Spec) or part not in type(node).model_fields:

@@ -35,6 +35,8 @@ OF_STEPS = (
     "drop_modality",
     "patience",
 )
+# and of which a method that is solved, having no network, has none either
+OF_NETWORKS = (*OF_STEPS, "mode", "pool", "head")
 
 
 class HoldOut(Spec):
@@ -210,6 +212,14 @@ class Trial(Spec):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the fine-tune: head, labelled windows, batch order, dropout."""
 
+    @model_validator(mode="after")
+    def _no_encoder_to_pretrain(self) -> "Trial":
+        if self.model.is_solved and self.pretrain is not None and self.pretrain.task is not None:
+            rule = f"model={self.model.kind} has no encoder that could be pre-trained"
+            way = "give `pretrain.task: null` for it, or among the compared tasks"
+            raise refuse(f"{self.pretrain.task.kind}: {rule}; {way}", "pretrain.task")
+        return self
+
     @cached_property
     def pretraining(self) -> Pretrain | None:
         """The pre-training that takes place, None from scratch; it never sees the target's test
@@ -232,7 +242,15 @@ class Trial(Spec):
         return HoldOut.of(self.finetune.target, self.finetune.split)
 
     def identity(self) -> dict[str, Any]:
-        return super().identity() | {"pretrain": self.pretraining and self.pretraining.identity()}
+        finetune = self.finetune.identity()
+        return super().identity() | {
+            "pretrain": self.pretraining and self.pretraining.identity(),
+            "finetune": {k: v for k, v in finetune.items() if self.uses(k)},
+        }
+
+    def uses(self, name: str) -> bool:
+        """Whether a key of `finetune` changes anything for this model."""
+        return self.finetune.uses(name) and not (self.model.is_solved and name in OF_NETWORKS)
 
     def encoder_digest(self) -> str | None:
         """The pre-trained encoder's name: a function of `pretrain` and `model` alone."""
@@ -259,7 +277,7 @@ class Trial(Spec):
             ("pretrain.task", source and self._task_misfit(source)),
             ("pretrain.source", source and target and self._target_misfit(source, target)),
             ("finetune.drop_modality", target and self._one_modality(target)),
-            ("finetune.head", target and self.finetune.head.misfit(self.model, target)),
+            ("finetune.head", target and self._head_misfit(target)),
             ("finetune.align.sfreq", source and self._other_rate(source)),
             ("pretrain.workers", self._more_workers_than_windows()),
         )
@@ -281,10 +299,13 @@ class Trial(Spec):
         complaint = self.model.misfit(source, target)
         return complaint and f"{self.model.kind}: {complaint}"
 
+    def _head_misfit(self, target: SignalContext) -> str | None:
+        return self.finetune.head.misfit(self.model, target) if self.uses("head") else None
+
     def _one_modality(self, target: SignalContext) -> str | None:
         parts = target.parts if self.model.multimodal else (target,)
         names = {name for part in parts for name in part.modalities}
-        if not self.finetune.drop_modality or len(names) > 1:
+        if not self.finetune.drop_modality or len(names) > 1 or not self.uses("drop_modality"):
             return None
         rule = f"{self.model.kind} reads signals of one modality only, and one always stays"
         return f"drop_modality={self.finetune.drop_modality:g}: {rule}; drop it"

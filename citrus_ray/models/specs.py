@@ -31,6 +31,7 @@ class EncoderSpec(Spec):
     net: ClassVar[str]  # `module:Class` of the network, which takes the signals' facts and sizes
     mixes_channels: ClassVar[bool] = False  # as `Encoder.mixes_channels`
     multimodal: ClassVar[bool] = False  # as `Encoder.multimodal`
+    is_solved: ClassVar[bool] = False  # a method without a network, see `ClosedForm`
 
     kind: str
 
@@ -278,6 +279,91 @@ class Sequence(TransformerSpec):
         return self._too_long(ctx.n_times + ctx.n_parts) or super().check(ctx)
 
 
+# ---- methods without a network ----
+
+
+class ClosedForm(EncoderSpec):
+    """A method that is solved on labelled windows. It has no encoder: nothing of it can be
+    pre-trained, and of `finetune` it takes what it learns from, not how networks learn."""
+
+    is_solved: ClassVar[bool] = True
+    # `module:function`, which takes a `Learner` and this spec, and gives logits of windows
+    method: ClassVar[str]
+
+    @property
+    def patch(self) -> int:
+        return 1
+
+    def build(self, ctx: SignalContext) -> "Encoder":
+        raise TypeError(f"model={self.kind}: has no encoder, it is solved")
+
+    def check(self, ctx: SignalContext) -> str | None:
+        return None
+
+    def seconds(self, ctx: SignalContext, n_learnt: int, n_seen: int) -> float:
+        """About what it costs on one core to learn from so many windows, and to look at all."""
+        return 0.1 + 1e-7 * n_seen * ctx.n_chans * ctx.n_times
+
+
+class CappedForm(ClosedForm):
+    """A method that learns from a bounded number of windows, so that its cost is bounded."""
+
+    most_windows: Size = 2048
+    """Labelled windows that are learnt from at most, classes as even as they can be."""
+
+
+class BandPower(ClosedForm):
+    """Log power of each channel in five bands, and logistic regression."""
+
+    method: ClassVar[str] = "citrus_ray.training.methods:band_power"
+
+    kind: Literal["band_power"] = "band_power"
+
+
+class Tangent(CappedForm):
+    """Logarithms of covariances of channels and delayed copies, seen from their Riemannian mean,
+    and logistic regression."""
+
+    method: ClassVar[str] = "citrus_ray.training.methods:tangent"
+
+    kind: Literal["tangent"] = "tangent"
+    delays: tuple[Annotated[int, Field(ge=0)], ...] = (1, 2, 4, 8, 16)
+    """Samples by which copies of the channels are late: as many of them, smallest first, as make 20
+    rows with the channels themselves, which are always there."""
+
+
+class MiniRocket(CappedForm):
+    """MiniRocket: shares of positive values of kernels whose weights are fixed, and ridge
+    regression."""
+
+    method: ClassVar[str] = "citrus_ray.training.methods:minirocket"
+
+    kind: Literal["minirocket"] = "minirocket"
+    n_kernels: Annotated[int, Field(ge=84)] = 2016
+    """Kernels in all: shape, dilation, channels and bias. The largest multiple of 84 is taken."""
+
+    def seconds(self, ctx: SignalContext, n_learnt: int, n_seen: int) -> float:
+        solving = 5e-10 * min(n_learnt, self.most_windows) ** 3
+        n_chans = min(ctx.n_chans, 9)  # at most that many are read by a kernel
+        window = 1e-9 * self.n_kernels * (ctx.n_times + 300) * (1 + n_chans / 4)
+        return super().seconds(ctx, 0, n_seen) + solving + window * n_seen
+
+
+class Bag(CappedForm):
+    """25 scalars a channel (powers, bands, moments, quantiles, zero crossings), and extremely
+    randomised trees."""
+
+    method: ClassVar[str] = "citrus_ray.training.methods:bag"
+
+    kind: Literal["bag"] = "bag"
+    trees: Size = 300
+    """Trees of the forest."""
+
+    def seconds(self, ctx: SignalContext, n_learnt: int, n_seen: int) -> float:
+        growing = self.trees * (1e-3 + 2e-6 * min(n_learnt, self.most_windows))
+        return super().seconds(ctx, 0, n_seen) + growing
+
+
 # ---- the registry ----
 
 MODELS = {
@@ -312,7 +398,15 @@ def _over(base: Mapping[str, Any], edits: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-KINDS = Kinds(MODELS, _written_out)
+METHODS = {
+    "bag": "citrus_ray.models.specs:Bag",
+    "band_power": "citrus_ray.models.specs:BandPower",
+    "minirocket": "citrus_ray.models.specs:MiniRocket",
+    "tangent": "citrus_ray.models.specs:Tangent",
+}
+
+KINDS = Kinds(MODELS | METHODS, _written_out)
+ENCODERS = Kinds(MODELS, _written_out)
 SINGLES = Kinds({k: v for k, v in MODELS.items() if k != "crossmodal"}, _written_out)
 AnyEncoder = Annotated[SerializeAsAny[EncoderSpec], BeforeValidator(KINDS)]
 AnySingle = Annotated[SerializeAsAny[EncoderSpec], BeforeValidator(SINGLES)]

@@ -1,5 +1,6 @@
-"""Multinomial logistic regression on features: the linear probe, and what dumb baselines decide
-with.
+"""Linear classifiers on features: multinomial logistic regression, which is the linear probe and
+what most baselines decide with, and ridge regression, for thousands of features, with all penalties
+at the cost of one.
 
 Scores come from the caller's validation data, or from a cross-validation inside the labelled
 windows; test data is never seen here. No random number is drawn.
@@ -22,6 +23,9 @@ Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 # of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
 MAX_STEPS = 300
+# Of ridge regression, in units of the mean squared length of a window's features; strongest first.
+RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4)
+RANK = 1e-10  # of the largest eigenvalue: less is rounding
 CONSTANT = 1e-6  # a feature that varies by less of its size is rounding
 
 
@@ -69,7 +73,13 @@ def fit(
 ) -> Probe:
     """The regression of the penalty that does best on `val`; of equally good ones, the
     strongest."""
-    path = regularisation_path(*train, n_classes)
+    return best_on(val, regularisation_path(*train, n_classes), metric)
+
+
+def best_on(
+    val: tuple[npt.NDArray[np.floating], Labels], path: "list[Probe]", metric: str
+) -> Probe:
+    """The first of those that score best."""
     values = [score(val[1], probe(val[0]), "val")[metric] for probe in path]
     return path[int(np.argmax(values))]
 
@@ -148,3 +158,74 @@ def _loss(w: Floats, x: Floats, target: Floats, penalty: float) -> tuple[float, 
     error = (mass / total - target) / len(x)
     slope = np.concatenate([x.T @ error + penalty * w[:-1], error.sum(axis=0, keepdims=True)])
     return entropy + penalty / 2 * float((w[:-1] ** 2).sum()), slope
+
+
+# ---- ridge regression ----
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Least squares from features to +1 of the class and -1 of others, every class counting the
+    same, for all penalties at once: one decomposition serves them all."""
+
+    scaler: Scaler
+    x: Floats  # (n, F), scaled, centred and weighted by `root`, as the rest is
+    target: Floats  # (n, K)
+    root: Floats  # (n,): the root of what each window counts, mean square 1
+    basis: Floats  # (n, r): orthonormal columns that span `x`
+    values: Floats  # (r,): eigenvalues of x xᵀ along them
+    centre: tuple[Floats, Floats]  # (F,), (K,): weighted means of features and targets
+
+    @classmethod
+    def of(cls, features: npt.NDArray[np.floating], y: Labels, n_classes: int) -> "Ridge":
+        scaler = Scaler.of(features)
+        counts = np.bincount(y, minlength=n_classes)
+        weights = (len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[y]  # (n,)
+        x, target = scaler(features), 2 * np.eye(n_classes)[y] - 1
+        centre = np.average(x, axis=0, weights=weights), np.average(target, 0, weights=weights)
+        root = np.sqrt(weights)
+        x, target = ((a - m) * root[:, None] for a, m in zip((x, target), centre, strict=True))
+        wide = x.shape[1] > len(x)
+        values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+        there = values > RANK * max(float(values[-1]), RANK)
+        values, vectors = values[there], vectors[:, there]
+        basis = vectors if wide else x @ vectors / np.sqrt(values)
+        return cls(scaler, x, target, root, basis, values, centre)
+
+    def solved(self, penalty: float) -> Probe:
+        scaled = self.basis.T @ self.target / (self.values + self._strength(penalty))[:, None]
+        weights = self.x.T @ (self.basis @ scaled)  # (F, K)
+        return Probe(self.scaler, weights, self.centre[1] - self.centre[0] @ weights, penalty)
+
+    def loss_left_out(self, penalty: float, fold: Labels) -> float:
+        """Mean squared error of windows, each by a fit to the other folds. It follows from the one
+        fit to all: a fold's errors are (1 - H)⁻¹ of what it left, H being the part of that fold in
+        what turns targets into fitted ones, weights and scale as they are for all."""
+        share = self.values / (self.values + self._strength(penalty))
+        error = self.target - (self.basis * share) @ (self.basis.T @ self.target)
+        total = 0.0
+        for number in np.unique(fold):
+            out = fold == number
+            own, root = self.basis[out], self.root[out]
+            hat = (own * share) @ own.T + np.outer(root, root) / len(fold)
+            total += float((np.linalg.solve(np.eye(len(root)) - hat, error[out]) ** 2).sum())
+        return total / len(fold)
+
+    def _strength(self, penalty: float) -> float:
+        return penalty * float((self.x**2).sum()) / len(self.x)
+
+
+def ridge_inside(
+    features: npt.NDArray[np.floating], y: Labels, fold: Labels, n_classes: int
+) -> Probe:
+    """As `fit_inside`, by ridge regression."""
+    ridge = Ridge.of(features, y, n_classes)
+    several = len(np.unique(fold)) > 1
+    losses = [ridge.loss_left_out(penalty, fold) if several else 0.0 for penalty in RIDGES]
+    return ridge.solved(RIDGES[int(np.argmin(losses))])
+
+
+def ridge_path(features: npt.NDArray[np.floating], y: Labels, n_classes: int) -> list[Probe]:
+    """A probe for each of `RIDGES`."""
+    ridge = Ridge.of(features, y, n_classes)
+    return [ridge.solved(penalty) for penalty in RIDGES]

@@ -1,27 +1,22 @@
 """Fine-tunes that are advanced round by round, so that many can run in step."""
 
 import copy
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.normalize import some
-from citrus_ray.data.windowing.splits import folds_inside, spend, split
-from citrus_ray.data.windowing.view import View, fewer
-from citrus_ray.data.windows import Index, Signal
+from citrus_ray.data.windowing.view import fewer
+from citrus_ray.data.windows import Index
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
-from citrus_ray.metrics import score
 from citrus_ray.models.nets.classifier import Classifier
-from citrus_ray.spec import digest_of
 from citrus_ray.store.checkpoint import Weights
-from citrus_ray.training.closed_form import Labels, Probe, fit, fit_inside
+from citrus_ray.training.learner import Learner, score_on_test
 from citrus_ray.training.loading import load_encoder
 from citrus_ray.training.loop import LossOf, ParameterGroup, Training, seeded, shuffled
 
@@ -37,7 +32,7 @@ class Examples:
     weights: torch.Tensor  # (K,), of each class
 
 
-class Member:
+class Member(Learner):
     """A trial's fine-tune. `best` holds the metrics of the weights that are kept: of the best round
     so far beside a fully labelled validation part; else of the round just done, and at the end
     those of the mean over the last rounds."""
@@ -49,17 +44,8 @@ class Member:
         metric: str = "val/balanced_accuracy",
         device: str = "cpu",
     ) -> None:
-        self.trial, self.metric, self.device = trial, metric, torch.device(device)
-        self.windows = cache.load(trial.finetune.target, trial.finetune.align)
-        spec = trial.finetune
-        self.parts, self.labelled = spend(  # labelled: those that are learnt from
-            self.windows,
-            split(self.windows, spec.split, trial.seed),
-            spec.labels,
-            spec.validation,
-            trial.seed,
-        )
-        self.view = View.of(self.windows, self.labelled, trial.model.multimodal)
+        super().__init__(trial, metric)
+        self.device, spec = torch.device(device), trial.finetune
         with seeded(trial.seed):
             encoder = trial.model.build(self.windows.context)
             self.classifier = Classifier(encoder, self.windows.context, spec.pool, spec.head)
@@ -72,24 +58,8 @@ class Member:
         self.frozen = trial.finetune.mode != "full"
         self._seen: dict[bytes, torch.Tensor] = {}  # features of a frozen encoder, by windows
         self.losses: Losses | None = None  # who trains it, round by round; by default itself
-        self.best: dict[str, float] = {}
         self._best_state = self.classifier.state_dict()
         self._rounds = self._solve() if trial.finetune.mode == "probe" else self._train()
-
-    @cached_property
-    def tested(self) -> dict[str, Any]:
-        """Who is tested, by the names of a record: their digest and how many they are."""
-        names = self.parts.who_is_tested(self.windows)
-        return {"tested": digest_of(names), "n_tested": len(names)}
-
-    def advance(self) -> dict[str, float] | None:
-        """One round of training and a look at validation data; None when all rounds are done."""
-        return next(self._rounds, None)
-
-    def finish(self) -> None:
-        """All rounds that are left."""
-        for _ in self._rounds:
-            pass
 
     def _train(self) -> Iterator[dict[str, float]]:
         with closing(self.losses or self._alone()) as losses:
@@ -155,19 +125,6 @@ class Member:
         self.best = {"round": 1.0, "train/loss": float(loss)} | self.score_val()
         self._best_state = copy.deepcopy(self.classifier.state_dict())
         yield self.best
-
-    def regression(
-        self, features: Callable[[Index], npt.NDArray[np.floating]], y: Labels, n_classes: int
-    ) -> Probe:
-        """A regression from features to `y`, which holds all windows, on what this trial is given:
-        its penalty is chosen by a validation part where all of that is labelled, else inside the
-        windows that are learnt from."""
-        learnt, val = self.labelled, self.parts.val
-        if self.trial.finetune.validation == "full":
-            train = features(learnt), y[learnt]
-            return fit(train, (features(val), y[val]), n_classes, self.metric)
-        fold = folds_inside(y[learnt], self.windows.group[learnt])
-        return fit_inside(features(learnt), y[learnt], fold, n_classes)
 
     def _normed(self, index: Index) -> npt.NDArray[np.floating]:
         """(n, F): what the head's linear layer sees of a frozen encoder."""
@@ -238,15 +195,6 @@ class Member:
         mean = {f"missing/{name}": float(np.mean(list(found.values())))} if found else {}
         return mean | {f"missing:{missing}/{name}": value for missing, value in found.items()}
 
-    def n_labelled(self) -> dict[str, int]:
-        """How many windows show this trial their label, and what for."""
-        return {"learnt": len(self.labelled), "chosen_by": len(self.parts.val)}
-
-    def score_val(self) -> dict[str, float]:
-        """Scores by what the trial is chosen by, none where it is chosen by nothing."""
-        val = self.parts.val
-        return score(self.windows.labels[val], self.predict(val), "val") if len(val) else {}
-
     @torch.no_grad()
     def predict(self, index: Index, missing: Sequence[str] = ()) -> npt.NDArray[np.floating]:
         """Logits (n, K) of the windows at `index`, as they are or without some modalities."""
@@ -276,19 +224,6 @@ class Member:
 
     def _tensor(self, index: Index) -> torch.Tensor:
         return torch.from_numpy(self.signal(index)).to(self.device)
-
-    def signal(self, index: Index) -> Signal:
-        """The windows at `index` as the network sees them, (n, C, T)."""
-        return self.view(index)
-
-
-def score_on_test(
-    member: Member, predict: Callable[[Index], npt.NDArray[np.floating]]
-) -> dict[str, float]:
-    """Scores on test data, for networks and baselines alike, of which `predict` is decided by now.
-    The one function that reads test labels."""
-    test = member.parts.test
-    return score(member.windows.labels[test], predict(test), "test")
 
 
 def _take_in(mean: Weights, state: Weights, n: int) -> None:

@@ -15,6 +15,8 @@ from citrus_ray.spec import MachineError
 from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.baselines import baselines
 from citrus_ray.training.finetuning import Member
+from citrus_ray.training.learner import Learner
+from citrus_ray.training.methods import Solved
 from citrus_ray.training.pretraining import ensure_encoder
 from citrus_ray.training.vmapped import vmap_groups
 
@@ -23,9 +25,22 @@ Metrics = dict[str, float]
 
 def run_alone(trial: Trial) -> Metrics:
     """Validation metrics of one trial's kept weights, its encoder pre-trained if need be."""
-    member = Member(trial, ensure_encoder(trial))
+    member = learner_of(trial, ensure_encoder(trial))
     member.finish()
     return member.best
+
+
+def learner_of(
+    trial: Trial,
+    weights: Weights | None,
+    metric: str = "val/balanced_accuracy",
+    device: str = "cpu",
+) -> Learner:
+    """What learns for a trial: a network, from the weights of its encoder where it has one that was
+    pre-trained, or a method that is solved, for which a device does nothing."""
+    if trial.model.is_solved:
+        return Solved(trial, metric)
+    return Member(trial, weights, metric, device)
 
 
 @dataclass
@@ -33,7 +48,7 @@ class MemberState:
     """One member of a trial and how it goes: times, rounds, scores, and why it failed."""
 
     trial: Trial
-    member: Member | None = None  # None where it could not be built
+    member: Learner | None = None  # None where it could not be built
     status: Status = "ok"
     reason: str | None = None
     seconds: float = 0.0
@@ -90,7 +105,7 @@ class Population:
         self.states = [MemberState(trial) for trial in trials]
         for state, w in zip(self.states, weights, strict=True):
             with state.guarded():
-                state.member = Member(state.trial, w, metric, device)
+                state.member = learner_of(state.trial, w, metric, device)
         alike = device != "cpu" if stacked is None else stacked
         members = (state.member for state in self.states if state.member)
         self.vmap_groups = vmap_groups(members) if alike else []

@@ -17,6 +17,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from citrus_ray.models.nets.conv import OneGroup
 from citrus_ray.training.finetuning import Losses, Member
+from citrus_ray.training.learner import Learner
 from citrus_ray.training.loop import finite_mean
 
 Named = dict[str, torch.Tensor]
@@ -24,12 +25,12 @@ Named = dict[str, torch.Tensor]
 BETAS, EPS = (0.9, 0.999), 1e-8
 
 
-def vmap_groups(members: Iterable[Member]) -> list["VmappedMembers"]:
+def vmap_groups(members: Iterable[Learner]) -> list["VmappedMembers"]:
     """Members in groups that can be trained as one; those that cannot, or are alone, are in
     none."""
     groups: dict[Hashable, list[Member]] = defaultdict(list)
     for member in members:
-        if _stackable(member):
+        if isinstance(member, Member) and _stackable(member):
             groups[_shape(member)].append(member)
     return [VmappedMembers(group) for group in groups.values() if len(group) > 1]
 

@@ -77,6 +77,7 @@ def test_the_distance_of_means_is_what_numpy_says():
     assert distance_of_means(x) == pytest.approx(np.array(expected), rel=1e-4)
 
 
+@pytest.mark.usefixtures("small_portfolio")
 def test_only_pairs_have_baselines_of_pairs():
     target = SERIES | {"n_subjects": 6, "volumes": 4}
     found = baselines(validate(Trial, {"model": MODEL, "finetune": {"target": target}}))

@@ -117,6 +117,23 @@ def test_refits_that_choose_nothing_are_not_charged_for_looks(validation, of_a_r
     assert seconds == pytest.approx(3 * (8 + 4 * 10) + 5 * of_a_refit)
 
 
+def test_a_method_without_a_network_is_charged_by_windows_and_no_step_of_it_is_timed():
+    def seconds(**model: Any) -> float:
+        edits: dict[str, Any] = {"trial.model": {"kind": "minirocket"} | model, "compare": {}}
+        pre, fine = DryRun(sweep_of(**edits, search={}), NoStep()).cpu_seconds
+        assert pre == 0
+        return fine
+
+    assert 0 < seconds(n_kernels=84) < seconds(n_kernels=8400) < 60
+
+
+class NoStep(StepTimes):
+    """Fails where a step is asked for."""
+
+    def finetune(self, *_: Any) -> float:
+        raise AssertionError("there is no step")
+
+
 def test_labels_too_few_to_learn_from_and_to_choose_by_are_found_before_the_start():
     few: dict[str, Any] = {"trial.finetune.labels": {"count": 2}, "search": {}}
     with pytest.raises(SpecError) as caught:

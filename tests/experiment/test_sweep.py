@@ -27,6 +27,39 @@ def problems_of(**edits: Any) -> list[tuple[int | None, str]]:
     ]
 
 
+# ---- methods without a network ----
+
+METHODS = {"model": ["conv", "minirocket"], "pretrain.task": [None, {"kind": "masked"}]}
+
+
+def test_a_method_stands_beside_the_networks_from_scratch_alone():
+    cells = sweep_of(compare=METHODS).cells
+    assert [(c.axes["model"], c.axes["pretrain.task"] is None) for c in cells] == [
+        ("conv", True),
+        ("conv", False),
+        ("minirocket", True),
+    ]
+    assert cells[2].scratch_twin() is None
+    assert (list(cells[2].search), cells[2].n_trials) == ([], 1)
+    assert "minirocket" in cells[2].label
+
+
+def test_keys_of_a_method_are_searched_where_it_is():
+    axis = {"model.n_kernels": {"choice": [168, 252]}}
+    conv, minirocket = sweep_of(
+        compare={"model": METHODS["model"]}, search=axis | {"finetune.optim.lr": {"choice": [1e-3]}}
+    ).cells
+    assert list(conv.search) == ["finetune.optim.lr"]
+    assert list(minirocket.search) == ["model.n_kernels"]
+    (member, *_) = minirocket.members({"model.n_kernels": 252})
+    assert member[1].model.n_kernels == 252  # type: ignore[attr-defined]
+
+
+def test_a_method_that_would_be_pre_trained_is_refused_with_its_line():
+    (problem,) = problems_of(compare={"pretrain.task": [{"kind": "masked"}], "model": ["bag"]})
+    assert "model=bag has no encoder that could be pre-trained" in problem[1]
+
+
 # ---- cells ----
 
 

@@ -103,3 +103,28 @@ def test_a_single_group_watches_itself():
     windows = windows_of(SOURCE.prepare().labels[:8], SOURCE.prepare().group[:8], 2)
     train, val = held_out(windows, PRETRAIN)
     assert train.tolist() == val.tolist() == list(range(8))
+
+
+# ---- methods without a network ----
+
+METHOD = SCRATCH.at({"model": {"kind": "minirocket", "n_kernels": 168}})
+
+
+def test_nothing_of_a_method_can_be_pre_trained():
+    with pytest.raises(SpecError, match=r"pretrain\.task: masked: model=minirocket has no encoder"):
+        PRETRAINED.at({"model": {"kind": "minirocket"}})
+    assert METHOD.at({"pretrain": PRETRAIN.tree() | {"task": None}}).pretraining is None
+
+
+def test_how_networks_learn_does_not_name_a_method():
+    edits = {"finetune.steps": 50, "finetune.optim.lr": 0.1, "finetune.pool": "channels"}
+    for edit in (edits, {"finetune.mode": "probe"}, {"finetune.mixup": 0.3}):
+        assert METHOD.at(edit).digest() == METHOD.digest()
+        assert SCRATCH.at(edit).digest() != SCRATCH.digest()
+    others = {"finetune.labels": {"per_class": 3}, "model.n_kernels": 252, "seed": 1}
+    assert all(METHOD.at({k: v}).digest() != METHOD.digest() for k, v in others.items())
+
+
+def test_a_method_is_no_encoder_of_a_sensor():
+    with pytest.raises(SpecError, match=r"minirocket.*must be one of"):
+        SCRATCH.at({"model": {"kind": "crossmodal", "encoder": "minirocket"}})

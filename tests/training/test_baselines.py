@@ -21,19 +21,21 @@ from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import refuse
 from citrus_ray.training import baselines as module
 from citrus_ray.training import closed_form as probe
-from citrus_ray.training import finetuning as finetune
+from citrus_ray.training import learner, methods
 from citrus_ray.training.baselines import (
     BASELINES,
     OF_AMPLITUDE,
     baselines,
     channel_power,
-    powers_in_bands,
     products,
     seam_of,
     squared_distances,
 )
 from citrus_ray.training.finetuning import Member
+from citrus_ray.training.methods import powers_in_bands
 from tests import small
+
+pytestmark = pytest.mark.usefixtures("small_portfolio")
 
 # of windows as they are: of others some baselines are scored twice, see below
 SCRATCH, PRETRAINED = (
@@ -151,11 +153,12 @@ def test_band_power_and_an_untrained_encoder_see_a_rhythm_that_amplitude_does_no
     assert found["random_encoder"] > 0.8
 
 
-def test_only_the_nearest_window_sees_a_shape_of_equal_spectrum(monkeypatch):
+def test_the_nearest_window_and_kernels_see_a_shape_of_equal_spectrum(monkeypatch):
     found = scored(monkeypatch, shaped, normalised=True)
     assert found["majority"] == found["amplitude"] == found["level"] == 0.5
     assert found["band_power"] == CHANCE
     assert found["nearest"] == 1.0
+    assert found["minirocket"] > 0.9
 
 
 def test_noise_leaves_every_baseline_at_chance(monkeypatch):
@@ -286,12 +289,12 @@ def test_penalties_are_chosen_by_the_metric_of_the_search_or_inside_the_labels(m
         return spy
 
     for name in ("fit", "fit_inside"):
-        monkeypatch.setattr(finetune, name, spied(name))
+        monkeypatch.setattr(learner, name, spied(name))
     ways = {"full": ("fit", "val/macro_f1"), "labels": ("fit_inside",), "none": ("fit_inside",)}
     for validation, way in ways.items():
         asked.clear()
         baselines(ALL.at({"finetune.validation": validation}), "val/macro_f1")
-        assert asked == [way] * 4
+        assert asked == [way] * 5
 
 
 def test_pre_training_changes_no_baseline():
@@ -319,7 +322,7 @@ def test_test_data_are_scored_once_per_baseline(monkeypatch):
         return {f"{split}/accuracy": 1.0}
 
     monkeypatch.setattr(module, "score", spy)
-    monkeypatch.setattr(finetune, "score", spy)
+    monkeypatch.setattr(learner, "score", spy)
     baselines(SCRATCH)
     assert seen == ["val", "test"] * len(BASELINES)
 
@@ -389,7 +392,7 @@ def test_silence_gives_numbers(monkeypatch, rhythm):
 
 def test_one_window_at_a_time_gives_the_same_numbers(monkeypatch, rhythm):
     before = baselines(ALL)
-    monkeypatch.setattr(module, "BLOCK", 3 * N_CHANS * N_TIMES)
+    monkeypatch.setattr(methods, "BLOCK", 3 * N_CHANS * N_TIMES)
     after = baselines(ALL)
     for name, of in before.items():
         assert after[name] == pytest.approx(of, abs=0.02)
@@ -451,7 +454,7 @@ def test_windows_that_do_not_line_up_without_normalisation_are_not_scored(monkey
     as_asked, raw = loud_windows()
     given_both(monkeypatch, as_asked, other(raw))
     found = baselines(ALL.at({"finetune.target.normalize": "window"}))
-    assert [found[name] for name in AGAIN] == [{}] * 3
+    assert [found[name] for name in AGAIN] == [{}] * len(AGAIN)
     assert all(found[name] for name in BASELINES)
 
 
@@ -465,7 +468,7 @@ def test_a_set_that_has_no_windows_without_normalisation_has_the_other_baselines
 
     monkeypatch.setattr(cache, "load", load)
     found = baselines(ALL.at({"finetune.target.normalize": "window"}))
-    assert [found[name] for name in AGAIN] == [{}] * 3
+    assert [found[name] for name in AGAIN] == [{}] * len(AGAIN)
 
 
 # ---- of pairs ----

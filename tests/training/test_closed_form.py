@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
@@ -14,11 +15,15 @@ from citrus_ray.data.windowing.splits import folds_inside
 from citrus_ray.metrics import balanced_accuracy
 from citrus_ray.training.closed_form import (
     PENALTIES,
+    RIDGES,
+    Ridge,
     Scaler,
     cross_entropies,
     fit,
     fit_inside,
     regularisation_path,
+    ridge_inside,
+    ridge_path,
 )
 
 
@@ -145,3 +150,59 @@ def test_a_loss_is_minus_the_log_of_a_probability_however_sure_a_logit_is():
 def test_with_nothing_to_choose_by_the_strongest_penalty_is_taken():
     x, y = sample(4, n=3, n_features=20)
     assert fit_inside(x, y, np.zeros(3, dtype=np.int64), 3).penalty == PENALTIES[0]
+
+
+# ---- ridge regression ----
+
+
+def uneven(n_features: int) -> tuple[np.ndarray, np.ndarray]:
+    """One class of three is rare."""
+    x, y = sample(0, n_features=n_features, pull=3 / n_features)
+    kept = np.flatnonzero((y > 0) | (np.arange(len(y)) % 4 == 0))
+    return x[kept], y[kept]
+
+
+def by_scikit_learn(x: np.ndarray, y: np.ndarray, learnt: np.ndarray, penalty: float) -> np.ndarray:
+    """Fitted ones of all windows, learnt from some of them, as those weigh and scale in all."""
+    scaled, target = StandardScaler().fit_transform(x), 2.0 * np.eye(3)[y] - 1
+    weights = (len(y) / (3 * np.bincount(y)))[y]
+    centred = scaled - np.average(scaled, axis=0, weights=weights)
+    strength = penalty * float((weights[:, None] * centred**2).sum()) / len(y)
+    model = SklearnRidge(alpha=strength, tol=1e-10, solver="cholesky")
+    return np.asarray(
+        model.fit(scaled[learnt], target[learnt], sample_weight=weights[learnt]).predict(scaled)
+    )
+
+
+@pytest.mark.parametrize("n_features", [5, 200])
+def test_ridges_are_those_of_scikit_learn_with_every_class_counting_the_same(n_features):
+    x, y = uneven(n_features)
+    everyone = np.ones(len(y), dtype=bool)
+    for probe in ridge_path(x, y, 3):
+        assert probe(x) == pytest.approx(by_scikit_learn(x, y, everyone, probe.penalty), abs=1e-6)
+
+
+@pytest.mark.parametrize("n_features", [5, 200])
+def test_the_loss_of_folds_left_out_is_that_of_fits_without_them(n_features):
+    x, y = uneven(n_features)
+    fold = folds_inside(y, np.arange(len(y)))
+    weights, target = (len(y) / (3 * np.bincount(y)))[y], 2.0 * np.eye(3)[y] - 1
+    ridge, losses = Ridge.of(x, y, 3), []
+    for penalty in (1.0, 0.01):
+        losses.append(0.0)
+        for number in np.unique(fold):
+            out = fold == number
+            error = (by_scikit_learn(x, y, ~out, penalty) - target)[out]
+            losses[-1] += float((weights[out, None] * error**2).sum()) / len(y)
+        assert ridge.loss_left_out(penalty, fold) == pytest.approx(losses[-1], rel=1e-6)
+    assert losses[0] != pytest.approx(losses[1], rel=1e-2)
+
+
+def test_folds_choose_the_ridge_and_a_single_one_takes_the_strongest():
+    x, y = sample(0, n=60, n_features=200, pull=0.3)
+    fold = folds_inside(y, np.arange(len(y)))
+    ridge = Ridge.of(x, y, 3)
+    best = min(RIDGES, key=lambda penalty: ridge.loss_left_out(penalty, fold))
+    assert ridge_inside(x, y, fold, 3).penalty == best
+    assert RIDGES[-1] < best < RIDGES[0]
+    assert ridge_inside(x, y, np.zeros_like(y), 3).penalty == RIDGES[0]

@@ -188,7 +188,7 @@ def test_test_data_is_scored_for_finals_only():
 
 def test_the_windows_of_the_test_part_are_read_in_one_place():
     found = {path.name: path.read_text().count("parts.test") for path in PACKAGE.rglob("*.py")}
-    assert {name: n for name, n in found.items() if n} == {"finetuning.py": 1}
+    assert {name: n for name, n in found.items() if n} == {"learner.py": 1}
 
 
 # ---- where nothing is chosen ----

@@ -155,6 +155,7 @@ def test_recordings_that_lack_a_modality_go_through_pretraining_finetuning_and_t
     assert found[f"missing/{METRIC}"] == pytest.approx(np.mean([found[name] for name in names]))
 
 
+@pytest.mark.usefixtures("small_portfolio")
 def test_an_encoder_that_knows_of_no_absence_sees_zeros(folder):
     target = people(folder, sfreq=16.0)
     spec = trial(folder, target=target)
@@ -167,6 +168,7 @@ def test_an_encoder_that_knows_of_no_absence_sees_zeros(folder):
     }
 
 
+@pytest.mark.usefixtures("small_portfolio")
 def test_baselines_are_given_what_is_there(folder):
     scores = baselines(trial(folder))
     assert all(np.isfinite(value) for found in scores.values() for value in found.values())

@@ -1,0 +1,103 @@
+"""What a fine-tune is given, whatever learns from it: windows, who trains and tests, the labels
+that it may see, and how it is scored."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.splits import folds_inside, spend, split
+from citrus_ray.data.windowing.view import View
+from citrus_ray.data.windows import Index, Signal
+from citrus_ray.experiment.trial import Trial
+from citrus_ray.metrics import score
+from citrus_ray.spec import digest_of
+from citrus_ray.training.closed_form import Labels, Probe, fit, fit_inside
+
+
+class Learner(ABC):
+    """A trial's share of windows and labels. Who inherits it learns from them round by round;
+    `best` holds the metrics of what is kept."""
+
+    _rounds: Iterator[dict[str, float]]
+
+    def __init__(self, trial: Trial, metric: str) -> None:
+        self.trial, self.metric = trial, metric
+        self.windows = cache.load(trial.finetune.target, trial.finetune.align)
+        spec = trial.finetune
+        self.parts, self.labelled = spend(  # labelled: those that are learnt from
+            self.windows,
+            split(self.windows, spec.split, trial.seed),
+            spec.labels,
+            spec.validation,
+            trial.seed,
+        )
+        self.view = View.of(self.windows, self.labelled, trial.model.multimodal)
+        self.best: dict[str, float] = {}
+
+    @abstractmethod
+    def predict(self, index: Index) -> npt.NDArray[np.floating]:
+        """Logits (n, K) of the windows at `index`."""
+
+    @abstractmethod
+    def score_test(self) -> dict[str, float]:
+        """The score on test data of what is kept. Called once per reported number, after selection
+        is over."""
+
+    @cached_property
+    def tested(self) -> dict[str, Any]:
+        """Who is tested, by the names of a record: their digest and how many they are."""
+        names = self.parts.who_is_tested(self.windows)
+        return {"tested": digest_of(names), "n_tested": len(names)}
+
+    def advance(self) -> dict[str, float] | None:
+        """One round of training and a look at validation data; None when all rounds are done."""
+        return next(self._rounds, None)
+
+    def finish(self) -> None:
+        """All rounds that are left."""
+        for _ in self._rounds:
+            pass
+
+    def n_labelled(self) -> dict[str, int]:
+        """How many windows show this trial their label, and what for."""
+        return {"learnt": len(self.labelled), "chosen_by": len(self.parts.val)}
+
+    def score_val(self) -> dict[str, float]:
+        """Scores by what the trial is chosen by, none where it is chosen by nothing."""
+        val = self.parts.val
+        return score(self.windows.labels[val], self.predict(val), "val") if len(val) else {}
+
+    def regression(
+        self,
+        features: Callable[[Index], npt.NDArray[np.floating]],
+        y: Labels,
+        n_classes: int,
+        among: Index | None = None,
+    ) -> Probe:
+        """A regression from features to `y`, which holds all windows, on what this trial is given,
+        or some of it (`among`): its penalty is chosen by a validation part where all of that is
+        labelled, else inside the windows that are learnt from."""
+        learnt, val = self.labelled if among is None else among, self.parts.val
+        if self.trial.finetune.validation == "full":
+            train = features(learnt), y[learnt]
+            return fit(train, (features(val), y[val]), n_classes, self.metric)
+        fold = folds_inside(y[learnt], self.windows.group[learnt])
+        return fit_inside(features(learnt), y[learnt], fold, n_classes)
+
+    def signal(self, index: Index) -> Signal:
+        """The windows at `index` as the network sees them, (n, C, T)."""
+        return self.view(index)
+
+
+def score_on_test(
+    learner: Learner, predict: Callable[[Index], npt.NDArray[np.floating]]
+) -> dict[str, float]:
+    """Scores on test data, for networks and baselines alike, of which `predict` is decided by now.
+    The one function that reads test labels."""
+    test = learner.parts.test
+    return score(learner.windows.labels[test], predict(test), "test")

@@ -1,0 +1,198 @@
+"""Methods without a network, solved in closed form on what a trial is given: as arms of a sweep,
+and as baselines beside every final."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from citrus_ray.data.windowing.splits import folds_inside
+from citrus_ray.data.windowing.view import filled
+from citrus_ray.data.windows import Index, Signal
+from citrus_ray.experiment.trial import Trial
+from citrus_ray.models.specs import Bag, BandPower, ClosedForm, MiniRocket, Tangent
+from citrus_ray.spec import locate
+from citrus_ray.training.closed_form import Floats, Scaler, best_on, ridge_inside, ridge_path
+from citrus_ray.training.covariance import TangentFeatures
+from citrus_ray.training.learner import Learner, score_on_test
+from citrus_ray.training.minirocket import MiniRocketFeatures
+from citrus_ray.training.scalars import scalars
+
+Predict = Callable[[Index], npt.NDArray[np.floating]]  # windows -> logits (n, K)
+Features = Callable[[Signal], npt.NDArray[np.floating]]  # (B, C, T) -> (B, F)
+
+# numbers in a block of windows: 32 MB, whatever their length and however many there are
+BLOCK = 1 << 22
+# delta, theta, alpha, beta and gamma of EEG at 128 Hz, as shares of the Nyquist rate: 4, 8, 13, 30
+# of 64 Hz
+BAND_EDGES = (0.0, 4 / 64, 8 / 64, 13 / 64, 30 / 64, 1.0)
+# of the median power in training windows: silence has a logarithm, but is no outlier without end
+FLOOR = 1e-6
+FIT_MOST = 512  # windows that kernels, and the mean of covariances, are fitted to
+NEVER = 1e-3  # chance of a class that no tree votes for, which has a logarithm
+
+
+class Solved(Learner):
+    """A trial whose model is a method: one round, in which it is solved."""
+
+    def __init__(self, trial: Trial, metric: str = "val/balanced_accuracy") -> None:
+        super().__init__(trial, metric)
+        self._predict: Predict | None = None
+        self._rounds = self._solve()
+
+    def _solve(self) -> Iterator[dict[str, float]]:
+        assert isinstance(self.trial.model, ClosedForm)
+        self._predict = solve(self, self.trial.model)
+        self.best = {"round": 1.0} | self.score_val()
+        yield self.best
+
+    def predict(self, index: Index) -> npt.NDArray[np.floating]:
+        assert self._predict is not None, "nothing is solved before the first round"
+        return self._predict(index)
+
+    def score_test(self) -> dict[str, float]:
+        return score_on_test(self, self.predict)
+
+
+def solve(learner: Learner, spec: ClosedForm) -> Predict:
+    """What a method makes of the labelled windows of `learner`."""
+    return locate(spec.method)(learner, spec)  # type: ignore[no-any-return]
+
+
+def band_power(learner: Learner, spec: BandPower) -> Predict:
+    """Log power of each channel in five bands of the Nyquist rate."""
+    return regression(learner, log_of(learner, powers_in_bands))
+
+
+def tangent(learner: Learner, spec: Tangent) -> Predict:
+    """Logarithms of covariances of channels and delayed copies, and logistic regression."""
+    learnt = even_share(learner, spec.most_windows)
+    found = TangentFeatures.of(_some(learner, learnt), spec.delays)
+    return regression(learner, _of_signal(learner, found), learnt)
+
+
+def minirocket(learner: Learner, spec: MiniRocket) -> Predict:
+    """Shares of positive values of MiniRocket's kernels, and ridge regression."""
+    learnt, rng = even_share(learner, spec.most_windows), _rng(learner, 15)
+    kernels = MiniRocketFeatures.of(_some(learner, learnt), spec.n_kernels, rng)
+    found = _of_signal(learner, kernels)
+    x, y = over(learner, found, learnt), learner.windows.labels[learnt]
+    n_classes, val = len(learner.windows.classes), learner.parts.val
+    if learner.trial.finetune.validation == "full":
+        scored = over(learner, found, val), learner.windows.labels[val]
+        probe = best_on(scored, ridge_path(x, y, n_classes), learner.metric)
+    else:
+        fold = folds_inside(y, learner.windows.group[learnt])
+        probe = ridge_inside(x, y, fold, n_classes)
+    return lambda index: probe(over(learner, found, index))
+
+
+def bag(learner: Learner, spec: Bag) -> Predict:
+    """25 scalars a channel, and extremely randomised trees, every class counting the same."""
+    from sklearn.ensemble import ExtraTreesClassifier  # a second to load
+
+    learnt, n_classes = even_share(learner, spec.most_windows), len(learner.windows.classes)
+    features = _of_signal(learner, scalars)
+    found = over(learner, features, learnt)
+    scaler = Scaler.of(found)  # what is constant but for rounding tells nothing
+    trees = ExtraTreesClassifier(
+        spec.trees, class_weight="balanced", random_state=learner.trial.seed, n_jobs=1
+    ).fit(scaler(found), learner.windows.labels[learnt])
+
+    def predict(index: Index) -> Floats:
+        votes = np.zeros((len(index), n_classes))
+        votes[:, trees.classes_] = trees.predict_proba(scaler(over(learner, features, index)))
+        return np.log(votes + NEVER)
+
+    return predict
+
+
+# ---- regression on features ----
+
+
+def regression(learner: Learner, features: Features, among: Index | None = None) -> Predict:
+    """On the labelled windows, or some of them, its penalty chosen by what chooses the trial."""
+    return of_index(learner, partial(over, learner, features), among)
+
+
+def of_index(learner: Learner, of: Predict, among: Index | None = None) -> Predict:
+    """The same, on features that are not of the signal alone."""
+    probe = learner.regression(of, learner.windows.labels, len(learner.windows.classes), among)
+    return lambda index: probe(of(index))
+
+
+# ---- features ----
+
+
+def powers_in_bands(x: Signal) -> Floats:
+    """(B, C, T) -> (B, C * up to 5): mean squared spectrum in each band. A band that holds no
+    frequency of so short a window is left out, and so is the mean of the window."""
+    spectrum = np.abs(np.fft.rfft(x.astype(np.float64), axis=-1)[..., 1:]) ** 2
+    share = np.fft.rfftfreq(x.shape[-1], 0.5)[1:]  # of the Nyquist rate
+    band = np.searchsorted(BAND_EDGES[1:-1], share)
+    found = [spectrum[..., band == b].mean(axis=-1) for b in np.unique(band)]
+    return np.concatenate(found, axis=1) if found else np.zeros((len(x), 0))
+
+
+def log_of(learner: Learner, powers: Callable[[Signal], Floats]) -> Features:
+    """Log of powers, floored where there is silence."""
+    seen = np.concatenate([powers(x) for x in blocks(learner, learner.labelled)])
+    seen[seen == 0] = np.nan
+    silent = np.isnan(seen).all(axis=0)
+    floor = np.where(silent, 1.0, FLOOR * np.nanmedian(np.where(silent, 1.0, seen), axis=0))
+    return lambda x: np.log(np.maximum(powers(x), floor))
+
+
+# ---- windows ----
+
+
+def even_share(learner: Learner, most: int) -> Index:
+    """At most `most` of the labelled windows, classes as even as they can be."""
+    labelled, rng = learner.labelled, _rng(learner, 14)
+    if len(labelled) <= most:
+        return labelled
+    order = rng.permutation(labelled)
+    y, turn = learner.windows.labels[order], np.empty(len(order), dtype=np.int64)
+    for k in np.unique(y):
+        turn[y == k] = np.arange((y == k).sum())
+    return np.sort(order[np.argsort(turn, kind="stable")[:most]])
+
+
+def _some(learner: Learner, learnt: Index) -> Signal:
+    places = np.linspace(0, len(learnt) - 1, min(FIT_MOST, len(learnt))).astype(int)
+    return _without_padding(learner, filled(learner.signal(learnt[places])))
+
+
+def _of_signal(learner: Learner, features: Features) -> Features:
+    """Of what was recorded, without the zeros that alignment put before and after it."""
+    return lambda x: features(_without_padding(learner, x))
+
+
+def _without_padding(learner: Learner, x: Signal) -> Signal:
+    before, after = learner.windows.padding
+    return x[..., before : x.shape[-1] - after]
+
+
+def _rng(learner: Learner, what: int) -> np.random.Generator:
+    return np.random.default_rng([what, learner.trial.seed])
+
+
+def over(learner: Learner, features: Features, index: Index) -> npt.NDArray[np.floating]:
+    return np.concatenate([features(x) for x in blocks(learner, index)])
+
+
+def blocks(learner: Learner, index: Index) -> Iterator[Signal]:
+    """The windows at `index`, read from the memory map a block at a time."""
+    return (filled(learner.signal(part)) for part in parts(learner, index))
+
+
+def parts(learner: Learner, index: Index) -> Iterator[Index]:
+    rows = max(1, BLOCK // int(np.prod(learner.windows.x.shape[1:])))
+    # no more rows than this: the distances between two blocks are bounded too
+    return pieces(index, min(rows, 2048))
+
+
+def pieces(items: npt.NDArray[Any], size: int) -> Iterator[npt.NDArray[Any]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
