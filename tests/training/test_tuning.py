@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def finished(trial: Trial) -> Member:
     return member
 
 
-def tuned(trial: Trial = PRETRAINED, **edits: object) -> Trial:
+def tuned(trial: Trial = PRETRAINED, **edits: Any) -> Trial:
     return trial.at({f"finetune.{name.replace('__', '.')}": v for name, v in edits.items()})
 
 
@@ -125,7 +126,7 @@ def test_late_fusion_has_no_head_to_solve():
 # ---- rates and the anchor ----
 
 
-ONE_STEP = {"steps": 1, "rounds": 1, "optim__weight_decay": 0.0}
+ONE_STEP: dict[str, Any] = {"steps": 1, "rounds": 1, "optim__weight_decay": 0.0}
 
 
 def moved(trial: Trial) -> dict[str, float]:
