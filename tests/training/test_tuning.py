@@ -16,7 +16,7 @@ from citrus_ray.training.finetuning import Member
 from citrus_ray.training.loop import balanced, seeded
 from tests.small import FULL, MODEL, PRETRAINED, SCRATCH, SOURCE
 
-ADDED = {  # what came later, at values that change numbers
+ADDED: dict[str, Any] = {  # what came later, at values that change numbers
     "head_init": "solved",
     "encoder_rate": 0.1,
     "anchor": 30.0,
