@@ -45,7 +45,8 @@ def baselines(trial: Trial, metric: str = "val/balanced_accuracy") -> dict[str, 
 
     `metric` chooses the penalty of the regressions beside a fully labelled validation part.
     """
-    member = Member(trial, None, metric)
+    # nothing is trained here: no head needs a start
+    member = Member(trial.at({"finetune.head_init": "random"}), None, metric)
     built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {})
     found = {name: _score(member, build(member)) for name, build in built.items()}
     if getattr(trial.finetune.target, "normalize", "none") == "none":
