@@ -63,7 +63,7 @@ class Shift(Augmentation):
         return f"shift: most={self.most:g}: {rule}; raise it, or drop it"
 
 
-class Gain(Augmentation):
+class RandomGain(Augmentation):
     """Every window is larger or smaller by a factor, the same for all of its channels."""
 
     kind: Literal["scale"] = "scale"
@@ -154,7 +154,7 @@ def _written_out(value: Any) -> Any:
 AUGMENTATIONS = {
     "drop_channels": "citrus_ray.experiment.augment:DropChannels",
     "noise": "citrus_ray.experiment.augment:Noise",
-    "scale": "citrus_ray.experiment.augment:Gain",
+    "scale": "citrus_ray.experiment.augment:RandomGain",
     "shift": "citrus_ray.experiment.augment:Shift",
     "surrogate": "citrus_ray.experiment.augment:Surrogate",
 }

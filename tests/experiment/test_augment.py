@@ -9,8 +9,8 @@ from citrus_ray.experiment.augment import (
     KINDS,
     Augmentation,
     DropChannels,
-    Gain,
     Noise,
+    RandomGain,
     Shift,
     Surrogate,
 )
@@ -66,7 +66,7 @@ def test_a_shift_with_zeros_brings_nothing_round():
 
 def test_a_window_is_scaled_by_one_factor_of_the_given_spread():
     x = windows(2000)
-    factor = done(Gain(spread=0.3), x) / x.numpy()
+    factor = done(RandomGain(spread=0.3), x) / x.numpy()
     assert np.ptp(factor, axis=(1, 2)) == pytest.approx(0, abs=1e-4)
     logs = np.log(factor[:, 0, 0])
     assert (logs.mean(), logs.std()) == pytest.approx((0, 0.3), abs=0.02)
