@@ -82,6 +82,14 @@ def test_a_head_that_is_solved_decides_as_the_probe_before_the_first_step(valida
     assert member.predict(test).std() > 0.01
 
 
+def test_a_head_of_many_parts_is_solved_as_its_probe_is():
+    trial = tuned(head={"moments": True, "power": True, "standardise": True})
+    probe = finished(tuned(trial, mode="probe"))
+    member = Member(tuned(trial, head_init="solved"), encoder_weights())
+    test = member.parts.test
+    np.testing.assert_allclose(member.predict(test), probe.predict(test), rtol=1e-3, atol=1e-4)
+
+
 def test_the_start_counts_as_a_round_where_rounds_are_chosen():
     harmful = tuned(FULL, head_init="solved", optim__lr=0.5)
     member = Member(harmful, encoder_weights())
