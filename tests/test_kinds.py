@@ -11,6 +11,7 @@ import pytest
 
 from citrus_ray.context import SignalContext
 from citrus_ray.data.kinds import KINDS as SOURCES
+from citrus_ray.experiment.augment import KINDS as AUGMENTATIONS
 from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.specs import KINDS as MODELS
@@ -143,6 +144,7 @@ def all_specs() -> set[type[Spec]]:
     """Everything that a sweep may say."""
     found: set[type[Spec]] = set()
     left: list[type[Spec]] = [Sweep, *MODELS.classes(), *TASKS.classes(), *SOURCES.classes()]
+    left += AUGMENTATIONS.classes()
     while left:
         spec = left.pop()
         if spec not in found:

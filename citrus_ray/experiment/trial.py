@@ -10,6 +10,7 @@ from citrus_ray.data import AnySource
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing.align import AnyAlign, Native
 from citrus_ray.data.windowing.splits import Labels, Split, Validation
+from citrus_ray.experiment.augment import AnyAugmentation
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.head import Head
@@ -34,6 +35,13 @@ OF_STEPS = (
     "mixup",
     "drop_modality",
     "patience",
+    "head_init",
+    "encoder_rate",
+    "anchor",
+    "smoothing",
+    "sampling",
+    "augment",
+    "average",
 )
 # and of which a method that is solved, having no network, has none either
 OF_NETWORKS = (*OF_STEPS, "mode", "pool", "head")
@@ -113,18 +121,35 @@ class Finetune(Spec):
     mean over the ends of the last third of rounds."""
     mode: Literal["full", "frozen", "probe"] = "full"
     """full: all learns; frozen: a head learns on the encoder's features; probe: it is solved."""
+    head_init: Annotated[Literal["random", "solved"], Later()] = "random"
+    """Where the head starts: drawn by lot, or solved as `mode: probe` solves it, on the encoder as
+    it is before the first step; with `validation: full` that start counts as round 0."""
     head_first: Share = 0.0
     """Share of the steps in which the head learns alone."""
+    encoder_rate: Annotated[Annotated[float, Field(gt=0, le=1)], Later()] = 1.0
+    """Rate of the encoder over the head's, which is that of `optim`."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Rate of each depth of the encoder over the next one's."""
+    anchor: Annotated[Annotated[float, Field(ge=0)], Later()] = 0.0
+    """Pull of the encoder's weights to those it starts from (L2-SP), per step, as a share of its
+    rate, beside the decay of `optim`; from scratch those are first weights, drawn by lot."""
     class_weights: Literal["none", "balanced"] = "none"
     """Whether every class counts the same in the loss, or every window."""
+    sampling: Annotated[Literal["shuffled", "balanced"], Later()] = "shuffled"
+    """What is in a batch: windows in turn, or as many of every class, rare ones again and again."""
+    smoothing: Annotated[Share, Later()] = 0.0
+    """Share of each label that is spread over all classes."""
+    augment: Annotated[tuple[AnyAugmentation, ...], Later()] = ()
+    """What is done to the windows of each batch, anew every time, in this order, before mixup."""
     mixup: Annotated[float, Field(ge=0)] = 0.0
     """Pairs of windows are mixed by a share from Beta(mixup, mixup); 0: none."""
     drop_modality: Annotated[Share, Later()] = 0.0
     """Chance of each modality to be missing from a training window; one stays always."""
     patience: Count | None = None
     """Rounds without a better one after which training stops; needs `validation: full`."""
+    average: Annotated[bool, Later()] = False
+    """With `validation: full`, keep the mean of weights that is kept without, not the best
+    round."""
     gpu: Annotated[float, Aside(), Field(ge=0, le=1)] = 0.0
     """Share of a GPU per trial, whose members are trained as one model there."""
     pool: Pooling = "mean"
@@ -162,6 +187,30 @@ class Finetune(Spec):
         return self
 
     @model_validator(mode="after")
+    def _one_thing_is_kept(self) -> "Finetune":
+        if self.average and self.validation != "full":
+            rule = f"is what validation={self.validation} always keeps"
+            raise refuse(f"average=true: {rule}; drop it", "average")
+        if self.average and self.patience is not None:
+            rule = "stops at the best round, and average keeps none"
+            raise refuse(f"patience={self.patience}: {rule}; drop either", "patience")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_balanced_once(self) -> "Finetune":
+        if self.sampling == "balanced" and self.class_weights == "balanced":
+            rule = "every class is in a batch as often, and weights would count rare ones twice"
+            raise refuse(f"sampling=balanced: {rule}; drop class_weights", "sampling")
+        return self
+
+    @model_validator(mode="after")
+    def _a_head_that_can_be_solved(self) -> "Finetune":
+        if self.head_init == "solved" and self.pool == "late":
+            rule = "is one regression, late fusion one for each sensor"
+            raise refuse(f"head_init=solved: {rule}; give `head_init: random`", "head_init")
+        return self
+
+    @model_validator(mode="after")
     def _a_probe_is_solved(self) -> "Finetune":
         if self.mode != "probe":
             return self
@@ -184,12 +233,15 @@ class Finetune(Spec):
 
     @model_validator(mode="after")
     def _frozen_has_no_rates(self) -> "Finetune":
-        if self.mode == "frozen" and (self.head_first or self.layer_decay != 1):
-            rule = "head_first and layer_decay are of an encoder that learns"
+        if self.mode != "frozen":
+            return self
+        if self.head_first or self.layer_decay != 1 or self.encoder_rate != 1 or self.anchor:
+            rule = "head_first, layer_decay, encoder_rate and anchor are of an encoder that learns"
             raise ValueError(f"mode=frozen: {rule}; drop them")
-        if self.mode == "frozen" and self.drop_modality:
-            rule = "features are made once, of whole windows"
-            raise ValueError(f"mode=frozen: {rule}; drop_modality needs mode: full")
+        for name in ("drop_modality", "augment"):
+            if getattr(self, name):
+                rule = "features are made once, of whole windows"
+                raise ValueError(f"mode=frozen: {rule}; {name} needs mode: full")
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -278,6 +330,7 @@ class Trial(Spec):
             ("pretrain.source", source and target and self._target_misfit(source, target)),
             ("finetune.drop_modality", target and self._one_modality(target)),
             ("finetune.head", target and self._head_misfit(target)),
+            ("finetune.augment", target and self._nothing_to_augment(target)),
             ("finetune.align.sfreq", source and self._other_rate(source)),
             ("pretrain.workers", self._more_workers_than_windows()),
         )
@@ -309,6 +362,10 @@ class Trial(Spec):
             return None
         rule = f"{self.model.kind} reads signals of one modality only, and one always stays"
         return f"drop_modality={self.finetune.drop_modality:g}: {rule}; drop it"
+
+    def _nothing_to_augment(self, target: SignalContext) -> str | None:
+        said = (augmentation.check(target) for augmentation in self.finetune.augment)
+        return next((complaint for complaint in said if complaint), None)
 
     def _other_rate(self, source: SignalContext) -> str | None:
         wanted = self.finetune.align.expects()

@@ -64,7 +64,10 @@ def baselines(trial: Trial, metric: str = "val/balanced_accuracy") -> dict[str, 
 
 
 def _learner(trial: Trial, metric: str) -> Learner:
-    return Solved(trial, metric) if trial.model.is_solved else Member(trial, None, metric)
+    if trial.model.is_solved:
+        return Solved(trial, metric)
+    # nothing is trained here: no head needs a start
+    return Member(trial.at({"finetune.head_init": "random"}), None, metric)
 
 
 def not_normalised(member: Learner) -> Learner | None:

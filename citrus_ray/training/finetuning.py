@@ -18,7 +18,14 @@ from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.learner import Learner, score_on_test
 from citrus_ray.training.loading import load_encoder
-from citrus_ray.training.loop import LossOf, ParameterGroup, Training, seeded, shuffled
+from citrus_ray.training.loop import (
+    LossOf,
+    ParameterGroup,
+    Training,
+    balanced,
+    seeded,
+    shuffled,
+)
 
 Losses = Generator[float, None, None]  # the mean loss of each round of training
 
@@ -58,16 +65,24 @@ class Member(Learner):
         self.frozen = trial.finetune.mode != "full"
         self._seen: dict[bytes, torch.Tensor] = {}  # features of a frozen encoder, by windows
         self.losses: Losses | None = None  # who trains it, round by round; by default itself
+        # before anyone takes up the weights to train them
+        if spec.head_init == "solved" and spec.mode != "probe":
+            self._solve_head()
         self._best_state = self.classifier.state_dict()
         self._rounds = self._solve() if trial.finetune.mode == "probe" else self._train()
 
     def _train(self) -> Iterator[dict[str, float]]:
         with closing(self.losses or self._alone()) as losses:
-            chosen = self.trial.finetune.validation == "full"
+            spec = self.trial.finetune
+            chosen = spec.validation == "full" and not spec.average
             yield from self._best_round(losses) if chosen else self._all_rounds(losses)
 
     def _best_round(self, losses: Losses) -> Iterator[dict[str, float]]:
-        """Rounds until all are done, or patience is over; the best on validation data is kept."""
+        """Rounds until all are done, or patience is over; the best on validation data is kept. A
+        head that was solved is a round before the first, which nobody waits for."""
+        if self.trial.finetune.head_init == "solved":
+            self.best = self._scored_at_start(0)
+            self._best_state = copy.deepcopy(self.classifier.state_dict())
         for number, loss in enumerate(losses, start=1):
             metrics = {"round": float(number), "train/loss": loss} | self.score_val()
             if not self.best or metrics[self.metric] > self.best[self.metric]:
@@ -108,27 +123,38 @@ class Member(Learner):
 
     def batches(self) -> Iterator[Index]:
         """Places among the labelled windows, a batch at a time."""
-        rng = np.random.default_rng([6, self.trial.seed])
-        return shuffled(len(self.labelled), self.trial.finetune.optim.batch_size, rng)
+        rng, spec = np.random.default_rng([6, self.trial.seed]), self.trial.finetune
+        if spec.sampling == "balanced":
+            return balanced(self.windows.labels[self.labelled], spec.optim.batch_size, rng)
+        return shuffled(len(self.labelled), spec.optim.batch_size, rng)
 
     def _solve(self) -> Iterator[dict[str, float]]:
         """The one round of a probe: the penalty that does best on what it may be chosen by, and
         nothing drawn by lot."""
+        self._solve_head()
+        self.best = self._scored_at_start(1)
+        self._best_state = copy.deepcopy(self.classifier.state_dict())
+        yield self.best
+
+    def _solve_head(self) -> None:
+        """Put the regression from the encoder's features, as it is now, into the head."""
         y, n_classes = self.windows.labels, len(self.windows.classes)
         weights, bias = self.regression(self._normed, y, n_classes).plain()
         linear = self.classifier.head.linear
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weights.T))
             linear.bias.copy_(torch.from_numpy(bias))
-        logits, learnt = self.predict(self.labelled), y[self.labelled]
+
+    def _scored_at_start(self, number: int) -> dict[str, float]:
+        """The metrics of a head that was solved and has taken no step."""
+        logits, learnt = self.predict(self.labelled), self.windows.labels[self.labelled]
         loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(learnt))
-        self.best = {"round": 1.0, "train/loss": float(loss)} | self.score_val()
-        self._best_state = copy.deepcopy(self.classifier.state_dict())
-        yield self.best
+        return {"round": float(number), "train/loss": float(loss)} | self.score_val()
 
     def _normed(self, index: Index) -> npt.NDArray[np.floating]:
-        """(n, F): what the head's linear layer sees of a frozen encoder."""
-        return np.asarray(self.classifier.head.norm(self._inputs(index)).cpu().numpy())
+        """(n, F): what the head's linear layer sees of the encoder as it is."""
+        features = self._inputs(index) if self.frozen else self._features(index)
+        return np.asarray(self.classifier.head.norm(features).cpu().numpy())
 
     @cached_property
     def examples(self) -> "Examples":
@@ -143,14 +169,21 @@ class Member(Learner):
         """Cross-entropy on the labelled windows, weighted, mixed and lacking as the spec says."""
         spec, seed = self.trial.finetune, self.trial.seed
         mixing, dropping = np.random.default_rng([7, seed]), np.random.default_rng([8, seed])
+        augmenting = np.random.default_rng([15, seed])
         x, y = self.examples.x, self.examples.y
-        entropy = partial(torch.nn.functional.cross_entropy, weight=self.examples.weights)
+        entropy = partial(
+            torch.nn.functional.cross_entropy,
+            weight=self.examples.weights,
+            label_smoothing=spec.smoothing,
+        )
 
         def loss_of(index: Index) -> torch.Tensor:
             inputs = x[index]  # (B, C, T), or (B, F)
+            if spec.augment:
+                inputs = self._augmented(inputs, augmenting)
             if spec.mixup:
-                share, other = mixing.beta(spec.mixup, spec.mixup), mixing.permutation(index)
-                inputs = share * inputs + (1 - share) * x[other]
+                share, order = mixing.beta(spec.mixup, spec.mixup), mixing.permutation(len(index))
+                inputs, other = share * inputs + (1 - share) * inputs[order], index[order]
             if spec.drop_modality:
                 # after mixing: the other window would put back what this one is to lack
                 inputs = self._dropped(inputs, dropping)
@@ -160,6 +193,16 @@ class Member(Learner):
             return share * entropy(logits, y[index]) + (1 - share) * entropy(logits, y[other])
 
         return loss_of
+
+    def _augmented(self, x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Windows (B, C, T) as the spec's augmentations change them, each stream by itself."""
+        out, first = x.clone(), 0
+        for n_chans, n_times in (array.shape[1:] for array in self.view.arrays):
+            of_stream = np.s_[:, first : first + n_chans, :n_times]
+            for augmentation in self.trial.finetune.augment:
+                out[of_stream] = augmentation(out[of_stream], rng, self.view.blank)
+            first += n_chans
+        return out
 
     def _dropped(self, x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """The windows without modalities that are drawn anew every time."""
@@ -174,7 +217,12 @@ class Member(Learner):
             return [head]
         depths, wait = self.classifier.encoder.depths(), round(spec.head_first * spec.steps)
         encoder = [
-            ParameterGroup(list(depth.parameters()), spec.layer_decay ** (len(depths) - i), wait)
+            ParameterGroup(
+                list(depth.parameters()),
+                spec.encoder_rate * spec.layer_decay ** (len(depths) - i),
+                wait,
+                spec.anchor,
+            )
             for i, depth in enumerate(depths)
         ]
         return [head, *encoder]
@@ -216,11 +264,14 @@ class Member(Learner):
             return self._tensor(index)
         key = index.tobytes()
         if key not in self._seen:
-            self.classifier.eval()
-            with torch.no_grad():
-                parts = [self.classifier.features(self._tensor(part)) for part in _pieces(index)]
-            self._seen[key] = torch.cat(parts)
+            self._seen[key] = self._features(index)
         return self._seen[key]
+
+    @torch.no_grad()
+    def _features(self, index: Index) -> torch.Tensor:
+        """(n, F): what the encoder, as it is, gives the head."""
+        self.classifier.eval()
+        return torch.cat([self.classifier.features(self._tensor(part)) for part in _pieces(index)])
 
     def _tensor(self, index: Index) -> torch.Tensor:
         return torch.from_numpy(self.signal(index)).to(self.device)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -18,11 +19,12 @@ LossOf = Callable[[Index], torch.Tensor]  # window indices of a batch -> scalar 
 @dataclass(frozen=True)
 class ParameterGroup:
     """Parameters with a rate of their own: `factor` times the common one, after `wait` steps of
-    standing still."""
+    standing still. `anchor` pulls them to their first values, per step, as a share of the rate."""
 
     parameters: list[nn.Parameter]
     factor: float = 1.0
     wait: int = 0
+    anchor: float = 0.0
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -58,6 +60,10 @@ class Training:
             weight_decay=optim.weight_decay,
             fused=True,
         )
+        self.first = [
+            [p.detach().clone() for p in group.parameters] if group.anchor else []
+            for group in self.groups
+        ]
         self.edges = [int(edge) for edge in np.linspace(0, n_steps, n_rounds + 1).round()]
 
     @property
@@ -93,6 +99,12 @@ class Training:
         loss = self.loss_of(next(self.batches))
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        for group, first in zip(self.groups, self.first, strict=True):
+            if group.anchor:
+                pull = pull_to_first(rate * group.factor, group.anchor)
+                with torch.no_grad():
+                    for parameter, value in zip(group.parameters, first, strict=True):
+                        parameter.lerp_(value, pull)
         return loss.detach()
 
     def state_dict(self) -> dict[str, Any]:
@@ -105,6 +117,12 @@ class Training:
         for _ in range(self.edges[self.round], self.edges[state["round"]]):
             next(self.batches)
         self.round = state["round"]
+
+
+def pull_to_first(rate: float, anchor: float) -> float:
+    """Share of the way back to its first value that a weight goes after a step: apart from the
+    gradient, as AdamW has its decay towards 0, so that its moments do not divide it away."""
+    return min(1.0, rate * anchor)
 
 
 def finite_mean(
@@ -139,6 +157,32 @@ def shuffled(
         for start in range(0, n - batch_size + 1, batch_size):
             # sorted: memory-mapped reads go forward
             yield np.sort(order[start : start + batch_size][rank::world])
+
+
+def balanced(
+    labels: npt.NDArray[np.int64], batch_size: int, rng: np.random.Generator
+) -> Iterator[Index]:
+    """Batches of indices of `labels` in which every class is as often, give or take one, for ever.
+
+    Each class is reshuffled when all of its windows were seen, so a rare one comes again sooner.
+    """
+    classes, n = np.unique(labels), min(batch_size, len(labels))
+    turns = [_in_turn(np.flatnonzero(labels == k), rng) for k in classes]
+    first = 0  # the class that has one more where they do not divide the batch
+    while True:
+        counts = n // len(classes) + (
+            (np.arange(len(classes)) - first) % len(classes) < n % len(classes)
+        )
+        first = (first + n) % len(classes)
+        taken = [
+            next(turn) for turn, count in zip(turns, counts, strict=True) for _ in range(count)
+        ]
+        yield np.sort(np.array(taken))
+
+
+def _in_turn(index: Index, rng: np.random.Generator) -> Iterator[int]:
+    while True:
+        yield from rng.permutation(index)
 
 
 @contextmanager

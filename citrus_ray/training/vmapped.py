@@ -40,7 +40,7 @@ def _stackable(member: Member) -> bool:
     member alone."""
     spec = member.trial.finetune
     drops = any(isinstance(part, nn.Dropout) and part.p > 0 for part in member.classifier.modules())
-    draws = drops or spec.mixup or spec.drop_modality
+    draws = drops or spec.mixup or spec.drop_modality or spec.augment
     return spec.mode == "full" and not spec.head_first and not draws
 
 
@@ -51,7 +51,8 @@ def _shape(member: Member) -> Hashable:
     n_batch = min(spec.optim.batch_size, len(member.labelled))
     signal = tuple(x.shape[1:] for x in member.view.arrays)
     lengths = (n_batch, spec.steps, spec.rounds)
-    return member.trial.model.digest(), tensors, signal, lengths, spec.layer_decay
+    rates = (spec.layer_decay, spec.encoder_rate)
+    return member.trial.model.digest(), tensors, signal, lengths, rates, spec.smoothing
 
 
 class VmappedMembers:
@@ -76,6 +77,13 @@ class VmappedMembers:
             name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self.params.items()
         }
         self.factors = _factors(members[0])
+        self.smoothing = spec.smoothing
+        pulled = any(member.trial.finetune.anchor for member in members)
+        self.first = {  # what an anchor pulls to
+            name: p.detach().clone()
+            for name, p in self.params.items()
+            if pulled and name.startswith("encoder.")
+        }
         self.batches = [member.batches() for member in members]
         self.data = [member.examples for member in members]
         self.going = set(range(len(members)))
@@ -158,7 +166,8 @@ class VmappedMembers:
         self, params: Named, buffers: Named, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor
     ) -> torch.Tensor:
         logits = functional_call(self.base, (params, buffers), (x,))  # (B, K)
-        return nn.functional.cross_entropy(logits, y, weight=w)
+        smoothing = self.smoothing
+        return nn.functional.cross_entropy(logits, y, weight=w, label_smoothing=smoothing)
 
     @torch.no_grad()
     def _update(self, step: int, chunk: list[int], slopes: Named) -> None:
@@ -167,6 +176,9 @@ class VmappedMembers:
         n_steps, at = self.edges[-1], torch.tensor(chunk, device=self.device)
         rates = torch.tensor([optim.rate(step, n_steps) for optim in optims], device=self.device)
         decays = torch.tensor([optim.weight_decay for optim in optims], device=self.device)
+        anchors = torch.tensor(
+            [self.members[i].trial.finetune.anchor for i in chunk], device=self.device
+        )
         for name, slope in slopes.items():
             own, (first, second) = self.params[name], self.moments[name]
             shape = (-1, *[1] * (own.dim() - 1))
@@ -176,6 +188,9 @@ class VmappedMembers:
             first[at], second[at] = m, v
             scale = (v / (1 - BETAS[1] ** (step + 1))).sqrt() + EPS
             own[at] = own[at] * (1 - rate * decay) - rate / (1 - BETAS[0] ** (step + 1)) * m / scale
+            if name in self.first:
+                pull = (rate * anchors.view(shape)).clamp(max=1)
+                own[at] = torch.lerp(own[at], self.first[name][at], pull)
 
 
 def _factors(member: Member) -> dict[str, float]:

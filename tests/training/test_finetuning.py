@@ -418,9 +418,14 @@ def test_what_was_not_loaded_is_listed_with_its_reason():
 
 
 def test_an_encoder_with_nothing_to_learn_has_no_rates():
-    for edit in ({"finetune.head_first": 0.5}, {"finetune.layer_decay": 0.8}):
-        with pytest.raises(SpecError, match="mode=frozen: head_first and layer_decay"):
-            SCRATCH.at({"finetune.mode": "frozen"} | edit)
+    for key, value in (
+        ("head_first", 0.5),
+        ("layer_decay", 0.8),
+        ("encoder_rate", 0.1),
+        ("anchor", 1.0),
+    ):
+        with pytest.raises(SpecError, match=f"mode=frozen: .*{key}.* of an encoder that learns"):
+            SCRATCH.at({"finetune.mode": "frozen", f"finetune.{key}": value})
 
 
 ALONE = [

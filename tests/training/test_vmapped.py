@@ -59,6 +59,8 @@ def test_members_get_the_numbers_that_they_get_alone(kind):
         {"finetune.layer_decay": 0.5},
         {"finetune.class_weights": "balanced", "finetune.labels": {"fraction": 0.6}},
         {"finetune.optim.weight_decay": 0.3},
+        {"finetune.head_init": "solved", "finetune.encoder_rate": 0.1},
+        {"finetune.smoothing": 0.2, "finetune.sampling": "balanced", "finetune.anchor": 100.0},
         {"finetune.validation": "none", "finetune.rounds": 8},
         {"finetune.validation": "full"},
         {"finetune.patience": 1, "finetune.rounds": 8, "finetune.validation": "full"},
@@ -78,7 +80,12 @@ def test_what_the_spec_says_of_training_holds_for_stacked_members_too(edits):
 
 @pytest.mark.slow
 def test_members_that_draw_by_lot_or_differ_in_shape_are_trained_alone():
-    for edit in ({"model.dropout": 0.3}, {"finetune.mixup": 0.2}, {"finetune.head_first": 0.5}):
+    for edit in (
+        {"model.dropout": 0.3},
+        {"finetune.mixup": 0.2},
+        {"finetune.head_first": 0.5},
+        {"finetune.augment": ["noise"]},
+    ):
         assert finished(members(SCRATCH.at(edit)), True).vmap_groups == []
     assert finished(members(SCRATCH.at({"finetune.mode": "probe"})), True).vmap_groups == []
     wide = members(SCRATCH.at({"model.dim": 16}))
