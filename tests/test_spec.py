@@ -339,6 +339,7 @@ WORDS = (
     "recording",
     "full",
     "joined",
+    "solved",
     "frozen",
     "average",
     "channels",
@@ -355,7 +356,7 @@ def other_values(value: Any) -> list[Any]:
     if isinstance(value, int | float):
         return [value + 1, value + 2, value * 0.8 + 0.01]
     if isinstance(value, list):
-        return [[*value, value[-1]], value[:-1]]
+        return [[*value, value[-1]], value[:-1]] if value else [[{"kind": "shift"}]]
     return [word for word in WORDS if word != value]
 
 
@@ -378,6 +379,11 @@ def test_every_field_of_a_trial_is_in_its_digest_but_what_cannot_change_a_number
     untouched = {path for path in leaves if path not in near}
     assert "pretrain.task.encode" in untouched  # `visible` knows no mix: test_visible.py has it
     untouched.remove("pretrain.task.encode")
+    full = trial.at(
+        {"finetune.validation": "full"}
+    )  # by counted labels weights are always averaged
+    assert full.at({"finetune.average": True}).digest() != full.digest()
+    untouched.remove("finetune.average")
     assert all(path.endswith(".kind") or leaves[path] is None for path in untouched)
     assert len(near) > 30
     assert {path for path, other in near.items() if other.digest() == trial.digest()} == ASIDE

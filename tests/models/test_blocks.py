@@ -10,8 +10,7 @@ from citrus_ray.context import MODALITIES, MODALITY_SLOTS, SignalContext, modali
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.nets.blocks import Block, apply_rope, rope_turns
 from citrus_ray.models.nets.dropout import dropped
-from citrus_ray.models.specs import KINDS as MODELS
-from citrus_ray.models.specs import Citrus, EncoderSpec, Patch
+from citrus_ray.models.specs import ENCODERS, Citrus, EncoderSpec, Patch
 from citrus_ray.spec import Spec, SpecError, validate
 from citrus_ray.training.loop import seeded
 from tests.small import registered
@@ -190,7 +189,7 @@ def test_there_is_room_for_modalities_to_come():
     assert modality_slot("nobody knows") == modality_slot("unknown") == 0
 
 
-@pytest.mark.parametrize("kind", registered(MODELS), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", registered(ENCODERS), ids=lambda kind: kind.__name__)
 def test_a_word_is_the_small_preset_and_base_is_larger(kind):
     word = kind.model_fields["kind"].default
     small, named, base = (
@@ -229,7 +228,7 @@ def test_a_model_that_means_nothing_is_refused_with_the_way_out(value, rule):
     assert rule in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", registered(MODELS), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", registered(ENCODERS), ids=lambda kind: kind.__name__)
 def test_depths_hold_every_parameter_once(kind):
     encoder = kind().build(CTX)
     found = [p for depth in encoder.depths() for p in depth.parameters()]

@@ -13,7 +13,7 @@ from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.models.nets.heads import FeatureHead
 from citrus_ray.models.nets.parts import HeadParts, overlaps, spectral_bands
-from citrus_ray.models.specs import KINDS, Conv
+from citrus_ray.models.specs import ENCODERS, KINDS, Conv
 from citrus_ray.training.loop import seeded
 from tests.small import registered
 
@@ -61,7 +61,7 @@ def test_moments_are_mean_and_log_variance_of_tokens_before_the_last_norm() -> N
     assert np.allclose(variance, want, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", registered(KINDS), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", registered(ENCODERS), ids=lambda kind: kind.__name__)
 def test_what_an_encoder_offers_without_its_norm_becomes_its_tokens_by_it(kind) -> None:
     """And holds how strong the signal was, where the encoder's tokens do not."""
     spec = kind()
