@@ -14,7 +14,7 @@ from citrus_ray.data.windowing import cache
 from citrus_ray.data.windows import Windows
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.metrics import balanced_accuracy
-from citrus_ray.models.specs import KINDS as MODELS
+from citrus_ray.models.specs import ENCODERS
 from citrus_ray.spec import SpecError
 from citrus_ray.store.checkpoint import CheckpointError, Weights
 from citrus_ray.training import pretraining as pretrain
@@ -429,7 +429,7 @@ def test_an_encoder_with_nothing_to_learn_has_no_rates():
 
 
 ALONE = [
-    kind for kind in registered(MODELS) if not kind.mixes_channels
+    kind for kind in registered(ENCODERS) if not kind.mixes_channels
 ]  # others have no patches to hide
 
 

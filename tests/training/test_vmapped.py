@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from citrus_ray.experiment.trial import Trial
-from citrus_ray.models.specs import KINDS as MODELS
+from citrus_ray.models.specs import ENCODERS
 from citrus_ray.training import vmapped as stacked
 from citrus_ray.training.members import Population
 from citrus_ray.training.vmapped import VmappedMembers, vmap_groups
@@ -44,7 +44,7 @@ def assert_alike(one: Population, other: Population) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", registered(MODELS), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", registered(ENCODERS), ids=lambda kind: kind.__name__)
 def test_members_get_the_numbers_that_they_get_alone(kind):
     calm = {"dropout": 0.0} if "dropout" in kind.model_fields else {}
     trials = members(SCRATCH.at({"model": {"kind": kind.model_fields["kind"].default, **calm}}))
