@@ -31,9 +31,17 @@ class Evidence:
 
     @cached_property
     def claims(self) -> list[Judged]:
-        """The claims of all folders, each once, judged over all cells."""
-        asked = {c.identity_of_claim(): c for design in self.designs for c in design.claims}
-        return judge(tuple(asked.values()), self.cells, self.designs[0])
+        """The claims of all folders, each once, judged over all cells as the first folder judges.
+
+        One that came late to any of them is late.
+        """
+        first, stamps = self.designs[0], dict[str, bool]()
+        for design in self.designs:
+            for claim, late in (design.stamps or {}).items():
+                stamps[claim] = late or stamps.get(claim, False)
+        claims = [claim for design in self.designs for claim in design.claims]
+        asked = {claim.identity_of_claim(first.verdicts): claim for claim in claims}
+        return judge(tuple(asked.values()), self.cells, replace(first, stamps=stamps))
 
     @cached_property
     def gain_of(self) -> dict[str, Gain]:

@@ -86,7 +86,7 @@ def _expected(claim: Hypothesis, judged: Judged) -> tuple[Expected | None, str]:
     looks = judged.found.looks if judged.found else None
     guess = claim.expects
     if looks is not None and len(looks.n) >= FEWEST and looks.sd > 0:
-        effect = guess.effect if guess else (judged.found and abs(looks.mean)) or looks.sd
+        effect = guess.effect if guess else abs(looks.mean) or looks.sd
         said = f"spread of {len(looks.n)} earlier rounds of these places, {looks.sd:.3g}"
         return Expected(effect=float(effect), sd=looks.sd), said
     if guess is not None:

@@ -61,7 +61,6 @@ class Measured:
     numbers: tuple[int, ...]
     targets: tuple[str, ...]
     table: Floats = field(repr=False)  # (rounds, targets), means over a target's places
-    n_places: int
     n_incomplete: int
 
     @cached_property
@@ -81,10 +80,6 @@ class Measured:
     def values(self) -> tuple[float, ...]:
         """One number a round."""
         return tuple(self.these.values.tolist())
-
-    @property
-    def said(self) -> str:
-        return count(len(self.numbers), "round")
 
 
 def measured(found: Iterable[Value]) -> Measured | None:
@@ -109,7 +104,7 @@ def measured(found: Iterable[Value]) -> Measured | None:
             for i in range(len(numbers))
         ]
     )
-    return Measured(numbers, targets, table, len(cells), len(seen) - len(numbers))
+    return Measured(numbers, targets, table, len(seen) - len(numbers))
 
 
 @dataclass(frozen=True)
@@ -153,7 +148,8 @@ class Finding:
     @property
     def is_small(self) -> bool:
         """Whether it has a sign, and yet lies inside `within`."""
-        return self.verdict != "undecided" and self._holds(self.p_equal)
+        has_sign = self.verdict in ("supported", "contradicted")
+        return has_sign and self._holds(self.p_equal)
 
     @property
     def decided_after(self) -> int | None:
@@ -181,6 +177,7 @@ class Finding:
             "p": self.p,
             "holm_p": self.p_holm,
             "verdict": self.verdict,
+            "small": self.is_small,
             "decided_after": self.decided_after,
             "takes": self.takes if self.verdict == "undecided" else None,
         }
@@ -212,13 +209,14 @@ def finding(
     return Finding(effect, *ups, equal, looks, speaks_of, alpha, within)
 
 
-def corrected(found: Sequence[Finding]) -> list[Finding]:
-    """Findings of one family, their verdicts after Holm's correction."""
-    ps = [one.p for one in found]
+def corrected(found: Sequence[Finding], n_dropped: int = 0) -> list[Finding]:
+    """Findings of one family, their verdicts after Holm's correction; `n_dropped` more were asked,
+    and are no longer shown."""
+    ps = [*(one.p for one in found), *[1.0] * n_dropped]
     factors = [sum(other >= p for other in ps) for p in ps]  # the same for equal ones
     return [
-        replace(one, factor=factor, p_holm=p, n_family=len(found))
-        for one, factor, p in zip(found, factors, holm(ps), strict=True)
+        replace(one, factor=factor, p_holm=p, n_family=len(ps))
+        for one, factor, p in zip(found, factors, holm(ps), strict=False)
     ]
 
 

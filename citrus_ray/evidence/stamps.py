@@ -1,7 +1,8 @@
 """Stamps on claims: when each was first asked, and whether records were there by then.
 
 A claim that was written down after the records may have been chosen for what they say. It says so
-for ever: a stamp is never changed, and a claim that is changed is another one.
+for ever: a stamp is never changed, and a claim that is changed, or asked at another error or
+margin, is another one. One that was dropped goes on to count among those that were asked.
 """
 
 import json
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from citrus_ray import records
-from citrus_ray.experiment.hypotheses import Hypothesis
+from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts
 
 FILE = "claims.json"
 AFTER = "after the records"
@@ -25,21 +26,19 @@ def read_stamps(folder: Path) -> Stamps | None:
         return None
 
 
-def is_late(claim: Hypothesis, stamps: Stamps | None, has_records: bool) -> bool:
-    return (stamps or {}).get(claim.identity_of_claim(), has_records)
-
-
-def stamp(folder: Path, claims: Sequence[Hypothesis], has_records: bool) -> None:
+def stamp(
+    folder: Path, claims: Sequence[Hypothesis], verdicts: Verdicts, has_records: bool
+) -> None:
     """Write down the claims that are new, before anything more is computed."""
     path = folder / FILE
     known = read_stamps(folder) or {}
-    new = [claim for claim in claims if claim.identity_of_claim() not in known]
+    new = [claim for claim in claims if claim.identity_of_claim(verdicts) not in known]
     if not new:
         return
     told = json.loads(path.read_text(encoding="utf-8")) if known else []
     told += [
         {
-            "claim": claim.identity_of_claim(),
+            "claim": claim.identity_of_claim(verdicts),
             "says": claim.says,
             "asked": records.now(),
             "after_records": has_records,

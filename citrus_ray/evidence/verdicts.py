@@ -27,7 +27,7 @@ from citrus_ray.evidence.rounds import (
     round_of,
     somewhere,
 )
-from citrus_ray.evidence.stamps import AFTER, is_late
+from citrus_ray.evidence.stamps import AFTER
 from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts, side
 from citrus_ray.experiment.labels import (
     Axes,
@@ -115,19 +115,21 @@ class Judged:
 
 
 def judge(claims: Sequence[Hypothesis], cells: Sequence[Outcome], design: Design) -> list[Judged]:
-    """Every claim, corrected over all of them. `design` says what a verdict may cost and when the
-    claims were first asked."""
-    asked = design.verdicts
+    """Every claim, corrected over all that were ever asked, those that were dropped included.
+    `design` says what a verdict may cost and when the claims were first asked."""
+    asked, stamps = design.verdicts, design.stamps or {}
+    names = [claim.identity_of_claim(asked) for claim in claims]
     has_records = any(cell.rows or cell.final for cell in cells)
     found = [_judge(claim, cells, asked) for claim in claims]
-    told = iter(corrected([one.found for one in found if one.found]))
+    n_dropped = len(stamps.keys() - set(names))
+    told = iter(corrected([one.found for one in found if one.found], n_dropped))
     return [
         replace(
             one,
             found=next(told) if one.found else None,
-            is_late=is_late(one.claim, design.stamps, has_records),
+            is_late=stamps.get(name, has_records),
         )
-        for one in found
+        for one, name in zip(found, names, strict=True)
     ]
 
 
@@ -271,7 +273,8 @@ def told(claim: dict[str, Any]) -> str:
     if claim["effect"] is None:
         return str(verdict)
     if claim["decided_after"]:
-        verdict += f" after {claim['decided_after']} rounds"
+        small = f", though smaller than {claim['within']:g}," if claim["small"] else ""
+        verdict += f"{small} after {claim['decided_after']} rounds"
     ends = "no interval"
     if claim["low"] is not None:
         ends = f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"

@@ -222,7 +222,7 @@ def _reaches_encoder(path: str) -> bool:
 
 def _n_encoders(cells: list[Cell]) -> int:
     """At most: searched points that reach into the pre-training, times repeats that do, and those
-    of fresh seeds."""
+    of rounds."""
     reaching = (axis for path, axis in cells[0].search.items() if _reaches_encoder(path))
     n_points = math.prod(axis.n_values() for axis in reaching)
     searched = {trial.encoder_digest() for _, trial in cells[0].members({})} - {None}

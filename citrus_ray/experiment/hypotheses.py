@@ -77,9 +77,10 @@ class Hypothesis(Spec):
         of_scores = self.measure not in ("rounds", "seconds")
         return self.within or (verdicts.within if of_scores else None)
 
-    def identity_of_claim(self) -> str:
-        """A digest of what is claimed, in whatever words and with whatever guess."""
-        tree = self.tree()
+    def identity_of_claim(self, verdicts: Verdicts) -> str:
+        """A digest of what is claimed and at what error, in whatever words and with whatever
+        guess."""
+        tree = self.tree() | {"within": self.margin(verdicts), "alpha": verdicts.alpha}
         return digest_of({key: tree[key] for key in tree if key not in ("says", "expects")})
 
     def paths(self) -> set[str]:

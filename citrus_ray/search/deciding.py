@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from citrus_ray.evidence.cost import cost
-from citrus_ray.evidence.design import design_of
+from citrus_ray.evidence.design import Design, design_of
 from citrus_ray.evidence.intervals import OverTargets
 from citrus_ray.evidence.outcomes import Outcome, nothing_of
 from citrus_ray.evidence.rounds import MOST, SETTLED, rounds_to
@@ -30,8 +30,8 @@ def more_rounds(studies: "Studies") -> dict[str, int]:
     if decide.hours is not None and studies.clock.elapsed() >= 3600 * decide.hours:
         return {}
     by_cell = {study.cell.digest: study for study in studies.studies}
-    cells = [_outcome(study) for study in studies.studies]
-    judged = judge(sweep.claims, cells, cells[0].design)
+    design = design_of(sweep, studies.folder.parent)
+    judged = judge(sweep.claims, [_outcome(study, design) for study in studies.studies], design)
     going = {
         i: [by_cell[cell.digest] for cell in one.cells]
         for i, one in enumerate(judged)
@@ -78,9 +78,8 @@ def _seconds_left(judged: Judged, store: Path | str) -> float:
     return max(n - len(looks.n), 1) * float(price["final_seconds"] + price["pretrain_seconds"])
 
 
-def _outcome(study: "Study") -> Outcome:
+def _outcome(study: "Study", design: Design) -> Outcome:
     """What evidence knows of a cell, from the rows at hand."""
     rows = tuple(row for number in sorted(study.rounds) for row in study.rounds[number])
-    design = design_of(study.sweep, study.folder.parent)
     empty = nothing_of(study.cell.digest, study.cell.axes, design)
     return replace(empty, best=study.best, final=rows, rows=rows)

@@ -139,7 +139,7 @@ class Population:
         return shares
 
     def score_test(self, with_baselines: bool = False) -> None:
-        """The one place where test data is scored: winners on fresh seeds, after their cell's
+        """The one place where test data is scored: winners in their rounds, after their cell's
         search is over."""
         for state in self.states:
             with state.guarded():

@@ -34,7 +34,6 @@ def test_gains_are_pooled_overall_by_regime_by_signal_and_by_target(tmp_path: Pa
     assert of_next is not None
     assert of_next.counts == "3 targets"
     assert found["target", "bonn", "masked"].next is None
-    assert found["target", "bonn", "masked"].measured.n_places == 2
 
 
 def test_a_pool_is_the_mean_over_its_targets(tmp_path: Path):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from citrus_ray.cli.results import ResultsFolder
-from citrus_ray.evidence.evidence import evidence_of
+from citrus_ray.evidence.evidence import evidence_of, read_evidence
 from citrus_ray.evidence.stamps import FILE, read_stamps
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.evidence.tables import table
@@ -24,9 +24,9 @@ CLAIM = {
 OTHER = CLAIM | {"says": "scratch is better", "better": CLAIM["worse"], "worse": CLAIM["better"]}
 
 
-def run(out: Path, *claims: dict[str, Any]) -> dict[str, Any]:
+def run(out: Path, *claims: dict[str, Any], **edits: Any) -> dict[str, Any]:
     """A call of the command with these claims; from the second on its trials are there already."""
-    sweep = sweep_of(claims=list(claims))
+    sweep = sweep_of(claims=list(claims), **edits)
     folder = ResultsFolder(sweep, sweep.model_dump_json(by_alias=True), out)
     folder.make()
     folder.write_spec()
@@ -69,6 +69,26 @@ def test_a_claim_that_was_added_is_marked_on_every_surface(tmp_path):
 def test_a_claim_that_was_changed_is_another_one(tmp_path, edit):
     run(tmp_path, CLAIM)
     assert late(run(tmp_path, CLAIM | edit)) == [True]
+
+
+@pytest.mark.parametrize("edit", [{"alpha": 0.2}, {"within": 0.2}])
+def test_a_claim_that_is_asked_at_another_error_or_margin_is_another_one(tmp_path, edit):
+    run(tmp_path, CLAIM)
+    assert late(run(tmp_path, CLAIM, verdicts=edit)) == [True]
+
+
+def test_a_claim_that_was_dropped_goes_on_to_count(tmp_path):
+    alone = run(tmp_path / "alone", CLAIM)["claims"][0]
+    run(tmp_path / "both", CLAIM, OTHER)
+    (left,) = run(tmp_path / "both", CLAIM)["claims"]
+    assert left["holm_p"] == pytest.approx(min(1.0, 2 * alone["holm_p"]))
+
+
+def test_folders_on_one_page_bring_the_stamps_of_their_own_claims(tmp_path):
+    run(tmp_path / "one", CLAIM)
+    run(tmp_path / "two", OTHER)
+    claims = read_evidence([tmp_path / "one", tmp_path / "two"]).claims
+    assert [claim.is_late for claim in claims] == [False, False]
 
 
 def test_other_words_and_another_guess_leave_it_what_it_was(tmp_path):

@@ -144,6 +144,13 @@ def test_failed_members_leave_their_pair_and_too_few_decide_nothing():
     assert "undecided" in "\n".join(lines([nothing]))
 
 
+def test_a_difference_too_small_to_matter_says_so():
+    found = one(WIDE | {"within": 0.3}, wide=0.1)
+    assert found["verdict"] == "supported"
+    assert "supported, though smaller than 0.3, after" in "\n".join(lines([found]))
+    assert "though" not in "\n".join(lines([one(WIDE, wide=0.1)]))
+
+
 def test_equal_differences_decide_nothing():
     found = one(WIDE, noise=0.0, wide=0.25)
     assert (found["effect"], found["low"], found["verdict"]) == (
