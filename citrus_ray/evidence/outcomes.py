@@ -124,13 +124,32 @@ class Outcome:
     @cached_property
     def missing(self) -> dict[str, float]:
         """Mean test score by the modalities that were left out, weighed as the score itself."""
+        return {choice: _mean(values) for choice, values in self._scored_as("missing:").items()}
+
+    @cached_property
+    def worth(self) -> dict[str, Effect]:
+        """What each view of a window adds to the test score of all: the score less that of the
+        others alone, by round."""
+        own = {id(row): row.metrics[self.design.test_metric] for row in self.scored}
+        found = {}
+        for view, values in self._scored_as("without:", less=own).items():
+            if (one := measured(values)) is not None:
+                found[view] = one.these.effect()
+        return found
+
+    def _scored_as(
+        self, prefix: str, less: dict[int, float] | None = None
+    ) -> dict[str, list[Value]]:
+        """Test scores of refits by what stands between `prefix` and the metric, or what is lost
+        to those of `less`."""
         end, found = self.design.test_metric.removeprefix("test"), defaultdict(list)
         for row in self.scored:
             for name, value in row.metrics.items():
-                if name.startswith("missing:") and name.endswith(end):
-                    choice = name.removeprefix("missing:").removesuffix(end)
-                    found[choice].append(self._value(row, value))
-        return {choice: _mean(values) for choice, values in found.items()}
+                if name.startswith(prefix) and name.endswith(end):
+                    lost = value if less is None else less[id(row)] - value
+                    named = name.removeprefix(prefix).removesuffix(end)
+                    found[named].append(self._value(row, lost))
+        return found
 
     @cached_property
     def validation(self) -> Validation | None:

@@ -24,6 +24,7 @@ def table(summary: dict[str, Any]) -> str:
         *_fronts(cells),
         *_controls(cells),
         *_robustness(summary),
+        *_worth(cells),
         *claim_lines(summary["claims"]),
         *_decided(summary["decide"]),
     ]
@@ -91,6 +92,14 @@ def _robustness(summary: dict[str, Any]) -> list[str]:
         for c in cells
     ]
     return [aligned([("test score, missing", "nothing", *names), *rows])]
+
+
+def _worth(cells: Sequence[dict[str, Any]]) -> list[str]:
+    """What each view of a window adds to the score of all, where there are several."""
+    found = [cell for cell in cells if cell["worth"]]
+    views = list(dict.fromkeys(view for cell in found for view in cell["worth"]))
+    rows = [(c["label"], *(spread(c["worth"].get(v), "+") for v in views)) for c in found]
+    return [aligned([("what a view adds", *views), *rows])] if rows else []
 
 
 def _score(value: float | None, digits: int = 3) -> str:

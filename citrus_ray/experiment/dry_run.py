@@ -257,11 +257,12 @@ def _minutes(seconds: float) -> str:
 
 
 def _pretrain_seconds(trial: Trial, steps: StepTimes) -> float:
-    spec = trial.pretraining
+    spec, encoder = trial.pretraining, trial.model.backbone
     assert spec is not None
+    assert encoder is not None
     windows, size = cache.load(spec.source), spec.optim.batch_size
     n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // size)
-    step = steps.pretraining(trial.model, spec, windows.context, min(size, len(windows)))
+    step = steps.pretraining(encoder, spec, windows.context, min(size, len(windows)))
     return n_steps * step
 
 

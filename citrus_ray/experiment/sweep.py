@@ -270,7 +270,7 @@ class _Cells:
             model = KINDS(axes["model"]) if "model" in axes else self.sweep.trial.model
         except ValueError:  # said where the cell is built
             return False
-        return bool(model.is_solved)
+        return model.backbone is None
 
     def _cell(self, axes: dict[str, Any]) -> Cell | None:
         trial = self._try(self.sweep.trial, axes, "compare")

@@ -266,10 +266,11 @@ class Trial(Spec):
 
     @model_validator(mode="after")
     def _no_encoder_to_pretrain(self) -> "Trial":
-        if self.model.is_solved and self.pretrain is not None and self.pretrain.task is not None:
+        task = self.pretrain.task if self.pretrain is not None else None
+        if self.model.backbone is None and task is not None:
             rule = f"model={self.model.kind} has no encoder that could be pre-trained"
             way = "give `pretrain.task: null` for it, or among the compared tasks"
-            raise refuse(f"{self.pretrain.task.kind}: {rule}; {way}", "pretrain.task")
+            raise refuse(f"{task.kind}: {rule}; {way}", "pretrain.task")
         return self
 
     @cached_property
@@ -306,9 +307,10 @@ class Trial(Spec):
 
     def encoder_digest(self) -> str | None:
         """The pre-trained encoder's name: a function of `pretrain` and `model` alone."""
-        if self.pretraining is None:
+        if self.pretraining is None or self.model.backbone is None:
             return None
-        return digest_of({"pretrain": self.pretraining.identity(), "model": self.model.identity()})
+        model = self.model.backbone.identity()
+        return digest_of({"pretrain": self.pretraining.identity(), "model": model})
 
     def sources(self) -> dict[str, Source]:
         """The sources that this trial reads, by the path of their spec."""
@@ -342,15 +344,15 @@ class Trial(Spec):
 
     def _task_misfit(self, source: SignalContext) -> str | None:
         """Why the task cannot be learnt from these signals by this model."""
-        if self.pretraining is None or self.pretraining.task is None:
+        spec, encoder = self.pretraining, self.model.backbone
+        if spec is None or spec.task is None or encoder is None:
             return None
-        return self.pretraining.task.check(source) or self.pretraining.task.misfit(
-            self.model, source
-        )
+        return spec.task.check(source) or spec.task.misfit(encoder, source)
 
     def _target_misfit(self, source: SignalContext, target: SignalContext) -> str | None:
         complaint = self.model.misfit(source, target)
-        return complaint and f"{self.model.kind}: {complaint}"
+        encoder = self.model.backbone or self.model
+        return complaint and f"{encoder.kind}: {complaint}"
 
     def _head_misfit(self, target: SignalContext) -> str | None:
         return self.finetune.head.misfit(self.model, target) if self.uses("head") else None

@@ -145,16 +145,17 @@ def _run(trial: "Trial", config: dict[str, str], worker: "Worker", report: "Repo
     from citrus_ray.store.resume import State
     from citrus_ray.training.pretraining import keep, run
 
-    spec, digest = trial.pretraining, trial.encoder_digest()
+    spec, encoder, digest = trial.pretraining, trial.model.backbone, trial.encoder_digest()
     assert spec is not None
+    assert encoder is not None
     assert digest is not None
     torch.set_num_threads(spec.threads_per_worker)
     state = State(config["store"], digest)
     with on_this_node():
-        done = run(spec, trial.model, worker, report, state)
+        done = run(spec, encoder, worker, report, state)
     if worker.rank == 0:
         keep(trial, digest, config["store"], done, worker.world, state)
-        task, model = spec.task and spec.task.kind, trial.model.kind
+        task, model = spec.task and spec.task.kind, encoder.kind
         hparams = {"task": task, "model": model, "lr": spec.optim.lr}
         folder = Path(config["tensorboard"]) / "pretrain" / digest
         result = {"val/loss": done.history[-1]["val/loss"]}

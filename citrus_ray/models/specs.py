@@ -47,6 +47,11 @@ class EncoderSpec(Spec):
         """Numbers per token."""
         return int(getattr(self, "dim", 0))
 
+    @property
+    def backbone(self) -> "EncoderSpec | None":
+        """What of it is pre-trained, and stored under a name of its own; None of a method."""
+        return self
+
     def sizes(self) -> dict[str, Any]:
         """Everything that the network is built from, beside the facts of the signals."""
         return {n: getattr(self, n) for n in type(self).model_fields if n != "kind"}
@@ -291,6 +296,10 @@ class ClosedForm(EncoderSpec):
     method: ClassVar[str]
 
     @property
+    def backbone(self) -> EncoderSpec | None:
+        return None
+
+    @property
     def patch(self) -> int:
         return 1
 
@@ -403,6 +412,7 @@ METHODS = {
     "band_power": "citrus_ray.models.specs:BandPower",
     "minirocket": "citrus_ray.models.specs:MiniRocket",
     "tangent": "citrus_ray.models.specs:Tangent",
+    "views": "citrus_ray.models.views:Views",
 }
 
 KINDS = Kinds(MODELS | METHODS, _written_out)

@@ -93,16 +93,17 @@ def restore(trial: Trial, weights: checkpoint.Weights) -> Restored:
     Pre-training throws its own decoder away; a linear one anew says what the tokens hold, for
     any task.
     """
-    spec = trial.pretraining
+    spec, model = trial.pretraining, trial.model.backbone
     assert spec is not None
+    assert model is not None
     windows = cache.load(spec.source)
     train, val = held_out(windows, spec)
-    view, rng = View.of(windows, train, trial.model.multimodal), np.random.default_rng(0)
+    view, rng = View.of(windows, train, model.multimodal), np.random.default_rng(0)
     fit, shown = (
         np.sort(rng.choice(part, min(N_FIT, len(part)), replace=False)) for part in (train, val)
     )
     x_fit, x_shown = (torch.from_numpy(view(index)) for index in (fit, shown))
-    trained, blank = trial.model.build(windows.context), trial.model.build(windows.context)
+    trained, blank = model.build(windows.context), model.build(windows.context)
     load_encoder(trained, trained, weights)
     said, truth, hidden = _read_out(trained, x_fit, x_shown)
     untrained, _, _ = _read_out(blank, x_fit, x_shown)

@@ -46,6 +46,7 @@ def page(findings: Findings) -> str:
         exhibits=[*findings.exhibits, *drawn],
         cell_table=_cell_table(findings),
         missing=_missing_modalities(findings.cells),
+        worth=_worth(findings.cells),
         search=findings.search,
         **_failures(findings),
         **_provenance(findings),
@@ -242,6 +243,16 @@ def _missing_modalities(cells: Sequence[Outcome]) -> Table | None:
         for cell in found
     )
     return Table("Test scores by what is missing", ("cell", "nothing missing", *choices), rows)
+
+
+def _worth(cells: Sequence[Outcome]) -> Table | None:
+    """What each view of a window adds to the test score of all, where there are several."""
+    found = [cell for cell in cells if cell.worth]
+    views = list(dict.fromkeys(view for cell in found for view in cell.worth))
+    if not found:
+        return None
+    rows = tuple((c.label, *(spread(c.worth.get(v), sign=True) for v in views)) for c in found)
+    return Table("What each view adds to the test score of all", ("cell", *views), rows)
 
 
 # ---- what went wrong ----

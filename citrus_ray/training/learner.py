@@ -16,6 +16,7 @@ from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.metrics import score
 from citrus_ray.spec import digest_of
+from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.closed_form import Labels, Probe, fit, fit_inside
 
 
@@ -24,6 +25,7 @@ class Learner(ABC):
     `best` holds the metrics of what is kept."""
 
     _rounds: Iterator[dict[str, float]]
+    pretrained: Weights | None = None  # of an encoder, for methods that read one
 
     def __init__(self, trial: Trial, metric: str) -> None:
         self.trial, self.metric = trial, metric

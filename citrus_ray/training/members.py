@@ -39,7 +39,7 @@ def learner_of(
     """What learns for a trial: a network, from the weights of its encoder where it has one that was
     pre-trained, or a method that is solved, for which a device does nothing."""
     if trial.model.is_solved:
-        return Solved(trial, metric)
+        return Solved(trial, metric, weights)
     return Member(trial, weights, metric, device)
 
 

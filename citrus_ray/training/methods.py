@@ -1,9 +1,9 @@
 """Methods without a network, solved in closed form on what a trial is given: as arms of a sweep,
 and as baselines beside every final."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.specs import Bag, BandPower, ClosedForm, MiniRocket, Tangent
 from citrus_ray.spec import locate
+from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.closed_form import Floats, Scaler, best_on, ridge_inside, ridge_path
 from citrus_ray.training.covariance import TangentFeatures
 from citrus_ray.training.learner import Learner, score_on_test
@@ -37,8 +38,14 @@ NEVER = 1e-3  # chance of a class that no tree votes for, which has a logarithm
 class Solved(Learner):
     """A trial whose model is a method: one round, in which it is solved."""
 
-    def __init__(self, trial: Trial, metric: str = "val/balanced_accuracy") -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        metric: str = "val/balanced_accuracy",
+        pretrained: Weights | None = None,
+    ) -> None:
         super().__init__(trial, metric)
+        self.pretrained = pretrained
         self._predict: Predict | None = None
         self._rounds = self._solve()
 
@@ -53,7 +60,28 @@ class Solved(Learner):
         return self._predict(index)
 
     def score_test(self) -> dict[str, float]:
-        return score_on_test(self, self.predict)
+        return score_on_test(self, self.predict) | self._without_each()
+
+    def _without_each(self) -> dict[str, float]:
+        """The metric on test data had there not been one of several views, by which."""
+        if not isinstance(self._predict, OfViews) or len(self._predict.names) < 2:
+            return {}
+        name, found = self.metric.removeprefix("val/"), dict[str, float]()
+        for view in self._predict.names:
+            scores = score_on_test(self, partial(self._predict.without, view))
+            found[f"without:{view}/{name}"] = scores[f"test/{name}"]
+        return found
+
+
+@runtime_checkable
+class OfViews(Protocol):
+    """A prediction that several views of a window make together."""
+
+    names: Sequence[str]
+
+    def without(self, view: str | None, index: Index) -> npt.NDArray[np.floating]:
+        """Logits had there not been that view."""
+        ...
 
 
 def solve(learner: Learner, spec: ClosedForm) -> Predict:
@@ -69,15 +97,16 @@ def band_power(learner: Learner, spec: BandPower) -> Predict:
 def tangent(learner: Learner, spec: Tangent) -> Predict:
     """Logarithms of covariances of channels and delayed copies, and logistic regression."""
     learnt = even_share(learner, spec.most_windows)
-    found = TangentFeatures.of(_some(learner, learnt), spec.delays)
-    return regression(learner, _of_signal(learner, found), learnt)
+    found = TangentFeatures.of(recorded(learner, some_of(learner, learnt)), spec.delays)
+    return regression(learner, of_recorded(learner, found), learnt)
 
 
 def minirocket(learner: Learner, spec: MiniRocket) -> Predict:
     """Shares of positive values of MiniRocket's kernels, and ridge regression."""
-    learnt, rng = even_share(learner, spec.most_windows), _rng(learner, 15)
-    kernels = MiniRocketFeatures.of(_some(learner, learnt), spec.n_kernels, rng)
-    found = _of_signal(learner, kernels)
+    learnt, rng = even_share(learner, spec.most_windows), rng_of(learner, 15)
+    some = recorded(learner, some_of(learner, learnt))
+    kernels = MiniRocketFeatures.of(some, spec.n_kernels, rng)
+    found = of_recorded(learner, kernels)
     x, y = over(learner, found, learnt), learner.windows.labels[learnt]
     n_classes, val = len(learner.windows.classes), learner.parts.val
     if learner.trial.finetune.validation == "full":
@@ -94,7 +123,7 @@ def bag(learner: Learner, spec: Bag) -> Predict:
     from sklearn.ensemble import ExtraTreesClassifier  # a second to load
 
     learnt, n_classes = even_share(learner, spec.most_windows), len(learner.windows.classes)
-    features = _of_signal(learner, scalars)
+    features = of_recorded(learner, scalars)
     found = over(learner, features, learnt)
     scaler = Scaler.of(found)  # what is constant but for rounding tells nothing
     trees = ExtraTreesClassifier(
@@ -150,7 +179,7 @@ def log_of(learner: Learner, powers: Callable[[Signal], Floats]) -> Features:
 
 def even_share(learner: Learner, most: int) -> Index:
     """At most `most` of the labelled windows, classes as even as they can be."""
-    labelled, rng = learner.labelled, _rng(learner, 14)
+    labelled, rng = learner.labelled, rng_of(learner, 14)
     if len(labelled) <= most:
         return labelled
     order = rng.permutation(labelled)
@@ -160,12 +189,18 @@ def even_share(learner: Learner, most: int) -> Index:
     return np.sort(order[np.argsort(turn, kind="stable")[:most]])
 
 
-def _some(learner: Learner, learnt: Index) -> Signal:
-    places = np.linspace(0, len(learnt) - 1, min(FIT_MOST, len(learnt))).astype(int)
-    return _without_padding(learner, filled(learner.signal(learnt[places])))
+def some_of(learner: Learner, index: Index, most: int = FIT_MOST) -> Index:
+    """At most so many of the windows, evenly spread."""
+    places = np.linspace(0, len(index) - 1, min(most, len(index))).astype(int)
+    return np.asarray(index[places])
 
 
-def _of_signal(learner: Learner, features: Features) -> Features:
+def recorded(learner: Learner, index: Index) -> Signal:
+    """What was recorded of windows (n, C, T), without padding."""
+    return _without_padding(learner, filled(learner.signal(index)))
+
+
+def of_recorded(learner: Learner, features: Features) -> Features:
     """Of what was recorded, without the zeros that alignment put before and after it."""
     return lambda x: features(_without_padding(learner, x))
 
@@ -175,7 +210,7 @@ def _without_padding(learner: Learner, x: Signal) -> Signal:
     return x[..., before : x.shape[-1] - after]
 
 
-def _rng(learner: Learner, what: int) -> np.random.Generator:
+def rng_of(learner: Learner, what: int) -> np.random.Generator:
     return np.random.default_rng([what, learner.trial.seed])
 
 

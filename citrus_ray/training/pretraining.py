@@ -231,8 +231,9 @@ def ensure_encoder(trial: Trial, store: Where | None = None) -> checkpoint.Weigh
         with lease:
             if not done():  # who held it before may have just finished
                 assert trial.pretraining is not None
+                assert trial.model.backbone is not None
                 state = State(store, digest)
-                found = run(trial.pretraining, trial.model, state=state)
+                found = run(trial.pretraining, trial.model.backbone, state=state)
                 keep(trial, digest, store, found, 1, state)
     return checkpoint.load(store, digest)
 
@@ -248,9 +249,10 @@ def keep(
 def lineage(trial: Trial, done: Pretrained, workers: int) -> dict[str, Any]:
     """What the stored encoder is and where it came from."""
     assert trial.pretraining is not None
+    assert trial.model.backbone is not None
     return {
         "pretrain": trial.pretraining.tree(),
-        "model": trial.model.tree(),
+        "model": trial.model.backbone.tree(),
         "data_digest": trial.pretraining.source.digest(),
         "history": done.history,
         "references": done.references,

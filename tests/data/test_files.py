@@ -345,6 +345,30 @@ def test_a_limit_spreads_the_windows_over_the_segment(tmp_path):
     assert windows.x[:, 0, 0].tolist() == [0, 400, 900]
 
 
+def test_a_limit_of_a_recording_spreads_over_all_of_its_segments(tmp_path):
+    write_npz(tmp_path / "a.npz", np.arange(1000, dtype=np.float32)[None])
+    (tmp_path / "l.csv").write_text(HEAD + "".join(f"a,{i},{i + 1},k,p\n" for i in range(10)))
+    windows = raw(tmp_path, labels="l.csv", max_windows_per_recording=3)
+    assert windows.x[:, 0, 0].tolist() == [0, 400, 900]
+
+
+def test_tables_of_several_folders_are_read_together_and_faults_name_theirs(tmp_path):
+    for i, name in enumerate(("one", "two")):
+        write_npz(tmp_path / name / f"r{i}.npz", noise(seed=i))
+        (tmp_path / name / "l.csv").write_text(HEAD + f"r{i},0,2,{name},p{i}\n")
+    spec = {"pattern": "*/*.npz", "labels": "*/l.csv"}
+    windows = raw(tmp_path, **spec)
+    assert windows.classes == ("one", "two")
+    assert windows.labels.tolist() == [0, 0, 1, 1]
+    assert windows.groups == ("p0", "p1")
+    before = files(tmp_path, **spec).digest()
+    (tmp_path / "two" / "l.csv").write_text(HEAD + "r1,0,99,two,p1\nr7,0,1,two,p1\n")
+    said = refusal(tmp_path, **spec)
+    assert "two/l.csv:2: labels: stop_s=99 is outside r1.npz" in said
+    assert "two/l.csv:3: labels: file=r7 fits no file" in said
+    assert files(tmp_path, **spec).digest() != before
+
+
 def test_times_rounded_to_a_table_do_not_cost_a_sample(tmp_path):
     write_npz(tmp_path / "a.npz", noise(3610), 360.0)
     # between samples: both ends may round inwards

@@ -17,6 +17,7 @@ from markupsafe import escape
 from citrus_ray.cli.reports import report as main
 from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.experiment.sweep import load_sweep
+from citrus_ray.records import Record
 from citrus_ray.report.figures import ink, results, search
 from citrus_ray.report.files import write_report
 from citrus_ray.spec import SpecError, digest_of
@@ -416,6 +417,23 @@ def contrast(one: str, other: str) -> float:
 def _light(rgb: list[int]) -> float:
     linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb[:3]]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_what_a_view_adds_has_a_table_where_there_are_several(tmp_path: Path):
+    folder = MadeUp().write(tmp_path)
+    assert 'id="worth"' not in page_of(folder)
+
+    def without_bands(row: Record) -> Record:
+        if row.phase != "final":
+            return row
+        score = row.metrics["test/balanced_accuracy"]
+        lost = {"without:bands/balanced_accuracy": score - 0.123 - 0.001 * (row.seed % 3)}
+        return replace(row, metrics=row.metrics | lost)
+
+    change(folder, without_bands)
+    page = page_of(folder)
+    assert '<th scope="col">bands</th>' in page
+    assert re.search(r"\+0\.124 \[\+0\.12\d, \+0\.12\d\]", page)
 
 
 def test_what_is_missing_at_test_has_a_table_where_it_was_scored(tmp_path: Path):

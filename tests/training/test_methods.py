@@ -19,7 +19,11 @@ from citrus_ray.training.methods import Solved, even_share
 from tests.small import FULL, SCRATCH
 
 METRIC = "val/balanced_accuracy"
-SMALL = {"minirocket": {"n_kernels": 168}, "bag": {"trees": 20}}
+SMALL: dict[str, dict[str, Any]] = {
+    "minirocket": {"n_kernels": 168},
+    "bag": {"trees": 20},
+    "views": {"of": ["bands", "scalars"], "steps": 60},
+}
 
 
 def trial_of(kind: str, base: Trial = SCRATCH) -> Trial:
@@ -125,6 +129,7 @@ def with_signal(windows: Windows, x: np.ndarray) -> Windows:
 
 
 def test_methods_that_stand_beside_every_final_are_kinds():
-    assert {"band_power", "tangent", "minirocket", "bag"} == METHODS.keys()
-    assert METHODS.keys() <= BASELINES.keys()
+    beside = {"band_power", "tangent", "minirocket", "bag"}
+    assert beside | {"views"} == METHODS.keys()
+    assert beside <= BASELINES.keys()
     assert all(KINDS(kind).is_solved for kind in METHODS)

@@ -26,7 +26,8 @@ class Stretch:
     stop_s: float
     label: str
     group: str
-    line: int = 0
+    line: int = 0  # of the table that says so
+    table: str = ""
 
 
 def read_labels(path: Path) -> tuple[list[Stretch], list[Problem]]:
@@ -54,7 +55,8 @@ def read_labels(path: Path) -> tuple[list[Stretch], list[Problem]]:
         if fault:
             wrong[fault[0]].append(Problem("labels", fault[1], str(path), line))
         else:
-            rows.append(Stretch(text["file"], start, stop, text["label"], text["group"], line))
+            said = (text["file"], start, stop, text["label"], text["group"], line, str(path))
+            rows.append(Stretch(*said))
     return rows, [problem for problems in wrong.values() for problem in capped(problems)]
 
 

@@ -9,7 +9,7 @@ import glob
 import math
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -69,7 +69,8 @@ class Files(Source):
     sfreq: Rate
     """Rate in Hz that every recording is resampled to; native: none, one stream per rate."""
     labels: Name | None = None
-    """CSV relative to root: file,start_s,stop_s,label,group."""
+    """CSV relative to root: file,start_s,stop_s,label,group; a pattern, as `*/labels.csv`, takes
+    all that it matches together."""
     group_pattern: str | None = None
     """Without labels: regex whose one (…) finds the group in a file's stem."""
     channels: Names | None = None
@@ -88,6 +89,8 @@ class Files(Source):
     """Labels and their new names."""
     max_windows_per_segment: Count | None = None
     """Windows of a labelled stretch at most, spread evenly over it."""
+    max_windows_per_recording: Annotated[Count | None, Later()] = None
+    """Windows of a recording at most, spread evenly over those that its stretches give."""
     short: Literal["drop", "pad"] = "drop"
     """What becomes of a stretch shorter than `seconds`: dropped, or padded with zeros."""
     group_blocks: Annotated[int, Field(ge=2)] | None = None
@@ -139,12 +142,16 @@ class Files(Source):
     def _root(self) -> Path:
         return folder_at(self.root, lambda: instead(self.root))
 
-    def _labels(self) -> Path:
-        path = self._root() / str(self.labels)
-        if not path.is_file():
+    def _tables(self) -> list[Path]:
+        """The label tables, none without `labels`."""
+        if not self.labels:
+            return []
+        root, names = self._root(), glob.glob(self.labels, recursive=True, root_dir=self._root())
+        paths = [root / name for name in sorted(names) if (root / name).is_file()]
+        if not paths:
             rule = "there is no such file; correct `labels:`, it is relative to root"
-            raise broken(path, rule + instead(self.root), "labels")
-        return path
+            raise broken(root / self.labels, rule + instead(self.root), "labels")
+        return paths
 
     def _files(self) -> dict[str, Path]:
         """Recordings by their names relative to root."""
@@ -165,7 +172,7 @@ class Files(Source):
     def content(self) -> str:
         """A digest of every matched file and the labels."""
         paths = [part for path in self._files().values() for part in file_parts(path)]
-        return content_of([*paths, *([self._labels()] if self.labels else [])], self._root())
+        return content_of([*paths, *self._tables()], self._root())
 
     # ---- checking ----
 
@@ -210,16 +217,22 @@ class Files(Source):
         self, files: dict[str, Path], problems: list[Problem]
     ) -> dict[str, list[Stretch]]:
         """Stretches of each recording in the table, under the names that are wanted."""
-        table = self._labels()
-        rows, bad_rows = read_labels(table)
-        found, unmatched = match(rows, files, table, self._left_out(files)) if rows else ({}, [])
-        problems += [*bad_rows, *unmatched]
+        left_out, found = self._left_out(files), defaultdict[str, list[Stretch]](list)
+        labels = set[str]()
+        for table in self._tables():
+            rows, bad_rows = read_labels(table)
+            labels |= {row.label for row in rows}
+            of, unmatched = match(rows, files, table, left_out) if rows else ({}, [])
+            problems += [*bad_rows, *unmatched]
+            for name, stretches in of.items():
+                found[name] += stretches
         new = dict[str, str]()
         with noted(problems):
-            new = self._rename({row.label for row in rows})
+            new = self._rename(labels)
         named = {
-            name: [replace(row, label=new[row.label]) for row in of if row.label in new]
-            for name, of in found.items()
+            name: [replace(row, label=new[row.label]) for row in found[name] if row.label in new]
+            for name in files
+            if name in found
         }
         return {name: of for name, of in named.items() if of}
 
@@ -266,8 +279,9 @@ class Files(Source):
         said = [(f"stop_s={s.stop_s:g} {rule}; correct the time or the file", s) for s in late]
         rule = "has another group, so no split can part them; correct group or times"
         crossed = [(f"overlaps line {a.line} but {rule}", b) for a, b in crossing(stretches, slack)]
-        table = str(self._labels()) if said or crossed else ""
-        found = ([Problem("labels", why, table, s.line) for why, s in of] for of in (said, crossed))
+        found = (
+            [Problem("labels", why, s.table, s.line) for why, s in of] for of in (said, crossed)
+        )
         problems = [problem for of in found for problem in capped(of)]
         if problems:
             raise SpecError(problems)
@@ -281,8 +295,8 @@ class Files(Source):
         # windows begin with a sample of the slowest
         clock = min(tracks, key=lambda track: track.sfreq)
         stride = max(1, round((self.stride_s or self.seconds) * clock.sfreq))
-        most = self.max_windows_per_segment
-        cut = Cutter(clock.sfreq, clock.n_times, stride, self.normalize, self.short, most)
+        most = self.max_windows_per_segment, self.max_windows_per_recording
+        cut = Cutter(clock.sfreq, clock.n_times, stride, self.normalize, self.short, *most)
         # resample before cutting: cutting first leaves filter edges in the window
         gathered = gather((self._windows(item, cut, tracks) for item in items), tracks)
         caveats = (*(self.caveats or ()), *_lacking(items, tracks))

@@ -5,7 +5,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from citrus_ray.data.windowing.normalize import zscore, zscore_finite
 from citrus_ray.data.windows import Index, Signal
 
 Span = tuple[int, int]  # first sample and length
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Cutter:
     stride: int
     normalize: Normalize
     short: Literal["drop", "pad"]
-    limit: int | None = None
+    limit: int | None = None  # windows of a stretch
+    limit_of_all: int | None = None  # and of a recording
 
     def __call__(self, x: Signal, stretches: Sequence[Stretch]) -> RecordingWindows:
         """Windows (C, n_times) of a recording (C, T)."""
@@ -58,6 +60,7 @@ class Cutter:
         pairs = list(zip(xs, ratios, strict=True))
         n_total = min(math.floor(x.shape[1] / ratio + 1e-6) for x, ratio in pairs)
         spans = [(span, stretch) for stretch in stretches for span in self.spans(stretch, n_total)]
+        spans = _spread(spans, self.limit_of_all)
 
         def parts(span: Span) -> list[Signal]:
             return [_at(x, span, ratio) for x, ratio in pairs]
@@ -89,9 +92,8 @@ class Cutter:
         if n < self.n_times:
             return [(first, n)] if self.short == "pad" and n > 0 else []
         starts = np.arange(0, n - self.n_times + 1, self.stride)
-        if self.limit and len(starts) > self.limit:
-            starts = starts[np.linspace(0, len(starts) - 1, self.limit).round().astype(int)]
-        return [(first + int(start), self.n_times) for start in starts]
+        spans = [(first + int(start), self.n_times) for start in starts]
+        return _spread(spans, self.limit)
 
     def _window(self, x: Signal, n_times: int) -> Signal:
         """A window (C, n) -> (C, n_times): zeros around a short one, normalised without them."""
@@ -117,6 +119,13 @@ class Cutter:
         if single:
             rule = f"{', '.join(single)}: all windows are from one group"
             yield f"{rule}, so class and group cannot be told apart"
+
+
+def _spread(items: list[Item], most: int | None) -> list[Item]:
+    """At most so many, evenly spread over all; all where there is no limit."""
+    if not most or len(items) <= most:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 def overlaps(spans: Sequence[Span]) -> int:

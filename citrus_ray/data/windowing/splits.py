@@ -217,17 +217,17 @@ def share_of_groups(
     return np.asarray(taken[number])
 
 
-def folds_inside(y: Index, group: Index) -> Index:
-    """The fold of each labelled window, to choose by where there is nothing else: whole groups
-    where every class is in several, else windows, stratified. All are in one where a class has
-    one window."""
+def folds_inside(y: Index, group: Index, most: int = FOLDS) -> Index:
+    """The fold of each labelled window, to choose by where there is nothing else, `most` at
+    most: whole groups where every class is in several, else windows, stratified. All are in one
+    where a class has one window."""
     names = np.unique(y)
     n = min(len(np.unique(group[y == k])) for k in names)
     if n < 2:
         group, n = np.arange(len(y)), min(int((y == k).sum()) for k in names)
     fold, left = np.zeros(len(y), dtype=np.int64), np.arange(len(y))
-    for i in range(1, min(n, FOLDS)):
-        taken = share_of_groups(y[left], group[left], 1 / (min(n, FOLDS) - i + 1))
+    for i in range(1, min(n, most)):
+        taken = share_of_groups(y[left], group[left], 1 / (min(n, most) - i + 1))
         fold[left[taken]] = i
         left = left[~taken]
     return fold

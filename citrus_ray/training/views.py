@@ -1,0 +1,285 @@
+"""Views of windows, a small head each, and the mean of their votes.
+
+A view is standardised on windows of training people, labelled or not, and weighed by its size, so
+that thousands of numbers do not drown ten. Heads of several members are trained as one stack of
+matrices; each member leaves a fold of the labelled windows out, and on these the weights of views
+are chosen: no window chooses by a head that learnt from it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from citrus_ray.data.windowing.splits import folds_inside
+from citrus_ray.data.windows import Index
+from citrus_ray.models.views import Trees, Views, ViewSpec
+from citrus_ray.spec import locate
+from citrus_ray.training.closed_form import Floats, Labels, Scaler
+from citrus_ray.training.learner import Learner
+from citrus_ray.training.loop import balanced, seeded
+from citrus_ray.training.methods import Features, over, some_of
+
+Votes = npt.NDArray[np.float64]  # (V, n, K): probabilities by each view
+
+SCALED_BY = 2048  # windows of training people that a view is put on one scale by
+CLIP = 6.0  # of a standardised number
+FEW = 64  # numbers of a view that weigh in full
+MOST = 512  # numbers of a view that its head reads; of more, principal axes
+ROUNDS = 20  # of choosing a view, with replacement
+NEVER = 1e-6  # chance of a class, which has a logarithm
+
+
+def views(learner: Learner, spec: Views) -> "Ensemble":
+    """What the views' heads make of the labelled windows of `learner`."""
+    learnt, y, folds = learner.labelled, learner.windows.labels, _folds(learner, spec)
+    with seeded(learner.trial.seed):
+        voters = [locate(view.voter).learnt(view, spec, learner, folds) for view in spec.of]
+    ensemble = Ensemble(spec.names, voters)
+    if spec.weights == "plain":
+        return ensemble
+    share = 1.0 if spec.weights == "chosen" else 0.5
+    if learner.trial.finetune.validation == "full":
+        val = learner.parts.val
+        ensemble.chosen_on = ensemble.votes(val), y[val], share
+    elif folds.max() > 0:
+        ensemble.chosen_on = ensemble.unseen(learnt, folds), y[learnt], share
+    return ensemble
+
+
+def _folds(learner: Learner, spec: Views) -> Labels:
+    """Which member leaves out each labelled window; -1 where none does."""
+    learnt = learner.labelled
+    if spec.members == 1 or learner.trial.finetune.validation == "full":
+        return np.full(len(learnt), -1)
+    return folds_inside(learner.windows.labels[learnt], learner.windows.group[learnt], spec.members)
+
+
+def _taught(spec: Views, folds: Labels) -> list[Index]:
+    """The labelled windows that each member learns from, by their places."""
+    n_members = int(folds.max()) + 1 if folds.max() > 0 else spec.members
+    return [np.flatnonzero(folds != m) for m in range(n_members)]
+
+
+class Voter(Protocol):
+    """What learnt from one view of windows."""
+
+    def __call__(self, index: Index) -> Floats:
+        """(M, n, K): probabilities by each member."""
+        ...
+
+
+# ---- heads on features ----
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """A view of windows: standardised, clipped, weighed by its size."""
+
+    learner: Learner
+    features: Features
+    scaler: Scaler
+    axes: Floats | None  # (F, F'), principal, of more numbers than a head reads
+    factor: float
+
+    @classmethod
+    def of(cls, learner: Learner, features: Features) -> "Standardised":
+        found = over(learner, features, some_of(learner, learner.parts.train, SCALED_BY))
+        scaler, n = Scaler.of(found), found.shape[1]
+        axes = None if n <= MOST else _principal(_clipped(scaler(found)), MOST)
+        return cls(learner, features, scaler, axes, min(1.0, (FEW / n) ** 0.5))
+
+    def __call__(self, index: Index) -> npt.NDArray[np.float32]:
+        x = _clipped(self.scaler(over(self.learner, self.features, index)))
+        x = x if self.axes is None else x @ self.axes
+        return np.asarray(x * self.factor, dtype=np.float32)
+
+
+def _clipped(x: Floats) -> Floats:
+    return np.clip(x, -CLIP, CLIP)
+
+
+def _principal(x: Floats, n: int) -> Floats:
+    """(n, F) -> (F, up to n): the directions in which most of the windows' distances lie."""
+    if len(x) < x.shape[1]:  # from the smaller of the two products
+        values, vectors = np.linalg.eigh(x @ x.T)
+        kept = values > 1e-8 * values[-1]
+        axes = x.T @ (vectors[:, kept] / np.sqrt(values[kept]))
+    else:
+        axes = np.linalg.eigh(x.T @ x)[1]
+    return np.asarray(axes[:, -n:])
+
+
+@dataclass(frozen=True)
+class Heads:
+    """A small network on the features of a view for every member, trained as one stack."""
+
+    described: Standardised
+    stack: "Stack"
+
+    @classmethod
+    def learnt(cls, view: ViewSpec, spec: Views, learner: Learner, folds: Labels) -> "Heads":
+        described = Standardised.of(learner, locate(view.features)(view, learner))
+        learnt = learner.labelled
+        x, y = torch.from_numpy(described(learnt)), learner.windows.labels[learnt]
+        sizes = x.shape[1], spec.hidden, len(learner.windows.classes)
+        taught = _taught(spec, folds)
+        stack = Stack(len(taught), *sizes, spec.dropout)
+        _train(stack, x, y, taught, spec, learner.trial.seed)
+        return cls(described, stack.eval())
+
+    @torch.no_grad()
+    def __call__(self, index: Index) -> Floats:
+        x = torch.from_numpy(self.described(index))
+        logits = self.stack(x.expand(len(self.stack.bias), -1, -1))
+        return np.asarray(logits.softmax(dim=-1).double().numpy())
+
+
+class Stack(nn.Module):
+    """M heads, (M, B, F) -> (M, B, K): a linear layer that starts at zero, and a hidden one."""
+
+    def __init__(self, n: int, n_in: int, n_hidden: int, n_out: int, dropout: float) -> None:
+        super().__init__()
+        self.n_out = n_out
+        self.linear = nn.Parameter(torch.zeros(n, n_in, n_out))
+        self.first = nn.Parameter(torch.randn(n, n_in, n_hidden) * n_in**-0.5)
+        self.last = nn.Parameter(torch.randn(n, n_hidden, n_out) * n_hidden**-0.5)
+        self.before = nn.Parameter(torch.zeros(n, 1, n_hidden))
+        self.bias = nn.Parameter(torch.zeros(n, 1, n_out))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.dropout(nn.functional.gelu(torch.baddbmm(self.before, x, self.first)))
+        return torch.baddbmm(self.bias, x, self.linear) + torch.bmm(hidden, self.last)
+
+
+def _train(
+    stack: Stack, x: torch.Tensor, y: Labels, taught: Sequence[Index], spec: Views, seed: int
+) -> None:
+    """Teach each member its own windows, every class as often in a batch."""
+    rng, n_steps, n_classes = np.random.default_rng([18, seed]), spec.n_steps(len(x)), stack.n_out
+    n_batch = min(spec.n_batch(len(x)), *map(len, taught))
+    batches = [
+        balanced(y[own], n_batch, np.random.default_rng([17, seed, m]))
+        for m, own in enumerate(taught)
+    ]
+    targets = nn.functional.one_hot(torch.from_numpy(y), n_classes).float()
+    optimizer = torch.optim.AdamW(stack.parameters(), spec.lr, weight_decay=spec.decay, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, spec.lr, total_steps=n_steps + 1)
+    spread = x.std()
+    for _ in range(n_steps):
+        index = np.stack([own[next(batch)] for own, batch in zip(taught, batches, strict=True)])
+        inputs, wanted = x[index], targets[index]  # (M, B, F), (M, B, K)
+        if spec.mixup:
+            share = float(rng.beta(spec.mixup, spec.mixup))
+            order = torch.from_numpy(rng.permutation(n_batch))
+            inputs = share * inputs + (1 - share) * inputs[:, order]
+            wanted = share * wanted + (1 - share) * wanted[:, order]
+        if spec.noise:
+            # one draw for all members, which learn from other windows
+            inputs = inputs + spec.noise * spread * torch.randn(inputs.shape[1:])
+        logits = stack(inputs).flatten(0, 1)
+        # the sum over members, which share nothing
+        loss = len(taught) * nn.functional.cross_entropy(logits, wanted.flatten(0, 1))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+
+
+# ---- trees on features ----
+
+
+@dataclass(frozen=True)
+class Forests:
+    """Extremely randomised trees on the features of a view, a forest for every member."""
+
+    learner: Learner
+    features: Features
+    scaler: Scaler
+    forests: Sequence[Any]
+
+    @classmethod
+    def learnt(cls, view: Trees, spec: Views, learner: Learner, folds: Labels) -> "Forests":
+        from sklearn.ensemble import ExtraTreesClassifier  # a second to load
+
+        features = locate(view.features)(view, learner)
+        found, y = over(learner, features, learner.labelled), learner.windows.labels
+        scaler = Scaler.of(found)  # what is constant but for rounding tells nothing
+        forests = []
+        for m, own in enumerate(_taught(spec, folds)):
+            seed = int(np.random.default_rng([19, learner.trial.seed, m]).integers(2**31))
+            forest = ExtraTreesClassifier(
+                view.n, class_weight="balanced", random_state=seed, n_jobs=1
+            )
+            forests.append(forest.fit(scaler(found[own]), y[learner.labelled[own]]))
+        return cls(learner, features, scaler, forests)
+
+    def __call__(self, index: Index) -> Floats:
+        x = self.scaler(over(self.learner, self.features, index))
+        votes = np.zeros((len(self.forests), len(x), len(self.learner.windows.classes)))
+        for forest, own in zip(self.forests, votes, strict=True):
+            own[:, forest.classes_] = forest.predict_proba(x)
+        return votes
+
+
+# ---- their votes ----
+
+
+@dataclass
+class Ensemble:
+    """A weighted mean of the probabilities that views give."""
+
+    names: Sequence[str]
+    voters: Sequence[Voter]
+    # votes of windows whose labels may choose, these labels, and the share that is chosen
+    chosen_on: tuple[Votes, Labels, float] | None = None
+    # votes on the last windows, which are asked for again without each view
+    _last: tuple[bytes, Votes] | None = None
+
+    def __call__(self, index: Index) -> Floats:
+        """(n, K): log of probabilities."""
+        return self.without(None, index)
+
+    def without(self, view: str | None, index: Index) -> Floats:
+        """The same had there not been that view: weights too are those of the others alone."""
+        left = [i for i, name in enumerate(self.names) if name != view]
+        found = np.tensordot(self.weights(left), self.votes(index)[left], 1)
+        return np.asarray(np.log(found + NEVER))
+
+    def weights(self, among: Sequence[int]) -> Floats:
+        """Of some of the views: what is chosen, and the rest spread evenly."""
+        even = np.full(len(among), 1 / len(among))
+        if self.chosen_on is None:
+            return even
+        votes, y, share = self.chosen_on
+        return share * greedy(votes[list(among)], y) + (1 - share) * even
+
+    def votes(self, index: Index) -> Votes:
+        """(V, n, K), means over members."""
+        key = index.tobytes()
+        if self._last is None or self._last[0] != key:
+            self._last = key, np.stack([voter(index).mean(axis=0) for voter in self.voters])
+        return self._last[1]
+
+    def unseen(self, index: Index, folds: Labels) -> Votes:
+        """(V, n, K), of each window by the member that did not learn from it."""
+        return np.stack([voter(index)[folds, np.arange(len(index))] for voter in self.voters])
+
+
+def greedy(votes: Votes, y: Labels) -> Floats:
+    """(V,): how often each view is taken when, one after the other, that is taken which brings the
+    mean vote's loss lowest, every class counting the same (Caruana et al. 2004)."""
+    weight = 1 / np.bincount(y)[y]
+    of_label = votes[:, np.arange(len(y)), y]  # (V, n)
+    taken, total = np.zeros(len(votes)), np.zeros(len(y))
+    for n in range(1, ROUNDS + 1):
+        losses = -(np.log((total + of_label) / n + NEVER) * weight).sum(axis=1)
+        best = int(losses.argmin())
+        taken[best] += 1
+        total = total + of_label[best]
+    return np.asarray(taken / ROUNDS)
