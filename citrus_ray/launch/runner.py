@@ -100,7 +100,8 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
                 return self._so_far()
         if self.job["phase"] == "final":
             # the same for both arms: they differ in pre-training, which no baseline has
-            self.population.score_test(with_baselines=self.cell.scratch_twin() is None)
+            kept = self.paths.records.parent / "baselines"
+            self.population.score_test(self.cell.scratch_twin() is None, kept)
         return self._reply(self._record())
 
     def _same_place(self) -> None:

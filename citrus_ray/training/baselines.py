@@ -14,19 +14,24 @@ Zeros with which `align` pads are left out by `tangent`, `minirocket` and `bag`;
 are signal.
 """
 
+import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from citrus_ray import records
 from citrus_ray.data.windowing.view import filled
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.metrics import score
 from citrus_ray.models.specs import Bag, BandPower, MiniRocket, Tangent
-from citrus_ray.spec import SpecError
+from citrus_ray.spec import SpecError, digest_of
+from citrus_ray.store import open_storage
+from citrus_ray.store.leases import Leases
 from citrus_ray.tasks.losses.next_thought import at_the_seam, how_alike
 from citrus_ray.training.closed_form import Floats
 from citrus_ray.training.finetuning import Member
@@ -44,23 +49,68 @@ from citrus_ray.training.methods import (
     solve,
 )
 
+Scores = dict[str, dict[str, float]]  # metrics by baseline
 
-def baselines(trial: Trial, metric: str = "val/balanced_accuracy") -> dict[str, dict[str, float]]:
+
+def baselines(
+    trial: Trial, metric: str = "val/balanced_accuracy", kept: Path | None = None
+) -> Scores:
     """`test/…` metrics by baseline, and `val/…` where the trial has them. For final members only:
     this scores test data.
 
-    `metric` chooses the penalty of the regressions beside a fully labelled validation part.
+    `metric` chooses the penalty of the regressions beside a fully labelled validation part. What
+    another model on the same windows and labels would be given as well is looked up in the folder
+    `kept`, or put there.
     """
+    found = _same_for_all_models(trial, metric) if kept is None else _once(trial, metric, kept)
+    if trial.model.is_solved:
+        return found
+    member = _learner(trial, metric)
+    return found | {"random_encoder": _score(member, random_encoder(member))}
+
+
+def _same_for_all_models(trial: Trial, metric: str) -> Scores:
     member = _learner(trial, metric)
     built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {})
-    if trial.model.is_solved:
-        del built["random_encoder"]
+    del built["random_encoder"]
     found = {name: _score(member, build(member)) for name, build in built.items()}
     if getattr(trial.finetune.target, "normalize", "none") == "none":
         return found
     raw = not_normalised(member)
     again = {f"raw_{name}": BASELINES[name] for name in OF_AMPLITUDE}
     return found | {name: _score(raw, build(raw)) if raw else {} for name, build in again.items()}
+
+
+def _once(trial: Trial, metric: str, kept: Path) -> Scores:
+    """The same, computed by one of the workers that ask for it at once."""
+    digest = _digest(trial, metric)
+    path = kept / digest / "scores.json"
+    lease = Leases(open_storage(str(kept))).take_unless(digest, lambda: _read(path) is not None)
+    if lease is not None:
+        with lease:
+            if (found := _read(path)) is None:  # who held it before may have just finished
+                found = _same_for_all_models(trial, metric)
+                records.write_text(path, json.dumps(found, sort_keys=False, allow_nan=False))
+            return found
+    return _read(path) or _same_for_all_models(trial, metric)
+
+
+def _read(path: Path) -> Scores | None:
+    """None where there is nothing yet, or what there is was damaged."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _digest(trial: Trial, metric: str) -> str:
+    """A name for all that these baselines depend on: data, labels, parts, and what is asked."""
+    finetune = trial.finetune.identity()
+    given = {name: finetune[name] for name in ("target", "align", "labels", "split")}
+    given |= {"validation": trial.finetune.validation, "seed": trial.seed, "metric": metric}
+    given |= {"streams": trial.model.multimodal, "asked": [*BASELINES, *OF_PAIRS, *OF_AMPLITUDE]}
+    return digest_of(given)
 
 
 def _learner(trial: Trial, metric: str) -> Learner:

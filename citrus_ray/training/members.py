@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from citrus_ray.experiment.trial import Trial
@@ -138,14 +139,15 @@ class Population:
             shares |= dict.fromkeys(going, (time.perf_counter() - started) / max(len(going), 1))
         return shares
 
-    def score_test(self, with_baselines: bool = False) -> None:
+    def score_test(self, with_baselines: bool = False, kept: Path | None = None) -> None:
         """The one place where test data is scored: winners in their rounds, after their cell's
-        search is over."""
+        search is over. Baselines that other cells share are in the folder `kept`."""
         for state in self.states:
             with state.guarded():
                 if state.member is not None and state.status == "ok":
                     state.metrics = state.metrics | state.member.score_test()
-                    state.baselines = baselines(state.trial, self.metric) if with_baselines else {}
+                    if with_baselines:
+                        state.baselines = baselines(state.trial, self.metric, kept)
 
     @property
     def status(self) -> Status:

@@ -314,6 +314,42 @@ def test_baselines_are_plain_numbers_and_the_same_every_time():
     assert baselines(SCRATCH.at({"seed": 1})) != found
 
 
+@pytest.mark.usefixtures("small_portfolio")
+def test_what_all_models_share_is_computed_once_and_again_where_it_was_damaged(
+    tmp_path, monkeypatch
+):
+    asked: list[str] = []
+    whole = module._same_for_all_models
+
+    def spy(trial: Trial, metric: str) -> module.Scores:
+        asked.append(trial.model.kind)
+        return whole(trial, metric)
+
+    monkeypatch.setattr(module, "_same_for_all_models", spy)
+    plain = baselines(SCRATCH)
+    asked.clear()
+    assert baselines(SCRATCH, kept=tmp_path) == plain
+    other = baselines(SCRATCH.at({"model": {"kind": "bank", "dim": 8}}), kept=tmp_path)
+    assert asked == ["conv"]
+    assert {n for n in plain if other[n] != plain[n]} <= {"random_encoder"}
+    (kept,) = tmp_path.glob("*/scores.json")
+    kept.write_text(kept.read_text()[:40])
+    assert baselines(SCRATCH, kept=tmp_path) == plain
+    assert asked == ["conv", "conv"]
+    edits: dict[str, Any] = {
+        "seed": 1,
+        "finetune.labels": {"per_class": 5},
+        "finetune.split.round": 0,
+        "finetune.align": {"kind": "pad", "n_times": 131},
+        "finetune.validation": "none",
+        "finetune.target.seed": 99,
+    }
+    digests = [
+        module._digest(SCRATCH.at({k: v}), "val/balanced_accuracy") for k, v in edits.items()
+    ]
+    assert len({*digests, kept.parent.name}) == len(edits) + 1
+
+
 def test_test_data_are_scored_once_per_baseline(monkeypatch):
     seen = []
 
