@@ -125,9 +125,7 @@ def read_design(folder: Path) -> Design:
         return Design(**found, problem=f"spec.yaml {reason}")
     tree = document.tree
     objective, budget = tree.get("objective") or {}, tree.get("budget") or {}
-    compared = tuple(cell["axes"] for cell in planned) or tuple(
-        _products(tree.get("compare") or {})
-    )
+    compared = tuple(cell["axes"] for cell in planned) or tuple(_products(_compared(tree)))
     return Design(
         **found
         | {
@@ -170,6 +168,11 @@ def _question(text: str) -> str | None:
     first = text.splitlines()[0] if text else ""
     said = first.removeprefix("#").strip()
     return said if first.startswith("#") and said and not said.startswith(EDITED) else None
+
+
+def _compared(tree: dict[str, Any]) -> dict[str, list[Any]]:
+    compare, arms = tree.get("compare") or {}, tree.get("arms") or {}
+    return {**compare, "arm": compare.get("arm", list(arms))} if arms else compare
 
 
 def _products(compare: dict[str, list[Any]]) -> Iterable[Axes]:

@@ -5,6 +5,7 @@ import difflib
 import itertools
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -43,6 +44,7 @@ from citrus_ray.spec import (
     validate,
 )
 
+ARM = "arm"  # the axis of named arms
 MAX_CORNERS = 64  # per cell; beyond it, corners are taken one axis at a time
 
 
@@ -57,6 +59,9 @@ class Sweep(Spec):
     """What trials are ranked by."""
     compare: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
     """Dotted path and its values: every combination is a study of its own, a row in the result."""
+    arms: Annotated[dict[str, Annotated[dict[str, Any], Field(min_length=1)]], Later()] = {}
+    """Name and the edits that make it, dotted path and value: what differs from the others in
+    several keys at once. Compared as `arm`."""
     repeat: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
     """Dotted path and its values: a trial's score is the mean over every combination."""
     search: dict[str, SearchAxis] = {}
@@ -90,6 +95,20 @@ class Sweep(Spec):
         """Every combination of the compared values, validated at the corners of the searched
         axes."""
         return _Cells(self).build()
+
+    @property
+    def compared(self) -> dict[str, tuple[Any, ...]]:
+        """Every axis that is compared and its values, named arms among them."""
+        if not self.arms:
+            return self.compare
+        names = self.compare.get(ARM, tuple(self.arms))
+        return {**self.compare, ARM: tuple(name for name in names if name in self.arms)}
+
+    def edits(self, axes: dict[str, Any]) -> dict[str, Any]:
+        """What compared values change in the trial."""
+        if ARM not in axes or not self.arms:
+            return axes
+        return self.arms[axes[ARM]] | {path: v for path, v in axes.items() if path != ARM}
 
     @cached_property
     def points(self) -> tuple[Point, ...] | None:
@@ -238,7 +257,9 @@ class _Cells:
         self._check_fresh_seeds()
         self._check_folds()
         self._check_doubles()
-        asked = (axes for axes in _products(self.sweep.compare) if not self._has_no_encoder(axes))
+        self._check_arms()
+        compared = _products(self.sweep.compared)
+        asked = (axes for axes in compared if not self._has_no_encoder(axes))
         cells = [cell for axes in asked if (cell := self._cell(axes))]
         self._check_race(cells)
         self._check_validation(cells)
@@ -266,14 +287,15 @@ class _Cells:
         compared = [path for path in ("pretrain", "pretrain.task") if path in axes]
         if not any(axes[p] is not None and None in self.sweep.compare[p] for p in compared):
             return False
+        edits = self.sweep.edits(axes)
         try:
-            model = KINDS(axes["model"]) if "model" in axes else self.sweep.trial.model
+            model = KINDS(edits["model"]) if "model" in edits else self.sweep.trial.model
         except ValueError:  # said where the cell is built
             return False
         return model.backbone is None
 
     def _cell(self, axes: dict[str, Any]) -> Cell | None:
-        trial = self._try(self.sweep.trial, axes, "compare")
+        trial = self._try(self.sweep.trial, self.sweep.edits(axes), "compare", axes.get(ARM))
         if trial is None:
             return None
         search = {path: axis for path, axis in self.sweep.search.items() if has_path(trial, path)}
@@ -289,7 +311,9 @@ class _Cells:
             self.problems.setdefault((problem.path, problem.message), problem)
         return Cell(0, "", _in_force(axes, trial), trial, search, repeat, self.sweep)
 
-    def _try(self, trial: Trial, edits: dict[str, Any], section: str) -> Trial | None:
+    def _try(
+        self, trial: Trial, edits: dict[str, Any], section: str, arm: Any = None
+    ) -> Trial | None:
         try:
             return _at(trial, edits)
         except SpecError as err:
@@ -302,6 +326,8 @@ class _Cells:
                     ),
                     "",
                 )
+                of_arm = arm is not None and axis in self.sweep.arms[arm]
+                section = f"arms.{arm}" if of_arm else section
                 where = f"{section}.{axis}" if axis else section
                 value = (
                     ""
@@ -339,7 +365,7 @@ class _Cells:
             about = [cell.axes for cell in cells if claim.is_about(cell.axes)]
             for name, wanted in (("better", claim.better), ("worse", claim.worse)):
                 if not any(side(wanted, axes) for axes in about):
-                    there = ", ".join(self.sweep.compare) or "nothing"
+                    there = ", ".join(self.sweep.compared) or "nothing"
                     message = f"{json.dumps(wanted)}: no compared cell is so; `compare` has {there}"
                     self.problems[name, str(i)] = Problem(f"claims[{i}].{name}", message)
 
@@ -361,6 +387,25 @@ class _Cells:
                 if len({json.dumps(value, sort_keys=True) for value in values}) < len(values):
                     message = f"{json.dumps(values)}: each value must stand once; drop the double"
                     self.problems[path, message] = Problem(f"{section}.{path}", message)
+
+    def _check_arms(self) -> None:
+        """An arm is named by what it is, and nothing that it changes is compared beside it."""
+        arms = self.sweep.arms
+        asked = self.sweep.compare.get(ARM, ())
+        for name in (name for name in asked if name not in arms):
+            there = ", ".join(arms) or "none"
+            message = f"{json.dumps(name)}: no such arm; `arms` has {there}"
+            self.problems["arm", str(name)] = Problem(f"compare.{ARM}", message)
+        alike = defaultdict[str, list[str]](list)
+        for name, edits in arms.items():
+            alike[canonical(edits)].append(name)
+            for section in ("compare", "repeat", "search"):
+                for path in (path for path in edits if path in getattr(self.sweep, section)):
+                    message = f"is under {section} as well, and the arm has one value; drop either"
+                    self.problems[name, path] = Problem(f"arms.{name}.{path}", message)
+        for names in (names for names in alike.values() if len(names) > 1):
+            message = f"{' and '.join(names)} are the same; drop one"
+            self.problems["arms", names[0]] = Problem(f"arms.{names[-1]}", message)
 
     def _check_folds(self) -> None:
         """Averaging the search over test parts would validate on what another one tests."""

@@ -165,7 +165,7 @@ class Views(ClosedForm):
     )
     """The views: bands, covariance, scalars, trees, time, kernels, or an encoder of any kind. At
     most one of these is pre-trained; give others `{kind: encoder, model: …, pretrained: false}`."""
-    weights: Literal["plain", "chosen", "half"] = "half"
+    weights: Literal["plain", "chosen", "half"] = "plain"
     """plain: views weigh the same; chosen: by what they add on labelled windows that their heads
     did not see; half: half of each."""
     members: Annotated[int, Field(ge=1)] = 5

@@ -60,6 +60,60 @@ def test_a_method_that_would_be_pre_trained_is_refused_with_its_line():
     assert "model=bag has no encoder that could be pre-trained" in problem[1]
 
 
+# ---- named arms ----
+
+LABELS = [{"per_class": 2}, {"per_class": 4}]
+ARMS: dict[str, dict[str, Any]] = {
+    "plain": {"finetune.steps": 30},
+    "solved": {"finetune.head": {"power": True}, "finetune.head_init": "solved"},
+}
+
+
+def test_an_arm_is_several_edits_compared_under_one_name():
+    sweep = sweep_of(compare={"finetune.labels": LABELS}, arms=ARMS, search={})
+    assert [(c.axes["finetune.labels"]["per_class"], c.axes["arm"]) for c in sweep.cells] == [
+        (2, "plain"),
+        (2, "solved"),
+        (4, "plain"),
+        (4, "solved"),
+    ]
+    plain, solved = (cell.trial.finetune for cell in sweep.cells[:2])
+    assert (plain.steps, plain.head_init) == (30, "random")
+    assert (solved.head.power, solved.head_init) == (True, "solved")
+    assert "arm solved" in sweep.cells[1].label
+    (one,) = sweep_of(compare={"arm": ["solved"]}, arms=ARMS, search={}).cells
+    assert one.trial.finetune.head_init == "solved"
+
+
+def test_records_of_an_arm_are_told_apart_by_what_it_is_and_not_by_its_name():
+    renamed = {"a": ARMS["plain"], "b": ARMS["solved"]}
+    one, other = (sweep_of(compare={}, arms=arms, search={}) for arms in (ARMS, renamed))
+    assert [cell.digest for cell in one.cells] == [cell.digest for cell in other.cells]
+
+
+def test_a_claim_names_arms():
+    claim = {"says": "it helps", "better": {"arm": "solved"}, "worse": {"arm": "plain"}}
+    assert sweep_of(compare={}, arms=ARMS, claims=[claim], search={}).claims
+    wrong = claim | {"better": {"arm": "sold"}}
+    (problem,) = problems_of(compare={}, arms=ARMS, claims=[wrong], search={})
+    assert "no compared cell is so; `compare` has arm" in problem[1]
+
+
+def test_an_arm_that_is_wrong_is_refused_with_its_name():
+    said = problems_of(
+        arms=ARMS | {"same": ARMS["plain"], "bad": {"finetune.steps": 0}},
+        compare={"arm": ["solid"], "finetune.head_init": ["random"]},
+        search={"finetune.steps": {"choice": [10, 20]}},
+    )
+    text = "\n".join(problem for _, problem in said)
+    assert 'compare.arm: "solid": no such arm; `arms` has plain, solved, same, bad' in text
+    assert "arms.same: plain and same are the same" in text
+    assert "arms.solved.finetune.head_init: is under compare as well" in text
+    assert "arms.plain.finetune.steps: is under search as well" in text
+    (problem,) = problems_of(arms={"bad": {"finetune.steps": 0}}, compare={}, search={})
+    assert "arms.bad.finetune.steps" in problem[1]
+
+
 # ---- cells ----
 
 

@@ -17,7 +17,7 @@ from citrus_ray.training.pretraining import ensure_encoder
 from tests.small import FULL, PRETRAINED, SCRATCH
 
 KNOWN = {"finetune.labels": {"per_class": 12}}
-QUICK = {"kind": "views", "steps": 40, "members": 3}
+QUICK = {"kind": "views", "steps": 40, "members": 3, "weights": "half"}
 SMALL: dict[str, dict[str, object]] = {
     "kernels": {"n": 84},
     "trees": {"n": 8},
