@@ -138,6 +138,25 @@ def test_erasing_leaves_the_class_and_nothing_of_the_subject() -> None:
     assert float(gap / whole.norm()) > 0.8
 
 
+def test_what_means_of_few_windows_vary_by_anyway_is_not_taken_for_subjects() -> None:
+    subject = np.repeat(np.arange(40), 30)
+    x = rng().normal(size=(1200, 10))
+    x[:, 0] += 2 * rng(1).normal(size=40)[subject]
+    erasure = Erasure(10)
+    erasure.fit(torch.from_numpy(x).float(), torch.from_numpy(subject))
+    assert int(erasure.directions.any(dim=0).sum()) == 1
+    assert float(erasure.directions[0].abs().max()) > 0.9
+
+
+def test_features_of_small_numbers_count_as_much_as_those_of_large_ones() -> None:
+    x = rng().normal(size=(600, 10)) + 4 * np.eye(10)[0] * rng(1).normal(size=20)[SUBJECT, None]
+    x[:, 1] = 100 * (x[:, 1] + 0.5 * rng(2).normal(size=20)[SUBJECT])
+    erasure = Erasure(10)
+    erasure.fit(torch.from_numpy(x).float(), torch.from_numpy(SUBJECT))
+    rest = erasure(torch.from_numpy(x).float())[:, :1]
+    assert abs(subject_share(rest.numpy(), SUBJECT) or 0) < 0.1
+
+
 def test_it_is_a_linear_map_that_changes_nothing_the_second_time() -> None:
     x, _, subject = planted()
     erasure = Erasure(16)
