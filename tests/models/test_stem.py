@@ -14,6 +14,8 @@ from citrus_ray.models.specs import KINDS, EncoderSpec
 from citrus_ray.spec import SpecError
 from citrus_ray.testing import EncoderContract
 from citrus_ray.training.loop import seeded
+from tests.small import SCRATCH
+from tests.training.test_vmapped import assert_alike, finished, members
 
 CTX = SignalContext(n_chans=2, n_times=256, sfreq=100.0, n_classes=2, modalities=("eeg",) * 2)
 KINDS_OF_PATCHES = ("patch", "citrus")
@@ -111,6 +113,14 @@ def test_steady_noise_is_as_strong_between_hidden_patches() -> None:
     hidden[..., 7], hidden[..., 9] = True, True
     found = spectrum_of(window=100).powers(noise(300, 1, 256), hidden).mean(dim=(0, 3))[0]
     assert float(found[8]) == pytest.approx(float(found[4]), abs=0.05)
+
+
+def test_stacked_members_that_see_power_get_the_numbers_that_they_get_alone() -> None:
+    model = {"kind": "patch", "layers": 1, "dropout": 0.0, "stem": "both", "spectrum_window": 24}
+    trials = members(SCRATCH.at({"model": model}))
+    together = finished(trials, True)
+    assert len(together.vmap_groups) == 1
+    assert_alike(together, finished(trials, False))
 
 
 def test_a_window_that_means_nothing_is_refused() -> None:
