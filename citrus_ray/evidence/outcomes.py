@@ -27,6 +27,7 @@ from citrus_ray.evidence.trials import (
     winner,
 )
 from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, count, is_pretrain
+from citrus_ray.experiment.trial import WITHOUT_NETWORK
 from citrus_ray.records import Phase, Record, Status
 
 ONE_ENCODER = (
@@ -35,6 +36,12 @@ ONE_ENCODER = (
 OTHER_POINTS = (
     "arms were searched at different points of the axes that they share: "
     "part of their difference is that of the points"
+)
+IDENTITY = "identity/"
+RECENTRED = (
+    "subjects=recentre: the mean feature of each test subject is taken from unlabelled windows of "
+    "that subject, test windows among them: not what one window of a stranger would give; no "
+    "baseline but random_encoder has that"
 )
 EARLIER = (
     "its trials are of an earlier search, at points that this spec has not: "
@@ -152,6 +159,17 @@ class Outcome:
         return found
 
     @cached_property
+    def identity(self) -> dict[str, float]:
+        """Mean share of an embedding's variance that is the training subject, by `start` (as the
+        fine-tune begins) and `untrained`, where refits recorded it."""
+        found: dict[str, list[Value]] = defaultdict(list)
+        for row in self.scored:
+            for name, value in row.metrics.items():
+                if name.startswith(IDENTITY):
+                    found[name.removeprefix(IDENTITY)].append(self._value(row, value))
+        return {name: _mean(values) for name, values in found.items()}
+
+    @cached_property
     def validation(self) -> Validation | None:
         """What its searched trials were chosen by; refits may choose by less. None: no record."""
         said = [validation_of(row) for row in self.rows if row.phase == "search"]
@@ -192,6 +210,8 @@ def _caveats(cell: Outcome) -> Iterable[str]:
         who = f"{count(min(n), 'test subject')}" if len(n) == 1 else "test subjects"
         yield f"the same {who} in every round: the interval does not hold what others would give"
     yield from _of_search(cell)
+    if any(_recentred(row) for row in cell.scored):
+        yield RECENTRED
     if any(row.config.get("finetune.target.kind") == "synthetic" for row in cell.scored):
         yield (
             "the target is synthetic: "
@@ -208,6 +228,12 @@ def _caveats(cell: Outcome) -> Iterable[str]:
         yield (
             f"test data was scored for {cell.n_finals} winners in turn; the last winner's is shown"
         )
+
+
+def _recentred(row: Record) -> bool:
+    """Methods without a network have no features of which a subject could be taken away."""
+    solved = row.config.get("model.kind") in WITHOUT_NETWORK
+    return row.config.get("finetune.subjects") == "recentre" and not solved
 
 
 def _of_search(cell: Outcome) -> Iterable[str]:

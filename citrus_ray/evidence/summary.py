@@ -92,6 +92,7 @@ def _cell(
         "baselines": outcome.baselines,
         "missing": outcome.missing,
         "worth": {view: effect.tree() for view, effect in outcome.worth.items()},
+        "identity": outcome.identity,
         **_front(cell, outcome),
         "failures": sorted({reason for reason in reasons if reason}),
         "stopped": stop,

@@ -16,6 +16,7 @@ from citrus_ray.data.source import Source
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.align import Native
 from citrus_ray.data.windowing.splits import spend, split
+from citrus_ray.data.windowing.subjects import check_subjects
 from citrus_ray.experiment.hold_out import all_left_out, copies_tested, left_out, seen
 from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.step_times import STEPS_TIMED, StepTimes
@@ -63,7 +64,9 @@ def _data_problems(trial: Trial, known: dict[str, SignalContext]) -> list[Proble
     try:
         windows = cache.load(trial.finetune.target, trial.finetune.align)
         spec, parts = trial.finetune, split(windows, trial.finetune.split, trial.seed)
-        spend(windows, parts, spec.labels, spec.validation, trial.seed)
+        spent, _ = spend(windows, parts, spec.labels, spec.validation, trial.seed)
+        if spec.subjects != "keep" and trial.uses("subjects"):
+            check_subjects(windows, spent, spec.subjects)
     except SpecError as err:
         found += [_under("trial.finetune", problem) for problem in err.problems]
     return found

@@ -14,7 +14,7 @@ from citrus_ray.experiment.augment import AnyAugmentation
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.head import Head
-from citrus_ray.models.specs import Conv, Pooling
+from citrus_ray.models.specs import METHODS, Conv, Pooling
 from citrus_ray.spec import Aside, Foreign, Later, Problem, Spec, digest_of, locate, refuse
 from citrus_ray.tasks import AnyTask
 
@@ -44,7 +44,8 @@ OF_STEPS = (
     "average",
 )
 # and of which a method that is solved, having no network, has none either
-OF_NETWORKS = (*OF_STEPS, "mode", "pool", "head")
+OF_NETWORKS = (*OF_STEPS, "mode", "pool", "head", "subjects")
+WITHOUT_NETWORK = frozenset(METHODS)
 
 
 class HoldOut(Spec):
@@ -156,6 +157,10 @@ class Finetune(Spec):
     """Over channels; `channels` keeps them apart, for a set whose channels have places."""
     head: Annotated[Head, Later()] = Head()
     """Which features of a window the head reads, beside or in place of the mean over tokens."""
+    subjects: Annotated[Literal["keep", "erase", "recentre"], Later()] = "keep"
+    """What of those features is the subject, the group of the split. erase: directions in which
+    means of training subjects differ (90 % of that variance, 32 at most) are taken away, for good;
+    recentre: each subject's mean is, test subjects' by their own unlabelled windows."""
 
     @model_validator(mode="after")
     def _steps_in_every_round(self) -> "Finetune":
@@ -229,6 +234,19 @@ class Finetune(Spec):
         if self.pool == "late" and self.head != Head():
             rule = "late fusion is a vote of each sensor by the mean of its tokens"
             raise ValueError(f"pool=late: {rule}; drop `head`, or give `pool: channels`")
+        return self
+
+    @model_validator(mode="after")
+    def _subjects_that_can_be_taken_away(self) -> "Finetune":
+        if self.subjects == "recentre" and self.mode == "full":
+            rule = "a subject's mean feature would move with the encoder, which mode=full trains"
+            way = (
+                "give `mode: frozen` or `probe`, or `subjects: erase`, which is fitted at the start"
+            )
+            raise refuse(f"subjects=recentre: {rule}; {way}", "subjects")
+        if self.subjects != "keep" and self.pool == "late":
+            rule = "late fusion is a vote of each sensor, and zeros say that one is missing"
+            raise refuse(f"subjects={self.subjects}: {rule}; give `pool: channels`", "subjects")
         return self
 
     @model_validator(mode="after")

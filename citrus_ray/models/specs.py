@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.sensors import Sensor, sensors
-from citrus_ray.spec import Foreign, Kinds, Spec
+from citrus_ray.spec import Foreign, Kinds, Later, Spec, refuse
 
 if TYPE_CHECKING:  # torch takes a second to load, and a plan does without
     from citrus_ray.models.nets.encoder import Encoder
@@ -202,7 +202,33 @@ class TransformerSpec(EncoderSpec):
         return None
 
 
-class Patch(TransformerSpec):
+class StemSpec(TransformerSpec):
+    """What encoders of patches have in common: what a token is made of."""
+
+    stem: Annotated[Literal["samples", "spectrum", "both"], Later()] = "samples"
+    """What a token is made of: a linear map of what stands in its patch, of the log powers of the
+    spectrum around it, which say how strong the signal is, or of both, added."""
+    spectrum_window: Annotated[Size | None, Later()] = None
+    """Samples that a spectrum is taken of, under a Hann taper around the patch, without those that
+    are hidden or padding; null: those of the patch alone."""
+
+    @model_validator(mode="after")
+    def _a_window_around_the_patch(self) -> "StemSpec":
+        window = self.spectrum_window
+        if window is None:
+            return self
+        if self.stem == "samples":
+            rule = "stem=samples takes no spectrum"
+            way = "drop it, or give `stem: both`"
+            raise refuse(f"spectrum_window={window}: {rule}; {way}", "spectrum_window")
+        if window < self.patch:
+            rule = f"must hold the {self.patch} samples of a token"
+            way = "raise it, or drop it, which takes just these"
+            raise refuse(f"spectrum_window={window}: {rule}; {way}", "spectrum_window")
+        return self
+
+
+class Patch(StemSpec):
     """A transformer over patches of samples, each channel by itself, in the style of PatchTST."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -215,7 +241,7 @@ class Patch(TransformerSpec):
     """Samples per token."""
 
 
-class Citrus(TransformerSpec):
+class Citrus(StemSpec):
     """CiTrus: a transformer over patches of latent steps of `conv`, each channel by itself."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {

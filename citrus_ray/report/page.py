@@ -47,6 +47,7 @@ def page(findings: Findings) -> str:
         cell_table=_cell_table(findings),
         missing=_missing_modalities(findings.cells),
         worth=_worth(findings.cells),
+        identity=_identity(findings.cells),
         search=findings.search,
         **_failures(findings),
         **_provenance(findings),
@@ -253,6 +254,17 @@ def _worth(cells: Sequence[Outcome]) -> Table | None:
         return None
     rows = tuple((c.label, *(spread(c.worth.get(v), sign=True) for v in views)) for c in found)
     return Table("What each view adds to the test score of all", ("cell", *views), rows)
+
+
+def _identity(cells: Sequence[Outcome]) -> Table | None:
+    """Nothing where no refit recorded it."""
+    rows = tuple(
+        (cell.label, *(number(cell.identity.get(name)) for name in ("untrained", "start")))
+        for cell in cells
+        if cell.identity
+    )
+    head = ("cell", "never trained", "as fine-tuning starts")
+    return Table("Share of an embedding that is the subject", head, rows) if rows else None
 
 
 # ---- what went wrong ----

@@ -165,6 +165,8 @@ def random_encoder(member: Learner) -> Predict:
     """The trial's own model, never trained and pooled as its head pools: what its shape alone
     gives."""
     assert isinstance(member, Member)
+    if member.trial.finetune.subjects == "recentre":  # by whose a window is
+        return of_index(member, member.features)
     untrained = member.classifier.eval()
 
     @torch.no_grad()

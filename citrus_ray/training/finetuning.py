@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from citrus_ray.data.windowing.normalize import some
+from citrus_ray.data.windowing.normalize import SAMPLE, some
+from citrus_ray.data.windowing.subjects import by_subject, check_subjects
 from citrus_ray.data.windowing.view import fewer
 from citrus_ray.data.windows import Index
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.models.nets.classifier import Classifier
+from citrus_ray.models.nets.heads import FeatureHead
 from citrus_ray.store.checkpoint import Weights
+from citrus_ray.training.identity import MOST, Centres, subject_share
 from citrus_ray.training.learner import Learner, score_on_test
 from citrus_ray.training.loading import load_encoder
 from citrus_ray.training.loop import (
@@ -55,14 +58,21 @@ class Member(Learner):
         self.device, spec = torch.device(device), trial.finetune
         with seeded(trial.seed):
             encoder = trial.model.build(self.windows.context)
-            self.classifier = Classifier(encoder, self.windows.context, spec.pool, spec.head)
+            self.classifier = Classifier(
+                encoder, self.windows.context, spec.pool, spec.head, spec.subjects == "erase"
+            )
+        self._starts_from = weights
         self.not_loaded = (
             load_encoder(self.classifier, encoder, weights) if weights is not None else {}
         )
         self.classifier.to(self.device)
-        if self.classifier.parts is not None:
-            self.classifier.fit([self._tensor(part) for part in _pieces(some(self.labelled))])
         self.frozen = trial.finetune.mode != "full"
+        self._centres: Centres | None = None
+        if spec.subjects != "keep":
+            check_subjects(self.windows, self.parts, spec.subjects)
+        if spec.subjects == "recentre":
+            self._centres = Centres(self.windows, self.parts.train, self._pooled)
+        self._fit()
         self._seen: dict[bytes, torch.Tensor] = {}  # features of a frozen encoder, by windows
         self.losses: Losses | None = None  # who trains it, round by round; by default itself
         # before anyone takes up the weights to train them
@@ -70,6 +80,18 @@ class Member(Learner):
             self._solve_head()
         self._best_state = self.classifier.state_dict()
         self._rounds = self._solve() if trial.finetune.mode == "probe" else self._train()
+
+    def _fit(self) -> None:
+        """What the classifier takes from windows before anything is learnt."""
+        classifier, learnt = self.classifier, some(self.labelled)
+        if classifier.parts is None and classifier.erasure is None:
+            return
+        known = by_subject(self.windows, self.parts.train, SAMPLE)
+        subject = torch.from_numpy(self.windows.group[known]).to(self.device)
+        labelled = [self._tensor(part) for part in _pieces(learnt)]
+        classifier.fit(labelled, (self._tensor(part) for part in _pieces(known)), subject)
+        if self._centres is not None and isinstance(classifier.head, FeatureHead):
+            classifier.head.fit(self._features(learnt))
 
     def _train(self) -> Iterator[dict[str, float]]:
         with closing(self.losses or self._alone()) as losses:
@@ -251,8 +273,7 @@ class Member(Learner):
         return torch.cat([self._logits(inputs(part)) for part in _pieces(index)]).cpu().numpy()
 
     def _lacking(self, index: Index, missing: Sequence[str]) -> torch.Tensor:
-        x = torch.from_numpy(self.view.without(self.signal(index), missing)).to(self.device)
-        return self.classifier.features(x) if self.frozen else x
+        return self._features(index, missing) if self.frozen else self._tensor(index, missing)
 
     def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.classifier.head.classify(inputs) if self.frozen else self.classifier(inputs)
@@ -267,14 +288,50 @@ class Member(Learner):
             self._seen[key] = self._features(index)
         return self._seen[key]
 
-    @torch.no_grad()
-    def _features(self, index: Index) -> torch.Tensor:
+    def _features(self, index: Index, missing: Sequence[str] = ()) -> torch.Tensor:
         """(n, F): what the encoder, as it is, gives the head."""
         self.classifier.eval()
-        return torch.cat([self.classifier.features(self._tensor(part)) for part in _pieces(index)])
+        found = self._pooled(index, missing)
+        if self._centres is None:
+            return found
+        return self._centres.taken_from(found, index, tuple(missing))
 
-    def _tensor(self, index: Index) -> torch.Tensor:
-        return torch.from_numpy(self.signal(index)).to(self.device)
+    @torch.no_grad()
+    def _pooled(self, index: Index, missing: Sequence[str] = ()) -> torch.Tensor:
+        parts = (self._tensor(part, missing) for part in _pieces(index))
+        return torch.cat([self.classifier.features(x) for x in parts])
+
+    def _tensor(self, index: Index, missing: Sequence[str] = ()) -> torch.Tensor:
+        x = self.signal(index)
+        return torch.from_numpy(self.view.without(x, missing) if missing else x).to(self.device)
+
+    def features(self, index: Index) -> npt.NDArray[np.float64]:
+        """(n, F): what the head is given, of the encoder as it is."""
+        return np.asarray(self._features(index).double().cpu().numpy())
+
+    def identity(self) -> dict[str, float]:
+        """How much of the pooled features of training windows is the subject: of the encoder as
+        the fine-tune starts with it, and of one of the same shape that was never trained."""
+        known = by_subject(self.windows, self.parts.train, MOST)
+        with seeded(self.trial.seed):
+            encoder = self.trial.model.build(self.windows.context)
+            plain = Classifier(encoder, self.windows.context, self.trial.finetune.pool)
+        share = partial(self._subject_share, plain.to(self.device).eval(), known)
+        untrained = share()
+        if self._starts_from is None or untrained is None:
+            start = untrained
+        else:
+            load_encoder(plain, encoder, self._starts_from)
+            start = share()
+        found = {"identity/start": start, "identity/untrained": untrained}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @torch.no_grad()
+    def _subject_share(self, plain: Classifier, known: Index) -> float | None:
+        if not len(known):
+            return None
+        found = torch.cat([plain.features(self._tensor(part)) for part in _pieces(known)])
+        return subject_share(found.cpu().numpy(), self.windows.group[known])
 
 
 def _take_in(mean: Weights, state: Weights, n: int) -> None:

@@ -50,6 +50,10 @@ class Learner(ABC):
         """The score on test data of what is kept. Called once per reported number, after selection
         is over."""
 
+    def identity(self) -> dict[str, float]:
+        """How much of an embedding is the subject, where there is an embedding."""
+        return {}
+
     @cached_property
     def tested(self) -> dict[str, Any]:
         """Who is tested, by the names of a record: their digest and how many they are."""

@@ -146,6 +146,7 @@ class Population:
             with state.guarded():
                 if state.member is not None and state.status == "ok":
                     state.metrics = state.metrics | state.member.score_test()
+                    state.metrics |= state.member.identity()
                     if with_baselines:
                         state.baselines = baselines(state.trial, self.metric, kept)
 

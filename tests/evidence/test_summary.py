@@ -241,6 +241,30 @@ def test_what_the_number_rests_on_is_said_beside_it(sweep, tmp_path):
     assert "one pre-trained encoder serves all rounds" in two
 
 
+def recentred(sweep: Sweep, folder: Path, **model: Any) -> str:
+    """Caveats of a cell whose refits re-centred subjects."""
+    scratch = sweep.cells[0]
+    config = {"finetune.subjects": "recentre", "model.kind": "conv", **model}
+    search_trial(folder, scratch, "s", [0.5])
+    scores = {TEST: 0.5, "identity/start": 0.4, "identity/untrained": 0.1}
+    rows = [
+        record_of(scratch, {"seed": 1000 + n}, scores, params={LR: 0.002}, config=config)
+        for n in range(5)
+    ]
+    records.write(folder, "final", rows)
+    found = cells(sweep, folder)[0]
+    assert found["identity"] == {"start": pytest.approx(0.4), "untrained": pytest.approx(0.1)}
+    return " ".join(found["caveats"])
+
+
+def test_unlabelled_windows_of_test_subjects_are_said_beside_the_number(sweep, tmp_path):
+    said = recentred(sweep, tmp_path / "net")
+    assert "mean feature of each test subject is taken from unlabelled windows" in said
+    assert "recentre" not in recentred(sweep, tmp_path / "method", **{"model.kind": "tangent"})
+    assert "recentre" not in recentred(sweep, tmp_path / "other", **{"finetune.subjects": "erase"})
+    assert cells(sweep, tmp_path / "nothing")[0]["identity"] == {}
+
+
 def pretrained(folder: Path, cell: Cell, encoders: dict[str, dict[str, Any]]) -> str:
     """Caveats of a cell whose rounds have an encoder each; `encoders` is what is stored of them."""
     search_trial(folder / "records", cell, "s", [0.5])

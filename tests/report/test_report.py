@@ -448,3 +448,16 @@ def test_what_is_missing_at_test_has_a_table_where_it_was_scored(tmp_path: Path)
     assert 'id="missing"' in page
     assert '<th scope="col">ecg</th>' in page
     assert "0.123" in page
+
+
+def test_how_much_of_an_embedding_is_the_subject_has_a_table_where_it_was_measured(tmp_path: Path):
+    folder = MadeUp().write(tmp_path)
+    assert 'id="identity"' not in page_of(folder)
+    measured = {"identity/start": 0.321, "identity/untrained": 0.123}
+    change(
+        folder,
+        lambda row: replace(row, metrics=row.metrics | (measured if row.phase == "final" else {})),
+    )
+    page = page_of(folder)
+    assert 'id="identity"' in page
+    assert page.index("0.123") < page.index("0.321")

@@ -12,7 +12,7 @@ from torch import nn
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.conv import Residual
-from citrus_ray.models.nets.encoder import Encoder, patches
+from citrus_ray.models.nets.encoder import Encoder, patches, recorded
 
 HIGHEST = 0.4  # centre of the last band, in waves per sample
 FAINT = 1e-4  # beside a power near 1: its log is finite
@@ -64,16 +64,7 @@ class BankEncoder(Encoder):
         return (tokens * shares[:, None]).sum(dim=2)  # type: ignore[no-any-return]
 
     def _there(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
-        """1 where there is a sample of the signal to be seen, 0 elsewhere."""
-        n = self.n_tokens(x.shape[-1]) * self.patch
-        at = torch.arange(n, device=x.device)
-        first, last = 0, n
-        if x.shape[-1] == self.n_times:
-            first, last = self.padding[0], self.n_times - self.padding[1]
-        there = ((at >= first) & (at < last)).to(x.dtype)[None, None]
-        if hidden is None:
-            return there
-        return there * (~hidden).repeat_interleave(self.patch, dim=-1)
+        return recorded(x, hidden, self.patch, self.n_times, self.padding)
 
     def _features(self, x: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         """(B, C, N*P) -> (B, C, N, F): log powers, and the level."""

@@ -91,6 +91,24 @@ def all_but(shown: torch.Tensor, n_tokens: int) -> torch.Tensor:
     return hidden.scatter(-1, shown, False)
 
 
+def recorded(
+    x: torch.Tensor,
+    hidden: torch.Tensor | None,
+    patch: int,
+    n_times: int,
+    padding: tuple[int, int],
+) -> torch.Tensor:
+    """(1 or B, 1 or C, N*P): 1 where there is a sample of the signal to be seen, 0 elsewhere.
+    Windows of `n_times` are padded."""
+    n = x.shape[-1] // patch * patch
+    at = torch.arange(n, device=x.device)
+    first, last = 0, n
+    if x.shape[-1] == n_times:
+        first, last = padding[0], n_times - padding[1]
+    there = ((at >= first) & (at < last)).to(x.dtype)[None, None]
+    return there if hidden is None else there * (~hidden).repeat_interleave(patch, dim=-1)
+
+
 def hide_samples(x: torch.Tensor, hidden: torch.Tensor, patch: int) -> torch.Tensor:
     """Zero the samples of hidden patches: (B, C, T), (B, C, N) -> (B, C, T). The remainder goes
     too."""
