@@ -147,12 +147,13 @@ def test_the_penalty_is_that_which_does_best_on_folds_it_was_not_fitted_to():
 def test_penalties_weaker_than_the_first_that_does_worse_are_not_fitted(monkeypatch):
     """And what is chosen is what fits of all penalties would choose."""
     x, y, fold = noisy()
-    fitted, solve = [], closed_form.solve
-    monkeypatch.setattr(
-        closed_form,
-        "solve",
-        lambda x, y, penalty, start: fitted.append(penalty) or solve(x, y, penalty, start),
-    )
+    fitted, solve = list[float](), closed_form.solve
+
+    def noted(x, y, penalty, start):
+        fitted.append(penalty)
+        return solve(x, y, penalty, start)
+
+    monkeypatch.setattr(closed_form, "solve", noted)
     place = PENALTIES.index(fit_inside(x, y, fold, 2).penalty)
     assert place < len(PENALTIES) - 2
     assert sorted(fitted, reverse=True) == sorted(
