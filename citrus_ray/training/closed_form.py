@@ -6,6 +6,7 @@ Scores come from the caller's validation data, or from a cross-validation inside
 windows; test data is never seen here. No random number is drawn.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 # of L-BFGS for each penalty; 5 labels per class are separable, and without end without it
 MAX_STEPS = 300
+MOST = 2048  # labelled windows by which a penalty is chosen: more choose the same, and cost more
 # Of ridge regression, in units of the mean squared length of a window's features; strongest first.
 RIDGES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4)
 RANK = 1e-10  # of the largest eigenvalue: less is rounding
@@ -88,19 +90,46 @@ def fit_inside(
     features: npt.NDArray[np.floating], y: Labels, fold: Labels, n_classes: int
 ) -> Probe:
     """The regression on all windows, of the penalty whose fits to the other folds give each fold's
-    labels the smallest loss; the strongest where there is one fold.
+    labels the smallest loss; the strongest where there is one fold. Of many windows `MOST` choose
+    it.
 
     The loss, every class counting the same, and not the score: of a few windows that takes few
     values, and chance picks among penalties (measured: analysis/LOG.md).
     """
-    loss = np.zeros((len(PENALTIES), len(y)))  # of each window, by regressions that did not see it
-    numbers = np.unique(fold)
-    for number in numbers if len(numbers) > 1 else ():
-        out = fold == number
-        for i, probe in enumerate(regularisation_path(features[~out], y[~out], n_classes)):
-            loss[i, out] = cross_entropies(probe(features[out]), y[out])
-    of_class = np.stack([loss[:, y == k].mean(axis=1) for k in np.unique(y)])
-    return regularisation_path(features, y, n_classes)[int(of_class.mean(axis=0).argmin())]
+    some = evenly(y, MOST)
+    best = penalty_inside(features[some], y[some], fold[some], n_classes)
+    return next(p for p in _path(features, y, n_classes) if p.penalty == best)
+
+
+def penalty_inside(
+    features: npt.NDArray[np.floating], y: Labels, fold: Labels, n_classes: int
+) -> float:
+    """The penalty before that with which the loss rises for the first time: weaker ones, which
+    cost most, are not tried."""
+    folds = [fold == number for number in np.unique(fold)]
+    best, least = PENALTIES[0], np.inf
+    if len(folds) < 2:
+        return best
+    paths = [_path(features[~out], y[~out], n_classes) for out in folds]
+    for probes in zip(*paths, strict=True):
+        loss = np.zeros(len(y))  # of each window, by a regression that did not see it
+        for out, probe in zip(folds, probes, strict=True):
+            loss[out] = cross_entropies(probe(features[out]), y[out])
+        value = float(np.mean([loss[y == k].mean() for k in np.unique(y)]))
+        if value > least:
+            break
+        if value < least:
+            best, least = probes[0].penalty, value
+    return best
+
+
+def evenly(y: Labels, most: int) -> Labels:
+    """Places of `most` windows, of every class the same share and at even steps; all where there
+    are no more."""
+    if len(y) <= most:
+        return np.arange(len(y))
+    in_order = np.argsort(y, kind="stable")
+    return np.sort(in_order[np.arange(most) * len(y) // most])
 
 
 def cross_entropies(logits: Floats, y: Labels) -> Floats:
@@ -113,8 +142,13 @@ def regularisation_path(
     features: npt.NDArray[np.floating], y: Labels, n_classes: int
 ) -> list[Probe]:
     """A probe for each of `PENALTIES`."""
+    return list(_path(features, y, n_classes))
+
+
+def _path(features: npt.NDArray[np.floating], y: Labels, n_classes: int) -> Iterator[Probe]:
+    """Those probes, each fitted when it is asked for."""
     scaler = Scaler.of(features)
-    x, probes = scaler(features), list[Probe]()
+    x = scaler(features)
     # The best weights lie in the span of the windows: with fewer windows than features, look for
     # them there.
     basis = np.linalg.qr(x.T)[0] if x.shape[1] > len(x) else None  # (F, n)
@@ -123,8 +157,7 @@ def regularisation_path(
     for penalty in PENALTIES:
         start = solve(x, y, penalty, start)
         weights = start[:-1] if basis is None else basis @ start[:-1]
-        probes.append(Probe(scaler, weights, start[-1], penalty))
-    return probes
+        yield Probe(scaler, weights, start[-1], penalty)
 
 
 def solve(x: Floats, y: Labels, penalty: float, start: Floats) -> Floats:

@@ -13,12 +13,15 @@ from sklearn.preprocessing import StandardScaler
 
 from citrus_ray.data.windowing.splits import folds_inside
 from citrus_ray.metrics import balanced_accuracy
+from citrus_ray.training import closed_form
 from citrus_ray.training.closed_form import (
+    MOST,
     PENALTIES,
     RIDGES,
     Ridge,
     Scaler,
     cross_entropies,
+    evenly,
     fit,
     fit_inside,
     regularisation_path,
@@ -137,6 +140,44 @@ def test_the_penalty_is_that_which_does_best_on_folds_it_was_not_fitted_to():
         losses.append(log_loss(y, share, sample_weight=weights))
     chosen = fit_inside(x, y, fold, 2)
     assert chosen.penalty == PENALTIES[int(np.argmin(losses))] > PENALTIES[-1]
+    of_all = regularisation_path(x, y, 2)
+    assert any(np.array_equal(chosen.weights, probe.weights) for probe in of_all)
+
+
+def test_penalties_weaker_than_the_first_that_does_worse_are_not_fitted(monkeypatch):
+    """And what is chosen is what fits of all penalties would choose."""
+    x, y, fold = noisy()
+    fitted, solve = list[float](), closed_form.solve
+
+    def noted(x, y, penalty, start):
+        fitted.append(penalty)
+        return solve(x, y, penalty, start)
+
+    monkeypatch.setattr(closed_form, "solve", noted)
+    place = PENALTIES.index(fit_inside(x, y, fold, 2).penalty)
+    assert place < len(PENALTIES) - 2
+    assert sorted(fitted, reverse=True) == sorted(
+        [*PENALTIES[: place + 2] * 5, *PENALTIES[: place + 1]], reverse=True
+    )
+
+
+def test_of_many_windows_every_class_is_in_those_that_choose():
+    """All where they are few; a rare class keeps its share."""
+    y = np.where(np.arange(9000) % 100 == 0, 1, 0)
+    chosen = evenly(y, MOST)
+    assert len(chosen) == len(np.unique(chosen)) == MOST
+    assert (y[chosen] == 1).sum() == pytest.approx(MOST / 100, abs=1)
+    assert np.array_equal(evenly(y[:MOST], MOST), np.arange(MOST))
+
+
+def test_a_penalty_that_some_windows_choose_is_fitted_to_all(monkeypatch):
+    """A stronger one than all of them would choose: the more windows, the less is noise."""
+    x, y = sample(3, n=400, n_features=20, n_classes=2, pull=0.25)
+    fold, some = folds_inside(y, np.arange(400) // 3), evenly(y, 60)
+    by_all = fit_inside(x, y, fold, 2)
+    monkeypatch.setattr(closed_form, "MOST", 60)
+    chosen = fit_inside(x, y, fold, 2)
+    assert chosen.penalty == fit_inside(x[some], y[some], fold[some], 2).penalty > by_all.penalty
     of_all = regularisation_path(x, y, 2)
     assert any(np.array_equal(chosen.weights, probe.weights) for probe in of_all)
 
