@@ -111,7 +111,7 @@ class Encoded(ViewSpec):
     kind: Literal["encoder"] = "encoder"
     model: Annotated[SerializeAsAny[EncoderSpec], BeforeValidator(ENCODERS)] = Conv()
     """The encoder, of any kind that has one."""
-    head: Head = Head(moments=True, bins=8)
+    head: Head = Head(moments=True, bins=4)
     """Which features of it are read, as by the head of a fine-tune."""
     pool: Literal["mean", "channels"] = "channels"
     """Over channels: their mean, or side by side."""
