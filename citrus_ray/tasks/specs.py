@@ -61,6 +61,13 @@ class Reconstruction(TaskSpec):
     encode: Annotated[Literal["all", "visible"], Later()] = "all"
     """What the encoder reads: all patches, hidden ones as a mask token, or the visible ones
     alone, which is faster."""
+    neighbours: Annotated[Count, Later()] = 1
+    """Channels that hide the same patches because they lie side by side: on the head where their
+    names say so, else in their order. It matters where one can be looked at for another: with
+    `mix`."""
+    bottleneck: Annotated[bool, Later()] = False
+    """Whether the decoder is shown one token per channel, the mean of all that the encoder made,
+    and the places that it is asked for."""
 
     @model_validator(mode="after")
     def _visible_alone_stay_in_their_channel(self) -> "Reconstruction":
@@ -79,6 +86,9 @@ class Reconstruction(TaskSpec):
         return self
 
     def check(self, ctx: SignalContext) -> str | None:
+        if self.neighbours > ctx.n_chans:
+            rule = f"windows have {ctx.n_chans} channels; lower it to that or less"
+            return f"neighbours={self.neighbours}: {rule}"
         if self.drop_modality and len(set(ctx.modalities)) < 2:
             rule = f"needs signals of 2 modalities, but all are {ctx.modalities[0]}"
             return f"drop_modality={self.drop_modality:g}: {rule}"
