@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # torch takes a second to load, and a plan does without
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 LOSSES = "citrus_ray.tasks.losses"
+PARABOLA = 3  # numbers that it has
 
 
 class TaskSpec(Spec):
@@ -200,6 +201,17 @@ class Spectral(Reconstruction):
     """Added to magnitudes before their logarithm."""
     hide: Hide | None = None
     """Bands of frequency to hide as well; null: none."""
+    # no `recording`: a batch brings windows, not whose they are, and its mean is of all its windows
+    whiten: Annotated[Literal["none", "window", "smooth"], Later()] = "none"
+    """What is taken from log magnitudes before they are predicted: nothing, the mean over the
+    patches of the window's channel, or the parabola in log frequency that fits this mean."""
+
+    @model_validator(mode="after")
+    def _whitens_logarithms(self) -> "Spectral":
+        if self.whiten != "none" and self.predict != "log_magnitude":
+            rule = f"is taken from log magnitudes, and predict={self.predict} has phases"
+            raise ValueError(f"whiten={self.whiten}: {rule}; set predict: log_magnitude")
+        return self
 
     @model_validator(mode="after")
     def _hides_something(self) -> "Spectral":
@@ -212,12 +224,45 @@ class Spectral(Reconstruction):
         bands = self.hide.problem(ctx.sfreq / 2) if self.hide is not None else None
         return super().check(ctx) or bands
 
+    def misfit(self, model: EncoderSpec, ctx: SignalContext) -> str | None:
+        return super().misfit(model, ctx) or self._nothing_left(model)
+
+    def _nothing_left(self, model: EncoderSpec) -> str | None:
+        """That a smooth trend would be all that there is."""
+        patch = model.patch
+        n_bins = (patch * self.window if self.transform == "stft" else patch) // 2 + 1
+        if self.whiten != "smooth" or n_bins > PARABOLA:
+            return None
+        rule = f"a parabola goes through all {n_bins} frequencies of a patch of {patch} samples"
+        return f"whiten=smooth: {rule}; take longer patches, transform: stft, or whiten: window"
+
     def single(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
-        names = ("predict", "transform", "window", "floor")
+        names = ("predict", "transform", "window", "floor", "whiten")
         own = self.common() | {name: getattr(self, name) for name in names}
         own["hide"] = self.hide and self.hide.sizes(ctx.sfreq / 2)
         own["fill"] = self.hide.fill if self.hide else "zero"
         return locate(f"{LOSSES}.spectral:SpectralTask")(ctx, encoder, **own)  # type: ignore[no-any-return]
+
+
+class Latent(Reconstruction):
+    """Latent prediction (data2vec, JEPA): an averaged teacher sees all, and its tokens of hidden
+    patches are predicted."""
+
+    kind: Literal["latent"] = "latent"
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of every channel's patches that is hidden."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Share of the teacher's weights that stays at each step; the rest is the encoder's."""
+    predictor: Annotated[int, Field(ge=0)] = 0
+    """Width of the predictor's hidden layer; 0: as wide as a token."""
+    narrowest: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Spread of the teacher's validation tokens over windows, beside their size, at which training
+    ends as collapsed."""
+
+    def single(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
+        own = {"momentum": self.momentum, "narrowest": self.narrowest}
+        own |= self.common() | {"width": self.predictor or None}
+        return locate(f"{LOSSES}.latent:LatentTask")(ctx, encoder, **own)  # type: ignore[no-any-return]
 
 
 # ---- two views should agree ----
@@ -372,6 +417,7 @@ class CustomTask(Foreign, TaskSpec):
 TASKS = {
     "crossmodal": "citrus_ray.tasks.specs:CrossmodalViews",
     "custom": "citrus_ray.tasks.specs:CustomTask",
+    "latent": "citrus_ray.tasks.specs:Latent",
     "masked": "citrus_ray.tasks.specs:Masked",
     "next_thought": "citrus_ray.tasks.specs:NextThought",
     "spectral": "citrus_ray.tasks.specs:Spectral",
