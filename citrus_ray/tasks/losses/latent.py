@@ -58,7 +58,9 @@ class LatentTask(ReconstructionTask):
             shown, asked = self.shown(hidden)
             predicted = self.decoder(self.encoder.visible(x, shown), shown, asked)
             loss, metrics = self.compared(predicted, at_places(target, asked))
-        return loss, metrics | {"token_std": relative_spread(tokens)}
+        # of a lone window, over its own patches
+        rows = tokens if len(tokens) > 1 else tokens.flatten(0, 2)
+        return loss, metrics | {"token_std": relative_spread(rows)}
 
     def question(self, x: torch.Tensor, generator: torch.Generator) -> Hidden:
         _, target, hidden = self._drawn(x, generator)
@@ -77,8 +79,8 @@ class LatentTask(ReconstructionTask):
     @torch.no_grad()
     def _follow(self) -> None:
         """The teacher's step, once the optimiser has made the encoder's: at the next batch."""
-        pairs = zip(self.teacher.state_dict().values(), self.encoder.state_dict().values())
-        for ours, theirs in pairs:
+        weights = (of.state_dict().values() for of in (self.teacher, self.encoder))
+        for ours, theirs in zip(*weights, strict=True):
             if ours.is_floating_point():
                 ours.lerp_(theirs, 1 - self.momentum)
             else:

@@ -32,6 +32,7 @@ class ReconstructionTask(Task):
 
     # predictors that this can be compared with; samples have no mean spectrum: phases cancel
     simple: tuple[str, ...] = ("constant", "linear")
+    apart: torch.Tensor
 
     def __init__(
         self,
@@ -54,6 +55,9 @@ class ReconstructionTask(Task):
         super().__init__()
         self.ctx, self.encoder = ctx, encoder
         self.neighbours = min(neighbours, ctx.n_chans)
+        if self.neighbours > 1:
+            apart = torch.tensor(distances(ctx.names, ctx.n_chans))
+            self.register_buffer("apart", apart, persistent=False)  # (C, C)
         self.reads_all, self.ratio, self.span = encode == "all", ratio, span
         self.drop_modality, self.loss = drop_modality, LOSSES[loss]
         self.metric = f"hidden_{loss}"
@@ -85,8 +89,7 @@ class ReconstructionTask(Task):
     ) -> torch.Tensor:
         """The same runs in neighbours, so that none can be copied from another."""
         n_batch, n_chans, n_tokens = shape
-        apart = torch.tensor(distances(self.ctx.names, n_chans), device=generator.device)
-        group = neighbourhoods(apart, self.neighbours, n_batch, generator)  # (B, C)
+        group = neighbourhoods(self.apart, self.neighbours, n_batch, generator)  # (B, C)
         n_groups = -(-(n_chans - 1) // self.neighbours) + 1
         runs = span_mask((n_batch, n_groups, n_tokens), self.ratio, self.span, generator)
         return runs.gather(1, group[..., None].expand(shape))
@@ -129,6 +132,7 @@ class EachSensor(Task):
     def __init__(self, tasks: Sequence[ReconstructionTask], encoder: CrossmodalEncoder) -> None:
         super().__init__()
         self.encoder, self.tasks = encoder, nn.ModuleList(tasks)
+        self.target_moves = any(task.target_moves for task in tasks)
         # workers that share gradients wait for one of every parameter that asks for it
         encoder.aggregator.requires_grad_(False)
 

@@ -118,7 +118,8 @@ def trend(log: torch.Tensor, there: torch.Tensor, how: str) -> torch.Tensor:
     gram = seen.transpose(-1, -2) @ seen
     ridge = 1e-9 * torch.eye(3, dtype=gram.dtype, device=gram.device)
     weights = torch.linalg.solve(gram + ridge, seen.transpose(-1, -2) @ mean.double()[..., None])
-    return (terms @ weights).squeeze(-1).to(log.dtype)
+    fit: torch.Tensor = (terms @ weights).squeeze(-1)
+    return fit.to(log.dtype)
 
 
 def n_parts(representation: str) -> int:
