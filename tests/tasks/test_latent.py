@@ -222,6 +222,22 @@ def test_each_sensor_has_a_teacher_of_its_own_and_may_be_absent():
     )
 
 
+@pytest.mark.slow
+@each
+def test_tokens_of_a_rhythm_are_worked_out_from_what_is_seen_and_do_not_collapse(model):
+    """Its rate and phase change from window to window; to know nothing costs 1."""
+    rng, t = np.random.default_rng(0), np.arange(96) / 50
+    waves = 1.4 * np.sin(2 * np.pi * (rng.uniform(1, 3, (64, 1, 1)) * t + rng.random((64, 2, 1))))
+    x, masks = torch.from_numpy(waves).float(), generator()
+    task = task_of(model, momentum=0.95)
+    batches = shuffled(64, 16, rng)
+    *_, last = Training(
+        task, lambda index: task(x[index], masks)[0], batches, Optim(lr=5e-3), 300, 5
+    ).rounds()
+    assert last < 0.8
+    assert float(task.eval()(x, generator())[1]["token_std"]) > 0.1
+
+
 # ---- several workers ----
 
 
