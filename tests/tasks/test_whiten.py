@@ -87,6 +87,14 @@ def test_the_trend_of_what_is_seen_is_of_bins_that_are_seen(whiten):
     assert (one[..., 3:5] != 0).any() == (whiten == "smooth"), "a parabola goes through the gap"
 
 
+def test_a_parabola_is_known_from_the_bins_that_are_seen():
+    at = torch.arange(9).clamp(min=0.5).log2()
+    log = (2 - 1.5 * at + 0.3 * at.square()).expand(1, 1, 20, 9)
+    there = torch.ones_like(log, dtype=torch.bool)
+    there[..., 3:5] = False
+    torch.testing.assert_close(trend(log, there, "smooth"), log[:, :, :1], atol=1e-4, rtol=0)
+
+
 def test_loudness_is_worth_something_to_the_plain_task_alone():
     """Of the whitened one the visible mean spectrum knows what a constant knows."""
     x = noise(300, 2, 320) * (2 * noise(300, 1, 1, seed=9)).exp()
