@@ -201,7 +201,7 @@ class Spectral(Reconstruction):
     """Added to magnitudes before their logarithm."""
     hide: Hide | None = None
     """Bands of frequency to hide as well; null: none."""
-    # no `recording`: a batch brings windows, not whose they are, and its mean is of all its windows
+    # no `recording`: a task is given windows and labels, not which recording a window is of
     whiten: Annotated[Literal["none", "window", "smooth"], Later()] = "none"
     """What is taken from log magnitudes before they are predicted: nothing, the mean over the
     patches of the window's channel, or the parabola in log frequency that fits this mean."""

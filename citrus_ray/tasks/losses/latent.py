@@ -17,7 +17,7 @@ from citrus_ray.tasks.losses.crossmodal import relative_spread
 from citrus_ray.tasks.losses.gathering import summed
 from citrus_ray.tasks.losses.reconstruction import ReconstructionTask
 from citrus_ray.tasks.losses.references import Hidden
-from citrus_ray.tasks.losses.task import Loss
+from citrus_ray.tasks.losses.task import Loss, References
 
 EPSILON = 1e-6  # beside variances of tokens, near 1 for most encoders
 
@@ -26,8 +26,6 @@ class LatentTask(ReconstructionTask):
     """The teacher is the task's and goes with it: what is stored is the encoder."""
 
     target_moves = True
-    # nothing linear: a teacher's visible tokens have seen the hidden samples around them
-    simple = ("constant", "visible")
 
     def __init__(
         self,
@@ -65,6 +63,27 @@ class LatentTask(ReconstructionTask):
     def question(self, x: torch.Tensor, generator: torch.Generator) -> Hidden:
         _, target, hidden = self._drawn(x, generator)
         return Hidden(target, hidden[..., None].expand_as(target), target)
+
+    def references(
+        self, x: torch.Tensor, generator: torch.Generator, *_: torch.Tensor
+    ) -> References:
+        """The mean of training tokens and that of a channel's visible ones. Nothing linear from the
+        nearest: a teacher's visible tokens have seen hidden samples beside them."""
+        middle = self.question(x, generator).target.mean(dim=(0, 2), keepdim=True)  # (1, C, 1, D)
+
+        def losses(x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+            batch = self.question(x, generator)
+            counts = (~batch.wanted).sum(dim=2, keepdim=True)
+            seen = torch.where(batch.wanted, 0, batch.seen - middle).sum(dim=2, keepdim=True)
+            guesses = {"constant": middle, "visible": middle + seen / counts.clamp(min=1)}
+            return {
+                name: self.loss(
+                    guess.expand_as(batch.target)[batch.wanted], batch.target[batch.wanted]
+                )
+                for name, guess in guesses.items()
+            }
+
+        return losses
 
     def complaint(self, metrics: dict[str, float]) -> str | None:
         spread = metrics["val/token_std"]

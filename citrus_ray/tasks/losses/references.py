@@ -53,7 +53,6 @@ class Predictors:
         linear[rows.asked] = found.to(linear.dtype)
         nothing = torch.zeros_like(batch.target)
         offsets = {"constant": nothing, "linear": linear, "spectrum": nothing + mean}
-        offsets["visible"] = offsets["spectrum"]  # where what is predicted is no spectrum
         return {name: self.middle + offset for name, offset in offsets.items()}
 
     def _centred(self, batch: Hidden) -> torch.Tensor:
