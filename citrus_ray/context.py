@@ -33,6 +33,7 @@ class SignalContext:
     ] = ()  # of a multi-rate set: each stream's own facts, the first as above
     n_segments: int = 1  # pieces of time that stand side by side as channels, those of one together
     padding: tuple[int, int] = (0, 0)  # samples at both ends that are no signal
+    names: tuple[str, ...] = ()  # one per channel, as recorded; empty: unknown
 
     @property
     def seconds(self) -> float:

@@ -104,6 +104,7 @@ class Windows:
             *(n_chans, n_times, self.sfreq, len(self.classes), self.modalities, n_parts, streams),
             n_segments=self.n_segments,
             padding=self.padding,
+            names=self.ch_names,
         )
 
     @property

@@ -15,6 +15,7 @@ SAID = {
     "linear": "a linear predictor",
     "spectrum": "the visible mean spectrum",
     "seam": "the seam of A and B",
+    "visible": "the mean of visible tokens",
 }
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # torch takes a second to load, and a plan does without
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 LOSSES = "citrus_ray.tasks.losses"
+PARABOLA = 3  # numbers that it has
 
 
 class TaskSpec(Spec):
@@ -61,6 +62,13 @@ class Reconstruction(TaskSpec):
     encode: Annotated[Literal["all", "visible"], Later()] = "all"
     """What the encoder reads: all patches, hidden ones as a mask token, or the visible ones
     alone, which is faster."""
+    neighbours: Annotated[Count, Later()] = 1
+    """Channels that hide the same patches because they lie side by side: on the head where their
+    names say so, else in their order. It matters where one can be looked at for another: with
+    `mix`."""
+    bottleneck: Annotated[bool, Later()] = False
+    """Whether the decoder is shown one token per channel, the mean of all that the encoder made,
+    and the places that it is asked for."""
 
     @model_validator(mode="after")
     def _visible_alone_stay_in_their_channel(self) -> "Reconstruction":
@@ -79,6 +87,9 @@ class Reconstruction(TaskSpec):
         return self
 
     def check(self, ctx: SignalContext) -> str | None:
+        if self.neighbours > ctx.n_chans:
+            rule = f"windows have {ctx.n_chans} channels; lower it to that or less"
+            return f"neighbours={self.neighbours}: {rule}"
         if self.drop_modality and len(set(ctx.modalities)) < 2:
             rule = f"needs signals of 2 modalities, but all are {ctx.modalities[0]}"
             return f"drop_modality={self.drop_modality:g}: {rule}"
@@ -190,6 +201,17 @@ class Spectral(Reconstruction):
     """Added to magnitudes before their logarithm."""
     hide: Hide | None = None
     """Bands of frequency to hide as well; null: none."""
+    # no `recording`: a task is given windows and labels, not which recording a window is of
+    whiten: Annotated[Literal["none", "window", "smooth"], Later()] = "none"
+    """What is taken from log magnitudes before they are predicted: nothing, the mean over the
+    patches of the window's channel, or the parabola in log frequency that fits this mean."""
+
+    @model_validator(mode="after")
+    def _whitens_logarithms(self) -> "Spectral":
+        if self.whiten != "none" and self.predict != "log_magnitude":
+            rule = f"is taken from log magnitudes, and predict={self.predict} has phases"
+            raise ValueError(f"whiten={self.whiten}: {rule}; set predict: log_magnitude")
+        return self
 
     @model_validator(mode="after")
     def _hides_something(self) -> "Spectral":
@@ -202,12 +224,45 @@ class Spectral(Reconstruction):
         bands = self.hide.problem(ctx.sfreq / 2) if self.hide is not None else None
         return super().check(ctx) or bands
 
+    def misfit(self, model: EncoderSpec, ctx: SignalContext) -> str | None:
+        return super().misfit(model, ctx) or self._nothing_left(model)
+
+    def _nothing_left(self, model: EncoderSpec) -> str | None:
+        """That a smooth trend would be all that there is."""
+        patch = model.patch
+        n_bins = (patch * self.window if self.transform == "stft" else patch) // 2 + 1
+        if self.whiten != "smooth" or n_bins > PARABOLA:
+            return None
+        rule = f"a parabola goes through all {n_bins} frequencies of a patch of {patch} samples"
+        return f"whiten=smooth: {rule}; take longer patches, transform: stft, or whiten: window"
+
     def single(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
-        names = ("predict", "transform", "window", "floor")
+        names = ("predict", "transform", "window", "floor", "whiten")
         own = self.common() | {name: getattr(self, name) for name in names}
         own["hide"] = self.hide and self.hide.sizes(ctx.sfreq / 2)
         own["fill"] = self.hide.fill if self.hide else "zero"
         return locate(f"{LOSSES}.spectral:SpectralTask")(ctx, encoder, **own)  # type: ignore[no-any-return]
+
+
+class Latent(Reconstruction):
+    """Latent prediction (data2vec, JEPA): an averaged teacher sees all, and its tokens of hidden
+    patches are predicted."""
+
+    kind: Literal["latent"] = "latent"
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of every channel's patches that is hidden."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Share of the teacher's weights that stays at each step; the rest is the encoder's."""
+    predictor: Annotated[int, Field(ge=0)] = 0
+    """Width of the predictor's hidden layer; 0: as wide as a token."""
+    narrowest: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Spread of the teacher's validation tokens over windows, beside their size, at which training
+    ends as collapsed."""
+
+    def single(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
+        own = {"momentum": self.momentum, "narrowest": self.narrowest}
+        own |= self.common() | {"width": self.predictor or None}
+        return locate(f"{LOSSES}.latent:LatentTask")(ctx, encoder, **own)  # type: ignore[no-any-return]
 
 
 # ---- two views should agree ----
@@ -362,6 +417,7 @@ class CustomTask(Foreign, TaskSpec):
 TASKS = {
     "crossmodal": "citrus_ray.tasks.specs:CrossmodalViews",
     "custom": "citrus_ray.tasks.specs:CustomTask",
+    "latent": "citrus_ray.tasks.specs:Latent",
     "masked": "citrus_ray.tasks.specs:Masked",
     "next_thought": "citrus_ray.tasks.specs:NextThought",
     "spectral": "citrus_ray.tasks.specs:Spectral",

@@ -110,6 +110,8 @@ def run(
             so_far = {"history": done.history, "seconds": time.perf_counter() - started}
             so_far |= {"masks": all_masks, "resumed": done.resumed}
             state.offer(lambda: _saved(task, training, worker) | so_far)  # noqa: B023  (called now)
+    if worker.rank == 0 and task.target_moves:  # of the target that the last loss is of
+        references = _references(task, some, val_batches(), worker.device)
     seconds = time.perf_counter() - started
     return Pretrained(encoder.state_dict(), done.history, seconds, done.resumed, references)
 

@@ -58,6 +58,13 @@ TASKS: dict[str, Any] = {
         "predict": "magnitude_phase",
         "hide": {"count": 2, "width": 0.2, "fill": "noise"},
     },
+    "spectral summary": {
+        "kind": "spectral",
+        "whiten": "window",
+        "neighbours": 2,
+        "bottleneck": True,
+    },
+    "latent": {"kind": "latent"},
     "next thought": {"kind": "next_thought", "weights": {"next": 0.1, "masked": 0.9}},
     "crossmodal": {"kind": "crossmodal"},
     "crossmodal barlow": {

@@ -27,6 +27,16 @@ RECONSTRUCTIONS: dict[str, dict[str, Any]] = {
     "spectral": {"kind": "spectral"},
     "spectral stft": {"kind": "spectral", "transform": "stft", "predict": "magnitude_phase"},
     "spectral bands": {"kind": "spectral", "ratio": 0.3, "hide": {"width": 0.2, "fill": "noise"}},
+    "masked together": {"kind": "masked", "neighbours": 2},
+    "masked summary": {"kind": "masked", "bottleneck": True},
+    "spectral white": {"kind": "spectral", "whiten": "window"},
+    "spectral smooth": {
+        "kind": "spectral",
+        "transform": "stft",
+        "whiten": "smooth",
+        "ratio": 0.3,
+        "hide": {"width": 0.2},
+    },
     "spectral bands alone": {"kind": "spectral", "ratio": 0, "hide": {"band": [0.2, 0.5]}},
 }
 
@@ -144,6 +154,8 @@ def test_a_network_that_says_the_constant_loses_what_the_constant_loses(name):
 SENSORS = Crossmodal(encoder=CONV)
 TASKS: dict[str, tuple[dict[str, Any], SignalContext, EncoderSpec]] = {
     **{name: (block, CTX, CONV) for name, block in RECONSTRUCTIONS.items()},
+    "latent": ({"kind": "latent"}, CTX, CONV),
+    "latent sensors": ({"kind": "latent"}, CTX, SENSORS),
     "each sensor": ({"kind": "masked"}, CTX, SENSORS),
     "crossmodal": ({"kind": "crossmodal"}, CTX, SENSORS),
     "next thought": ({"kind": "next_thought"}, PAIRS, CONV),

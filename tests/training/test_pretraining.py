@@ -21,7 +21,7 @@ from citrus_ray.store.leases import Lease, Leases
 from citrus_ray.tasks import AnyTask
 from citrus_ray.tasks.losses.masked import MaskedTask
 from citrus_ray.tasks.losses.task import References, Task
-from citrus_ray.tasks.specs import CrossmodalViews, Masked, Spectral
+from citrus_ray.tasks.specs import CrossmodalViews, Latent, Masked, Spectral
 from citrus_ray.training import pretraining as pretrain
 from tests.small import SCRATCH
 
@@ -166,6 +166,7 @@ def test_a_pretraining_whose_embeddings_collapse_ends_with_what_to_do() -> None:
 SENSORS = SyntheticSensors(n_subjects=6, windows_per_subject=8)
 BRIEF: list[tuple[Any, AnyEncoder, AnyTask]] = [
     (OTHER, Conv(dim=8), Masked()),
+    (OTHER, Conv(dim=8), Latent()),
     (OTHER, Patch(dim=16, layers=1), Masked(encode="visible")),
     (OTHER, Citrus(conv=Conv(dim=8), dim=16, layers=1), Spectral()),
     (SENSORS, Crossmodal(encoder=Conv(dim=8, strides=(4, 4))), CrossmodalViews(expander=16)),
@@ -173,7 +174,7 @@ BRIEF: list[tuple[Any, AnyEncoder, AnyTask]] = [
 
 
 @pytest.mark.parametrize(
-    ("source", "model", "task"), BRIEF, ids=["conv", "patch", "citrus", "crossmodal"]
+    ("source", "model", "task"), BRIEF, ids=["conv", "latent", "patch", "citrus", "crossmodal"]
 )
 def test_products_in_bfloat16_change_little_and_leave_float32_behind(source, model, task) -> None:
     spec = Pretrain(source=source, task=task, epochs=2)

@@ -20,6 +20,15 @@ def gathered(z: torch.Tensor) -> torch.Tensor:
     return found
 
 
+def summed(values: torch.Tensor) -> torch.Tensor:
+    """Their sum over workers, without a gradient; alone, what came in."""
+    if not _several():
+        return values
+    total = values.detach().clone()
+    distributed.all_reduce(total)
+    return total
+
+
 def in_common(generator: torch.Generator) -> torch.Generator:
     """A generator that draws the same on every worker; alone, the one that came in."""
     if not _several():

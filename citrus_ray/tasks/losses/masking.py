@@ -39,6 +39,30 @@ def span_mask(
     return hidden.scatter_(1, chosen, True).reshape(shape)
 
 
+def neighbourhoods(
+    distances: torch.Tensor, size: int, n_batch: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Distances of channels (C, C) -> (B, C): which group of neighbours each is in, `size` of them,
+    fewer in the first and the last; drawn for every window.
+
+    Groups are taken from the rim inwards, to a channel that is drawn: what is left stays together.
+    """
+    n_chans, device = len(distances), generator.device
+    centre = torch.randint(n_chans, (n_batch,), generator=generator, device=device)
+    # the first takes any number, or all borders would be multiples of the size away from the rim
+    first = torch.randint(1, size + 1, (n_batch, 1), generator=generator, device=device)
+    outwards = distances[centre]  # (B, C)
+    groups = torch.full_like(outwards, -1, dtype=torch.int64)
+    sizes = [first, *[torch.full_like(first, size)] * -(-(n_chans - 1) // size)]
+    for number, count in enumerate(sizes):
+        left = groups < 0
+        rim = outwards.masked_fill(~left, -1.0).argmax(dim=1)
+        near = distances[rim].masked_fill(~left, torch.inf)
+        nearest = near.argsort(dim=1, stable=True).argsort(dim=1) < count
+        groups = torch.where(left & nearest, number, groups)
+    return groups
+
+
 def places(hidden: torch.Tensor, n_shown: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(…, N), `n_shown` visible in every row -> where these are (…, V), and where the hidden
     ones, both in order."""

@@ -2,7 +2,8 @@
 hidden entries."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,7 +13,14 @@ from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.blocks import Block, apply_rope, in_pairs, rope_turns
 from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
 from citrus_ray.models.nets.encoder import Encoder
-from citrus_ray.tasks.losses.masking import hide_modalities, n_hidden, places, span_mask
+from citrus_ray.tasks.electrodes import distances
+from citrus_ray.tasks.losses.masking import (
+    hide_modalities,
+    n_hidden,
+    neighbourhoods,
+    places,
+    span_mask,
+)
 from citrus_ray.tasks.losses.references import Hidden, Predictors
 from citrus_ray.tasks.losses.task import Loss, References, Task
 
@@ -24,6 +32,7 @@ class ReconstructionTask(Task):
 
     # predictors that this can be compared with; samples have no mean spectrum: phases cancel
     simple: tuple[str, ...] = ("constant", "linear")
+    apart: torch.Tensor
 
     def __init__(
         self,
@@ -38,28 +47,52 @@ class ReconstructionTask(Task):
         mix: int,
         by_modality: bool,
         encode: str,
+        neighbours: int,
+        bottleneck: bool,
+        width: int | None = None,
     ) -> None:
+        """`width` is that of the decoder's hidden layer, the encoder's where it is not said."""
         super().__init__()
         self.ctx, self.encoder = ctx, encoder
+        self.neighbours = min(neighbours, ctx.n_chans)
+        if self.neighbours > 1:
+            apart = torch.tensor(distances(ctx.names, ctx.n_chans))
+            self.register_buffer("apart", apart, persistent=False)  # (C, C)
         self.reads_all, self.ratio, self.span = encode == "all", ratio, span
         self.drop_modality, self.loss = drop_modality, LOSSES[loss]
         self.metric = f"hidden_{loss}"
-        self.decoder: Decoder | QueryDecoder
-        if self.reads_all:
-            self.decoder = Decoder(encoder.dim, n_out, ctx, mix, by_modality)
-        else:
+        if not self.reads_all:
             encoder.without_mask()
-            self.decoder = QueryDecoder(encoder.dim, n_out, ctx, by_modality)
+        last = partial(Decoder, encoder.dim, n_out, ctx, by_modality=by_modality, width=width)
+        self.decoder: Decoder | QueryDecoder | SummaryDecoder
+        if bottleneck:
+            self.decoder = SummaryDecoder(encoder.dim, last(mix=mix))
+        elif self.reads_all:
+            self.decoder = last(mix=mix)
+        else:
+            self.decoder = QueryDecoder(encoder.dim, last)
 
     def hidden(self, shape: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
         """(B, C, N) bool, True = hidden."""
         if self.ratio == 0:
             hidden = torch.zeros(shape, dtype=torch.bool, device=generator.device)
-        else:
+        elif self.neighbours == 1:
             hidden = span_mask(shape, self.ratio, self.span, generator)
+        else:
+            hidden = self._hidden_together(shape, generator)
         if not self.drop_modality:
             return hidden
         return hide_modalities(hidden, self.ctx.modalities, self.drop_modality, generator)
+
+    def _hidden_together(
+        self, shape: tuple[int, int, int], generator: torch.Generator
+    ) -> torch.Tensor:
+        """The same runs in neighbours, so that none can be copied from another."""
+        n_batch, n_chans, n_tokens = shape
+        group = neighbourhoods(self.apart, self.neighbours, n_batch, generator)  # (B, C)
+        n_groups = -(-(n_chans - 1) // self.neighbours) + 1
+        runs = span_mask((n_batch, n_groups, n_tokens), self.ratio, self.span, generator)
+        return runs.gather(1, group[..., None].expand(shape))
 
     def shown(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Where every row's visible and hidden patches are: (B, C, V), (B, C, N - V)."""
@@ -99,6 +132,7 @@ class EachSensor(Task):
     def __init__(self, tasks: Sequence[ReconstructionTask], encoder: CrossmodalEncoder) -> None:
         super().__init__()
         self.encoder, self.tasks = encoder, nn.ModuleList(tasks)
+        self.target_moves = any(task.target_moves for task in tasks)
         # workers that share gradients wait for one of every parameter that asks for it
         encoder.aggregator.requires_grad_(False)
 
@@ -132,6 +166,11 @@ class EachSensor(Task):
 
         return losses
 
+    def complaint(self, metrics: dict[str, float]) -> str | None:
+        """Of the first sensor that has one; metrics are means over all."""
+        said = (task.complaint(metrics) for task in self.tasks if isinstance(task, Task))
+        return next((one for one in said if one), None)
+
     def _signal(self, i: int, x: torch.Tensor) -> tuple[torch.Tensor, bool]:
         """One sensor's windows, of those that have all of its channels; of a batch without one
         zeros, which do not count."""
@@ -148,14 +187,20 @@ class Decoder(nn.Module):
     """(B, C, N, D) -> (B, C, N, n_out). Thrown away after pre-training."""
 
     def __init__(
-        self, dim: int, n_out: int, ctx: SignalContext, mix: int, by_modality: bool
+        self,
+        dim: int,
+        n_out: int,
+        ctx: SignalContext,
+        mix: int,
+        by_modality: bool,
+        width: int | None = None,
     ) -> None:
         super().__init__()
         heads = next(n for n in (4, 2, 1) if dim % n == 0)
         self.mix = nn.ModuleList(Block(dim, heads, 2 * dim, dropout=0.0) for _ in range(mix))
         self.places = nn.Parameter(0.02 * torch.randn(ctx.n_chans, 1, dim)) if mix else None
         names = sorted(set(ctx.modalities)) if by_modality else ["all"]
-        self.outputs = nn.ModuleList(_hidden_layer(dim, n_out) for _ in names)
+        self.outputs = nn.ModuleList(_hidden_layer(dim, width or dim, n_out) for _ in names)
         self.channels = [
             [c for c in range(ctx.n_chans) if not by_modality or ctx.modalities[c] == name]
             for name in names
@@ -197,7 +242,8 @@ class QueryDecoder(nn.Module):
 
     ROUNDS, HEADS = 3, 4
 
-    def __init__(self, dim: int, n_out: int, ctx: SignalContext, by_modality: bool) -> None:
+    def __init__(self, dim: int, last: Callable[..., Decoder]) -> None:
+        """`last` makes the hidden layer, here at the end, since first weights are drawn in turn."""
         super().__init__()
         self.head_dim = 2 * -(-dim // (2 * self.HEADS))
         width = self.HEADS * self.head_dim
@@ -209,7 +255,7 @@ class QueryDecoder(nn.Module):
         self.asks = nn.ModuleList(nn.Linear(dim, width) for _ in range(self.ROUNDS))
         self.outs = nn.ModuleList(nn.Linear(width, dim) for _ in range(self.ROUNDS))
         self.norm = nn.LayerNorm(dim)
-        self.decoder = Decoder(dim, n_out, ctx, mix=0, by_modality=by_modality)
+        self.decoder = last(mix=0)
 
     def forward(
         self, tokens: torch.Tensor, shown: torch.Tensor, asked: torch.Tensor
@@ -241,5 +287,38 @@ class QueryDecoder(nn.Module):
         return found.view(*x.shape[:2], -1, self.head_dim)
 
 
-def _hidden_layer(dim: int, n_out: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, n_out))
+class SummaryDecoder(nn.Module):
+    """What stands at places, asked of a channel's mean token alone: (B, C, A, n_out).
+
+    What is asked is one token plus the waves of its place. Tokens at other places never reach it,
+    so the mean has to hold what is predicted.
+    """
+
+    WAVES = 16
+
+    def __init__(self, dim: int, decoder: Decoder) -> None:
+        super().__init__()
+        self.place = nn.Linear(2 * self.WAVES, dim)
+        self.both = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU())
+        self.out = nn.Linear(2 * dim, dim)
+        self.decoder = decoder
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        shown: torch.Tensor | None = None,
+        asked: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Tokens (B, C, N, D) of all places, which are then asked for, or (B, C, V, D) of those
+        that are shown."""
+        summary = tokens.mean(dim=2, keepdim=True)
+        if asked is None:
+            asked = torch.arange(tokens.shape[2], device=tokens.device).expand(tokens.shape[:3])
+        turns = rope_turns(asked.flatten(0, 1), 2 * self.WAVES).flatten(2)  # (R, A, WAVES)
+        waves = torch.cat([turns.real, turns.imag], dim=-1).view(*asked.shape, -1)
+        question = summary + self.place(waves)
+        return self.decoder(question + self.out(self.both(question)))  # type: ignore[no-any-return]
+
+
+def _hidden_layer(dim: int, width: int, n_out: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Linear(width, n_out))

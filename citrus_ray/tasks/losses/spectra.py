@@ -100,6 +100,28 @@ def _frames(x: torch.Tensor, patch: int, n_fft: int) -> torch.Tensor:
     return padded.unfold(-1, n_fft, patch) * torch.hann_window(n_fft, device=x.device)
 
 
+def trend(log: torch.Tensor, there: torch.Tensor, how: str) -> torch.Tensor:
+    """What is taken away to whiten log magnitudes (B, C, N, F), some of which are `there` to say
+    it: (B, C, 1, F).
+
+    `window` is their mean over patches, `smooth` the parabola in log frequency that fits it best.
+    """
+    counts = there.sum(dim=2, keepdim=True)
+    mean = torch.where(there, log, 0).sum(dim=2, keepdim=True) / counts.clamp(min=1)
+    if how == "window":
+        return mean
+    n_bins = log.shape[-1]
+    at = torch.arange(n_bins, device=log.device, dtype=torch.float64)
+    octave = at.clamp(min=0.5).log2()  # a mean has no log frequency: half of the first bin stands
+    terms = torch.linalg.qr(torch.stack([octave**0, octave, octave**2], dim=-1)).Q  # (F, 3)
+    seen = terms * (counts > 0)[..., None]  # (B, C, 1, F, 3): a bin that is nowhere says nothing
+    gram = seen.transpose(-1, -2) @ seen
+    ridge = 1e-9 * torch.eye(3, dtype=gram.dtype, device=gram.device)
+    weights = torch.linalg.solve(gram + ridge, seen.transpose(-1, -2) @ mean.double()[..., None])
+    fit: torch.Tensor = (terms @ weights).squeeze(-1)
+    return fit.to(log.dtype)
+
+
 def n_parts(representation: str) -> int:
     """Numbers per frequency."""
     return {"log_magnitude": 1, "magnitude_phase": 3, "real_imag": 2}[representation]

@@ -21,6 +21,7 @@ from citrus_ray.tasks.losses.spectra import (
     patch_spectra,
     represent,
     take_out,
+    trend,
     visible_share,
 )
 from citrus_ray.tasks.losses.task import Loss
@@ -38,6 +39,7 @@ class SpectralTask(ReconstructionTask):
         transform: str,
         window: int,
         floor: float,
+        whiten: str,
         hide: dict[str, Any] | None,
         fill: str,
         **common: Any,
@@ -47,7 +49,7 @@ class SpectralTask(ReconstructionTask):
         n_bins = (n_fft or encoder.patch) // 2 + 1
         super().__init__(ctx, encoder, n_bins * n_parts(predict), **common)
         self.predict, self.floor, self.hide, self.fill = predict, floor, hide, fill
-        self.n_fft, self.n_bins = n_fft, n_bins
+        self.n_fft, self.n_bins, self.whiten = n_fft, n_bins, whiten
 
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         asked = self._drawn(x, generator)
@@ -62,13 +64,20 @@ class SpectralTask(ReconstructionTask):
             seen = seen / visible_share(asked.hidden, patch, self.n_fft).sqrt()[..., None]
         # a bin is hidden with all of its parts
         wanted = asked.wanted[..., None].expand_as(asked.target)
-        numbers = (asked.target, wanted, represent(seen, self.predict, self.floor))
+        shown = represent(seen, self.predict, self.floor)
+        if self.whiten != "none":
+            # an encoder does not see what hidden patches add to the trend
+            shown = shown - trend(shown[..., 0], ~asked.wanted, self.whiten)[..., None]
+        numbers = (asked.target, wanted, shown)
         return Hidden(*(of.flatten(3) for of in numbers))
 
     def _drawn(self, x: torch.Tensor, generator: torch.Generator) -> "_Asked":
         patch = self.encoder.patch
         spectra = patch_spectra(x, patch, self.n_fft)
         target = represent(spectra, self.predict, self.floor)  # (B, C, N, F, parts)
+        if self.whiten != "none":
+            whole = torch.ones_like(target[..., 0], dtype=torch.bool)
+            target = target - trend(target[..., 0], whole, self.whiten)[..., None]
         hidden = self.hidden((len(x), x.shape[1], x.shape[2] // patch), generator)
         wanted = hidden[..., None].expand(target.shape[:-1])  # (B, C, N, F)
         if self.hide is not None:

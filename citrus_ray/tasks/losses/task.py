@@ -20,6 +20,8 @@ class Task(nn.Module):
     encoder: Encoder
     # whether `forward` takes the labels of the pre-training set, (B,), after the generator
     uses_labels: bool = False
+    # whether what is predicted changes as the encoder learns: references are of the end then
+    target_moves: bool = False
 
     @abstractmethod
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
@@ -34,7 +36,7 @@ class Task(nn.Module):
         The result takes what `forward` takes and draws from `generator` what it draws, so that
         both are asked the same. Its names: `constant` for one answer whatever the window, `linear`
         for the best linear one, `spectrum` for the mean spectrum of what is visible, `seam` for
-        how A's last and B's first volume compare.
+        how A's last and B's first volume compare, `visible` for the mean of visible tokens.
         """
         return None
 
