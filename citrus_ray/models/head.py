@@ -6,7 +6,7 @@ from pydantic import Field
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.specs import EncoderSpec
-from citrus_ray.spec import Spec
+from citrus_ray.spec import Later, Spec
 
 
 class Head(Spec):
@@ -22,6 +22,10 @@ class Head(Spec):
     covariance: bool = False
     """The covariance between the channels of the window: log-Euclidean, at the mean of the labelled
     windows."""
+    delays: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Later()] = ()
+    """Samples by which copies of the channels are late that stand beside them in `covariance`, as
+    many of them, smallest first, as make 20 rows; without, a single channel has a variance alone.
+    [1, 2, 4, 8, 16] are those of `model: tangent`."""
     standardise: bool = False
     """Features of the encoder too are standardised as the labelled windows first have them, clipped
     at 6, and weighed down where they are more than 64, in place of a norm over those of a window.
@@ -39,6 +43,8 @@ class Head(Spec):
         """Why this head means nothing on that encoder for such windows, or None."""
         if self == Head():
             return None
+        if self.delays and not self.covariance:
+            return "delays: of the channels whose covariance is read; give covariance: true"
         if model.multimodal:
             rule = f"its parts read one array of channels, and {model.kind} has sensors"
             return f"{rule}; leave it out"

@@ -14,6 +14,8 @@ from citrus_ray.models.nets.encoder import Encoder
 
 POWER_BANDS = 8
 SHRINKAGE = 0.1  # of a covariance towards that of channels alike and apart
+MOST_ROWS = 32  # of a covariance, which is then 528 numbers; of more channels, principal axes
+MOST_DELAYED = 20  # rows of channels and delayed copies
 FAINT = 1e-5  # beside a variance of numbers near 1: its log is finite
 
 
@@ -28,7 +30,7 @@ class HeadParts(nn.Module):
         self.time = Time(encoder, ctx, head.bins, joined) if head.of_time else None
         of_encoder = [head.bins * n_rows * encoder.dim] + [n_rows * encoder.dim] * head.moments
         fixed: list[OfWindow] = [ChannelPower(ctx, self.by_row)] if head.power else []
-        fixed += [ChannelCovariance(ctx)] if head.covariance else []
+        fixed += [ChannelCovariance(ctx, head.delays)] if head.covariance else []
         self.fixed = nn.ModuleList(fixed)
         self.n_learnt = len(of_encoder)
         self.sizes = (*of_encoder, *(part.n_features for part in fixed))
@@ -166,16 +168,25 @@ def spectral_bands(n_times: int) -> torch.Tensor:
 
 
 class ChannelCovariance(OfWindow):
-    """The matrix logarithm of a window's covariance seen from the mean of labelled windows: its
-    upper triangle, what lies off the diagonal by the root of 2."""
+    """The matrix logarithm of a window's covariance, of its channels and delayed copies, seen from
+    the mean of labelled windows: its upper triangle, what lies off the diagonal by the root of
+    2."""
 
     rows: torch.Tensor  # (F,), and columns: places in the upper triangle
     columns: torch.Tensor
-    whitening: torch.Tensor  # (C, C)
+    whitening: torch.Tensor  # (R, R)
+    axes: torch.Tensor | None  # (C, C'), principal
 
-    def __init__(self, ctx: SignalContext) -> None:
+    def __init__(self, ctx: SignalContext, delays: Sequence[int] = ()) -> None:
         super().__init__(ctx)
-        n = self.n_chans
+        n_chans = self.n_chans
+        axes = None
+        if delays and n_chans > MOST_ROWS:
+            n_chans, axes = MOST_ROWS, torch.eye(n_chans)[:, :MOST_ROWS].clone()
+        self.register_buffer("axes", axes)
+        fit = [delay for delay in sorted({0, *delays}) if delay <= self.n_times // 4]
+        self.delays = tuple(fit[: max(1, MOST_DELAYED // n_chans)])
+        n = n_chans * len(self.delays)
         rows, columns = torch.triu_indices(n, n)
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("columns", columns, persistent=False)
@@ -183,16 +194,28 @@ class ChannelCovariance(OfWindow):
         self.n_features = n * (n + 1) // 2
 
     def fit(self, batches: Sequence[torch.Tensor]) -> None:
+        if self.axes is not None:
+            flat = torch.cat([self.cut(x).flatten(2) for x in batches]).transpose(0, 1).flatten(1)
+            self.axes.copy_(torch.linalg.eigh(flat @ flat.mT)[1][:, -self.axes.shape[1] :])
         found = torch.cat([self.shrunk(self.cut(x)) for x in batches]).mean(dim=0)
         self.whitening.copy_(of_symmetric(found, torch.rsqrt))
 
     def shrunk(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, S, L) -> (B, C, C)."""
-        flat = x.flatten(2)
+        """(B, C, S, L) -> (B, R, R)."""
+        flat = self.rows_of(x).flatten(2)
         found = flat @ flat.mT / flat.shape[-1]
         size = found.diagonal(dim1=-2, dim2=-1).mean(dim=-1)[..., None, None]
-        even = torch.eye(self.n_chans, device=x.device)
+        even = torch.eye(found.shape[-1], device=x.device)
         return (1 - SHRINKAGE) * found + (SHRINKAGE * size + FAINT) * even
+
+    def rows_of(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, S, L) -> (B, R, S, L'): channels, or their principal axes, and delayed copies."""
+        if self.axes is not None:
+            x = torch.einsum("bcsl,cd->bdsl", x, self.axes)
+        if len(self.delays) == 1:
+            return x
+        n_times = x.shape[-1] - max(self.delays)
+        return torch.cat([x[..., d : d + n_times] for d in self.delays], dim=1)
 
     def of(self, x: torch.Tensor) -> torch.Tensor:
         seen = self.whitening @ self.shrunk(x) @ self.whitening
