@@ -136,8 +136,10 @@ class Finetune(Spec):
     rate, beside the decay of `optim`; from scratch those are first weights, drawn by lot."""
     class_weights: Literal["none", "balanced"] = "none"
     """Whether every class counts the same in the loss, or every window."""
-    sampling: Annotated[Literal["shuffled", "balanced"], Later()] = "shuffled"
-    """What is in a batch: windows in turn, or as many of every class, rare ones again and again."""
+    sampling: Annotated[Literal["shuffled", "balanced"], Later(was="shuffled")] = "balanced"
+    """What is in a batch: as many windows of every class, rare ones again and again, as suits
+    metrics that count classes the same; or windows in turn, as `class_weights: balanced` takes
+    them."""
     smoothing: Annotated[Share, Later()] = 0.0
     """Share of each label that is spread over all classes."""
     augment: Annotated[tuple[AnyAugmentation, ...], Later()] = ()
@@ -205,7 +207,8 @@ class Finetune(Spec):
     def _classes_are_balanced_once(self) -> "Finetune":
         if self.sampling == "balanced" and self.class_weights == "balanced":
             rule = "every class is in a batch as often, and weights would count rare ones twice"
-            raise refuse(f"sampling=balanced: {rule}; drop class_weights", "sampling")
+            way = "drop class_weights, or give `sampling: shuffled`"
+            raise refuse(f"sampling=balanced: {rule}; {way}", "sampling")
         return self
 
     @model_validator(mode="after")

@@ -10,8 +10,8 @@ then at chance by construction, and `band_power` sees how power is spread over f
 much there is. What normalising took away, a user would have: all that read amplitude are then
 scored a second time, as `raw_amplitude` and so on, on the same windows without it.
 
-Zeros with which `align` pads are left out by `tangent`, `minirocket` and `bag`; to the others they
-are signal.
+Zeros with which `align` pads are left out; between windows, which all have the same, they make no
+distance.
 """
 
 import json
@@ -42,6 +42,7 @@ from citrus_ray.training.methods import (
     blocks,
     log_of,
     of_index,
+    of_recorded,
     over,
     parts,
     pieces,
@@ -158,7 +159,8 @@ def amplitude(member: Learner) -> Predict:
 def level(member: Learner) -> Predict:
     """The mean of each channel. On fMRI it is nearly all there is: 0.58 of haxby, where the next
     best reaches 0.30."""
-    return regression(member, lambda x: np.asarray(x.mean(axis=-1, dtype=np.float64)))
+    mean = of_recorded(member, lambda x: np.asarray(x.mean(axis=-1, dtype=np.float64)))
+    return regression(member, mean)
 
 
 def random_encoder(member: Learner) -> Predict:

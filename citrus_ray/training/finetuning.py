@@ -217,10 +217,12 @@ class Member(Learner):
         return loss_of
 
     def _augmented(self, x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Windows (B, C, T) as the spec's augmentations change them, each stream by itself."""
+        """Windows (B, C, T) as the spec's augmentations change them, each stream by itself, and
+        padding left as it is."""
         out, first = x.clone(), 0
+        before, after = self.windows.padding
         for n_chans, n_times in (array.shape[1:] for array in self.view.arrays):
-            of_stream = np.s_[:, first : first + n_chans, :n_times]
+            of_stream = np.s_[:, first : first + n_chans, before : n_times - after]
             for augmentation in self.trial.finetune.augment:
                 out[of_stream] = augmentation(out[of_stream], rng, self.view.blank)
             first += n_chans

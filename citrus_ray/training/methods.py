@@ -166,12 +166,12 @@ def powers_in_bands(x: Signal) -> Floats:
 
 
 def log_of(learner: Learner, powers: Callable[[Signal], Floats]) -> Features:
-    """Log of powers, floored where there is silence."""
-    seen = np.concatenate([powers(x) for x in blocks(learner, learner.labelled)])
+    """Log of powers of what was recorded, floored where there is silence."""
+    seen = over(learner, of_recorded(learner, powers), learner.labelled)
     seen[seen == 0] = np.nan
     silent = np.isnan(seen).all(axis=0)
     floor = np.where(silent, 1.0, FLOOR * np.nanmedian(np.where(silent, 1.0, seen), axis=0))
-    return lambda x: np.log(np.maximum(powers(x), floor))
+    return of_recorded(learner, lambda x: np.log(np.maximum(powers(x), floor)))
 
 
 # ---- windows ----

@@ -517,10 +517,13 @@ def test_refits_learn_from_the_labels_that_the_search_chose_by():
 
 
 def test_what_was_always_done_has_its_old_digest_and_the_default_a_new_one():
-    """Digests of the version that knew a fully labelled validation part alone."""
-    assert FULL.digest() == "ae16bdac7d58f560" != SCRATCH.digest()
+    """Digests of the version that knew a fully labelled validation part and windows in turn
+    alone."""
+    old = FULL.at({"finetune.sampling": "shuffled"})
+    assert old.digest() == "ae16bdac7d58f560" != FULL.digest() != SCRATCH.digest()
     assert FULL.at({"finetune.mode": "probe"}).digest() == "782d4fc610264638"
-    cells = sweep_of(**{f"trial.{VALIDATION}": "full"}).cells
+    before = {f"trial.{VALIDATION}": "full", "trial.finetune.sampling": "shuffled"}
+    cells = sweep_of(**before).cells
     assert [cell.digest for cell in cells] == ["5fba98c95e4d1cf1", "07fdb36ae70cdab0"]
     kinds = {SCRATCH.at({VALIDATION: how}).digest() for how in ("labels", "full", "none")}
     assert len(kinds) == 3

@@ -12,7 +12,7 @@ from citrus_ray.models.head import Head
 from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.models.nets.heads import FeatureHead
-from citrus_ray.models.nets.parts import HeadParts, overlaps, spectral_bands
+from citrus_ray.models.nets.parts import ChannelCovariance, HeadParts, overlaps, spectral_bands
 from citrus_ray.models.specs import ENCODERS, KINDS, Conv
 from citrus_ray.training.loop import seeded
 from tests.small import registered
@@ -142,6 +142,43 @@ def test_covariance_is_a_matrix_logarithm_seen_from_the_mean_of_labelled_windows
     for features, cov in zip(found, shrunk, strict=True):
         want = logm(white @ cov @ white)[i, j] * np.where(i == j, 1, np.sqrt(2))
         assert features == pytest.approx(want, abs=1e-3)
+
+
+def test_delayed_copies_stand_beside_the_channels_of_a_covariance() -> None:
+    part = ChannelCovariance(CTX, (8, 1, 2, 4, 32))
+    assert part.delays == (0, 1, 2, 4, 8)  # 20 rows of 4 channels, and none beyond a quarter
+    rows = part.rows_of(X[:, :, None]).squeeze(2).numpy()
+    x = X.numpy()
+    assert np.array_equal(rows, np.concatenate([x[..., d : d + 56] for d in part.delays], axis=1))
+    one = replace(CTX, n_chans=1, modalities=("eeg",))
+    assert ChannelCovariance(one, (1, 2, 4, 8, 16)).n_features == 6 * 7 // 2
+    assert ChannelCovariance(one).n_features == 1
+    assert "covariance: true" in str(Head(delays=(1,)).misfit(CONV, CTX))
+
+
+def test_a_delayed_copy_tells_rhythms_of_one_channel_apart() -> None:
+    t, one = torch.arange(64), replace(CTX, n_chans=1, modalities=("eeg",))
+    slow, fast = (torch.sin(2 * torch.pi * f * t + noise(30, 1, 1)) for f in (0.05, 0.2))
+    x = torch.cat([slow, fast])
+    _, alone = blocks(Head(covariance=True), x, one)
+    _, delayed = blocks(Head(covariance=True, delays=(1, 2)), x, one)
+    gaps = [
+        abs(f[:30].mean(axis=0) - f[30:].mean(axis=0)) / f.std(axis=0) for f in (alone, delayed)
+    ]
+    assert gaps[0].max() < 0.5
+    assert gaps[1].max() > 1.5
+
+
+def test_of_many_channels_with_copies_the_principal_axes_are_read() -> None:
+    many = replace(CTX, n_chans=40, modalities=("eeg",) * 40)
+    x = noise(30, 40, 64) * torch.linspace(0.01, 3, 40)[:, None]
+    part = ChannelCovariance(many, (1,))
+    part.fit([x])
+    assert part.axes is not None
+    assert part.n_features == 32 * 33 // 2
+    # the quietest channels are those that go
+    assert part.axes[:4].square().sum() < 0.05 * part.axes.square().sum()
+    assert part(x).isfinite().all()
 
 
 def test_the_segments_of_a_channel_follow_each_other_in_time() -> None:

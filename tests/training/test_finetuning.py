@@ -375,7 +375,14 @@ def test_the_loss_counts_classes_as_the_spec_says():
     losses = {}
     for how in ("none", "balanced"):
         member = Member(
-            SCRATCH.at({"finetune.class_weights": how, "finetune.labels": {"fraction": 1.0}}), None
+            SCRATCH.at(
+                {
+                    "finetune.class_weights": how,
+                    "finetune.sampling": "shuffled",
+                    "finetune.labels": {"fraction": 1.0},
+                }
+            ),
+            None,
         )
         y = member.windows.labels[member.labelled]
         member.labelled = np.concatenate([member.labelled[y == 0], member.labelled[y == 1][:1]])
@@ -511,3 +518,20 @@ def test_an_optimiser_is_not_searched_where_a_probe_is_solved():
     )
     full, solved = sweep.cells
     assert set(full.search) - set(solved.search) == {"finetune.optim.lr"}
+
+
+def test_augmentations_leave_padding_as_it_is():
+    """Shifted as a whole, zeros of `align` would come into the signal."""
+    edits = {
+        "finetune.align": {"kind": "pad", "n_times": 131},
+        "finetune.augment": [{"kind": "shift", "most": 0.5}, {"kind": "noise"}],
+    }
+    member = Member(SCRATCH.at(edits), None)
+    before, after = member.windows.padding
+    assert before + after > 20
+    x = member.examples.x
+    changed = member._augmented(x, np.random.default_rng(0))
+    recorded = slice(before, x.shape[-1] - after)
+    assert torch.equal(changed[..., :before], x[..., :before])
+    assert torch.equal(changed[..., x.shape[-1] - after :], x[..., x.shape[-1] - after :])
+    assert not torch.equal(changed[..., recorded], x[..., recorded])

@@ -112,7 +112,7 @@ def test_a_ridge_is_chosen_by_what_chooses_the_trial(monkeypatch, base, way):
     assert asked == [(way, "val/macro_f1" if way == "best_on" else None)]
 
 
-@pytest.mark.parametrize("kind", ["tangent", "minirocket", "bag"])
+@pytest.mark.parametrize("kind", METHODS)
 def test_padding_is_no_signal(kind):
     found: list[tuple[Any, View]] = []
     for align in ({"kind": "native"}, {"kind": "pad", "n_times": 131}):

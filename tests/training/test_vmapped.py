@@ -57,10 +57,14 @@ def test_members_get_the_numbers_that_they_get_alone(kind):
     "edits",
     [
         {"finetune.layer_decay": 0.5},
-        {"finetune.class_weights": "balanced", "finetune.labels": {"fraction": 0.6}},
+        {
+            "finetune.class_weights": "balanced",
+            "finetune.sampling": "shuffled",
+            "finetune.labels": {"fraction": 0.6},
+        },
         {"finetune.optim.weight_decay": 0.3},
         {"finetune.head_init": "solved", "finetune.encoder_rate": 0.1},
-        {"finetune.smoothing": 0.2, "finetune.sampling": "balanced", "finetune.anchor": 100.0},
+        {"finetune.smoothing": 0.2, "finetune.sampling": "shuffled", "finetune.anchor": 100.0},
         {"finetune.validation": "none", "finetune.rounds": 8},
         {"finetune.validation": "full"},
         {"finetune.patience": 1, "finetune.rounds": 8, "finetune.validation": "full"},
