@@ -1,0 +1,50 @@
+"""What docs/finetuning.md shows can be run as it stands there."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from citrus_ray.experiment.trial import Finetune
+from citrus_ray.models.head import Head
+from citrus_ray.models.views import VIEWS
+from tests.small import SCRATCH
+
+TEXT = (Path(__file__).parents[1] / "docs" / "finetuning.md").read_text(encoding="utf-8")
+BLOCKS: list[dict[str, Any]] = [
+    yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+]
+FLOOR = Path(__file__).parents[1] / "sweeps" / "floor.yaml"
+
+
+def trial_of(block: dict[str, Any]) -> dict[str, Any]:
+    return block.get("trial", block)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_every_block_is_a_valid_part_of_a_trial(block: dict[str, Any]) -> None:
+    found = trial_of(block)
+    edits = {f"finetune.{key}": value for key, value in found.get("finetune", {}).items()}
+    trial = SCRATCH.at({"model": found["model"], **edits})
+    assert trial.model.tree() != SCRATCH.model.tree()
+
+
+def test_the_recipe_is_that_of_the_sweep_that_measured_it() -> None:
+    arm = yaml.safe_load(FLOOR.read_text(encoding="utf-8"))["arms"]["conv"]
+    recipe = BLOCKS[0]["finetune"]
+    assert BLOCKS[0]["model"] == arm["model"]
+    fields = Finetune.model_fields
+    for key, value in recipe.items():
+        given = arm.get(f"finetune.{key}")
+        default = fields[key].default
+        known = default.tree()["kind"] if key == "align" else default
+        wanted = value["kind"] if key == "align" else value
+        assert wanted in (given, known) or key == "pool", key
+    assert {f"finetune.{key}" for key in recipe} >= {key for key in arm if key != "model"}
+
+
+def test_every_view_and_every_part_of_a_head_is_named() -> None:
+    assert all(f"`{name}`" in TEXT for name in VIEWS if name != "encoder")
+    assert all(f"`{name}: " in TEXT for name in Head.model_fields)
