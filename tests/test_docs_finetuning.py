@@ -19,7 +19,7 @@ BLOCKS: list[dict[str, Any]] = [
 FLOOR = Path(__file__).parents[1] / "sweeps" / "floor.yaml"
 
 
-def trial_of(block: dict[str, Any]) -> dict[str, Any]:
+def trial_of(block: dict[str, Any]) -> Any:
     return block.get("trial", block)
 
 

@@ -278,7 +278,7 @@ def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:
         return trial.model.seconds(windows.context, len(learnt), n_seen)
     n_step, n_look = min(spec.optim.batch_size, len(learnt)), min(EVAL_BATCH, len(spent.val))
     of = (trial.model, spec.pool, windows.context)
-    seconds = spec.steps * steps.finetune(*of, n_step, spec.head)
+    seconds = spec.n_steps(len(learnt)) * steps.finetune(*of, n_step, spec.head)
     if n_look:
         seconds += spec.rounds * len(spent.val) / n_look * steps.look(*of, n_look, spec.head)
     return seconds

@@ -29,6 +29,7 @@ OF_STEPS = (
     "optim",
     "steps",
     "rounds",
+    "epochs",
     "head_first",
     "layer_decay",
     "class_weights",
@@ -117,6 +118,9 @@ class Finetune(Spec):
     """Optimiser, its rate and batch size."""
     steps: Count = 100
     """Optimiser steps, the same for every arm and number of labels."""
+    epochs: Annotated[Annotated[int, Field(ge=0)], Later()] = 0
+    """Passes over the labelled windows at least: where `steps` make fewer, steps grow to them; 0:
+    they never do."""
     rounds: Count = 10
     """Looks, evenly spaced. With `validation: full` the best round's weights are kept; without, the
     mean over the ends of the last third of rounds."""
@@ -264,6 +268,11 @@ class Finetune(Spec):
                 rule = "features are made once, of whole windows"
                 raise ValueError(f"mode=frozen: {rule}; {name} needs mode: full")
         return self
+
+    def n_steps(self, n_labelled: int) -> int:
+        """Optimiser steps on so many labelled windows."""
+        in_a_pass = -(-n_labelled // min(self.optim.batch_size, n_labelled))
+        return max(self.steps, self.epochs * in_a_pass)
 
     def identity(self) -> dict[str, Any]:
         return {name: value for name, value in super().identity().items() if self.uses(name)}

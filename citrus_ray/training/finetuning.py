@@ -137,7 +137,7 @@ class Member(Learner):
             self._loss(),
             self.batches(),
             spec.optim,
-            spec.steps,
+            spec.n_steps(len(self.labelled)),
             spec.rounds,
             self.trial.seed,
             self.parameter_groups(),
@@ -239,7 +239,8 @@ class Member(Learner):
         spec, head = self.trial.finetune, ParameterGroup(list(self.classifier.head.parameters()))
         if self.frozen:
             return [head]
-        depths, wait = self.classifier.encoder.depths(), round(spec.head_first * spec.steps)
+        depths = self.classifier.encoder.depths()
+        wait = round(spec.head_first * spec.n_steps(len(self.labelled)))
         encoder = [
             ParameterGroup(
                 list(depth.parameters()),

@@ -50,7 +50,7 @@ def _shape(member: Member) -> Hashable:
     tensors = tuple((name, tuple(t.shape)) for name, t in member.classifier.state_dict().items())
     n_batch = min(spec.optim.batch_size, len(member.labelled))
     signal = tuple(x.shape[1:] for x in member.view.arrays)
-    lengths = (n_batch, spec.steps, spec.rounds)
+    lengths = (n_batch, spec.n_steps(len(member.labelled)), spec.rounds)
     rates = (spec.layer_decay, spec.encoder_rate)
     return member.trial.model.digest(), tensors, signal, lengths, rates, spec.smoothing
 
@@ -66,7 +66,8 @@ class VmappedMembers:
         self.round = 0
         self.error: Exception | None = None
         spec = members[0].trial.finetune
-        self.edges = [int(edge) for edge in np.linspace(0, spec.steps, spec.rounds + 1).round()]
+        n_steps = spec.n_steps(len(members[0].labelled))
+        self.edges = [int(edge) for edge in np.linspace(0, n_steps, spec.rounds + 1).round()]
         self.base = copy.deepcopy(members[0].classifier)
         for part in self.base.modules():
             if isinstance(part, OneGroup):
@@ -104,7 +105,7 @@ class VmappedMembers:
                 with torch.no_grad():
                     for name, p in classifier.named_parameters():
                         p.copy_(self.params[name][i])
-                yield finite_mean(self.losses[i], start, spec.optim, spec.steps, classifier)
+                yield finite_mean(self.losses[i], start, spec.optim, self.edges[-1], classifier)
         finally:
             self.going.discard(i)
 

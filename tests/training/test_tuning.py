@@ -21,6 +21,7 @@ ADDED: dict[str, Any] = {  # what came later, at values that change numbers
     "encoder_rate": 0.1,
     "anchor": 30.0,
     "smoothing": 0.2,
+    "epochs": 40,
     "sampling": "shuffled",
     "augment": ["noise"],
 }
@@ -66,6 +67,34 @@ def test_each_changes_training_and_gives_the_same_numbers_every_time(name):
     assert same_state(one._best_state, again._best_state)
     assert one.best == again.best
     assert not same_state(one._best_state, finished(PRETRAINED)._best_state)
+
+
+def test_steps_grow_with_labels_to_so_many_passes_and_never_shrink():
+    spec = tuned(epochs=3, steps=20, optim__batch_size=8).finetune
+    assert [spec.n_steps(n) for n in (4, 53, 54, 57, 800)] == [20, 21, 21, 24, 300]
+    assert tuned(steps=20).finetune.n_steps(10_000) == 20
+    few, many = (
+        tuned(epochs=10, steps=20, labels=labels)
+        for labels in ({"per_class": 3}, {"fraction": 1.0})
+    )
+    lengths = []
+    for trial in (few, many):
+        member = Member(trial, encoder_weights())
+        n_batch = min(trial.finetune.optim.batch_size, len(member.labelled))
+        lengths.append(max(20, 10 * -(-len(member.labelled) // n_batch)))
+        asked = 0
+        batches = member.batches()
+
+        def counted(batches=batches):
+            nonlocal asked
+            for batch in batches:
+                asked += 1
+                yield batch
+
+        member.batches = counted  # type: ignore[method-assign]
+        member.finish()
+        assert asked == lengths[-1]
+    assert lengths[0] == 20 < lengths[1]
 
 
 # ---- a head that is solved first ----
