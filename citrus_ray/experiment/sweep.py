@@ -295,7 +295,7 @@ class _Cells:
         return model.backbone is None
 
     def _cell(self, axes: dict[str, Any]) -> Cell | None:
-        trial = self._try(self.sweep.trial, self.sweep.edits(axes), "compare", axes.get(ARM))
+        trial = self._try(self.sweep.trial, self.sweep.edits(axes), "compare", axes.get(ARM, ""))
         if trial is None:
             return None
         search = {path: axis for path, axis in self.sweep.search.items() if has_path(trial, path)}
@@ -312,7 +312,7 @@ class _Cells:
         return Cell(0, "", _in_force(axes, trial), trial, search, repeat, self.sweep)
 
     def _try(
-        self, trial: Trial, edits: dict[str, Any], section: str, arm: Any = None
+        self, trial: Trial, edits: dict[str, Any], section: str, arm: str = ""
     ) -> Trial | None:
         try:
             return _at(trial, edits)
@@ -326,7 +326,7 @@ class _Cells:
                     ),
                     "",
                 )
-                of_arm = arm is not None and axis in self.sweep.arms[arm]
+                of_arm = axis in self.sweep.arms.get(arm, {})
                 section = f"arms.{arm}" if of_arm else section
                 where = f"{section}.{axis}" if axis else section
                 value = (
@@ -345,12 +345,14 @@ class _Cells:
             for path in getattr(self.sweep, section):
                 if path not in self.reached:
                     near = difflib.get_close_matches(path, known, n=1)
-                    way_out = (
-                        f"did you mean `{near[0]}`?"
-                        if near
-                        else "see the README for the trial's keys"
-                    )
-                    message = f"no compared arm has this path; {way_out}"
+                    if path in known:
+                        way_out = "drop it, or compare a model that does"
+                    elif near:
+                        way_out = f"did you mean `{near[0]}`?"
+                    else:
+                        way_out = "see the README for the trial's keys"
+                    verb = "takes" if path in known else "has"
+                    message = f"no compared arm {verb} this path; {way_out}"
                     self.problems[path, message] = Problem(f"{section}.{path}", message)
 
     def _check_claims(self, cells: list[Cell]) -> None:
@@ -391,10 +393,9 @@ class _Cells:
     def _check_arms(self) -> None:
         """An arm is named by what it is, and nothing that it changes is compared beside it."""
         arms = self.sweep.arms
-        asked = self.sweep.compare.get(ARM, ())
+        asked = self.sweep.compare.get(ARM, ()) if arms else ()
         for name in (name for name in asked if name not in arms):
-            there = ", ".join(arms) or "none"
-            message = f"{json.dumps(name)}: no such arm; `arms` has {there}"
+            message = f"{json.dumps(name)}: no such arm; `arms` has {', '.join(arms)}"
             self.problems["arm", str(name)] = Problem(f"compare.{ARM}", message)
         alike = defaultdict[str, list[str]](list)
         for name, edits in arms.items():

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.specs import EncoderSpec
-from citrus_ray.spec import Later, Spec
+from citrus_ray.spec import Later, Spec, refuse
 
 
 class Head(Spec):
@@ -34,6 +34,13 @@ class Head(Spec):
     """What of a window that alignment cut into segments. apart: each is a channel of its own;
     joined: the tokens of a channel follow each other in time."""
 
+    @model_validator(mode="after")
+    def _delays_of_a_covariance(self) -> "Head":
+        if self.delays and not self.covariance:
+            rule = "copies stand beside channels whose covariance is read"
+            raise refuse(f"delays={list(self.delays)}: {rule}; give covariance: true", "delays")
+        return self
+
     @property
     def of_time(self) -> bool:
         """Whether the mean over all tokens of a row does not do."""
@@ -43,8 +50,6 @@ class Head(Spec):
         """Why this head means nothing on that encoder for such windows, or None."""
         if self == Head():
             return None
-        if self.delays and not self.covariance:
-            return "delays: of the channels whose covariance is read; give covariance: true"
         if model.multimodal:
             rule = f"its parts read one array of channels, and {model.kind} has sensors"
             return f"{rule}; leave it out"

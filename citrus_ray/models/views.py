@@ -155,7 +155,7 @@ class Views(ClosedForm):
     method: ClassVar[str] = "citrus_ray.training.views:views"
 
     kind: Literal["views"] = "views"
-    of: Annotated[tuple[AnyView, ...], Field(min_length=1)] = (
+    of: tuple[AnyView, ...] = (
         Bands(),
         Covariance(),
         Scalars(),
@@ -193,6 +193,8 @@ class Views(ClosedForm):
     @model_validator(mode="after")
     def _one_is_pretrained(self) -> "Views":
         names = self.names
+        if not names:
+            raise refuse("of=[]: names no view; bands and kernels are two", "of")
         if sum(isinstance(view, Encoded) and view.pretrained for view in self.of) > 1:
             rule = f"of={', '.join(names)}: one encoder at most is pre-trained"
             raise refuse(f"{rule}; give the others `pretrained: false`", "of")

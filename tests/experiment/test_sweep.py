@@ -114,6 +114,15 @@ def test_an_arm_that_is_wrong_is_refused_with_its_name():
     assert "arms.bad.finetune.steps" in problem[1]
 
 
+def test_an_arm_without_arms_and_a_key_that_no_arm_takes_are_said_as_what_they_are():
+    (problem,) = problems_of(compare={"arm": ["solved"]}, search={})
+    assert "compare.arm: `arm` is not a key here" in problem[1]
+    (problem,) = problems_of(
+        compare={"model": ["bag"]}, search={"finetune.steps": {"choice": [10, 20]}}
+    )
+    assert "finetune.steps: no compared arm takes this path; drop it" in problem[1]
+
+
 # ---- cells ----
 
 

@@ -66,6 +66,8 @@ def test_one_encoder_at_most_is_pretrained_and_no_view_stands_twice():
         views_of("conv", "bank")
     with pytest.raises(ValidationError, match="name each view once"):
         views_of("bands", "bands")
+    with pytest.raises(ValidationError, match="names no view"):
+        views_of()
 
 
 def test_the_pretrained_encoder_is_that_of_the_model_alone_and_makes_another_view():
