@@ -137,12 +137,14 @@ class Outcome:
     def worth(self) -> dict[str, Effect]:
         """What each view of a window adds to the test score of all: the score less that of the
         others alone, by round."""
+        found = {view: measured(values) for view, values in self.worth_by_round.items()}
+        return {view: one.these.effect() for view, one in found.items() if one is not None}
+
+    @cached_property
+    def worth_by_round(self) -> dict[str, list[Value]]:
+        """What is lost of each refit's test score without each view."""
         own = {id(row): row.metrics[self.design.test_metric] for row in self.scored}
-        found = {}
-        for view, values in self._scored_as("without:", less=own).items():
-            if (one := measured(values)) is not None:
-                found[view] = one.these.effect()
-        return found
+        return self._scored_as("without:", less=own)
 
     def _scored_as(
         self, prefix: str, less: dict[int, float] | None = None

@@ -11,6 +11,7 @@ from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pretrainings import caveat, losses, pretrainings
 from citrus_ray.evidence.trials import Stop, front, why_stop
+from citrus_ray.evidence.worth import pooled_worth
 from citrus_ray.experiment.hold_out import all_left_out
 from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.sweep import Cell, Sweep
@@ -40,6 +41,15 @@ def summary_of(sweep: Sweep, evidence: Evidence, seconds: float, store: Path) ->
             for cell, outcome, stop in zip(sweep.cells, evidence.cells, stops, strict=True)
         ],
         "claims": [one.tree() for one in evidence.claims],
+        "worth": [
+            {
+                "label": one.label,
+                "axes": one.axes,
+                "n_places": one.n_places,
+                "of_view": {view: effect.tree() for view, effect in one.of_view.items()},
+            }
+            for one in pooled_worth(evidence.cells)
+        ],
         "interval": INTERVAL,
         "decide": _decided(sweep, evidence),
         "seconds": round(seconds, 2),

@@ -24,7 +24,7 @@ def table(summary: dict[str, Any]) -> str:
         *_fronts(cells),
         *_controls(cells),
         *_robustness(summary),
-        *_worth(cells),
+        *_worth(summary),
         *claim_lines(summary["claims"]),
         *_decided(summary["decide"]),
     ]
@@ -94,11 +94,12 @@ def _robustness(summary: dict[str, Any]) -> list[str]:
     return [aligned([("test score, missing", "nothing", *names), *rows])]
 
 
-def _worth(cells: Sequence[dict[str, Any]]) -> list[str]:
+def _worth(summary: dict[str, Any]) -> list[str]:
     """What each view of a window adds to the score of all, where there are several."""
-    found = [cell for cell in cells if cell["worth"]]
-    views = list(dict.fromkeys(view for cell in found for view in cell["worth"]))
-    rows = [(c["label"], *(spread(c["worth"].get(v), "+") for v in views)) for c in found]
+    found = [(cell["label"], cell["worth"]) for cell in summary["cells"] if cell["worth"]]
+    found += [(one["label"], one["of_view"]) for one in summary["worth"]]
+    views = list(dict.fromkeys(view for _, of in found for view in of))
+    rows = [(label, *(spread(of.get(v), "+") for v in views)) for label, of in found]
     return [aligned([("what a view adds", *views), *rows])] if rows else []
 
 

@@ -122,6 +122,11 @@ def _cell_row(cell: Outcome) -> dict[str, Any]:
         "n_pruned": cell.n_searched("pruned"),
         **{f"best.{path}": plain(value) for path, value in (best.params if best else {}).items()},
         **{f"baseline.{name}": score for name, score in cell.baselines.items()},
+        **{
+            f"worth.{view}{part}": _finite(value)
+            for view, found in cell.worth.items()
+            for part, value in (("", found.mean), ("_low", found.low), ("_high", found.high))
+        },
         "caveats": " | ".join(cell.caveats()),
     }
 

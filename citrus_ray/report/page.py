@@ -10,6 +10,7 @@ from citrus_ray.evidence.gains import Gain
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.stamps import AFTER
 from citrus_ray.evidence.verdicts import Judged, told
+from citrus_ray.evidence.worth import pooled_worth
 from citrus_ray.experiment.labels import canonical, count, settings_label
 from citrus_ray.records import Phase, Record
 from citrus_ray.report import captions as words
@@ -252,7 +253,9 @@ def _worth(cells: Sequence[Outcome]) -> Table | None:
     views = list(dict.fromkeys(view for cell in found for view in cell.worth))
     if not found:
         return None
-    rows = tuple((c.label, *(spread(c.worth.get(v), sign=True) for v in views)) for c in found)
+    all_of = [(c.label, c.worth) for c in found]
+    all_of += [(one.label, one.of_view) for one in pooled_worth(cells)]
+    rows = tuple((label, *(spread(of.get(v), sign=True) for v in views)) for label, of in all_of)
     return Table("What each view adds to the test score of all", ("cell", *views), rows)
 
 
