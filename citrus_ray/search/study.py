@@ -328,6 +328,11 @@ class Study:
         return result_of(rows, self.sweep.objective.metric, self.sweep.objective.each)
 
     @property
+    def n_rounds(self) -> int:
+        """Rounds that are done or under way."""
+        return len(self.rounds) + sum(job.round is not None for job in self.running.values())
+
+    @property
     def over(self) -> bool:
         n_missing = self.n_wanted - len(self.rounds)
         return not self.searching and not self.running and (n_missing <= 0 or self.best is None)
@@ -363,11 +368,11 @@ class Studies:
         self._add_rounds()
 
     def next_job(self, has_room: Callable[[Cell], bool] = lambda cell: True) -> Job | None:
-        """From the study that has asked least, so that cells advance together, of those whose
-        trials have room."""
+        """From the study that has asked least, and then has the fewest rounds, so that cells
+        advance together, of those whose trials have room."""
         if self.gave_up:
             return None
-        for study in sorted(self.studies, key=lambda s: s.asked / s.cell.n_trials):
+        for study in sorted(self.studies, key=lambda s: (s.asked / s.cell.n_trials, s.n_rounds)):
             job = study.next_job() if has_room(study.cell) else None
             if job is not None:
                 return job

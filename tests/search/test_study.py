@@ -52,6 +52,21 @@ def test_a_study_whose_winner_is_refitted_has_nothing_left_to_do(tmp_path, order
     assert again.next_job() is None
 
 
+def test_rounds_of_all_cells_advance_together(tmp_path):
+    """A sweep that is stopped has the same rounds everywhere, give or take one."""
+    sweep = sweep_of(final={"rounds": 3})
+    for cell in sweep.cells:
+        for i, point in enumerate(cell.points):
+            search_trial(tmp_path, cell, f"{cell.index}-{i}", [0.8], params=point)
+    studies = Studies(sweep, tmp_path)
+    rounds = []
+    while (job := studies.next_job()) is not None:
+        rounds.append(job.round)
+    n = len(sweep.cells)
+    assert n > 1
+    assert rounds == [number for number in range(3) for _ in range(n)]
+
+
 def record(study: Study, job: Job, value: float, n_ago: int = 0) -> None:
     """End a job with this value."""
     fields = {"trial": job.digest, "phase": job.phase, "params": job.params, "asked_s": job.asked_s}
