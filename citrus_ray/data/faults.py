@@ -1,5 +1,6 @@
 """Complaints about files, keys and names: gathered, counted and worded alike."""
 
+import bisect
 import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -61,6 +62,16 @@ def capped(problems: Sequence[Problem], limit: int = 5) -> list[Problem]:
     return [*problems[:limit], Problem(first.path, f"and {more} more like these", file)]
 
 
+def first_of(things: Sequence[A], say: Callable[[A], Problem], limit: int = 5) -> list[Problem]:
+    """Problems of the first things and the number of others, of which none is worded: a search for
+    what each of 10,000 names was meant to be takes minutes."""
+    problems, more = [say(thing) for thing in things[:limit]], len(things) - limit
+    if more > 0:
+        first = problems[0]
+        problems.append(Problem(first.path, f"and {more} more like these", first.file))
+    return problems
+
+
 def tidy(problems: Iterable[Problem]) -> list[Problem]:
     """Problems of which the same complaint about many files is said of the first of them."""
     alike = defaultdict[tuple[str, str], list[Problem]](list)
@@ -89,7 +100,22 @@ def suggest(name: str, known: Iterable[str], limit: int = 30) -> str:
     """The nearest of the names that are known, and a list of them."""
     names = sorted(known)
     lower = {known_name.lower(): known_name for known_name in names}
-    near = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=1)]
+    likely = _likely(name.lower(), lower)
+    near = [lower[match] for match in difflib.get_close_matches(name.lower(), likely, n=1)]
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     listed = ", ".join(names[:limit]) + more
     return (f"did you mean `{near[0]}`? " if near else "") + f"there are {listed or 'none'}"
+
+
+def _likely(name: str, known: Iterable[str], limit: int = 300) -> list[str]:
+    """Names next to one in alphabetical order, read from either end: difflib takes seconds for
+    thousands."""
+    likely = list(known)
+    if len(likely) <= limit:
+        return likely
+    near = set[str]()
+    for way in (slice(None), slice(None, None, -1)):
+        names = sorted(other[way] for other in likely)
+        place = bisect.bisect(names, name[way])
+        near |= {other[way] for other in names[max(place - limit // 4, 0) : place + limit // 4]}
+    return sorted(near)

@@ -1,5 +1,6 @@
 """`kind: files`: recordings that people have, with everything that can be wrong with them."""
 
+import datetime
 import hashlib
 import os
 import shutil
@@ -50,6 +51,21 @@ def write_npz(path: Path, x: np.ndarray, sfreq: float = SFREQ, **extra: Any) -> 
         "modality": np.array(["eeg"] * len(x)),
     }
     np.savez(path, x=x, sfreq=np.float64(sfreq), **(names | extra))
+
+
+Mark = tuple[float, float | None, str]  # onset and duration in s, text
+
+
+def write_annotated(path: Path, x: np.ndarray, *marks: Mark, begin: float = 0.0) -> None:
+    """An EDF+ or BDF+ file whose first sample is `begin` s after the start in its header."""
+    import edfio
+
+    bdf = path.suffix == ".bdf"
+    signal, whole = (edfio.BdfSignal, edfio.Bdf) if bdf else (edfio.EdfSignal, edfio.Edf)
+    signals = [signal(row.astype(float), SFREQ, label=f"c{i}") for i, row in enumerate(x)]
+    notes = [edfio.EdfAnnotation(*mark) for mark in marks]
+    start = datetime.time(12, 0, 0, round(begin * 1e6))
+    whole(signals, annotations=notes, starttime=start).write(path)
 
 
 def files(folder: Path, **edits: Any) -> Files:
@@ -369,6 +385,79 @@ def test_tables_of_several_folders_are_read_together_and_faults_name_theirs(tmp_
     assert files(tmp_path, **spec).digest() != before
 
 
+def test_a_row_without_times_labels_its_whole_recording(tmp_path):
+    for i, name in enumerate("ab"):
+        write_npz(tmp_path / f"{name}.npz", noise(seed=i))
+    (tmp_path / "l.csv").write_text("file,label,group\na,rest,p\nb,task,q\n")
+    windows = raw(tmp_path, labels="l.csv")
+    assert windows.class_counts() == {"rest": 10, "task": 10}
+    (tmp_path / "l.csv").write_text(HEAD + "a,,,rest,p\nb,2,4,task,q\n")
+    windows = raw(tmp_path, labels="l.csv")
+    assert windows.class_counts() == {"rest": 10, "task": 2}
+    assert np.array_equal(windows.x[10], noise(seed=1)[:, 200:300])
+
+
+def test_samples_are_those_of_the_recording_at_its_own_rate(tmp_path):
+    for name, sfreq in (("a", 100.0), ("b", 200.0)):
+        write_npz(tmp_path / f"{name}.npz", noise(), sfreq)
+    head = "file,start_sample,stop_sample,label,group\n"
+    (tmp_path / "l.csv").write_text(head + "a,100,300,k,p\nb,200,600,k,q\n")
+    windows = raw(tmp_path, labels="l.csv")
+    assert windows.group.tolist() == [0, 0, 1, 1]
+    assert np.array_equal(windows.x[0], noise()[:, 100:200])
+    halved = resample_poly(noise(), 1, 2, axis=1, padtype="edge")
+    assert np.abs(windows.x[2] - halved[:, 100:200]).max() < 1e-6
+
+
+def test_a_table_without_groups_has_those_that_the_pattern_finds(tmp_path):
+    for name in ("s1_a", "s1_b", "s2_a", "notes"):
+        write_npz(tmp_path / f"{name}.npz", noise())
+    (tmp_path / "l.csv").write_text("file,label\ns1_a,rest\ns1_b,task\ns2_a,rest\n")
+    windows = raw(tmp_path, labels="l.csv", group_pattern=r"^(s\d)")
+    assert windows.groups == ("s1", "s2")
+    assert np.bincount(windows.group).tolist() == [20, 10]
+
+
+def test_labels_of_another_case_are_two_where_merge_or_classes_say_what_they_are(tmp_path):
+    write_npz(tmp_path / "a.npz", noise())
+    (tmp_path / "l.csv").write_text(HEAD + "a,0,1,rest,p\na,1,2,Rest,p\na,2,3,task,q\n")
+    merged = cut(tmp_path, labels="l.csv", merge={"Rest": "rest"})
+    assert merged.class_counts() == {"rest": 2, "task": 1}
+    apart = cut(tmp_path, labels="l.csv", classes=("rest", "Rest"))
+    assert apart.class_counts() == {"rest": 1, "Rest": 1}
+    # left out in silence otherwise
+    assert "did you mean `Rest`" in refusal(tmp_path, labels="l.csv", classes=("rest", "task"))
+
+
+def test_a_single_label_a_letter_from_a_common_one_is_a_caveat(tmp_path):
+    write_npz(tmp_path / "a.npz", noise(2000))
+    rows = [f"a,{i},{i + 1},{label},p\n" for i, label in enumerate(["rest"] * 10 + ["rset"])]
+    (tmp_path / "l.csv").write_text(HEAD + "".join(rows))
+    said = "label `rset` (1 row) is a letter from `rest` (10 rows)"
+    assert any(said in caveat for caveat in cut(tmp_path, labels="l.csv").caveats)
+    for edits in ({"merge": {"rset": "rest"}}, {"classes": ("rest", "rset")}):
+        assert not any(said in c for c in cut(tmp_path, labels="l.csv", **edits).caveats)
+
+
+@pytest.mark.parametrize("suffix", ["edf", "bdf"])
+def test_annotations_label_their_stretches_and_events_the_seconds_after_them(tmp_path, suffix):
+    x, y = noise(1100, 2), noise(1100, 2, seed=1)
+    marks = [(1.0, 2.0, "Schlaf ö"), (4.5, None, "spike"), (10.4, None, "spike")]
+    write_annotated(tmp_path / f"a.{suffix}", x, *marks)
+    # onsets count from the start in the header, which has no fractions
+    write_annotated(tmp_path / f"b.{suffix}", y, (6.0, None, "spike"), begin=0.25)
+    spec = {"pattern": f"*.{suffix}", "labels": "annotations"}
+    windows = raw(tmp_path, **spec)
+    assert windows.groups == ("a", "b")
+    assert windows.class_counts() == {"Schlaf ö": 2, "spike": 2}
+    expected = [x[:, 100:200], x[:, 200:300], x[:, 450:550], y[:, 600:700]]
+    assert np.abs(windows.x - np.stack(expected)).max() < 1e-3
+    assert "1 of 4 segments are shorter than 1 s and gave no window" in windows.caveats
+    only = raw(tmp_path, **spec, classes=("spike",), group_pattern="(.)")
+    assert only.class_counts() == {"spike": 2}
+    assert "did you mean `spike`" in refusal(tmp_path, **spec, classes=("spikes",))
+
+
 def test_times_rounded_to_a_table_do_not_cost_a_sample(tmp_path):
     write_npz(tmp_path / "a.npz", noise(3610), 360.0)
     # between samples: both ends may round inwards
@@ -550,6 +639,12 @@ def _same_stem(root: Path) -> dict[str, Any]:
     return {"pattern": "*/*.npz", "labels": "l.csv"}
 
 
+def _annotated(root: Path, *marks: Mark, keep: float = 1.0, name: str = "a") -> dict[str, Any]:
+    write_annotated(root / f"{name}.edf", noise(), *marks)
+    _truncate(root / f"{name}.edf", keep)
+    return {"pattern": "*.edf", "labels": "annotations"}
+
+
 BAD = {
     "truncated edf": (
         _bad_edf,
@@ -670,7 +765,111 @@ BAD = {
         "l.csv:2: labels: stop_s='nan' is no number",
         "write seconds",
     ),
-    "short row": (_csv(HEAD + "a,0\n"), "l.csv:2: labels: stop_s='' is no number", "write seconds"),
+    "short row": (
+        _csv(HEAD + "a,0\n"),
+        "l.csv:2: labels: has 2 fields, but the first line names 5",
+        "fill in what is missing",
+    ),
+    "an unquoted comma": (
+        _csv(HEAD + "a,0,1,rest, eyes closed,p\n"),
+        "l.csv:2: labels: has 6 fields, but the first line names 5",
+        "put double quotes around the one that holds a comma",
+    ),
+    "an unquoted comma, columns without a name": (
+        _csv("file,start_s,stop_s,label,group,\na,0,1,k,p,\na,1,2,rest, eyes closed,p\n"),
+        "l.csv:3: labels: holds 'p' under no name",
+        "put double quotes around the field",
+    ),
+    "a quote that never closes": (
+        _csv(HEAD + 'a,0,1,k,"p\na,1,2,k,p\n'),
+        "l.csv:2: labels: cannot be read: unexpected end of data",
+        "close the quotes",
+    ),
+    "a quote that closes lines later": (
+        _csv(HEAD + 'a,0,1,k,"p\na,1,2,k,p"\n'),
+        "l.csv:2: labels: holds a line break inside quotes",
+        "close the quotes",
+    ),
+    "two columns of one name": (
+        _csv("file,start_s,stop_s,label,group,label\na,0,1,k,p,k\n"),
+        "l.csv:1: labels: names the column label twice",
+        "keep one",
+    ),
+    "one time": (
+        _csv(HEAD + "a,0,,k,p\n"),
+        "l.csv:2: labels: stop_s is empty, but the other time is not",
+        "leave both empty",
+    ),
+    "seconds and samples": (
+        _csv("file,start_s,stop_sample,label,group\na,0,1,k,p\n"),
+        "l.csv:1: labels: has start_s, stop_sample: times are seconds or samples, not both",
+        "drop one pair",
+    ),
+    "times under other names": (
+        _csv("file,start,stop,label,group\na,0,1,k,p\n"),
+        "l.csv:1: labels: has start, stop, which is not read",
+        "call times start_s,stop_s or start_sample,stop_sample",
+    ),
+    "half a sample": (
+        _csv("file,start_sample,stop_sample,label,group\na,0,10.5,k,p\n"),
+        "l.csv:2: labels: stop_sample='10.5' is no whole number",
+        "write samples, or call it stop_s",
+    ),
+    "samples after the end": (
+        _csv("file,start_sample,stop_sample,label,group\na,0,1100,k,p\n"),
+        "l.csv:2: labels: stop_sample=1100 is outside a.npz, which has 1000 samples of c0",
+        "correct",
+    ),
+    "a decimal comma between commas": (
+        _csv(HEAD + 'a,0,"1,5",k,p\n'),
+        "l.csv:2: labels: stop_s='1,5' is no number",
+        "write seconds",
+    ),
+    "two decimal marks": (
+        _csv(HEAD.replace(",", ";") + "a;0,5;1,5;k;p\na;1.500;2,5;k;p\n"),
+        "l.csv:3: labels: start_s='1.500', but rows before have a decimal comma",
+        "write one decimal mark",
+    ),
+    "no group at all": (
+        _csv("file,label\na,k\n"),
+        "l.csv:1: labels: has no column group",
+        "without group where `group_pattern` finds it",
+    ),
+    "two groups": (
+        lambda root: _csv(HEAD + "a,0,1,k,p\n")(root) | {"group_pattern": "(a)"},
+        "l.csv:1: labels: has a column group, but `group_pattern` says where groups come from",
+        "drop one of the two",
+    ),
+    "whole twice": (
+        _csv("file,label,group\na,rest,p\na.npz,task,p\n"),
+        "l.csv:3: labels: labels the whole recording, as line 2 does",
+        "keep one",
+    ),
+    "another case": (
+        _csv(HEAD + "a,0,1,rest,p\na,1,2,rest,p\na,2,3,Rest,p\n"),
+        "l.csv:4: labels: label `Rest` (1 row) is `rest` (2 rows) but for case or spaces",
+        "did you mean `rest`? correct it, say `merge: {Rest: rest}`",
+    ),
+    "annotations of npz": (
+        _spec(labels="annotations"),
+        "a.npz: labels: `.npz` holds no annotations",
+        "narrow `pattern` to .edf, .bdf, or give `labels:` a table",
+    ),
+    "no annotation": (
+        lambda root: _annotated(root),
+        "labels: labels=annotations, but none of 1 recordings holds one",
+        "give `labels:` a table",
+    ),
+    "an annotation beyond the end": (
+        lambda root: _annotated(root, (9.0, 4.0, "k")),
+        "a.edf: labels: annotation `k` from 9 to 13 s is outside the recording, which is 10.0000 s",
+        "leave it out with `classes`",
+    ),
+    "an annotated file that is cut short": (
+        lambda root: _annotated(root, (1.0, 1.0, "k"), keep=0.8),
+        "a.edf: is truncated",
+        "copy or download it again",
+    ),
     "backwards": (
         _csv(HEAD + "a,2,1,k,p\n"),
         "l.csv:2: labels: stop_s=1 must be after start_s=2",
@@ -779,7 +978,6 @@ def test_a_header_that_is_fine_over_data_that_is_not_is_an_error_that_names_the_
         ({"merge": {"a": "b"}}, "merge has no effect without labels"),
         ({"group_pattern": "(", "labels": None}, "is not a regular expression"),
         ({"group_pattern": "s1"}, "must hold one (…) around the group, but holds 0"),
-        ({"group_pattern": "(a)", "labels": "l.csv"}, "group_pattern has no effect"),
         ({"channels": ["a", "a"]}, "channels must name each one once"),
         ({"stride_s": 0.0}, "must be greater than 0"),
     ],

@@ -189,6 +189,9 @@ def test_bids_events_lie_beside_each_image(tmp_path):
     )
 
 
+PARTS = [(2, 6, "face"), (7, 11, "house")]  # volumes of the table below, which has seconds
+
+
 def _npz(root: Path, **edits: Any) -> Fmri:
     rows = ["file,start_s,stop_s,label,group"]
     for seed in range(2):
@@ -205,6 +208,19 @@ def test_npz_recordings_and_their_table_give_what_images_give(tmp_path):
     assert npz.labels.tolist() == nifti.labels.tolist()
     assert npz.groups == ("p0", "p1")  # the table says what a group is
     assert npz.caveats == ()
+
+
+def test_a_table_may_count_volumes_or_label_whole_recordings(tmp_path):
+    spec = _npz(tmp_path)
+    expected = spec.prepare()
+    rows = [f"r{i},{first},{last},{label},p{i}" for i in range(2) for first, last, label in PARTS]
+    text = "\n".join(["file,start_sample,stop_sample,label,group", *rows])
+    (tmp_path / "labels.csv").write_text(text)
+    windows = spec.prepare()
+    assert np.array_equal(windows.x, expected.x)
+    assert windows.labels.tolist() == expected.labels.tolist()
+    (tmp_path / "labels.csv").write_text("file,label,group\nr0,face,p0\nr1,house,p1\n")
+    assert spec.prepare().class_counts() == {"face": 12, "house": 12}
 
 
 def test_without_labels_every_volume_is_there_to_pretrain_on(tmp_path):
@@ -411,6 +427,12 @@ BAD_EVENTS = {
         "\t0\tface",
         "duration=0 trial_type=face: must be seconds from 0",
         "correct or",
+    ),
+    "one field more": (
+        "\t8.0\tface",
+        "\t8.0\tface\tleft",
+        "events.tsv:2: labels: has 4 fields, but the first line names 3",
+        "put double quotes around",
     ),
     "beyond the end": (
         "14.0",

@@ -1,6 +1,5 @@
 """Runs of a functional scan and what was shown: BIDS events, a line per volume, or a table."""
 
-import csv
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -9,8 +8,10 @@ from pathlib import Path
 
 from citrus_ray.data.faults import AGAIN, broken, capped
 from citrus_ray.data.formats.labels import Stretch, match, read_labels
+from citrus_ray.data.formats.tables import read_table
 from citrus_ray.spec import Problem, SpecError
 
+BIDS = ("onset", "duration", "trial_type")
 HEAD = ["labels", "chunks"]  # the first line of Haxby's labels.txt
 
 
@@ -75,19 +76,17 @@ def _stretches(
 
 def bids_events(path: Path, run: Run, tr: float) -> Run:
     """The run with the events of a BIDS table, in seconds from its first volume."""
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t")
-        head, rows = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
-    missing = [name for name in ("onset", "duration", "trial_type") if name not in head]
+    read = read_table(path, BIDS, "labels")
+    missing = [name for name in BIDS if name not in read.head]
     if missing:
         rule = f"has no column {', '.join(missing)}"
         way = "BIDS names onset, duration and trial_type, separated by tabs"
-        raise broken(path, f"{rule}; {way}", "labels", 1)
+        raise broken(path, f"{rule}; {way}", "labels", read.line)
     found, wrong = list[Stretch](), list[Problem]()
-    for line, row in rows:
+    for row, line in ((row.values, row.line) for row in read.rows):
         try:
             onset, duration = float(row["onset"]), float(row["duration"])
-        except (TypeError, ValueError):
+        except ValueError:
             onset, duration = math.nan, math.nan
         if not (onset >= 0 and duration > 0 and row["trial_type"]):
             said = f"onset={row['onset']} duration={row['duration']} trial_type={row['trial_type']}"
@@ -96,21 +95,23 @@ def bids_events(path: Path, run: Run, tr: float) -> Run:
             wrong.append(Problem("labels", f"{rule}; {way}", str(path), line))
             continue
         found.append(Stretch(path.name, onset, onset + duration, row["trial_type"], run.name, line))
-    return _checked(path, replace(run, stretches=tuple(found)), tr, capped(wrong))
+    return _checked(
+        path, replace(run, stretches=tuple(found)), tr, [*read.problems, *capped(wrong)]
+    )
 
 
 def table(path: Path, file: str, files: Sequence[str], run: Run, tr: float) -> Run:
     """The run with the stretches and groups of `file` in a table as `kind: files` reads it."""
     rows, wrong = read_labels(path)
     found, unmatched = match(rows, files, path) if rows else ({}, [])
-    named = replace(run, stretches=tuple(found.get(file, ())))
+    named = replace(run, stretches=tuple(row.at(1 / tr) for row in found.get(file, ())))
     return _checked(path, named, tr, [*wrong, *unmatched])
 
 
 def _checked(path: Path, run: Run, tr: float, wrong: Sequence[Problem]) -> Run:
     """The run, if all of its stretches lie in it. A volume of slack: tables round."""
     end = run.n_volumes * tr
-    late = [s for s in run.stretches if s.stop_s > end + tr]
+    late = [s for s in run.stretches if not s.is_whole and s.stop_s > end + tr]
     rule = f"is outside {run.name}, which is {end:g} s long; correct the time, or `tr`"
     said = [Problem("labels", f"stop_s={s.stop_s:g} {rule}", str(path), s.line) for s in late]
     if wrong or said:

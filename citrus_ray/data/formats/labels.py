@@ -1,76 +1,163 @@
-"""The CSV that says which stretch of which recording is what: `file,start_s,stop_s,label,group`.
+"""The table that says which stretch of which recording is what: `file,start_s,stop_s,label,group`.
 
-Nothing here opens a recording; every fault is reported with its line.
+Times are seconds, or samples in `start_sample,stop_sample`; a row without any labels its whole
+recording. Nothing here opens a recording; every fault is reported with its line.
 """
 
-import csv
 import itertools
 import math
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from citrus_ray.data.faults import capped, suggest
-from citrus_ray.spec import Problem
+from citrus_ray.data.faults import capped, first_of, suggest
+from citrus_ray.data.formats.tables import Row, read_table
+from citrus_ray.spec import Problem, SpecError
 
-COLUMNS = ("file", "start_s", "stop_s", "label", "group")
+SECONDS, SAMPLES = ("start_s", "stop_s"), ("start_sample", "stop_sample")
+COLUMNS = ("file", *SECONDS, *SAMPLES, "label", "group")
+# what a column of times is called where it is not called as it must be: read on without, each row
+# would label its whole recording
+LIKE_TIMES = re.compile(
+    r"(t|time|sample)?[ _]?(start|stop|begin|end|onset|offset|duration|from|to|until)"
+    r"([ _]?(time|sample|index))?(?![a-z])",
+    re.IGNORECASE,
+)
+NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+COMMON = 10  # rows that make a label no slip of the pen
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of one recording that belongs to one group. Without labels: the whole recording."""
+    """A stretch of one recording that belongs to one group. Without labels: the whole recording.
+
+    It ends at infinity where it is all of the recording, and at its start where it is an event.
+    """
 
     file: str
     start_s: float
     stop_s: float
     label: str
     group: str
-    line: int = 0  # of the table that says so
+    line: int = 0  # of the table that says so; 0: an annotation
     table: str = ""
+    in_samples: bool = False  # start and stop are so until `at` turns them into seconds
+
+    def at(self, sfreq: float) -> "Stretch":
+        """The stretch in seconds, of a recording at a rate in Hz."""
+        if not self.in_samples:
+            return self
+        start, stop = self.start_s / sfreq, self.stop_s / sfreq
+        return replace(self, start_s=start, stop_s=stop, in_samples=False)
+
+    @property
+    def is_whole(self) -> bool:
+        return math.isinf(self.stop_s)
+
+    def said(self, which: int) -> str:
+        """Its start (0) or stop (1), as the table has it."""
+        value = (self.start_s, self.stop_s)[which]
+        if self.in_samples:
+            return f"{SAMPLES[which]}={value:.0f}"
+        return f"{SECONDS[which]}={value:g}"
 
 
-def read_labels(path: Path) -> tuple[list[Stretch], list[Problem]]:
-    """The rows that make sense, and what is wrong with the others."""
+def read_labels(path: Path, grouped: bool = True) -> tuple[list[Stretch], list[Problem]]:
+    """The rows that make sense, and what is wrong with the others. Where they are not `grouped`,
+    the names of recordings say the group, and no column may."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, skipinitialspace=True)
-            head, raw = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
-        rule = f"cannot be read as CSV: {err}; save it as UTF-8 CSV"
-        return [], [Problem("labels", rule, str(path))]
-    missing = [name for name in COLUMNS if name not in head]
-    if missing:
-        rule = f"has no column {', '.join(missing)}"
-        rule += f"; its first line must name {','.join(COLUMNS)}, but is {','.join(head)}"
-        return [], [Problem("labels", rule, str(path), 1)]
-    if not raw:
+        table = read_table(path, COLUMNS, "labels")
+    except SpecError as err:
+        return [], list(err.problems)
+    fault = _head_fault(table.head, grouped)
+    if fault:
+        return [], [Problem("labels", fault, str(path), table.line)]
+    if not table.rows and not table.problems:
         rule = "holds no row; add stretches, or leave `labels` out"
         return [], [Problem("labels", rule, str(path))]
-    rows, wrong = list[Stretch](), defaultdict[str, list[Problem]](list)
-    for line, row in raw:
-        text = {name: (row[name] or "").strip() for name in COLUMNS}
-        start, stop = _number(text["start_s"]), _number(text["stop_s"])
-        fault = _row_fault(text, start, stop)
-        if fault:
-            wrong[fault[0]].append(Problem("labels", fault[1], str(path), line))
+    times = next((pair for pair in (SECONDS, SAMPLES) if pair[0] in table.head), None)
+    rows, wrong, marks = list[Stretch](), defaultdict[str, list[Problem]](list), set[str]()
+    for row in table.rows:
+        read = _stretch(row, times, table.delimiter, marks, str(path))
+        if isinstance(read, Stretch):
+            rows.append(read)
         else:
-            said = (text["file"], start, stop, text["label"], text["group"], line, str(path))
-            rows.append(Stretch(*said))
-    return rows, [problem for problems in wrong.values() for problem in capped(problems)]
+            wrong[read[0]].append(Problem("labels", read[1], str(path), row.line))
+    problems = [problem for of in wrong.values() for problem in capped(of)]
+    return rows, [*table.problems, *problems]
 
 
-def _row_fault(text: dict[str, str], start: float, stop: float) -> tuple[str, str] | None:
-    """The rule that a row breaks, and the message."""
-    for name, value in (("start_s", start), ("stop_s", stop)):
-        if not math.isfinite(value):
-            return name, f"{name}={text[name]!r} is no number; write seconds"
+def _head_fault(head: Collection[str], grouped: bool) -> str:
+    """What is wrong with the names of the columns, if something is."""
+    used = [pair for pair in (SECONDS, SAMPLES) if any(name in head for name in pair)]
+    if len(used) > 1:
+        both = ", ".join(name for pair in used for name in pair if name in head)
+        return f"has {both}: times are seconds or samples, not both; drop one pair"
+    must = ("file", *(used[0] if used else ()), "label", *(["group"] if grouped else []))
+    missing = [name for name in must if name not in head]
+    if missing:
+        rule = f"has no column {', '.join(missing)}; its first line must name file,label"
+        rule += ",group" if grouped else ""
+        rule += f" and, for parts of recordings, {','.join(SECONDS)} or {','.join(SAMPLES)}"
+        if "group" in missing:
+            rule += " (without group where `group_pattern` finds it in the names of recordings)"
+        return f"{rule}, but is {','.join(head)}"
+    if not grouped and "group" in head:
+        rule = "has a column group, but `group_pattern` says where groups come from"
+        return f"{rule}; drop one of the two"
+    times = [name for name in head if LIKE_TIMES.match(name)]
+    if times and not used:
+        rule = f"has {', '.join(times)}, which is not read, so rows would label whole recordings"
+        way = f"call times {','.join(SECONDS)} or {','.join(SAMPLES)}, or drop the column"
+        return f"{rule}; {way}"
+    return ""
+
+
+def _stretch(
+    row: Row, times: tuple[str, str] | None, delimiter: str, marks: set[str], table: str
+) -> Stretch | tuple[str, str]:
+    """The stretch of a row; or the rule that it breaks, and the message."""
+    text = row.values
+    start, stop = 0.0, math.inf
+    if times and (text[times[0]] or text[times[1]]):
+        first, last = (_number(name, text[name], delimiter, marks) for name in times)
+        if isinstance(first, tuple):
+            return first
+        if isinstance(last, tuple):
+            return last
+        start, stop = first, last
+    found = (text["file"], start, stop, text["label"], text.get("group", ""))
+    stretch = Stretch(*found, row.line, table, in_samples=times == SAMPLES)
     if start < 0:
-        return "negative", f"start_s={start:g} is before the recording; count from 0"
+        return "negative", f"{stretch.said(0)} is before the recording; count from 0"
     if stop <= start:
-        return "order", f"stop_s={stop:g} must be after start_s={start:g}; correct one of them"
-    empty = next((name for name in ("file", "group", "label") if not text[name]), None)
-    return (empty, f"`{empty}` is empty; fill it in or remove the row") if empty else None
+        return "order", f"{stretch.said(1)} must be after {stretch.said(0)}; correct one of them"
+    empty = next((name for name in ("file", "group", "label") if text.get(name) == ""), None)
+    return (empty, f"`{empty}` is empty; fill it in or remove the row") if empty else stretch
+
+
+def _number(name: str, text: str, delimiter: str, marks: set[str]) -> float | tuple[str, str]:
+    """A time, or why it is none. `marks` are the decimal marks that the table has had so far."""
+    unit = "samples" if name in SAMPLES else "seconds"
+    mark = "," if "," in text else "." if "." in text else ""
+    if not text:
+        way = f"write {unit}, or leave both empty for the whole recording"
+        return name, f"{name} is empty, but the other time is not; {way}"
+    value = float(text.replace(",", ".")) if NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(value) or (mark == "," and delimiter == ","):
+        return name, f"{name}={text!r} is no number; write {unit}"
+    if unit == "samples" and not value.is_integer():
+        return name, f"{name}={text!r} is no whole number; write samples, or call it {name[:-6]}s"
+    if mark and marks and mark not in marks:
+        # thousands, perhaps: 1,000 is one second or a thousand
+        other = "point" if mark == "," else "comma"
+        rule = f"{name}={text!r}, but rows before have a decimal {other}"
+        return "mark", f"{rule}; write one decimal mark, and nothing between thousands"
+    if mark:
+        marks.add(mark)
+    return value
 
 
 def match(
@@ -82,17 +169,19 @@ def match(
     Rows of recordings that are `left_out` on purpose are left out too.
     """
     known, others = _by_name(files), _by_name(left_out)
-    found, problems = defaultdict[str, list[Stretch]](list), list[Problem]()
+    found, unmatched = defaultdict[str, list[Stretch]](list), list[Stretch]()
     for row in rows:
         if len(known.get(row.file, ())) == 1:
             found[known[row.file][0]].append(row)
         elif row.file in known or row.file not in others:
-            problems.append(_unmatched(row, known, labels))
+            unmatched.append(row)
+    # what a name was meant to be is looked for where it is shown alone
+    problems = first_of(unmatched, lambda row: _unmatched(row, known, labels))
     if not found and not problems:
         rule = "all its rows are of recordings that `pattern` leaves out"
         rule += "; widen `pattern`, or give another table"
         problems.append(Problem("labels", rule, str(labels)))
-    return {name: found[name] for name in files if name in found}, capped(problems)
+    return {name: found[name] for name in files if name in found}, problems
 
 
 def _by_name(files: Iterable[str]) -> dict[str, list[str]]:
@@ -119,8 +208,69 @@ def crossing(stretches: Iterable[Stretch], tolerance: float) -> list[tuple[Stret
     return [(a, b) for a, b in pairs if a.group != b.group and b.start_s < a.stop_s - tolerance]
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def lookalikes(
+    rows: Iterable[Stretch], merge: Mapping[str, str], apart: Collection[str]
+) -> tuple[list[Problem], list[str]]:
+    """Labels, as `merge` renames them, that are another but for case and spaces, refused; and
+    single ones a letter from a common one, as caveats. Those that are both meant are in `apart`."""
+    counts, first = Counter[str](), dict[str, Stretch]()
+    for row in rows:
+        label = merge.get(row.label, row.label)
+        counts[label] += 1
+        first.setdefault(label, row)
+    folded = defaultdict[str, list[str]](list)
+    for label in sorted(counts, key=lambda label: (-counts[label], label)):
+        folded[_folded(label)].append(label)
+    problems = [
+        _same(label, common, counts, first[label])
+        for common, *others in folded.values()
+        for label in others
+        if not {label, common} <= {*apart}
+    ]
+    return capped(problems), list(_slips(counts, apart))
+
+
+def _folded(label: str) -> str:
+    return " ".join(label.casefold().split())
+
+
+def _same(label: str, common: str, counts: Counter[str], row: Stretch) -> Problem:
+    rule = f"label `{label}` ({_rows(counts[label])}) is `{common}` ({_rows(counts[common])})"
+    rule += f" but for case or spaces; did you mean `{common}`? correct it, say"
+    rule += f" `merge: {{{label}: {common}}}`, or name both in `classes` if they are two"
+    return Problem("labels", rule, row.table, row.line or None)
+
+
+def _slips(counts: Counter[str], apart: Collection[str]) -> Iterator[str]:
+    common = [label for label, n in counts.items() if n >= COMMON]
+    for rare in sorted(label for label, n in counts.items() if n == 1):
+        for label in common:
+            if _a_letter_apart(rare, label) and not {rare, label} <= {*apart}:
+                rule = f"label `{rare}` (1 row) is a letter from `{label}` ({_rows(counts[label])})"
+                yield f"{rule}: a class of its own, unless `merge` says that it is not"
+
+
+def _rows(n: int) -> str:
+    return f"{n} row{'' if n == 1 else 's'}"
+
+
+def _a_letter_apart(one: str, two: str) -> bool:
+    """Whether a letter more, less or other, or two that changed places, make one word of another.
+
+    Short names and digits are not looked at: N1 and N2 are two stages.
+    """
+    one, two = _folded(one), _folded(two)
+    if min(len(one), len(two)) < 4 or one == two:
+        return False
+    n = _shared(one, two)
+    one, two = one[n:], two[n:]
+    n = _shared(one[::-1], two[::-1])
+    one, two = one[: len(one) - n], two[: len(two) - n]
+    swapped = len(one) == 2 and one == two[::-1]
+    return (max(len(one), len(two)) == 1 or swapped) and (one + two).isalpha()
+
+
+def _shared(one: str, two: str) -> int:
+    """How many letters two words begin with alike."""
+    pairs = enumerate(zip(one, two, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(two)))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from citrus_ray.data.faults import broken, unreadable
 from citrus_ray.data.fingerprints import Fingerprints, fingerprints_of
-from citrus_ray.data.formats.signals import FORMATS, Channel
+from citrus_ray.data.formats.signals import ANNOTATED, FORMATS, Channel, edf_annotations
 from citrus_ray.data.windows import Signal
 from citrus_ray.spec import SpecError
 
@@ -51,6 +51,19 @@ def read_header(path: Path) -> Header:
     if not channels:
         raise broken(path, "holds no signal; leave it out of `pattern`")
     return Header(path, channels)
+
+
+def read_annotations(path: Path) -> list[tuple[float, float, str]]:
+    """Onset and duration in s, and text, of what was written into an EDF+ or BDF+ recording."""
+    if path.suffix.lower() not in ANNOTATED:
+        rule = f"`{path.suffix}` holds no annotations; narrow `pattern` to {', '.join(ANNOTATED)}"
+        raise broken(path, f"{rule}, or give `labels:` a table", "labels")
+    try:
+        return edf_annotations(path)
+    except SpecError:
+        raise
+    except Exception as err:
+        raise unreadable(path, " for its annotations", err) from None
 
 
 def read(header: Header, picks: Sequence[Channel], sfreq: float) -> Recording:

@@ -112,6 +112,48 @@ def _mne_scale(unit: str) -> float:
     return {"uV": 1e-6, "µV": 1e-6, "\u03bcV": 1e-6, "\x83\xcaV": 1e-6, "mV": 1e-3}.get(unit, 1.0)
 
 
+def edf_annotations(path: Path) -> list[tuple[float, float, str]]:
+    """Onset and duration in s from the first sample, and text, in order; plain EDF has none.
+
+    They stand in signals of their own, as text in each data record, closed by zeros:
+    `+onset\\x15duration\\x14text\\x14`. The first says when its record begins: not always with
+    the start in the header, which has whole seconds.
+    """
+    with path.open("rb") as handle:
+        head = handle.read(256)
+        n_chans = int(head[252:256])
+        table = handle.read(256 * n_chans)
+    names = [text.strip() for text in _edf_column(table, n_chans, 0, 16)]
+    samples = [int(text) for text in _edf_column(table, n_chans, 216, 8)]
+    width = 3 if path.suffix.lower() == ".bdf" else 2
+    ends = np.cumsum([width * n for n in samples]).tolist()
+    shape = (_edf_records(path, head, sum(samples)), ends[-1])
+    records = np.memmap(path, np.uint8, "r", int(head[184:192]), shape)
+    places = [i for i, name in enumerate(names) if name.startswith(ANNOTATIONS)]
+    begin, found = None, list[tuple[float, float, str]]()
+    for record in records if places else ():
+        for place in places:
+            first = ends[place] - width * samples[place]
+            for mark in record[first : ends[place]].tobytes().split(b"\0"):
+                stamp, *texts = mark.split(b"\x14")
+                if not stamp:
+                    continue
+                onset, _, length = stamp.partition(b"\x15")
+                begin = float(onset) if begin is None else begin
+                said = [_text(text) for text in texts]
+                start_s = round(float(onset) - begin, 9)
+                found += [(start_s, float(length or 0), text) for text in said if text]
+    return sorted(dict.fromkeys(found))
+
+
+def _text(data: bytes) -> str:
+    """UTF-8 by the standard; some recorders write Latin-1."""
+    try:
+        return data.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return data.decode("latin-1").strip()
+
+
 # ---- WFDB ----
 
 # bytes per sample of the formats whose file size says how many samples there are
@@ -242,6 +284,7 @@ def _npz_block(data: Any, end: str) -> Samples:
 
 ReadHeader = Callable[[Path], tuple[Channel, ...]]
 Load = Callable[[Path, Sequence[Channel]], list[Samples]]
+ANNOTATED = (".edf", ".bdf")
 FORMATS: dict[str, tuple[ReadHeader, Load]] = {
     ".edf": (_edf_header, _edf_load),
     ".bdf": (_edf_header, _edf_load),

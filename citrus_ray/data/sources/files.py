@@ -1,11 +1,12 @@
-"""Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional CSV of
-labelled stretches.
+"""Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional table of
+labelled stretches, or with their own annotations.
 
 `check` looks at headers and labels only and reports everything that is wrong at once. A window with
 a missing sample is dropped and counted. How each format is read is in recordings.py.
 """
 
 import glob
+import itertools
 import math
 import os
 import re
@@ -21,8 +22,8 @@ from pydantic import Field, model_validator
 from citrus_ray.data.faults import broken, capped, noted, nothing_found, tidy, unknown
 from citrus_ray.data.formats.channels import alike, alike_where_there, pick, pick_there, union
 from citrus_ray.data.formats.digests import content_of, file_fingerprints, file_parts
-from citrus_ray.data.formats.labels import Stretch, crossing, match, read_labels
-from citrus_ray.data.formats.recordings import Header, read, read_header
+from citrus_ray.data.formats.labels import Stretch, crossing, lookalikes, match, read_labels
+from citrus_ray.data.formats.recordings import Header, read, read_annotations, read_header
 from citrus_ray.data.formats.signals import FORMATS, Channel
 from citrus_ray.data.formats.tracks import (
     Rate,
@@ -40,6 +41,8 @@ from citrus_ray.data.windowing.assemble import assemble, gather, time_blocks
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Aside, Later, Problem, SpecError
+
+ANNOTATIONS = "annotations"  # the word for `labels` that stand in the recordings
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,13 @@ class Files(Source):
     sfreq: Rate
     """Rate in Hz that every recording is resampled to; native: none, one stream per rate."""
     labels: Name | None = None
-    """CSV relative to root: file,start_s,stop_s,label,group; a pattern, as `*/labels.csv`, takes
-    all that it matches together."""
+    """Table relative to root, parted by commas, semicolons or tabs: file,start_s,stop_s,label,group
+    (or start_sample,stop_sample; without times a row labels its whole recording); a pattern, as
+    `*/labels.csv`, takes all that it matches together. annotations: those in EDF+ and BDF+ files;
+    one without a duration labels the `seconds` that begin with it."""
     group_pattern: str | None = None
-    """Without labels: regex whose one (…) finds the group in a file's stem."""
+    """Regex whose one (…) finds the group in a file's stem, or in its path; for labels without a
+    `group` column. Without both, a recording is a group."""
     channels: Names | None = None
     """Channels, in this order; all without."""
     streams: Names | None = None
@@ -127,9 +133,6 @@ class Files(Source):
         return self
 
     def _check_group_pattern(self, said: str, pattern: str) -> None:
-        if self.labels:
-            rule = "group_pattern has no effect: groups come from the labels' `group` column"
-            raise ValueError(f"{rule}; drop it")
         try:
             n_groups = re.compile(pattern).groups
         except re.error as err:
@@ -143,8 +146,8 @@ class Files(Source):
         return folder_at(self.root, lambda: instead(self.root))
 
     def _tables(self) -> list[Path]:
-        """The label tables, none without `labels`."""
-        if not self.labels:
+        """The label tables; none without `labels`, or where recordings hold their own."""
+        if self.labels in (None, ANNOTATIONS):
             return []
         root, names = self._root(), glob.glob(self.labels, recursive=True, root_dir=self._root())
         paths = [root / name for name in sorted(names) if (root / name).is_file()]
@@ -179,12 +182,17 @@ class Files(Source):
     def check(self) -> None:
         self._survey()
 
-    def _survey(self) -> list[Item]:
-        """Every recording that is used, from headers and labels; or everything that is wrong."""
+    def _survey(self) -> tuple[list[Item], list[str]]:
+        """Every recording that is used, from headers and labels, with caveats on these; or
+        everything that is wrong."""
         files, problems = self._files(), list[Problem]()
-        stretches, items = dict[str, list[Stretch]](), list[Item]()
+        stretches, items, caveats = dict[str, list[Stretch]](), list[Item](), list[str]()
         with noted(problems):
-            stretches = (self._labelled if self.labels else self._whole)(files, problems)
+            if self.labels:
+                stretches, caveats = self._labelled(files, problems)
+            else:
+                groups = self._groups(files, files, problems)
+                stretches = {n: [Stretch(n, 0.0, math.inf, "", g)] for n, g in groups.items()}
         # with no usable stretch the headers are looked at all the same: they may be wrong, too
         for name in stretches or files:
             with noted(problems):
@@ -201,8 +209,9 @@ class Files(Source):
             with noted(problems):
                 self._check_rates(items)
         if problems:
-            raise SpecError(tidy(problems))
-        return items
+            # once: a file that is broken may say so to more than one reader
+            raise SpecError(tidy(dict.fromkeys(problems)))
+        return items, caveats
 
     def _check_rates(self, items: Sequence[Item]) -> None:
         if self.sfreq != "native" or not items:
@@ -215,26 +224,63 @@ class Files(Source):
 
     def _labelled(
         self, files: dict[str, Path], problems: list[Problem]
-    ) -> dict[str, list[Stretch]]:
-        """Stretches of each recording in the table, under the names that are wanted."""
-        left_out, found = self._left_out(files), defaultdict[str, list[Stretch]](list)
-        labels = set[str]()
-        for table in self._tables():
-            rows, bad_rows = read_labels(table)
-            labels |= {row.label for row in rows}
-            of, unmatched = match(rows, files, table, left_out) if rows else ({}, [])
-            problems += [*bad_rows, *unmatched]
-            for name, stretches in of.items():
-                found[name] += stretches
+    ) -> tuple[dict[str, list[Stretch]], list[str]]:
+        """Stretches of each labelled recording, under the names that are wanted, and caveats on
+        the labels."""
+        annotated = self.labels == ANNOTATIONS
+        read, found = (self._annotated if annotated else self._tabled)(files, problems)
         new = dict[str, str]()
         with noted(problems):
-            new = self._rename(labels)
+            new = self._rename({row.label for row in read})
+        alike_labels, caveats = lookalikes(read, self.merge or {}, self.classes or ())
+        problems += alike_labels
         named = {
             name: [replace(row, label=new[row.label]) for row in found[name] if row.label in new]
             for name in files
             if name in found
         }
-        return {name: of for name, of in named.items() if of}
+        named = {name: of for name, of in named.items() if of}
+        if annotated or self.group_pattern is not None:
+            groups = self._groups(named, files, problems)
+            named = {
+                name: [replace(row, group=groups[name]) for row in of]
+                for name, of in named.items()
+                if name in groups
+            }
+        return named, caveats
+
+    def _tabled(
+        self, files: dict[str, Path], problems: list[Problem]
+    ) -> tuple[list[Stretch], dict[str, list[Stretch]]]:
+        """All rows of the tables, and those of each recording."""
+        left_out, found = self._left_out(files), defaultdict[str, list[Stretch]](list)
+        read = list[Stretch]()
+        for table in self._tables():
+            rows, bad_rows = read_labels(table, grouped=self.group_pattern is None)
+            of, unmatched = match(rows, files, table, left_out) if rows else ({}, [])
+            problems += [*bad_rows, *unmatched]
+            read += rows
+            for name, stretches in of.items():
+                found[name] += stretches
+        return read, found
+
+    def _annotated(
+        self, files: dict[str, Path], problems: list[Problem]
+    ) -> tuple[list[Stretch], dict[str, list[Stretch]]]:
+        """What recordings themselves say: all of it, and that of each."""
+        found = dict[str, list[Stretch]]()
+        for name, path in files.items():
+            with noted(problems):
+                read_header(path)  # what is wrong with the recording itself is said first
+                found[name] = [
+                    Stretch(name, onset, onset + length, text, "", table=str(path))
+                    for onset, length, text in read_annotations(path)
+                ]
+        read = [row for of in found.values() for row in of]
+        if found and not read:
+            rule = f"labels={ANNOTATIONS}, but none of {len(found)} recordings holds one"
+            problems.append(Problem("labels", f"{rule}; give `labels:` a table"))
+        return read, found
 
     def _rename(self, labels: set[str]) -> dict[str, str]:
         """New names by old ones, of the wanted classes; a name that no label has is a typo."""
@@ -247,50 +293,65 @@ class Files(Source):
             raise SpecError(problems)
         return {old: name for old, name in new.items() if not wanted or name in wanted}
 
-    def _whole(self, files: dict[str, Path], problems: list[Problem]) -> dict[str, list[Stretch]]:
-        """Recordings as a stretch each, of the group that their name says."""
+    def _groups(
+        self, names: Iterable[str], files: dict[str, Path], problems: list[Problem]
+    ) -> dict[str, str]:
+        """The group that the name of each recording says: what the pattern finds, or itself."""
         stems = Counter(PurePosixPath(name).stem for name in files)
-        out = dict[str, list[Stretch]]()
-        for name, path in files.items():
+        out = dict[str, str]()
+        for name in names:
             bare = PurePosixPath(name).with_suffix("")
-            group = bare.name if stems[bare.name] == 1 else str(bare)
+            out[name] = bare.name if stems[bare.name] == 1 else str(bare)
             if self.group_pattern is not None:
                 # the stem first, then the folders: sub-01/rest.edf
                 tries = (re.search(self.group_pattern, text) for text in (bare.name, str(bare)))
                 found = next((found for found in tries if found), None)
                 if not found or not found[1]:
                     rule = f"group_pattern={self.group_pattern} finds no group in `{bare}`"
-                    problems.append(Problem("group_pattern", f"{rule}; widen it", str(path)))
+                    said = Problem("group_pattern", f"{rule}; widen it", str(files[name]))
+                    problems.append(said)
+                    del out[name]
                     continue
-                group = found[1]
-            out[name] = [Stretch(name, 0.0, math.inf, "", group)]
+                out[name] = found[1]
         return out
 
     def _item(self, path: Path, stretches: list[Stretch]) -> Item:
         header = read_header(path)
         choose = pick if self.absent == "refuse" else pick_there
         picks = choose(header, self.streams, self.channels, self.modality)
-        item = Item(header, picks, tuple(stretches))
+        item = Item(header, picks, ())
         # times are rounded to samples anyway, and tables round theirs to a millisecond
         rates = [*([] if self.sfreq == "native" else [self.sfreq]), *(c.sfreq for c in item.picks)]
         slack = 0.5 / min(rates) + 1e-3
-        rule = f"is outside {path.name}, which is {item.seconds:.4f} s long"
-        late = [s for s in stretches if math.isfinite(s.stop_s) and s.stop_s > item.seconds + slack]
-        said = [(f"stop_s={s.stop_s:g} {rule}; correct the time or the file", s) for s in late]
-        rule = "has another group, so no split can part them; correct group or times"
-        crossed = [(f"overlaps line {a.line} but {rule}", b) for a, b in crossing(stretches, slack)]
+        timed = [(s, self._timed(s, item)) for s in stretches]
+        late = [s for s, t in timed if not t.is_whole and t.stop_s > item.seconds + slack]
+        early = [s for s in stretches if not s.line and not 0 <= s.start_s <= item.seconds + slack]
+        crossed = crossing((t for _, t in timed), slack)
+        other = "has another group, so no split can part them; correct group or times"
+        wholes = [s for s in stretches if s.is_whole]
+        again = "labels the whole recording, as line {} does; keep one, or give times"
         found = (
-            [Problem("labels", why, s.table, s.line) for why, s in of] for of in (said, crossed)
+            [(_outside(s, item), s) for s in dict.fromkeys([*early, *late])],
+            [(f"overlaps line {a.line} but {other}", b) for a, b in crossed],
+            [(again.format(a.line), b) for a, b in itertools.pairwise(wholes)],
         )
-        problems = [problem for of in found for problem in capped(of)]
+        said = ([Problem("labels", why, s.table, s.line or None) for why, s in of] for of in found)
+        problems = [problem for of in said for problem in capped(of)]
         if problems:
             raise SpecError(problems)
-        return item
+        return replace(item, stretches=tuple(t for _, t in timed))
+
+    def _timed(self, stretch: Stretch, item: Item) -> Stretch:
+        """A stretch in seconds; an event has the `seconds` after it, or what there is of them."""
+        if stretch.start_s < stretch.stop_s:
+            return stretch.at(item.picks[0].sfreq)
+        stop = min(stretch.start_s + self.seconds, max(item.seconds, stretch.start_s))
+        return replace(stretch, stop_s=stop)
 
     # ---- cutting ----
 
     def prepare(self) -> Windows:
-        items = self._survey()
+        items, on_labels = self._survey()
         tracks = self._all_tracks(items)
         # windows begin with a sample of the slowest
         clock = min(tracks, key=lambda track: track.sfreq)
@@ -299,7 +360,7 @@ class Files(Source):
         cut = Cutter(clock.sfreq, clock.n_times, stride, self.normalize, self.short, *most)
         # resample before cutting: cutting first leaves filter edges in the window
         gathered = gather((self._windows(item, cut, tracks) for item in items), tracks)
-        caveats = (*(self.caveats or ()), *_lacking(items, tracks))
+        caveats = (*(self.caveats or ()), *on_labels, *_lacking(items, tracks))
         labels = sorted({stretch.label for item in items for stretch in item.stretches})
         classes = (self.classes or tuple(labels)) if self.labels else ()
         windows = assemble(cut, gathered, classes, self.digest(), caveats)
@@ -330,6 +391,19 @@ class Files(Source):
             windows=(spread_out(x, own, tracks) for x in found.windows),
             fingerprints=np.concatenate([*known, file_fingerprints(item.header.path)]),
         )
+
+
+def _outside(stretch: Stretch, item: Item) -> str:
+    """Why a stretch is not in its recording, and the way out."""
+    name, where = item.header.path.name, f"which is {item.seconds:.4f} s long"
+    if not stretch.line:
+        span = f"from {stretch.start_s:g} to {stretch.stop_s:g} s"
+        way = f"leave it out with `classes`, or give `labels:` a table in place of {ANNOTATIONS}"
+        return f"annotation `{stretch.label}` {span} is outside the recording, {where}; {way}"
+    if stretch.in_samples:
+        first = item.picks[0]
+        where = f"which has {first.n_times} samples of {first.name}"
+    return f"{stretch.said(1)} is outside {name}, {where}; correct the time or the file"
 
 
 def _lacking(items: Sequence[Item], tracks: Sequence[Track]) -> Iterator[str]:
