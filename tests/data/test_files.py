@@ -458,6 +458,30 @@ def test_annotations_label_their_stretches_and_events_the_seconds_after_them(tmp
     assert "did you mean `spike`" in refusal(tmp_path, **spec, classes=("spikes",))
 
 
+def test_events_of_bids_label_the_recording_that_they_are_beside(tmp_path):
+    x, y = noise(), noise(seed=1)
+    write_npz(tmp_path / "sub-1" / "sub-1_task-x_run-1_eeg.npz", x)
+    write_npz(tmp_path / "sub-2" / "sub-2_task-x_eeg.npz", y)
+    head, first, second = "onset\tduration\ttrial_type\n", tmp_path / "sub-1", tmp_path / "sub-2"
+    rows = "1.0\t2\tface\n4.0\t0\ttone\n5.0\tn/a\ttone\n6\t1\tn/a\n"
+    (first / "sub-1_task-x_run-1_events.tsv").write_text(head + rows)
+    (second / "sub-2_task-x_events.tsv").write_text(head + "3\t1\tface\n")
+    spec = {"pattern": "*/*_eeg.npz", "labels": "events.tsv", "group_pattern": r"^(sub-\d)"}
+    windows = raw(tmp_path, **spec)
+    assert windows.groups == ("sub-1", "sub-2")
+    assert [windows.classes[y] for y in windows.labels] == ["face"] * 2 + ["tone"] * 2 + ["face"]
+    begins = [x[:, 100 * i : 100 * i + 100] for i in (1, 2, 4, 5)]
+    assert np.array_equal(windows.x, np.stack([*begins, y[:, 300:400]]))
+    before = files(tmp_path, **spec).digest()
+    (second / "sub-2_task-x_events.tsv").write_text(head + "9\t2\tface\n-1\t1\tface\n")
+    said = refusal(tmp_path, **spec)
+    assert "sub-2_task-x_events.tsv:2: labels: stop_s=11 is outside sub-2_task-x_eeg.npz" in said
+    assert "sub-2_task-x_events.tsv:3: labels: onset=-1 duration=1 trial_type=face: must" in said
+    assert files(tmp_path, **spec).digest() != before
+    (second / "sub-2_task-x_events.tsv").unlink()
+    assert "there is no such file beside sub-2_task-x_eeg.npz" in refusal(tmp_path, **spec)
+
+
 def test_times_rounded_to_a_table_do_not_cost_a_sample(tmp_path):
     write_npz(tmp_path / "a.npz", noise(3610), 360.0)
     # between samples: both ends may round inwards

@@ -76,6 +76,24 @@ def _stretches(
 
 def bids_events(path: Path, run: Run, tr: float) -> Run:
     """The run with the events of a BIDS table, in seconds from its first volume."""
+    found, wrong = read_events(path, path.name, run.name)
+    return _checked(path, replace(run, stretches=tuple(found)), tr, wrong)
+
+
+def events_beside(path: Path, stem: str, entity: str) -> Path:
+    """Events of BIDS: `…_bold.nii.gz` has `…_events.tsv` beside it."""
+    found = path.with_name(stem.removesuffix(f"_{entity}") + "_events.tsv")
+    if not found.is_file():
+        rule = f"there is no such file beside {path.name}; add it, or narrow `pattern`"
+        raise broken(found, rule, "labels")
+    return found
+
+
+def read_events(
+    path: Path, file: str, group: str, instants: bool = False
+) -> tuple[list[Stretch], list[Problem]]:
+    """Stretches of a BIDS table and what is wrong with its other rows. Where there may be
+    `instants`, a row without a duration ends where it begins, and one of no type is left out."""
     read = read_table(path, BIDS, "labels")
     missing = [name for name in BIDS if name not in read.head]
     if missing:
@@ -84,20 +102,23 @@ def bids_events(path: Path, run: Run, tr: float) -> Run:
         raise broken(path, f"{rule}; {way}", "labels", read.line)
     found, wrong = list[Stretch](), list[Problem]()
     for row, line in ((row.values, row.line) for row in read.rows):
+        label, said = row["trial_type"], row["duration"]
+        if instants and label in ("", "n/a"):
+            continue
         try:
-            onset, duration = float(row["onset"]), float(row["duration"])
+            onset = float(row["onset"])
+            duration = 0.0 if instants and said in ("", "n/a") else float(said)
         except ValueError:
             onset, duration = math.nan, math.nan
-        if not (onset >= 0 and duration > 0 and row["trial_type"]):
-            said = f"onset={row['onset']} duration={row['duration']} trial_type={row['trial_type']}"
-            rule = f"{said}: must be seconds from 0, a duration above 0 and a name"
+        enough = duration >= 0 if instants else duration > 0
+        if not (math.isfinite(onset + duration) and onset >= 0 and enough and label):
+            rule = f"onset={row['onset']} duration={said} trial_type={label}: must be seconds from"
+            rule += " 0, a duration above 0" + (", or none," if instants else "") + " and a name"
             way = "correct or remove the row"
             wrong.append(Problem("labels", f"{rule}; {way}", str(path), line))
             continue
-        found.append(Stretch(path.name, onset, onset + duration, row["trial_type"], run.name, line))
-    return _checked(
-        path, replace(run, stretches=tuple(found)), tr, [*read.problems, *capped(wrong)]
-    )
+        found.append(Stretch(file, onset, onset + duration, label, group, line, str(path)))
+    return found, [*read.problems, *capped(wrong)]
 
 
 def table(path: Path, file: str, files: Sequence[str], run: Run, tr: float) -> Run:

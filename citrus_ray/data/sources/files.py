@@ -1,5 +1,5 @@
 """Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional table of
-labelled stretches, or with their own annotations.
+labelled stretches, or with events of their own.
 
 `check` looks at headers and labels only and reports everything that is wrong at once. A window with
 a missing sample is dropped and counted. How each format is read is in recordings.py.
@@ -19,9 +19,10 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from citrus_ray.data.faults import broken, capped, noted, nothing_found, tidy, unknown
+from citrus_ray.data.faults import broken, capped, each, noted, nothing_found, tidy, unknown
 from citrus_ray.data.formats.channels import alike, alike_where_there, pick, pick_there, union
 from citrus_ray.data.formats.digests import content_of, file_fingerprints, file_parts
+from citrus_ray.data.formats.events import events_beside, read_events
 from citrus_ray.data.formats.labels import Stretch, crossing, lookalikes, match, read_labels
 from citrus_ray.data.formats.recordings import Header, read, read_annotations, read_header
 from citrus_ray.data.formats.signals import FORMATS, Channel
@@ -42,7 +43,8 @@ from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Aside, Later, Problem, SpecError
 
-ANNOTATIONS = "annotations"  # the word for `labels` that stand in the recordings
+# words for `labels` that stand in the recordings, and beside each of them
+ANNOTATIONS, EVENTS = "annotations", "events.tsv"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Files(Source):
     """Table relative to root, parted by commas, semicolons or tabs: file,start_s,stop_s,label,group
     (or start_sample,stop_sample; without times a row labels its whole recording); a pattern, as
     `*/labels.csv`, takes all that it matches together. annotations: those in EDF+ and BDF+ files;
-    one without a duration labels the `seconds` that begin with it."""
+    events.tsv: a BIDS table beside each recording; what has no duration there labels the `seconds`
+    that begin with it."""
     group_pattern: str | None = None
     """Regex whose one (…) finds the group in a file's stem, or in its path; for labels without a
     `group` column. Without both, a recording is a group."""
@@ -147,8 +150,10 @@ class Files(Source):
 
     def _tables(self) -> list[Path]:
         """The label tables; none without `labels`, or where recordings hold their own."""
-        if self.labels in (None, ANNOTATIONS):
+        if not self.labels or self.labels == ANNOTATIONS:
             return []
+        if self.labels == EVENTS:
+            return each(self._files().values(), _events)
         root, names = self._root(), glob.glob(self.labels, recursive=True, root_dir=self._root())
         paths = [root / name for name in sorted(names) if (root / name).is_file()]
         if not paths:
@@ -227,8 +232,8 @@ class Files(Source):
     ) -> tuple[dict[str, list[Stretch]], list[str]]:
         """Stretches of each labelled recording, under the names that are wanted, and caveats on
         the labels."""
-        annotated = self.labels == ANNOTATIONS
-        read, found = (self._annotated if annotated else self._tabled)(files, problems)
+        own = self.labels in (ANNOTATIONS, EVENTS)
+        read, found = (self._own if own else self._tabled)(files, problems)
         new = dict[str, str]()
         with noted(problems):
             new = self._rename({row.label for row in read})
@@ -240,7 +245,7 @@ class Files(Source):
             if name in found
         }
         named = {name: of for name, of in named.items() if of}
-        if annotated or self.group_pattern is not None:
+        if own or self.group_pattern is not None:
             groups = self._groups(named, files, problems)
             named = {
                 name: [replace(row, group=groups[name]) for row in of]
@@ -264,21 +269,25 @@ class Files(Source):
                 found[name] += stretches
         return read, found
 
-    def _annotated(
+    def _own(
         self, files: dict[str, Path], problems: list[Problem]
     ) -> tuple[list[Stretch], dict[str, list[Stretch]]]:
-        """What recordings themselves say: all of it, and that of each."""
+        """What stands in recordings, or in a table beside each: all of it, and that of each."""
         found = dict[str, list[Stretch]]()
         for name, path in files.items():
             with noted(problems):
                 read_header(path)  # what is wrong with the recording itself is said first
+                if self.labels == EVENTS:
+                    found[name], wrong = read_events(_events(path), name, "", instants=True)
+                    problems += wrong
+                    continue
                 found[name] = [
                     Stretch(name, onset, onset + length, text, "", table=str(path))
                     for onset, length, text in read_annotations(path)
                 ]
         read = [row for of in found.values() for row in of]
         if found and not read:
-            rule = f"labels={ANNOTATIONS}, but none of {len(found)} recordings holds one"
+            rule = f"labels={self.labels}, but none of {len(found)} recordings holds one"
             problems.append(Problem("labels", f"{rule}; give `labels:` a table"))
         return read, found
 
@@ -325,7 +334,7 @@ class Files(Source):
         slack = 0.5 / min(rates) + 1e-3
         timed = [(s, self._timed(s, item)) for s in stretches]
         late = [s for s, t in timed if not t.is_whole and t.stop_s > item.seconds + slack]
-        early = [s for s in stretches if not s.line and not 0 <= s.start_s <= item.seconds + slack]
+        early = [s for s in stretches if s.start_s < 0]
         crossed = crossing((t for _, t in timed), slack)
         other = "has another group, so no split can part them; correct group or times"
         wholes = [s for s in stretches if s.is_whole]
@@ -391,6 +400,11 @@ class Files(Source):
             windows=(spread_out(x, own, tracks) for x in found.windows),
             fingerprints=np.concatenate([*known, file_fingerprints(item.header.path)]),
         )
+
+
+def _events(path: Path) -> Path:
+    """The BIDS table beside a recording, `…_events.tsv` of `…_eeg.edf`."""
+    return events_beside(path, path.stem, path.stem.rpartition("_")[2])
 
 
 def _outside(stretch: Stretch, item: Item) -> str:

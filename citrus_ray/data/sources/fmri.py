@@ -20,7 +20,7 @@ from citrus_ray.data.faults import broken, each, nothing_found, tidy, unknown
 from citrus_ray.data.fingerprints import fingerprints_of
 from citrus_ray.data.formats.channels import pick
 from citrus_ray.data.formats.digests import content_of, file_fingerprints
-from citrus_ray.data.formats.events import Run, attributes, bids_events, table
+from citrus_ray.data.formats.events import Run, attributes, bids_events, events_beside, table
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.nifti import Mask, is_nifti, read_image, read_mask, read_series
 from citrus_ray.data.formats.recordings import read, read_header
@@ -162,19 +162,11 @@ class Fmri(Source):
             raise broken(path, rule, field)
         return path
 
-    def _events(self, image: Path) -> Path:
-        """Events of BIDS: `…_bold.nii.gz` has `…_events.tsv` beside it."""
-        path = image.with_name(_stem(image).removesuffix("_bold") + "_events.tsv")
-        if not path.is_file():
-            rule = f"there is no such file beside {image.name}; add it, or narrow `pattern`"
-            raise broken(path, rule, "labels")
-        return path
-
     def content(self) -> str:
         images = self._files()
         paths = [*images, *(mask for path in images if (mask := self._mask_path(path)))]
         if self.labels and self.labels.endswith("events.tsv"):
-            paths += [self._events(path) for path in images]
+            paths += [events_beside(path, _stem(path), "bold") for path in images]
         elif self.labels:
             paths.append(self._there(self.labels, "labels"))
         return content_of(paths, self._folder)
@@ -227,7 +219,7 @@ class Fmri(Source):
         if self.labels is None:
             return [whole]
         if self.labels.endswith("events.tsv"):
-            return [bids_events(self._events(path), whole, tr)]
+            return [bids_events(events_beside(path, _stem(path), "bold"), whole, tr)]
         labels = self._there(self.labels, "labels")
         if labels.suffix == ".csv":
             names = [self._name(file) for file in self._files()]
