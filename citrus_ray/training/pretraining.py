@@ -212,13 +212,18 @@ def _means(
 ) -> dict[str, float]:
     """Means over windows. The same masks every time, so that epochs can be compared, and with what
     knows no epoch."""
-    masks, n = torch.Generator(device).manual_seed(0), 0
-    sums: dict[str, float] = defaultdict(float)
+    masks, sizes = torch.Generator(device).manual_seed(0), list[int]()
+    found: dict[str, list[torch.Tensor]] = defaultdict(list)
     for x, *y in batches:
-        n += len(x)
+        sizes.append(len(x))
         for name, value in losses(x, masks, *y).items():
-            sums[name] += float(value) * len(x)
-    return {name: value / n for name, value in sums.items()}
+            found[name].append(value)
+    # looked at in the end: a look at every batch would make a GPU wait
+    by_name = {name: torch.stack(values).tolist() for name, values in found.items()}
+    return {
+        name: sum(value * n for value, n in zip(values, sizes, strict=True)) / sum(sizes)
+        for name, values in by_name.items()
+    }
 
 
 def ensure_encoder(trial: Trial, store: Where | None = None) -> checkpoint.Weights | None:

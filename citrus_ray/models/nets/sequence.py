@@ -40,20 +40,15 @@ class SequenceEncoder(Encoder):
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         tokens = self._tokens(x, hidden)
-        return tokens[:, self._of_volumes(tokens)][:, None]  # (B, 1, N, D)
+        return self._of_volumes(tokens)[:, None]  # (B, 1, N, D)
 
     def tokens(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        whole = self._unnormed(x, None)
-        unnormed = whole[:, self._of_volumes(whole)][:, None]
+        unnormed = self._of_volumes(self._unnormed(x, None))[:, None]
         return self.transformer.norm(unnormed), unnormed
 
     def summary(self, x: torch.Tensor) -> torch.Tensor:
         tokens = self._tokens(x, None)
-        return (
-            tokens[:, :1]
-            if self.by_cls
-            else tokens[:, self._of_volumes(tokens)].mean(dim=1, keepdim=True)
-        )
+        return tokens[:, :1] if self.by_cls else self._of_volumes(tokens).mean(dim=1, keepdim=True)
 
     def _tokens(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         """(B, C, T) -> (B, 1 + T, D), or (B, 2 + T, D) of a pair, special tokens included."""
@@ -96,11 +91,11 @@ class SequenceEncoder(Encoder):
         return torch.cat([piece for part in parts for piece in (seen, part)], dim=1)
 
     def _of_volumes(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Where the tokens of volumes are."""
-        n = tokens.shape[1]
-        keep = torch.ones(n, dtype=torch.bool, device=tokens.device)
-        keep[:: n // self.n_parts] = False  # [CLS], and [SEP] after the first half
-        return keep
+        """(B, 1 + T, D), or (B, 2 + T, D) of a pair -> (B, T, D): without the special token that
+        each part begins with."""
+        n_batch, n_tokens, dim = tokens.shape
+        parts = tokens.reshape(n_batch, self.n_parts, n_tokens // self.n_parts, dim)
+        return parts[:, :, 1:].flatten(1, 2)
 
     def depths(self) -> list[nn.Module]:
         added = [p for p in (self.cls, self.sep, self.segments) if p is not None]

@@ -51,7 +51,7 @@ class LatentTask(ReconstructionTask):
         tokens, target, hidden = self._drawn(x, generator)
         if self.reads_all:
             predicted = self.decoder(self.encoder(x, hidden))  # (B, C, N, D)
-            loss, metrics = self.compared(predicted[hidden], target[hidden])
+            loss, metrics = self.compared(predicted, target, hidden)
         else:
             shown, asked = self.shown(hidden)
             predicted = self.decoder(self.encoder.visible(x, shown), shown, asked)

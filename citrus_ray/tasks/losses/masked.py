@@ -19,7 +19,7 @@ class MaskedTask(ReconstructionTask):
         target, hidden = self._drawn(x, generator)
         if self.reads_all:
             predicted = self.decoder(self.encoder(x, hidden))  # (B, C, N, P)
-            return self.compared(predicted[hidden], target[hidden])
+            return self.compared(predicted, target, hidden)
         shown, asked = self.shown(hidden)
         predicted = self.decoder(
             self.encoder.visible(x, shown), shown, asked

@@ -1,6 +1,8 @@
 """Which tokens are hidden. Exact counts per row, so every loss averages over the same number of
 tokens."""
 
+from collections.abc import Callable
+
 import torch
 
 
@@ -68,6 +70,24 @@ def places(hidden: torch.Tensor, n_shown: int) -> tuple[torch.Tensor, torch.Tens
     ones, both in order."""
     order = hidden.byte().argsort(dim=-1, stable=True)
     return order[..., :n_shown], order[..., n_shown:]
+
+
+def over_hidden(
+    loss: Callable[..., torch.Tensor],
+    predicted: torch.Tensor,
+    target: torch.Tensor,
+    hidden: torch.Tensor,
+) -> torch.Tensor:
+    """The mean loss of the entries that are hidden, of which `hidden` may lack the last axes.
+
+    To take them out is to ask how many they are, for which a GPU would be waited for at every step:
+    there all entries are compared, and the visible ones count nothing.
+    """
+    if predicted.device.type == "cpu":
+        return loss(predicted[hidden], target[hidden])
+    each = loss(predicted, target, reduction="none")
+    wanted = hidden.view(*hidden.shape, *[1] * (each.ndim - hidden.ndim)).expand_as(each)
+    return torch.where(wanted, each, 0).sum() / wanted.sum()
 
 
 def hide_modalities(

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.encoder import Encoder, patches
-from citrus_ray.tasks.losses.masking import span_mask
+from citrus_ray.tasks.losses.masking import over_hidden, span_mask
 from citrus_ray.tasks.losses.references import Hidden, Predictors
 from citrus_ray.tasks.losses.task import Loss, References, Task
 
@@ -69,7 +69,7 @@ class NextThoughtTask(Task):
         )  # (B, C, N, P), or (B, 1, N, C*P) where channels are mixed
         if self.encoder.mixes_channels:
             predicted = predicted.view(n_batch, n_tokens, n_chans, -1).transpose(1, 2)
-        return F.mse_loss(predicted[hidden], target[hidden])
+        return over_hidden(F.mse_loss, predicted, target, hidden)
 
     def _hidden(
         self, x: torch.Tensor, generator: torch.Generator

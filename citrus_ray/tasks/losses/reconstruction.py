@@ -18,6 +18,7 @@ from citrus_ray.tasks.losses.masking import (
     hide_modalities,
     n_hidden,
     neighbourhoods,
+    over_hidden,
     places,
     span_mask,
 )
@@ -117,9 +118,15 @@ class ReconstructionTask(Task):
 
         return losses
 
-    def compared(self, predicted: torch.Tensor, target: torch.Tensor) -> Loss:
-        """What is hidden, as it was predicted and as it is."""
-        loss = self.loss(predicted, target)
+    def compared(
+        self, predicted: torch.Tensor, target: torch.Tensor, hidden: torch.Tensor | None = None
+    ) -> Loss:
+        """What is hidden, as it was predicted and as it is; all that is given, where it is not said
+        which of it is."""
+        if hidden is None:
+            loss = self.loss(predicted, target)
+        else:
+            loss = over_hidden(self.loss, predicted, target, hidden)
         return loss, {self.metric: loss.detach()}
 
 

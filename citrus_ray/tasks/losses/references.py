@@ -33,11 +33,11 @@ class Predictors:
         # every other window chooses the penalty; then all are learnt from
         learns = (torch.arange(n_windows) % 2 == 0).to(kinds.device)[rows.window]
         keys = sorted(set(rows.key.tolist()))
-        errors = torch.zeros(len(PENALTIES), dtype=torch.float64)
+        errors = torch.zeros(len(PENALTIES), dtype=torch.float64, device=kinds.device)
         for key in keys:
             one, other = (rows.key == key) & learns, (rows.key == key) & ~learns
             for i, weights in enumerate(_ridges(rows.x[one], rows.y[one], PENALTIES)):
-                errors[i] += (rows.x[other] @ weights - rows.y[other]).square().sum().cpu()
+                errors[i] += (rows.x[other] @ weights - rows.y[other]).square().sum()
         best = (PENALTIES[int(errors.argmin())],)
         mine = {key: rows.key == key for key in keys}
         self.weights = {k: _ridges(rows.x[at], rows.y[at], best)[0] for k, at in mine.items()}

@@ -54,7 +54,7 @@ class SpectralTask(ReconstructionTask):
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         asked = self._drawn(x, generator)
         predicted = self._predicted(asked.x, asked.hidden).view(asked.target.shape)
-        return self.compared(predicted[asked.wanted], asked.target[asked.wanted])
+        return self.compared(predicted, asked.target, asked.wanted)
 
     def question(self, x: torch.Tensor, generator: torch.Generator) -> Hidden:
         asked, patch = self._drawn(x, generator), self.encoder.patch
