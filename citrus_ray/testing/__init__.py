@@ -6,6 +6,7 @@
         block = {"kind": "custom", "cls": "my_module:MyNet"}
 
 `block` is what a sweep would say; `pytest` then runs every promise that the rest relies on.
+`FakeDevice` is a GPU that is not there: what one would refuse, or wait for, is seen without.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from citrus_ray.testing.device import FakeDevice as FakeDevice
     from citrus_ray.testing.encoders import EncoderContract as EncoderContract
     from citrus_ray.testing.sources import SourceContract as SourceContract
     from citrus_ray.testing.tasks import TaskContract as TaskContract
@@ -24,6 +26,7 @@ HOMES = {
     "EncoderContract": "citrus_ray.testing.encoders",
     "TaskContract": "citrus_ray.testing.tasks",
     "SourceContract": "citrus_ray.testing.sources",
+    "FakeDevice": "citrus_ray.testing.device",
 }
 
 

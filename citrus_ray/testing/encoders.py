@@ -11,6 +11,7 @@ from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.models.specs import KINDS, EncoderSpec
 from citrus_ray.spec import validate
+from citrus_ray.testing.device import DEVICE, FakeDevice
 from citrus_ray.training.loop import seeded
 
 CTX = SignalContext(n_chans=3, n_times=256, sfreq=100.0, n_classes=4, modalities=("eeg",) * 3)
@@ -206,6 +207,22 @@ class EncoderContract:
         assert not torch.allclose(one(x), other(x))
         other.load_state_dict(one.state_dict())
         assert torch.equal(one(x), other(x))
+
+    def test_it_goes_to_the_device_that_its_signals_are_on(self, spec: EncoderSpec) -> None:
+        """Without one: `FakeDevice` says what a GPU would."""
+        encoder = self.build(spec)
+        x = signals(3, 2, 8 * encoder.patch)
+        hidden, weights = hidden_at(encoder, x), signals(encoder.dim, seed=2)
+        with torch.no_grad():
+            here = [encoder(x, hidden), encoder.summary(x), encoder.rows(x), *encoder.tokens(x)]
+        with FakeDevice():
+            x, hidden, weights = (of.to(DEVICE) for of in (x, hidden, weights))
+            encoder.to(DEVICE)
+            there = [encoder(x, hidden), encoder.summary(x), encoder.rows(x), *encoder.tokens(x)]
+            (there[0] * weights).sum().backward()  # type: ignore[no-untyped-call]
+            found = [of.detach().cpu() for of in there]
+        for one, other in zip(found, here, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
     def test_a_seed_decides_the_first_weights(self, spec: EncoderSpec) -> None:
         one, again, other = (

@@ -12,6 +12,7 @@ from citrus_ray.models.specs import Conv, EncoderSpec
 from citrus_ray.spec import validate
 from citrus_ray.tasks.losses.task import Loss, Task
 from citrus_ray.tasks.specs import KINDS, TaskSpec
+from citrus_ray.testing.device import DEVICE, FakeDevice
 from citrus_ray.training.loop import Training, seeded, shuffled
 
 CTX = SignalContext(n_chans=2, n_times=96, sfreq=50.0, modalities=("eeg",) * 2)
@@ -106,6 +107,18 @@ class TaskContract:
         state = torch.random.get_rng_state()
         assert torch.equal(run(task, x, generator(4))[0], one)
         assert torch.equal(torch.random.get_rng_state(), state)
+
+    def test_it_goes_to_the_device_that_its_signals_are_on(self, spec: TaskSpec) -> None:
+        """Without one: `FakeDevice` says what a GPU would."""
+        task, x = self.build(spec).eval(), rhythms(8)
+        with torch.no_grad():
+            here = run(task, x, generator(4))[0]
+        with FakeDevice():
+            masks = torch.Generator(DEVICE).manual_seed(4)
+            there = run(task.to(DEVICE), x.to(DEVICE), masks)[0]
+            there.backward()  # type: ignore[no-untyped-call]
+            found = there.detach().cpu()
+        torch.testing.assert_close(found, here, rtol=1e-3, atol=1e-4)
 
     def test_references_are_finite_losses_by_name_or_none_at_all(self, spec: TaskSpec) -> None:
         task = self.build(spec).eval()
