@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -417,6 +418,17 @@ def contrast(one: str, other: str) -> float:
 def _light(rgb: list[int]) -> float:
     linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb[:3]]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_long_names_of_regimes_leave_room_for_the_map(tmp_path: Path):
+    folder = MadeUp(labels=({"per_class": 8}, {"per_class": 20})).write(tmp_path)
+    long = "a network that is fine-tuned as nobody did before"
+    change(folder, lambda row: replace(row, axes={**row.axes, "arm": long}))
+    (folder / "spec.yaml").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        write_report([folder])
+    assert (folder / "figures" / "map.svg").is_file()
 
 
 def test_what_a_view_adds_has_a_table_where_there_are_several(tmp_path: Path):

@@ -184,7 +184,9 @@ def heat_map(tables: dict[str, dict[tuple[str, str], PooledGain]], scale: float)
     regimes = list(dict.fromkeys(regime for table in tables.values() for _, regime in table))
     most = max(abs(pool.effect.mean) for table in tables.values() for pool in table.values()) or 1.0
     width = 2.2 + 0.9 * len(regimes) * min(len(tables), 2)
-    with ink.sheet(max(4.5, width), 0.9 + 0.34 * len(targets), len(tables), 2) as (figure, axes):
+    # names of regimes stand on a slope below
+    height = 0.9 + 0.34 * len(targets) + 0.035 * max(map(len, shorts(regimes)))
+    with ink.sheet(max(4.5, width), height, len(tables), 2) as (figure, axes):
         for ax, (arm, table) in zip(axes, tables.items(), strict=True):
             grid = np.full((len(targets), len(regimes)), np.nan)
             for (target, regime), pool in table.items():
