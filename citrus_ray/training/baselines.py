@@ -40,6 +40,7 @@ from citrus_ray.training.methods import (
     Predict,
     Solved,
     blocks,
+    even_share,
     log_of,
     of_index,
     of_recorded,
@@ -47,9 +48,12 @@ from citrus_ray.training.methods import (
     parts,
     pieces,
     regression,
+    ridge,
     solve,
 )
 
+MOST_WINDOWS = 2048  # labelled ones, as of methods without a network
+WIDE = 512  # features, beyond which logistic regression is slow
 Scores = dict[str, dict[str, float]]  # metrics by baseline
 
 
@@ -165,7 +169,7 @@ def level(member: Learner) -> Predict:
 
 def random_encoder(member: Learner) -> Predict:
     """The trial's own model, never trained and pooled as its head pools: what its shape alone
-    gives."""
+    gives. Many features are read by ridge regression, which takes a second and not a minute."""
     assert isinstance(member, Member)
     if member.trial.finetune.subjects == "recentre":  # by whose a window is
         return of_index(member, member.features)
@@ -176,7 +180,9 @@ def random_encoder(member: Learner) -> Predict:
         found = [untrained.features(torch.from_numpy(part)) for part in pieces(x, EVAL_BATCH)]
         return torch.cat(found).double().numpy()
 
-    return regression(member, pooled)
+    learnt = even_share(member, MOST_WINDOWS)
+    width = untrained.head.linear.in_features
+    return (ridge if width > WIDE else regression)(member, pooled, learnt)
 
 
 def nearest(member: Learner) -> Predict:

@@ -106,16 +106,7 @@ def minirocket(learner: Learner, spec: MiniRocket) -> Predict:
     learnt, rng = even_share(learner, spec.most_windows), rng_of(learner, 15)
     some = recorded(learner, some_of(learner, learnt))
     kernels = MiniRocketFeatures.of(some, spec.n_kernels, rng)
-    found = of_recorded(learner, kernels)
-    x, y = over(learner, found, learnt), learner.windows.labels[learnt]
-    n_classes, val = len(learner.windows.classes), learner.parts.val
-    if learner.trial.finetune.validation == "full":
-        scored = over(learner, found, val), learner.windows.labels[val]
-        probe = best_on(scored, ridge_path(x, y, n_classes), learner.metric)
-    else:
-        fold = folds_inside(y, learner.windows.group[learnt])
-        probe = ridge_inside(x, y, fold, n_classes)
-    return lambda index: probe(over(learner, found, index))
+    return ridge(learner, of_recorded(learner, kernels), learnt)
 
 
 def bag(learner: Learner, spec: Bag) -> Predict:
@@ -144,6 +135,20 @@ def bag(learner: Learner, spec: Bag) -> Predict:
 def regression(learner: Learner, features: Features, among: Index | None = None) -> Predict:
     """On the labelled windows, or some of them, its penalty chosen by what chooses the trial."""
     return of_index(learner, partial(over, learner, features), among)
+
+
+def ridge(learner: Learner, features: Features, among: Index) -> Predict:
+    """Ridge regression on some of the labelled windows, its penalty chosen likewise: for thousands
+    of features, as all penalties cost one decomposition."""
+    x, y = over(learner, features, among), learner.windows.labels[among]
+    n_classes, val = len(learner.windows.classes), learner.parts.val
+    if learner.trial.finetune.validation == "full":
+        scored = over(learner, features, val), learner.windows.labels[val]
+        probe = best_on(scored, ridge_path(x, y, n_classes), learner.metric)
+    else:
+        fold = folds_inside(y, learner.windows.group[among])
+        probe = ridge_inside(x, y, fold, n_classes)
+    return lambda index: probe(over(learner, features, index))
 
 
 def of_index(learner: Learner, of: Predict, among: Index | None = None) -> Predict:
