@@ -568,13 +568,16 @@ def test_products_are_linear_in_a_and_in_b():
 
 
 def test_an_untrained_encoder_of_many_features_is_read_by_a_ridge(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        module, "ridge", lambda *args: asked.append(args) or module.majority(args[0])
-    )
+    asked: list[Member] = []
+
+    def spy(member: Member, *_: Any) -> methods.Predict:
+        asked.append(member)
+        return module.majority(member)
+
+    monkeypatch.setattr(module, "ridge", spy)
     wide = {"finetune.pool": "channels", "finetune.head": {"bins": 4, "moments": True}}
     for model, edits in (("conv", {}), ("conv", wide), ({"kind": "conv", "dim": 96}, wide)):
         member = Member(SCRATCH.at({"model": model, **edits}), None)
         module.random_encoder(member)
     assert len(asked) == 1
-    assert asked[0][0].trial.model.dim == 96
+    assert asked[0].trial.model.width == 96
