@@ -347,6 +347,8 @@ WORDS = (
     "l1",
     "balanced",
     "bfloat16",
+    "shuffled",
+    "erase",
 )
 
 
@@ -384,6 +386,12 @@ def test_every_field_of_a_trial_is_in_its_digest_but_what_cannot_change_a_number
     )  # by counted labels weights are always averaged
     assert full.at({"finetune.average": True}).digest() != full.digest()
     untouched.remove("finetune.average")
+    for path, other, needs in (  # what has another value where something else has, too
+        ("finetune.class_weights", "balanced", {"finetune.sampling": "shuffled"}),
+        ("finetune.head.delays", [1], {"finetune.head.covariance": True}),
+    ):
+        assert trial.at({**needs, path: other}).digest() != trial.at(needs).digest()
+        untouched.remove(path)
     assert all(path.endswith(".kind") or leaves[path] is None for path in untouched)
     assert len(near) > 30
     assert {path for path, other in near.items() if other.digest() == trial.digest()} == ASIDE

@@ -68,7 +68,7 @@ def baselines(
     `kept`, or put there.
     """
     found = _same_for_all_models(trial, metric) if kept is None else _once(trial, metric, kept)
-    if trial.model.is_solved:
+    if trial.model.is_solved or "random_encoder" not in BASELINES:
         return found
     member = _learner(trial, metric)
     return found | {"random_encoder": _score(member, random_encoder(member))}
@@ -77,7 +77,7 @@ def baselines(
 def _same_for_all_models(trial: Trial, metric: str) -> Scores:
     member = _learner(trial, metric)
     built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {})
-    del built["random_encoder"]
+    built.pop("random_encoder", None)  # of the model alone
     found = {name: _score(member, build(member)) for name, build in built.items()}
     if getattr(trial.finetune.target, "normalize", "none") == "none":
         return found
