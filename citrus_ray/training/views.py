@@ -52,11 +52,13 @@ def views(learner: Learner, spec: Views) -> "Ensemble":
 
 
 def _folds(learner: Learner, spec: Views) -> Labels:
-    """Which member leaves out each labelled window; -1 where none does."""
+    """Which member leaves out each labelled window; -1 where none does, as of a class that has one
+    window, which nobody can do without."""
     learnt = learner.labelled
-    if spec.members == 1 or learner.trial.finetune.validation == "full":
-        return np.full(len(learnt), -1)
-    return folds_inside(learner.windows.labels[learnt], learner.windows.group[learnt], spec.members)
+    y, group = learner.windows.labels[learnt], learner.windows.group[learnt]
+    apart = spec.members > 1 and learner.trial.finetune.validation != "full"
+    folds = folds_inside(y, group, spec.members) if apart else np.zeros_like(learnt)
+    return folds if folds.max() > 0 else np.full(len(learnt), -1)
 
 
 def _taught(spec: Views, folds: Labels) -> list[Index]:

@@ -136,6 +136,14 @@ def test_beside_a_validation_part_members_learn_from_all_and_it_weighs_views():
     assert ensemble_of(solved(trial_of("bands", "time", weights="plain"))).chosen_on is None
 
 
+def test_of_one_window_a_class_no_member_leaves_any_out():
+    one = {"finetune.labels": {"per_class": 1}, "finetune.validation": "none"}
+    learner = solved(trial_of("bands", "trees").at(one))
+    assert (voting._folds(learner, views_of("bands")) == -1).all()
+    assert ensemble_of(learner).chosen_on is None
+    assert np.isfinite(learner.predict(learner.parts.test)).all()
+
+
 def test_no_test_window_is_looked_at_before_it_is_predicted(monkeypatch):
     seen: set[int] = set()
     signal = Learner.signal
