@@ -1,5 +1,6 @@
 """What a sweep may say of the head: which features of a window its linear layer reads. No torch."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -7,6 +8,16 @@ from pydantic import Field, model_validator
 from citrus_ray.context import SignalContext
 from citrus_ray.models.specs import EncoderSpec
 from citrus_ray.spec import Later, Spec, refuse
+
+MOST_ROWS = 32  # of a covariance, which is then 528 numbers; of more channels, principal axes
+MOST_DELAYED = 20  # rows of channels and delayed copies
+
+
+def kept_delays(delays: Iterable[int], n_chans: int, n_times: int) -> tuple[int, ...]:
+    """0 and those delays, smallest first, that make no more than 20 rows of so many channels and
+    leave three quarters of a window."""
+    fit = [delay for delay in sorted({0, *delays}) if delay <= n_times // 4]
+    return tuple(fit[: max(1, MOST_DELAYED // n_chans)])
 
 
 class Head(Spec):

@@ -38,7 +38,6 @@ from citrus_ray.training.finetuning import Member
 from citrus_ray.training.learner import Learner, score_on_test
 from citrus_ray.training.methods import (
     Predict,
-    Solved,
     blocks,
     even_share,
     log_of,
@@ -70,12 +69,13 @@ def baselines(
     found = _same_for_all_models(trial, metric) if kept is None else _once(trial, metric, kept)
     if trial.model.is_solved or "random_encoder" not in BASELINES:
         return found
-    member = _learner(trial, metric)
+    # nothing is trained here: no head needs a start
+    member = Member(trial.at({"finetune.head_init": "random"}), None, metric)
     return found | {"random_encoder": _score(member, random_encoder(member))}
 
 
 def _same_for_all_models(trial: Trial, metric: str) -> Scores:
-    member = _learner(trial, metric)
+    member = Given(trial, metric)
     built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {})
     built.pop("random_encoder", None)  # of the model alone
     found = {name: _score(member, build(member)) for name, build in built.items()}
@@ -110,26 +110,30 @@ def _read(path: Path) -> Scores | None:
 
 
 def _digest(trial: Trial, metric: str) -> str:
-    """A name for all that these baselines depend on: data, labels, parts, and what is asked."""
+    """A name for all that these baselines depend on: data, labels, parts, what is asked, and the
+    code that answers."""
     finetune = trial.finetune.identity()
     given = {name: finetune[name] for name in ("target", "align", "labels", "split")}
     given |= {"validation": trial.finetune.validation, "seed": trial.seed, "metric": metric}
     given |= {"streams": trial.model.multimodal, "asked": [*BASELINES, *OF_PAIRS, *OF_AMPLITUDE]}
-    return digest_of(given)
+    return digest_of(given | {"versions": records.versions(), "commit": records.commit()})
 
 
-def _learner(trial: Trial, metric: str) -> Learner:
-    if trial.model.is_solved:
-        return Solved(trial, metric)
-    # nothing is trained here: no head needs a start
-    return Member(trial.at({"finetune.head_init": "random"}), None, metric)
+class Given(Learner):
+    """What a trial is given, windows, parts and labels, without anything that learns from them."""
+
+    def predict(self, index: Index) -> npt.NDArray[np.floating]:
+        raise TypeError("nothing learns here, a baseline predicts")
+
+    def score_test(self) -> dict[str, float]:
+        raise TypeError("nothing learns here, a baseline is scored")
 
 
 def not_normalised(member: Learner) -> Learner | None:
     """The same people, windows, labels and parts without normalisation; None where the source
     gives other windows then, or none."""
     try:
-        raw = _learner(member.trial.at({"finetune.target.normalize": "none"}), member.metric)
+        raw = Given(member.trial.at({"finetune.target.normalize": "none"}), member.metric)
     except SpecError:  # as of recordings in different units
         return None
     ours, theirs = member.windows, raw.windows

@@ -9,12 +9,11 @@ from functools import partial
 import numpy as np
 
 from citrus_ray.data.windows import Signal
+from citrus_ray.models.head import MOST_ROWS, kept_delays
 from citrus_ray.training.closed_form import Floats
 
 SHRINKAGE = 0.01  # of each matrix towards its mean variance, so that none is singular
 SILENCE = 1e-10  # variance where there is none; windows are scaled to about one
-MOST_ROWS = 32  # of a matrix, which is then 528 numbers; of more channels, principal axes
-MOST_DELAYED = 20  # rows of channels and copies
 ROUNDS, TOLERANCE = 30, 1e-7  # of the mean
 
 
@@ -31,8 +30,7 @@ class TangentFeatures:
         """Seen from the mean of `x`. Delays that would make a matrix too large, or leave less than
         three quarters of a window, are dropped."""
         n_chans = min(x.shape[1], MOST_ROWS)
-        fit = [delay for delay in sorted({0, *delays}) if delay <= x.shape[2] // 4]
-        kept = tuple(fit[: max(1, MOST_DELAYED // n_chans)])
+        kept = kept_delays(delays, n_chans, x.shape[2])
         axes = None if n_chans == x.shape[1] else _principal(x, n_chans)
         mean = riemannian_mean(covariances(_along(x, axes), kept))
         return cls(kept, axes, of_eigenvalues(mean, partial(_power, -0.5)))

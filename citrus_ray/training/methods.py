@@ -2,6 +2,7 @@
 and as baselines beside every final."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -111,22 +112,34 @@ def minirocket(learner: Learner, spec: MiniRocket) -> Predict:
 
 def bag(learner: Learner, spec: Bag) -> Predict:
     """25 scalars a channel, and extremely randomised trees, every class counting the same."""
-    from sklearn.ensemble import ExtraTreesClassifier  # a second to load
-
-    learnt, n_classes = even_share(learner, spec.most_windows), len(learner.windows.classes)
-    features = of_recorded(learner, scalars)
+    learnt, features = even_share(learner, spec.most_windows), of_recorded(learner, scalars)
     found = over(learner, features, learnt)
     scaler = Scaler.of(found)  # what is constant but for rounding tells nothing
-    trees = ExtraTreesClassifier(
-        spec.trees, class_weight="balanced", random_state=learner.trial.seed, n_jobs=1
-    ).fit(scaler(found), learner.windows.labels[learnt])
+    forest = Forest.of(scaler(found), learnt, learner, spec.trees, learner.trial.seed)
+    return lambda index: np.log(forest(scaler(over(learner, features, index))) + NEVER)
 
-    def predict(index: Index) -> Floats:
-        votes = np.zeros((len(index), n_classes))
-        votes[:, trees.classes_] = trees.predict_proba(scaler(over(learner, features, index)))
-        return np.log(votes + NEVER)
 
-    return predict
+@dataclass(frozen=True)
+class Forest:
+    """Extremely randomised trees, every class counting the same: features (n, F) -> votes (n, K),
+    those of a class that none has seen 0."""
+
+    trees: Any
+    n_classes: int
+
+    @classmethod
+    def of(cls, x: Floats, index: Index, learner: Learner, n_trees: int, seed: int) -> "Forest":
+        from sklearn.ensemble import ExtraTreesClassifier  # a second to load
+
+        trees = ExtraTreesClassifier(
+            n_trees, class_weight="balanced", random_state=seed, n_jobs=1
+        ).fit(x, learner.windows.labels[index])
+        return cls(trees, len(learner.windows.classes))
+
+    def __call__(self, x: Floats) -> Floats:
+        votes = np.zeros((len(x), self.n_classes))
+        votes[:, self.trees.classes_] = self.trees.predict_proba(x)
+        return votes
 
 
 # ---- regression on features ----

@@ -8,7 +8,7 @@ are chosen: no window chooses by a head that learnt from it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from citrus_ray.spec import locate
 from citrus_ray.training.closed_form import Floats, Labels, Scaler
 from citrus_ray.training.learner import Learner
 from citrus_ray.training.loop import balanced, seeded
-from citrus_ray.training.methods import Features, over, some_of
+from citrus_ray.training.methods import Features, Forest, over, some_of
 
 Votes = npt.NDArray[np.float64]  # (V, n, K): probabilities by each view
 
@@ -203,30 +203,23 @@ class Forests:
     learner: Learner
     features: Features
     scaler: Scaler
-    forests: Sequence[Any]
+    forests: Sequence[Forest]
 
     @classmethod
     def learnt(cls, view: Trees, spec: Views, learner: Learner, folds: Labels) -> "Forests":
-        from sklearn.ensemble import ExtraTreesClassifier  # a second to load
-
         features = locate(view.features)(view, learner)
-        found, y = over(learner, features, learner.labelled), learner.windows.labels
+        found = over(learner, features, learner.labelled)
         scaler = Scaler.of(found)  # what is constant but for rounding tells nothing
         forests = []
         for m, own in enumerate(_taught(spec, folds)):
             seed = int(np.random.default_rng([19, learner.trial.seed, m]).integers(2**31))
-            forest = ExtraTreesClassifier(
-                view.n, class_weight="balanced", random_state=seed, n_jobs=1
-            )
-            forests.append(forest.fit(scaler(found[own]), y[learner.labelled[own]]))
+            x, index = scaler(found[own]), learner.labelled[own]
+            forests.append(Forest.of(x, index, learner, view.n, seed))
         return cls(learner, features, scaler, forests)
 
     def __call__(self, index: Index) -> Floats:
         x = self.scaler(over(self.learner, self.features, index))
-        votes = np.zeros((len(self.forests), len(x), len(self.learner.windows.classes)))
-        for forest, own in zip(self.forests, votes, strict=True):
-            own[:, forest.classes_] = forest.predict_proba(x)
-        return votes
+        return np.stack([forest(x) for forest in self.forests])
 
 
 # ---- their votes ----

@@ -13,6 +13,7 @@ import pytest
 from scipy import signal
 from sklearn.neighbors import KNeighborsClassifier
 
+from citrus_ray import records
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windowing.splits import Labels
@@ -348,6 +349,9 @@ def test_what_all_models_share_is_computed_once_and_again_where_it_was_damaged(
         module._digest(SCRATCH.at({k: v}), "val/balanced_accuracy") for k, v in edits.items()
     ]
     assert len({*digests, kept.parent.name}) == len(edits) + 1
+    # by other code they are computed anew
+    monkeypatch.setattr(records, "commit", lambda: "another")
+    assert module._digest(SCRATCH, "val/balanced_accuracy") != kept.parent.name
 
 
 def test_test_data_are_scored_once_per_baseline(monkeypatch):

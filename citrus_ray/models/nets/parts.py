@@ -9,13 +9,11 @@ import torch
 from torch import nn
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.head import Head
+from citrus_ray.models.head import MOST_ROWS, Head, kept_delays
 from citrus_ray.models.nets.encoder import Encoder
 
 POWER_BANDS = 8
 SHRINKAGE = 0.1  # of a covariance towards that of channels alike and apart
-MOST_ROWS = 32  # of a covariance, which is then 528 numbers; of more channels, principal axes
-MOST_DELAYED = 20  # rows of channels and delayed copies
 FAINT = 1e-5  # beside a variance of numbers near 1: its log is finite
 
 
@@ -184,8 +182,7 @@ class ChannelCovariance(OfWindow):
         if delays and n_chans > MOST_ROWS:
             n_chans, axes = MOST_ROWS, torch.eye(n_chans)[:, :MOST_ROWS].clone()
         self.register_buffer("axes", axes)
-        fit = [delay for delay in sorted({0, *delays}) if delay <= self.n_times // 4]
-        self.delays = tuple(fit[: max(1, MOST_DELAYED // n_chans)])
+        self.delays = kept_delays(delays, n_chans, self.n_times)
         n = n_chans * len(self.delays)
         rows, columns = torch.triu_indices(n, n)
         self.register_buffer("rows", rows, persistent=False)
