@@ -62,7 +62,7 @@ ON_ALL = {"cli", "testing", "citrus_ray"}  # commands, what users test with, and
 def room_of(path: Path) -> str:
     inside = path.relative_to(PACKAGE)
     name = inside.parts[0] if len(inside.parts) > 1 else inside.stem
-    return "citrus_ray" if name == "__init__" else name
+    return "citrus_ray" if name in ("__init__", "__main__") else name
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
