@@ -128,6 +128,9 @@ class Given(Learner):
     def score_test(self) -> dict[str, float]:
         raise TypeError("nothing learns here, a baseline is scored")
 
+    def fitted(self) -> Predict:
+        raise TypeError("nothing learns here, a baseline is fitted")
+
 
 def not_normalised(member: Learner) -> Learner | None:
     """The same people, windows, labels and parts without normalisation; None where the source

@@ -1,6 +1,7 @@
 """What each view of a window is made of: functions that take a view's spec and a learner, and give
 features of windows."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,6 @@ from citrus_ray.data.windowing.view import filled
 from citrus_ray.data.windows import Signal
 from citrus_ray.experiment.trial import EVAL_BATCH
 from citrus_ray.models import views
-from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.training.closed_form import Floats
 from citrus_ray.training.covariance import TangentFeatures
 from citrus_ray.training.learner import Learner
@@ -27,6 +27,7 @@ from citrus_ray.training.methods import (
     some_of,
 )
 from citrus_ray.training.minirocket import MiniRocketFeatures
+from citrus_ray.training.portable import Blueprint, Network
 from citrus_ray.training.scalars import scalars
 
 FAINT = 1e-4  # beside a power near 1: its log is finite
@@ -63,23 +64,29 @@ def kernels(spec: views.Kernels, learner: Learner) -> Features:
 
 def encoded(spec: views.Encoded, learner: Learner) -> Features:
     """A frozen encoder's tokens, as the view's head pools them."""
-    ctx = learner.windows.context
+    blueprint = Blueprint(spec.model, learner.context, spec.pool, spec.head)
     with seeded(learner.trial.seed):
-        encoder = spec.model.build(ctx)
-        classifier = Classifier(encoder, ctx, spec.pool, spec.head)
+        classifier = blueprint.classifier()
     if learner.pretrained is not None and spec.pretrained:
-        load_encoder(classifier, encoder, learner.pretrained)
+        load_encoder(classifier, classifier.encoder, learner.pretrained)
     classifier.eval()
     if classifier.parts is not None:
         first = filled(learner.signal(some_of(learner, learner.labelled)))
         classifier.parts.fit([torch.from_numpy(first)])
+    return Tokens(Network(blueprint, classifier))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Features of windows (B, C, T) as an encoder that learns no more gives them to a head."""
+
+    network: Network
 
     @torch.no_grad()
-    def pooled(x: Signal) -> Signal:
-        found = [classifier.features(torch.from_numpy(part)) for part in pieces(x, EVAL_BATCH)]
+    def __call__(self, x: Signal) -> Signal:
+        features = self.network.classifier.features
+        found = [features(torch.from_numpy(part)) for part in pieces(x, EVAL_BATCH)]
         return np.asarray(torch.cat(found).numpy())
-
-    return pooled
 
 
 def _known(learner: Learner) -> Signal:

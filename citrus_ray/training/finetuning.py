@@ -19,7 +19,7 @@ from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.models.nets.heads import FeatureHead
 from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.identity import MOST, Centres, subject_share
-from citrus_ray.training.learner import Learner, score_on_test
+from citrus_ray.training.learner import Learner, Reader, score_on_test
 from citrus_ray.training.loading import load_encoder
 from citrus_ray.training.loop import (
     LossOf,
@@ -29,6 +29,7 @@ from citrus_ray.training.loop import (
     seeded,
     shuffled,
 )
+from citrus_ray.training.portable import Blueprint, Network
 
 Losses = Generator[float, None, None]  # the mean loss of each round of training
 
@@ -56,12 +57,12 @@ class Member(Learner):
     ) -> None:
         super().__init__(trial, metric)
         self.device, spec = torch.device(device), trial.finetune
+        self.blueprint = Blueprint(
+            trial.model, self.context, spec.pool, spec.head, spec.subjects == "erase"
+        )
         with seeded(trial.seed):
-            encoder = trial.model.build(self.windows.context)
-            self.classifier = Classifier(
-                encoder, self.windows.context, spec.pool, spec.head, spec.subjects == "erase"
-            )
-        self._starts_from = weights
+            self.classifier = self.blueprint.classifier()
+        encoder, self._starts_from = self.classifier.encoder, weights
         self.not_loaded = (
             load_encoder(self.classifier, encoder, weights) if weights is not None else {}
         )
@@ -256,7 +257,13 @@ class Member(Learner):
         """The kept weights' score on test data. Called once per reported number, after selection is
         over."""
         self.classifier.load_state_dict(self._best_state)
-        return score_on_test(self, self.predict) | self._score_missing()
+        return score_on_test(self, self.outputs_on_test) | self._score_missing()
+
+    def fitted(self) -> "Votes":
+        """The kept weights, as they were scored on test data."""
+        self.classifier.load_state_dict(self._best_state)
+        middle = None if self._centres is None else self._centres.middle()
+        return Votes(self, Network(self.blueprint, self.classifier), middle)
 
     def _score_missing(self) -> dict[str, float]:
         """The metric on test data had some modalities not been recorded, by which, and the mean
@@ -335,6 +342,36 @@ class Member(Learner):
             return None
         found = torch.cat([plain.features(self._tensor(part)) for part in _pieces(known)])
         return subject_share(found.cpu().numpy(), self.windows.group[known])
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Logits (n, K) of windows by a network that learns no more."""
+
+    reader: Reader
+    network: Network
+    # (F,): where features of training subjects lie, if each subject's mean is taken to it
+    middle: torch.Tensor | None = None
+
+    @torch.no_grad()
+    def __call__(self, index: Index) -> npt.NDArray[np.floating]:
+        classifier = self.network.classifier.eval()
+        if self.middle is None:
+            found = [classifier(self._tensor(part)) for part in _pieces(index)]
+        else:
+            centres = Centres(self.reader.windows, index[:0], self._pooled, self.middle)
+            pooled = ((self._pooled(part), part) for part in _pieces(index))
+            moved = (centres.taken_from(features, part, ()) for features, part in pooled)
+            found = [classifier.head.classify(features) for features in moved]
+        return torch.cat(found).cpu().numpy()
+
+    def _pooled(self, index: Index, missing: Sequence[str] = ()) -> torch.Tensor:
+        features = self.network.classifier.features
+        return torch.cat([features(self._tensor(part)) for part in _pieces(index)])
+
+    def _tensor(self, index: Index) -> torch.Tensor:
+        at = next(self.network.classifier.parameters()).device
+        return torch.from_numpy(self.reader.signal(index)).to(at)
 
 
 def _take_in(mean: Weights, state: Weights, n: int) -> None:

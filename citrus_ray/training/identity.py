@@ -39,10 +39,13 @@ class Centres:
     """Mean features of subjects, of their unlabelled windows, those of test subjects too: of a
     frozen encoder, so that each is computed once."""
 
-    def __init__(self, windows: Windows, train: Index, pooled: Pooled) -> None:
+    def __init__(
+        self, windows: Windows, train: Index, pooled: Pooled, middle: torch.Tensor | None = None
+    ) -> None:
+        """`middle` is that of those who train, where they are not at hand."""
         self.windows, self.train, self.pooled = windows, train, pooled
         self.known: dict[tuple[Missing, int], torch.Tensor] = {}
-        self.middles: dict[Missing, torch.Tensor] = {}
+        self.middles: dict[Missing, torch.Tensor] = {} if middle is None else {(): middle}
 
     def taken_from(self, features: torch.Tensor, index: Index, missing: Missing) -> torch.Tensor:
         """Features (n, F) of the windows at `index`, each subject brought to the mean of those who
@@ -52,12 +55,12 @@ class Centres:
         return features - off[torch.from_numpy(number).to(off.device)]
 
     def _off(self, group: int, missing: Missing) -> torch.Tensor:
-        middle = self._middle(missing)
+        middle = self.middle(missing)
         if (self.windows.group == group).sum() < FEWEST:
             return torch.zeros_like(middle)
         return self._mean(group, missing) - middle
 
-    def _middle(self, missing: Missing) -> torch.Tensor:
+    def middle(self, missing: Missing = ()) -> torch.Tensor:
         """(F,): the mean of all who train, each counting the same."""
         if missing not in self.middles:
             who = np.unique(self.windows.group[by_subject(self.windows, self.train, SAMPLE)])

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from citrus_ray.context import SignalContext
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.splits import folds_inside, spend, split
 from citrus_ray.data.windowing.view import View
-from citrus_ray.data.windows import Index, Signal
+from citrus_ray.data.windows import Index, Signal, Windows
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.metrics import score
 from citrus_ray.spec import digest_of
@@ -20,12 +21,30 @@ from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.closed_form import Labels, Probe, fit, fit_inside
 
 
-class Learner(ABC):
+class Reader:
+    """Windows as a model sees them: those that one learns from, or those that a kept one is
+    given."""
+
+    windows: Windows
+    view: View
+
+    def signal(self, index: Index) -> Signal:
+        """The windows at `index` as the network sees them, (n, C, T)."""
+        return self.view(index)
+
+    @property
+    def context(self) -> SignalContext:
+        """The facts of the windows that the model was built for."""
+        return self.windows.context
+
+
+class Learner(Reader, ABC):
     """A trial's share of windows and labels. Who inherits it learns from them round by round;
     `best` holds the metrics of what is kept."""
 
     _rounds: Iterator[dict[str, float]]
     pretrained: Weights | None = None  # of an encoder, for methods that read one
+    on_test: npt.NDArray[np.floating] | None = None  # outputs (n, K), once they were scored
 
     def __init__(self, trial: Trial, metric: str) -> None:
         self.trial, self.metric = trial, metric
@@ -95,9 +114,15 @@ class Learner(ABC):
         fold = folds_inside(y[learnt], self.windows.group[learnt])
         return fit_inside(features(learnt), y[learnt], fold, n_classes)
 
-    def signal(self, index: Index) -> Signal:
-        """The windows at `index` as the network sees them, (n, C, T)."""
-        return self.view(index)
+    def outputs_on_test(self, index: Index) -> npt.NDArray[np.floating]:
+        """What `predict` says of test windows, remembered to be kept."""
+        self.on_test = self.predict(index)
+        return self.on_test
+
+    @abstractmethod
+    def fitted(self) -> Any:
+        """What predicts, as a part that can be kept: a function from places of windows to outputs
+        (n, K). After selection is over."""
 
 
 def score_on_test(

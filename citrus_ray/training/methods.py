@@ -16,9 +16,16 @@ from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.specs import Bag, BandPower, ClosedForm, MiniRocket, Tangent
 from citrus_ray.spec import locate
 from citrus_ray.store.checkpoint import Weights
-from citrus_ray.training.closed_form import Floats, Scaler, best_on, ridge_inside, ridge_path
+from citrus_ray.training.closed_form import (
+    Floats,
+    Probe,
+    Scaler,
+    best_on,
+    ridge_inside,
+    ridge_path,
+)
 from citrus_ray.training.covariance import TangentFeatures
-from citrus_ray.training.learner import Learner, score_on_test
+from citrus_ray.training.learner import Learner, Reader, score_on_test
 from citrus_ray.training.minirocket import MiniRocketFeatures
 from citrus_ray.training.scalars import scalars
 
@@ -61,7 +68,11 @@ class Solved(Learner):
         return self._predict(index)
 
     def score_test(self) -> dict[str, float]:
-        return score_on_test(self, self.predict) | self._without_each()
+        return score_on_test(self, self.outputs_on_test) | self._without_each()
+
+    def fitted(self) -> Predict:
+        assert self._predict is not None, "nothing is solved before the first round"
+        return self._predict
 
     def _without_each(self) -> dict[str, float]:
         """The metric on test data had there not been one of several views, by which."""
@@ -113,33 +124,73 @@ def minirocket(learner: Learner, spec: MiniRocket) -> Predict:
 def bag(learner: Learner, spec: Bag) -> Predict:
     """25 scalars a channel, and extremely randomised trees, every class counting the same."""
     learnt, features = even_share(learner, spec.most_windows), of_recorded(learner, scalars)
-    found = over(learner, features, learnt)
+    described = Described(learner, features)
+    found = described(learnt)
     scaler = Scaler.of(found)  # what is constant but for rounding tells nothing
     forest = Forest.of(scaler(found), learnt, learner, spec.trees, learner.trial.seed)
-    return lambda index: np.log(forest(scaler(over(learner, features, index))) + NEVER)
+    return Polled(described, scaler, forest)
 
 
 @dataclass(frozen=True)
 class Forest:
     """Extremely randomised trees, every class counting the same: features (n, F) -> votes (n, K),
-    those of a class that none has seen 0."""
+    those of a class that none has seen 0. The nodes of all trees stand one after the other."""
 
-    trees: Any
-    n_classes: int
+    roots: Index  # (t,), the node that each tree begins with
+    feature: Index  # (N,), what a node asks for; -1 in a leaf
+    threshold: Floats  # (N,): at most that goes on with `low`, more with `high`
+    low: Index  # (N,)
+    high: Index  # (N,)
+    votes: Floats  # (N, K)
 
     @classmethod
     def of(cls, x: Floats, index: Index, learner: Learner, n_trees: int, seed: int) -> "Forest":
         from sklearn.ensemble import ExtraTreesClassifier  # a second to load
 
-        trees = ExtraTreesClassifier(
+        forest = ExtraTreesClassifier(
             n_trees, class_weight="balanced", random_state=seed, n_jobs=1
         ).fit(x, learner.windows.labels[index])
-        return cls(trees, len(learner.windows.classes))
+        trees = [one.tree_ for one in forest.estimators_]
+        roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1]
+        moved = list(zip(trees, roots, strict=True))
+        votes = np.zeros((sum(tree.node_count for tree in trees), len(learner.windows.classes)))
+        votes[:, forest.classes_] = np.concatenate([tree.value[:, 0] for tree in trees])
+        return cls(
+            roots,
+            np.maximum(np.concatenate([tree.feature for tree in trees]), -1),
+            np.concatenate([tree.threshold for tree in trees]),
+            np.concatenate([tree.children_left + root for tree, root in moved]),
+            np.concatenate([tree.children_right + root for tree, root in moved]),
+            votes,
+        )
 
     def __call__(self, x: Floats) -> Floats:
-        votes = np.zeros((len(x), self.n_classes))
-        votes[:, self.trees.classes_] = self.trees.predict_proba(x)
-        return votes
+        """Mean votes, added tree by tree as scikit-learn adds them."""
+        return np.concatenate([self._mean(part) for part in pieces(x, 1024)])
+
+    def _mean(self, x: Floats) -> Floats:
+        narrow = x.astype(np.float32)  # as the thresholds were drawn on
+        rows = np.arange(len(x))[:, None]
+        node = np.tile(self.roots, (len(x), 1))  # (n, t)
+        while (asks := self.feature[node] >= 0).any():
+            below = narrow[rows, self.feature[node]] <= self.threshold[node]
+            node = np.where(asks, np.where(below, self.low[node], self.high[node]), node)
+        total = np.zeros((len(x), self.votes.shape[1]))
+        for leaf in node.T:
+            total += self.votes[leaf]
+        return total / len(self.roots)
+
+
+@dataclass(frozen=True)
+class Polled:
+    """Log of the votes of a forest on features."""
+
+    described: "Described"
+    scaler: Scaler
+    forest: Forest
+
+    def __call__(self, index: Index) -> Floats:
+        return np.asarray(np.log(self.forest(self.scaler(self.described(index))) + NEVER))
 
 
 # ---- regression on features ----
@@ -147,7 +198,7 @@ class Forest:
 
 def regression(learner: Learner, features: Features, among: Index | None = None) -> Predict:
     """On the labelled windows, or some of them, its penalty chosen by what chooses the trial."""
-    return of_index(learner, partial(over, learner, features), among)
+    return of_index(learner, Described(learner, features), among)
 
 
 def ridge(learner: Learner, features: Features, among: Index) -> Predict:
@@ -161,13 +212,35 @@ def ridge(learner: Learner, features: Features, among: Index) -> Predict:
     else:
         fold = folds_inside(y, learner.windows.group[among])
         probe = ridge_inside(x, y, fold, n_classes)
-    return lambda index: probe(over(learner, features, index))
+    return Probed(Described(learner, features), probe)
 
 
 def of_index(learner: Learner, of: Predict, among: Index | None = None) -> Predict:
     """The same, on features that are not of the signal alone."""
     probe = learner.regression(of, learner.windows.labels, len(learner.windows.classes), among)
-    return lambda index: probe(of(index))
+    return Probed(of, probe)
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Logits of windows by a regression on what is known of them."""
+
+    of: Predict
+    probe: Probe
+
+    def __call__(self, index: Index) -> Floats:
+        return self.probe(self.of(index))
+
+
+@dataclass(frozen=True)
+class Described:
+    """Features (n, F) of windows by their places."""
+
+    reader: Reader
+    features: Features
+
+    def __call__(self, index: Index) -> npt.NDArray[np.floating]:
+        return over(self.reader, self.features, index)
 
 
 # ---- features ----
@@ -189,7 +262,18 @@ def log_of(learner: Learner, powers: Callable[[Signal], Floats]) -> Features:
     seen[seen == 0] = np.nan
     silent = np.isnan(seen).all(axis=0)
     floor = np.where(silent, 1.0, FLOOR * np.nanmedian(np.where(silent, 1.0, seen), axis=0))
-    return of_recorded(learner, lambda x: np.log(np.maximum(powers(x), floor)))
+    return of_recorded(learner, LogPowers(powers, floor))
+
+
+@dataclass(frozen=True)
+class LogPowers:
+    """Log of powers (B, F), none below its floor."""
+
+    powers: Callable[[Signal], Floats]
+    floor: Floats  # (F,)
+
+    def __call__(self, x: Signal) -> Floats:
+        return np.asarray(np.log(np.maximum(self.powers(x), self.floor)))
 
 
 # ---- windows ----
@@ -215,16 +299,27 @@ def some_of(learner: Learner, index: Index, most: int = FIT_MOST) -> Index:
 
 def recorded(learner: Learner, index: Index) -> Signal:
     """What was recorded of windows (n, C, T), without padding."""
-    return _without_padding(learner, filled(learner.signal(index)))
+    return _without(learner.windows.padding, filled(learner.signal(index)))
 
 
 def of_recorded(learner: Learner, features: Features) -> Features:
     """Of what was recorded, without the zeros that alignment put before and after it."""
-    return lambda x: features(_without_padding(learner, x))
+    return Unpadded(features, learner.windows.padding)
 
 
-def _without_padding(learner: Learner, x: Signal) -> Signal:
-    before, after = learner.windows.padding
+@dataclass(frozen=True)
+class Unpadded:
+    """Features of windows (B, C, T) without samples at both ends that are no signal."""
+
+    features: Features
+    padding: tuple[int, int]
+
+    def __call__(self, x: Signal) -> npt.NDArray[np.floating]:
+        return self.features(_without(self.padding, x))
+
+
+def _without(padding: tuple[int, int], x: Signal) -> Signal:
+    before, after = padding
     return x[..., before : x.shape[-1] - after]
 
 
@@ -232,17 +327,17 @@ def rng_of(learner: Learner, what: int) -> np.random.Generator:
     return np.random.default_rng([what, learner.trial.seed])
 
 
-def over(learner: Learner, features: Features, index: Index) -> npt.NDArray[np.floating]:
-    return np.concatenate([features(x) for x in blocks(learner, index)])
+def over(reader: Reader, features: Features, index: Index) -> npt.NDArray[np.floating]:
+    return np.concatenate([features(x) for x in blocks(reader, index)])
 
 
-def blocks(learner: Learner, index: Index) -> Iterator[Signal]:
+def blocks(reader: Reader, index: Index) -> Iterator[Signal]:
     """The windows at `index`, read from the memory map a block at a time."""
-    return (filled(learner.signal(part)) for part in parts(learner, index))
+    return (filled(reader.signal(part)) for part in parts(reader, index))
 
 
-def parts(learner: Learner, index: Index) -> Iterator[Index]:
-    rows = max(1, BLOCK // int(np.prod(learner.windows.x.shape[1:])))
+def parts(reader: Reader, index: Index) -> Iterator[Index]:
+    rows = max(1, BLOCK // int(np.prod(reader.windows.x.shape[1:])))
     # no more rows than this: the distances between two blocks are bounded too
     return pieces(index, min(rows, 2048))
 

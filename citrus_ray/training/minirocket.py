@@ -10,11 +10,12 @@ on one training window. Every second kernel reads beyond the window, as zeros.
 import math
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.data.windows import Signal
+from citrus_ray.data.windows import Index, Signal
 
 N_TAPS = 9
 HIGH = tuple(combinations(range(N_TAPS), 3))  # taps of weight 2, by kernel
@@ -61,6 +62,28 @@ class MiniRocketFeatures:
                 kernels.append(Kernel(shape, dilation, padded, channels, biases.astype(np.float32)))
                 start += n_biases
         return cls(tuple(kernels))
+
+    def packed(self) -> dict[str, Any]:
+        """A few arrays in place of thousands of kernels."""
+        facts = [
+            (k.shape, k.dilation, k.padded, len(k.channels), len(k.biases)) for k in self.kernels
+        ]
+        return {
+            "facts": np.array(facts, np.int64),
+            "channels": np.concatenate([np.array(k.channels, np.int64) for k in self.kernels]),
+            "biases": np.concatenate([k.biases for k in self.kernels]),
+        }
+
+    @classmethod
+    def unpacked(cls, facts: Index, channels: Index, biases: Signal) -> Self:
+        of_kernel = np.split(channels, np.cumsum(facts[:, 3])[:-1])
+        kernels = zip(facts, of_kernel, np.split(biases, np.cumsum(facts[:, 4])[:-1]), strict=True)
+        return cls(
+            tuple(
+                Kernel(int(shape), int(dilation), bool(padded), tuple(of.tolist()), own)
+                for (shape, dilation, padded, *_), of, own in kernels
+            )
+        )
 
     def __call__(self, x: Signal) -> Signal:
         x = _long_enough(x)

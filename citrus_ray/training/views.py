@@ -8,7 +8,7 @@ are chosen: no window chooses by a head that learnt from it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from citrus_ray.data.windows import Index
 from citrus_ray.models.views import Trees, Views, ViewSpec
 from citrus_ray.spec import locate
 from citrus_ray.training.closed_form import Floats, Labels, Scaler
-from citrus_ray.training.learner import Learner
+from citrus_ray.training.learner import Learner, Reader
 from citrus_ray.training.loop import balanced, seeded
 from citrus_ray.training.methods import Features, Forest, over, some_of
 
@@ -82,7 +82,7 @@ class Voter(Protocol):
 class Standardised:
     """A view of windows: standardised, clipped, weighed by its size."""
 
-    learner: Learner
+    reader: Reader
     features: Features
     scaler: Scaler
     axes: Floats | None  # (F, F'), principal, of more numbers than a head reads
@@ -96,7 +96,7 @@ class Standardised:
         return cls(learner, features, scaler, axes, min(1.0, (FEW / n) ** 0.5))
 
     def __call__(self, index: Index) -> npt.NDArray[np.float32]:
-        x = _clipped(self.scaler(over(self.learner, self.features, index)))
+        x = _clipped(self.scaler(over(self.reader, self.features, index)))
         x = x if self.axes is None else x @ self.axes
         return np.asarray(x * self.factor, dtype=np.float32)
 
@@ -146,13 +146,23 @@ class Stack(nn.Module):
 
     def __init__(self, n: int, n_in: int, n_hidden: int, n_out: int, dropout: float) -> None:
         super().__init__()
-        self.n_out = n_out
+        self.n_out, self.sizes = n_out, (n, n_in, n_hidden, n_out)
         self.linear = nn.Parameter(torch.zeros(n, n_in, n_out))
         self.first = nn.Parameter(torch.randn(n, n_in, n_hidden) * n_in**-0.5)
         self.last = nn.Parameter(torch.randn(n, n_hidden, n_out) * n_hidden**-0.5)
         self.before = nn.Parameter(torch.zeros(n, 1, n_hidden))
         self.bias = nn.Parameter(torch.zeros(n, 1, n_out))
         self.dropout = nn.Dropout(dropout)
+
+    def packed(self) -> dict[str, Any]:
+        return {"sizes": self.sizes, "dropout": self.dropout.p, "state": self.state_dict()}
+
+    @classmethod
+    def unpacked(cls, sizes: tuple[int, ...], dropout: float, state: dict[str, Any]) -> Self:
+        n, n_in, n_hidden, n_out = sizes
+        stack = cls(n, n_in, n_hidden, n_out, dropout)
+        stack.load_state_dict(state)
+        return stack.eval()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.dropout(nn.functional.gelu(torch.baddbmm(self.before, x, self.first)))
@@ -200,7 +210,7 @@ def _train(
 class Forests:
     """Extremely randomised trees on the features of a view, a forest for every member."""
 
-    learner: Learner
+    reader: Reader
     features: Features
     scaler: Scaler
     forests: Sequence[Forest]
@@ -218,7 +228,7 @@ class Forests:
         return cls(learner, features, scaler, forests)
 
     def __call__(self, index: Index) -> Floats:
-        x = self.scaler(over(self.learner, self.features, index))
+        x = self.scaler(over(self.reader, self.features, index))
         return np.stack([forest(x) for forest in self.forests])
 
 
@@ -233,6 +243,7 @@ class Ensemble:
     voters: Sequence[Voter]
     # votes of windows whose labels may choose, these labels, and the share that is chosen
     chosen_on: tuple[Votes, Labels, float] | None = None
+    weighed: Floats | None = None  # (V,), of one that was kept, which chooses no more
     # votes on the last windows, which are asked for again without each view
     _last: tuple[bytes, Votes] | None = None
 
@@ -248,6 +259,8 @@ class Ensemble:
 
     def weights(self, among: Sequence[int]) -> Floats:
         """Of some of the views: what is chosen, and the rest spread evenly."""
+        if self.weighed is not None:
+            return self.weighed
         even = np.full(len(among), 1 / len(among))
         if self.chosen_on is None:
             return even
@@ -260,6 +273,10 @@ class Ensemble:
         if self._last is None or self._last[0] != key:
             self._last = key, np.stack([voter(index).mean(axis=0) for voter in self.voters])
         return self._last[1]
+
+    def to_keep(self) -> "Ensemble":
+        """The same, with the weights of all views in place of the votes that chose them."""
+        return Ensemble(self.names, self.voters, weighed=self.weights(range(len(self.names))))
 
     def unseen(self, index: Index, folds: Labels) -> Votes:
         """(V, n, K), of each window by the member that did not learn from it."""

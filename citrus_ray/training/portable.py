@@ -1,0 +1,190 @@
+"""What was learnt, taken apart into plain values and arrays, and put together again in another
+process: no pickle, so nothing in a file can run.
+
+Only what stands in `PARTS` is put together, and what lies in the module of the model's own class,
+which whoever loads the model has installed.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from citrus_ray.context import SignalContext
+from citrus_ray.models.head import Head
+from citrus_ray.models.nets.classifier import Classifier
+from citrus_ray.models.specs import KINDS, EncoderSpec, Pooling
+from citrus_ray.spec import locate, refuse, validate
+from citrus_ray.training.learner import Reader
+
+Arrays = dict[str, npt.NDArray[Any]]
+PLAIN = (bool, int, float, str, type(None))
+
+HERE = "citrus_ray.training"
+PARTS = frozenset(
+    f"{HERE}.{name}"
+    for name in (
+        "closed_form:Probe",
+        "closed_form:Scaler",
+        "covariance:TangentFeatures",
+        "features:Tokens",
+        "features:band_passes",
+        "features:in_steps",
+        "finetuning:Votes",
+        "methods:Described",
+        "methods:Forest",
+        "methods:LogPowers",
+        "methods:Polled",
+        "methods:Probed",
+        "methods:Unpadded",
+        "methods:powers_in_bands",
+        "minirocket:MiniRocketFeatures",
+        "portable:Network",
+        "scalars:scalars",
+        "views:Ensemble",
+        "views:Forests",
+        "views:Heads",
+        "views:Stack",
+        "views:Standardised",
+    )
+)
+
+
+# ---- networks ----
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """All that a classifier is built from."""
+
+    model: EncoderSpec
+    ctx: SignalContext
+    pool: Pooling
+    head: Head
+    erase: bool = False
+
+    def classifier(self) -> Classifier:
+        """A new one, its first weights drawn by lot."""
+        encoder = self.model.build(self.ctx)
+        return Classifier(encoder, self.ctx, self.pool, self.head, self.erase)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A classifier and what it is built from."""
+
+    blueprint: Blueprint
+    classifier: Classifier
+
+    def packed(self) -> dict[str, Any]:
+        built = self.blueprint
+        facts = {"model": built.model.tree(), "head": built.head.tree(), "ctx": asdict(built.ctx)}
+        rest = {"pool": built.pool, "erase": built.erase}
+        return {"built": facts | rest, "state": self.classifier.state_dict()}
+
+    @classmethod
+    def unpacked(cls, built: dict[str, Any], state: dict[str, Any]) -> Self:
+        blueprint = Blueprint(
+            KINDS(built["model"]),
+            context_of(built["ctx"]),
+            built["pool"],
+            validate(Head, built["head"]),
+            built["erase"],
+        )
+        classifier = blueprint.classifier()
+        classifier.load_state_dict(state)
+        return cls(blueprint, classifier.eval())
+
+
+def context_of(tree: dict[str, Any]) -> SignalContext:
+    """Facts of signals as JSON gives them back."""
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()}
+    plain["streams"] = tuple(map(context_of, tree["streams"]))
+    return SignalContext(**plain)
+
+
+# ---- taking apart ----
+
+
+def taken_apart(part: Any, arrays: Arrays, foreign: Collection[str] = ()) -> Any:
+    """Plain values that `put_together` makes the same part of; its arrays go into `arrays`.
+    `foreign` are modules whose classes and functions may stand in it."""
+    if isinstance(part, Reader):
+        return {"reader": True}
+    if isinstance(part, PLAIN):
+        return part
+    if isinstance(part, np.generic):
+        return part.item()
+    if isinstance(part, np.ndarray | torch.Tensor):
+        name, is_tensor = str(len(arrays)), isinstance(part, torch.Tensor)
+        x = part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part
+        arrays[name] = np.ascontiguousarray(x).reshape(x.shape)  # of 0 axes it makes one
+        return {"tensor" if is_tensor else "array": name}
+    if isinstance(part, list | tuple):
+        return {"items": [taken_apart(item, arrays, foreign) for item in part]}
+    if isinstance(part, dict):
+        return {"dict": {key: taken_apart(item, arrays, foreign) for key, item in part.items()}}
+    if isinstance(part, functools.partial):
+        if part.args:
+            raise _unknown(part, "hold it as a keyword")
+        inner = taken_apart(dict(part.keywords), arrays, foreign)
+        return {"function": _name(part.func, foreign), "with": inner}
+    if inspect.isfunction(part):
+        return {"function": _name(part, foreign)}
+    part = part.to_keep() if hasattr(part, "to_keep") else part
+    made_of = _name(type(part), foreign)
+    if hasattr(part, "packed"):
+        return {"part": made_of, "of": taken_apart(part.packed(), arrays, foreign)}
+    if not is_dataclass(part):
+        raise _unknown(part, "make it a dataclass, or give it `packed` and `unpacked`")
+    inside = {field.name: getattr(part, field.name) for field in fields(part) if field.init}
+    return {"part": made_of, "of": taken_apart(inside, arrays, foreign)}
+
+
+def put_together(tree: Any, arrays: Arrays, reader: Reader, foreign: Collection[str] = ()) -> Any:
+    """The part that was taken apart, which reads windows through `reader`."""
+    if isinstance(tree, PLAIN):
+        return tree
+    again: Callable[[Any], Any] = lambda inner: put_together(inner, arrays, reader, foreign)  # noqa: E731
+    if "reader" in tree:
+        return reader
+    if "array" in tree:
+        return arrays[tree["array"]]
+    if "tensor" in tree:
+        return torch.from_numpy(arrays[tree["tensor"]])
+    if "items" in tree:
+        return tuple(map(again, tree["items"]))
+    if "dict" in tree:
+        return {key: again(item) for key, item in tree["dict"].items()}
+    if "function" in tree:
+        function = _located(tree["function"], foreign)
+        return functools.partial(function, **again(tree["with"])) if "with" in tree else function
+    made_of = _located(tree["part"], foreign)
+    inside = again(tree["of"])
+    return (made_of.unpacked if hasattr(made_of, "unpacked") else made_of)(**inside)
+
+
+def _name(what: Any, foreign: Collection[str]) -> str:
+    name = f"{what.__module__}:{what.__qualname__}"
+    if name not in PARTS and what.__module__ not in foreign:
+        raise _unknown(what, "only parts of this package and of the model's own module can be")
+    if "<" in name or "." in what.__qualname__:
+        raise _unknown(what, "write it at the top of its module, where another process finds it")
+    return name
+
+
+def _located(name: str, foreign: Collection[str]) -> Any:
+    if name not in PARTS and name.partition(":")[0] not in foreign:
+        rule = "is no part of a model that this version knows"
+        raise refuse(f"{name}: {rule}; update citrus_ray, or keep the model again")
+    return locate(name)
+
+
+def _unknown(what: Any, way: str) -> Exception:
+    name = getattr(what, "__qualname__", type(what).__qualname__)
+    return refuse(f"{name}: cannot be kept; {way}", "final.keep")
