@@ -124,7 +124,7 @@ def minirocket(learner: Learner, spec: MiniRocket) -> Predict:
 def bag(learner: Learner, spec: Bag) -> Predict:
     """25 scalars a channel, and extremely randomised trees, every class counting the same."""
     learnt, features = even_share(learner, spec.most_windows), of_recorded(learner, scalars)
-    described = Described(learner, features)
+    described = FeaturesAt(learner, features)
     found = described(learnt)
     scaler = Scaler.of(found)  # what is constant but for rounding tells nothing
     forest = Forest.of(scaler(found), learnt, learner, spec.trees, learner.trial.seed)
@@ -185,7 +185,7 @@ class Forest:
 class Polled:
     """Log of the votes of a forest on features."""
 
-    described: "Described"
+    described: "FeaturesAt"
     scaler: Scaler
     forest: Forest
 
@@ -198,7 +198,7 @@ class Polled:
 
 def regression(learner: Learner, features: Features, among: Index | None = None) -> Predict:
     """On the labelled windows, or some of them, its penalty chosen by what chooses the trial."""
-    return of_index(learner, Described(learner, features), among)
+    return of_index(learner, FeaturesAt(learner, features), among)
 
 
 def ridge(learner: Learner, features: Features, among: Index) -> Predict:
@@ -212,7 +212,7 @@ def ridge(learner: Learner, features: Features, among: Index) -> Predict:
     else:
         fold = folds_inside(y, learner.windows.group[among])
         probe = ridge_inside(x, y, fold, n_classes)
-    return Probed(Described(learner, features), probe)
+    return Probed(FeaturesAt(learner, features), probe)
 
 
 def of_index(learner: Learner, of: Predict, among: Index | None = None) -> Predict:
@@ -233,7 +233,7 @@ class Probed:
 
 
 @dataclass(frozen=True)
-class Described:
+class FeaturesAt:
     """Features (n, F) of windows by their places."""
 
     reader: Reader

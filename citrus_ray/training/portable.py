@@ -36,7 +36,7 @@ PARTS = frozenset(
         "features:band_passes",
         "features:in_steps",
         "finetuning:Votes",
-        "methods:Described",
+        "methods:FeaturesAt",
         "methods:Forest",
         "methods:LogPowers",
         "methods:Polled",
