@@ -61,6 +61,8 @@ def last(sweep: Sweep, out: Path, found: dict[str, Any], report: Path) -> str:
     cells = found["cells"]
     metric = f"{cells[0]['metric']} of each cell's winner; interval: {found['interval']}"
     lines = [f"\n{sweep.name}: {metric}\n", table(found)]
+    done = (f"{path} {said}" for cell in cells for path, said in cell["signals"].items())
+    lines += [f"signals: {said}" for said in dict.fromkeys(done)]
     for key, word in (("caveats", "caveat"), ("failures", "failed")):
         texts = dict.fromkeys(text for cell in cells for text in cell[key])
         lines += [f"{word}: {text}" for text in texts]

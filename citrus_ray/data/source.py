@@ -17,6 +17,15 @@ Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
+SCALED = {
+    "none": "amplitudes as recorded",
+    "window": "each window z-scored",
+    "recording": "each recording z-scored",
+    "run": "each run z-scored",
+    "scan": "all runs of a subject z-scored together",
+}
+
+
 class Source(Spec):
     """Where signals come from. `prepare` does the work; `windowing.cache.load` does it once."""
 
@@ -34,6 +43,20 @@ class Source(Spec):
     def content(self) -> str:
         """A digest of the bytes outside the spec that the windows depend on; empty without any."""
         return ""
+
+    def treatment(self) -> str:
+        """What is done to its signals on the way to windows, in words: rate, cleaning, scale;
+        empty where nothing is known of it."""
+        known = dict(self)
+        rate = known.get("sfreq")
+        said = ["at their own rates" if rate == "native" else f"at {rate:g} Hz"] if rate else []
+        said += self.cleaning()
+        scale = known.get("normalize") or known.get("normalize_by")
+        return ", ".join([*said, *([SCALED[scale]] if scale in SCALED else [])])
+
+    def cleaning(self) -> list[str]:
+        """What is done to recordings before they are cut, in words."""
+        return []
 
     def recordings(self) -> str:
         """Where recordings are, or a digest of what makes them: equal for sources that only cut

@@ -45,6 +45,7 @@ class Design:
     cells: tuple[Axes, ...] = ()  # what will be compared, in order
     claims: tuple[Hypothesis, ...] = ()
     caveats: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by canonical axes
+    signals: tuple[str, ...] = ()  # what was done to those of each source, in words
     known: frozenset[str] | None = None  # digests of its cells; None where the folder does not say
     spec_digest: str | None = None
     problem: str | None = None
@@ -117,6 +118,13 @@ def read_design(folder: Path) -> Design:
             canonical(cell["axes"]): tuple(cell.get("caveats") or ())
             for cell in summary.get("cells", [])
         },
+        "signals": tuple(
+            dict.fromkeys(
+                f"{path} {said}"
+                for cell in summary.get("cells", [])
+                for path, said in (cell.get("signals") or {}).items()
+            )
+        ),
     }
     try:
         document = read_yaml(folder / "spec.yaml")

@@ -108,6 +108,7 @@ def _cell(
         "stopped": stop,
         "cost": cost(outcome.rows, store) | race,
         "pretraining": losses(encoders),
+        "signals": cell.trial.signals(),
         "caveats": list(dict.fromkeys(caveats)),
     }
 

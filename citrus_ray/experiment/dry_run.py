@@ -167,6 +167,7 @@ class DryRun:
             )
         yield "data:"
         yield from (f"  {_describe(path, source)}" for path, source in self._sources())
+        yield from (f"  signals: {said}" for said in self._signals())
         yield from (f"  {found}" for found in all_left_out(self._searched()))
         yield self._cost()
         yield self._resources()
@@ -178,6 +179,11 @@ class DryRun:
             for path, source in trial.sources().items():
                 found.setdefault(source.digest(), (path, source))
         return found.values()
+
+    def _signals(self) -> Iterable[str]:
+        """What is done to the signals of every source, once."""
+        found = (trial.signals().items() for trial in self._searched())
+        return dict.fromkeys(f"{path} {said}" for of in found for path, said in of)
 
     def _searched(self) -> Iterator[Trial]:
         yield from (trial for cell in self.sweep.cells for _, trial in cell.members({}))

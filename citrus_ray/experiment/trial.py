@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from citrus_ray.context import SignalContext
 from citrus_ray.data import AnySource
+from citrus_ray.data.root import place_at
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing.align import AnyAlign, Native
 from citrus_ray.data.windowing.splits import Labels, Split, Validation
@@ -348,6 +349,22 @@ class Trial(Spec):
         if self.pretraining is not None:
             used["pretrain.source"] = self.pretraining.source
         return used
+
+    def signals(self) -> dict[str, str]:
+        """What is done to the signals of each source before a model sees them, in words, by the
+        path of its spec."""
+        said, align = dict[str, str](), self.finetune.align
+        for path, source in self.sources().items():
+            root = dict(source).get("root")
+            name = place_at(root).name if isinstance(root, str) else source.kind
+            done = source.treatment()
+            if path == "finetune.target" and align != Native():
+                keys = align.tree().items()
+                how = ", ".join(f"{key} {value}" for key, value in keys if key != "kind")
+                done += f"; aligned by {align.kind} ({how})"
+            if done:
+                said[path] = f"{name}: {done}"
+        return said
 
     def problems(self, contexts: dict[str, SignalContext]) -> list[Problem]:
         """What makes this trial mean nothing for signals such as these, by the path of the spec."""

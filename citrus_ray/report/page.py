@@ -41,6 +41,7 @@ def page(findings: Findings) -> str:
         results=findings.results,
         notes=[sentence(said) for said in findings.notes.owners],
         test_people=words.test_people(findings.cells),
+        signals=list(dict.fromkeys(said for plan in findings.designs for said in plan.signals)),
         no_baselines=""
         if any(cell.baselines for cell in findings.cells)
         else " No dumb baselines are recorded, so chance and one-feature scores are unknown.",

@@ -40,7 +40,8 @@ def _files(root: Path) -> Files:
         )
         rows += [f"p{person},0,6,rest,p{person}", f"p{person},6,12,move,p{person}"]
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
-    return Files(root=str(root), pattern="*.npz", seconds=1.0, sfreq=100.0, labels="labels.csv")
+    where: dict[str, Any] = {"root": str(root), "pattern": "*.npz", "labels": "labels.csv"}
+    return Files(**where, seconds=1.0, sfreq=100.0, normalize="window")
 
 
 def _series(root: Path, **edits: Any) -> SyntheticFmri:

@@ -280,7 +280,9 @@ def test_normalising_per_recording_keeps_the_differences_between_its_windows(tmp
     x = noise() * np.linspace(1, 5, 1000, dtype=np.float32) + 3
     write_npz(tmp_path / "a.npz", x)
     assert np.allclose(cut(tmp_path, normalize="recording").x[0], zscore(x)[:, :100], atol=1e-5)
-    assert np.allclose(cut(tmp_path).x[4], zscore(x[:, 400:500]), atol=1e-5)
+    assert np.allclose(cut(tmp_path).x[0], zscore(x)[:, :100], atol=1e-5)
+    by_window = cut(tmp_path, normalize="window").x
+    assert np.allclose(by_window[4], zscore(x[:, 400:500]), atol=1e-5)
 
 
 # ---- segments, groups, labels ----
@@ -334,7 +336,8 @@ def test_a_segment_yields_as_many_windows_as_fit_and_a_short_one_none_or_a_padde
     x = noise() + 5
     write_npz(tmp_path / "a.npz", x)
     (tmp_path / "l.csv").write_text(HEAD + "a,0,2.9,k,p\na,3,3.5,k,q\n")
-    dropped, padded = (cut(tmp_path, labels="l.csv"), cut(tmp_path, labels="l.csv", short="pad"))
+    how = {"labels": "l.csv", "normalize": "window"}
+    dropped, padded = (cut(tmp_path, **how), cut(tmp_path, **how, short="pad"))
     assert len(dropped) == 2
     assert any(
         "1 of 2 segments are shorter than 1 s and gave no window" in c for c in dropped.caveats
@@ -995,7 +998,10 @@ def test_a_header_that_is_fine_over_data_that_is_not_is_an_error_that_names_the_
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
-        ({"seconds": 0.01}, "is 1 samples at sfreq=100; normalize=window needs more"),
+        (
+            {"seconds": 0.01, "normalize": "window"},
+            "is 1 samples at sfreq=100; normalize=window needs more",
+        ),
         ({"seconds": 0.001, "normalize": "none"}, "is 0 samples"),
         ({"pattern": "/data/*.npz"}, "must be relative to root"),
         ({"classes": ["a"]}, "classes has no effect without labels"),

@@ -125,12 +125,16 @@ def test_caveats_stand_beside_the_numbers(tmp_path: Path):
 def test_source_caveats_come_from_the_summary(tmp_path: Path):
     made = MadeUp()
     folder = made.write(tmp_path)
-    cells = [{"axes": axes, "caveats": ["three people, split by time"]} for axes in made.cells()]
+    said = {"signals": {"finetune.target": "eeg: at 100 Hz, notch 50 Hz"}}
+    cells = [
+        {"axes": axes, "caveats": ["three people, split by time"]} | said for axes in made.cells()
+    ]
     (folder / "summary.json").write_text(
         json.dumps({"cells": cells, "spec_digest": "b376117ac9b40013"})
     )
     page = page_of(folder)
     assert "Three people, split by time." in page
+    assert page.count("Signals: finetune.target eeg: at 100 Hz, notch 50 Hz.") == 1
     assert "b376117ac9b40013" in page
 
 

@@ -24,7 +24,13 @@ from citrus_ray.data.formats.channels import alike, alike_where_there, pick, pic
 from citrus_ray.data.formats.digests import content_of, file_fingerprints, file_parts
 from citrus_ray.data.formats.events import events_beside, read_events
 from citrus_ray.data.formats.labels import Stretch, crossing, lookalikes, match, read_labels
-from citrus_ray.data.formats.recordings import Header, read, read_annotations, read_header
+from citrus_ray.data.formats.recordings import (
+    Header,
+    Recording,
+    read,
+    read_annotations,
+    read_header,
+)
 from citrus_ray.data.formats.signals import FORMATS, Channel
 from citrus_ray.data.formats.tracks import (
     Rate,
@@ -37,8 +43,9 @@ from citrus_ray.data.formats.tracks import (
 )
 from citrus_ray.data.originals import instead
 from citrus_ray.data.root import folder_at
-from citrus_ray.data.source import Count, Name, Names, Normalize, Positive, Source
+from citrus_ray.data.source import Count, Name, Names, Normalize, Positive
 from citrus_ray.data.windowing.assemble import assemble, gather, time_blocks
+from citrus_ray.data.windowing.cleaning import Cleaned
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Aside, Later, Problem, SpecError
@@ -60,7 +67,7 @@ class Item:
         return min(c.n_times / c.sfreq for c in self.picks)
 
 
-class Files(Source):
+class Files(Cleaned):
     """Windows cut from the recordings that `pattern` matches under `root`."""
 
     kind: Literal["files"] = "files"
@@ -106,8 +113,9 @@ class Files(Source):
     """Cut each group into so many by time, where it must be."""
     caveats: Names | None = None
     """What must stand beside every number from this set."""
-    normalize: Normalize = "window"
-    """z-score each channel over its window or its recording, or not at all."""
+    normalize: Normalize = "recording"
+    """z-score each channel over its recording or its window, or not at all. A window's own mean and
+    spread often tell classes apart: `window` takes them away."""
 
     @property
     def n_least(self) -> int:
@@ -219,9 +227,15 @@ class Files(Source):
         return items, caveats
 
     def _check_rates(self, items: Sequence[Item]) -> None:
-        if self.sfreq != "native" or not items:
+        if not items:
             return
         first, tracks = items[0].header.path, self._all_tracks(items)
+        problems = list(self.cleaning_problems(tracks))
+        if problems:
+            raise SpecError(problems)
+        each(items, lambda item: self.references(item.header, item.picks))
+        if self.sfreq != "native":
+            return
         whole_samples("seconds", self.seconds, tracks, self.n_least)
         whole_samples("stride_s", self.stride_s or self.seconds, tracks)
         for item in items if self.absent == "refuse" else ():
@@ -391,7 +405,7 @@ class Files(Source):
 
     def _windows(self, item: Item, cut: Cutter, tracks: Sequence[Track]) -> RecordingWindows:
         own = self._tracks(item.picks)
-        streams = [read(item.header, track.channels, track.sfreq) for track in own]
+        streams = [self._read(item.header, track) for track in own]
         rates = [track.sfreq for track in own]
         found = cut.together([stream.x for stream in streams], rates, item.stretches)
         known = [stream.fingerprints for stream in streams]
@@ -400,6 +414,14 @@ class Files(Source):
             windows=(spread_out(x, own, tracks) for x in found.windows),
             fingerprints=np.concatenate([*known, file_fingerprints(item.header.path)]),
         )
+
+    def _read(self, header: Header, track: Track) -> Recording:
+        """Channels (C, T) of a track, clean."""
+        if not self.is_cleaned:
+            return read(header, track.channels, track.sfreq)
+        channels = (*track.channels, *self.references(header, track.channels))
+        found = read(header, channels, track.sfreq)
+        return replace(found, x=self.clean(found.x, channels, len(track.channels), track.sfreq))
 
 
 def _events(path: Path) -> Path:

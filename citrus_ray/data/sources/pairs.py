@@ -70,6 +70,9 @@ class Pairs(Source):
     def recordings(self) -> str:
         return self.of.recordings()
 
+    def treatment(self) -> str:
+        return self.of.treatment()
+
     def prepare(self) -> Windows:
         inner = _merged(cache.load(self.of), self.groups_of)
         if inner.origins is None or inner.streams:
