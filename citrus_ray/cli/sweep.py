@@ -15,6 +15,7 @@ import yaml
 from citrus_ray import records
 from citrus_ray.cli import screen
 from citrus_ray.cli.results import ResultsFolder, results_path
+from citrus_ray.data.source import looked_once
 from citrus_ray.evidence.evidence import evidence_of
 from citrus_ray.evidence.summary import summary_of
 from citrus_ray.experiment.dry_run import DryRun, check_data
@@ -49,7 +50,12 @@ class SweepCommand:
         return self.results.path
 
     def run(self) -> int:
-        """What the flags ask for; the exit code."""
+        """What the flags ask for; the exit code. Data are looked at once: what changes while a
+        sweep runs fails the trials that meet it, by name."""
+        with looked_once():
+            return self._run()
+
+    def _run(self) -> int:
         if self.args.status:
             print(screen.status(self.sweep, self.out))
             return 0

@@ -1,6 +1,8 @@
 """What every source is: a spec that can be prepared into `Windows`; and types of its keys."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -24,6 +26,24 @@ SCALED = {
     "run": "each run z-scored",
     "scan": "all runs of a subject z-scored together",
 }
+
+# what was found outside specs so far, by spec; None outside of `looked_once`
+_looked: dict[tuple[type, str], str] | None = None
+
+
+@contextmanager
+def looked_once() -> Iterator[None]:
+    """A block in which each source looks at its files once, however many digests need them: a
+    plan, a trial. What changes under it is seen by the next block."""
+    global _looked
+    if _looked is not None:  # an outer block looks already
+        yield
+        return
+    _looked = {}
+    try:
+        yield
+    finally:
+        _looked = None
 
 
 class Source(Spec):
@@ -72,5 +92,13 @@ class Source(Spec):
         return one.is_relative_to(two) or two.is_relative_to(one)
 
     def identity(self) -> dict[str, Any]:
-        content = self.content()
+        content = self._content()
         return super().identity() | ({"content": content} if content else {})
+
+    def _content(self) -> str:
+        if _looked is None:
+            return self.content()
+        key = type(self), self.model_dump_json()
+        if key not in _looked:
+            _looked[key] = self.content()
+        return _looked[key]

@@ -12,64 +12,105 @@ from functools import cached_property
 import numpy as np
 
 from citrus_ray.context import SignalContext
-from citrus_ray.data.source import Source
+from citrus_ray.data.source import Source, looked_once
 from citrus_ray.data.windowing import cache
-from citrus_ray.data.windowing.align import Native
+from citrus_ray.data.windowing.align import Align, Native
 from citrus_ray.data.windowing.splits import spend, split
 from citrus_ray.data.windowing.subjects import check_subjects
 from citrus_ray.experiment.hold_out import all_left_out, copies_tested, left_out, seen
 from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.step_times import STEPS_TIMED, StepTimes
 from citrus_ray.experiment.sweep import Cell, Sweep, as_refit
-from citrus_ray.experiment.trial import EVAL_BATCH, Pretrain, Trial
+from citrus_ray.experiment.trial import Pretrain, Trial
 from citrus_ray.models.specs import ClosedForm
 from citrus_ray.spec import Problem, SpecError, digest_of
+
+LOOK = 64  # windows of a look that is timed; a longer one takes as much longer
 
 
 def check_data(sweep: Sweep) -> None:
     """Everything about the data that would stop a trial later, all at once: files, splits, labels,
     sizes."""
     problems: dict[tuple[str, str], Problem] = {}
-    contexts: dict[str, SignalContext] = {}
+    known = _Known()
     unseen: dict[str, list[Problem]] = {}
     copied: dict[str, list[Problem]] = {}
     n_rounds = sweep.decide.rounds if sweep.decide else sweep.final.rounds
-    for cell in sweep.cells:
-        rounds = (cell.members({}, number) for number in range(n_rounds))
-        for _, trial in itertools.chain(cell.members({}), *rounds):
-            found = _data_problems(trial, contexts)
-            if not found:
-                found = [*_copies(trial, copied), *_sees_test_groups(trial, unseen)]
-            for problem in found:
-                problems.setdefault((problem.path, problem.message), problem)
+    with looked_once():
+        for cell in sweep.cells:
+            rounds = (cell.members({}, number) for number in range(n_rounds))
+            for _, trial in itertools.chain(cell.members({}), *rounds):
+                found = _data_problems(trial, known)
+                if not found:
+                    found = [*_copies(trial, copied), *_sees_test_groups(trial, unseen)]
+                for problem in found:
+                    problems.setdefault((problem.path, problem.message), problem)
     if problems:
         raise SpecError(list(problems.values()))
 
 
-def _data_problems(trial: Trial, known: dict[str, SignalContext]) -> list[Problem]:
+@dataclass
+class _Known:
+    """What was asked of the data so far: arms and rounds ask the same again."""
+
+    checked: set[str] = field(default_factory=set)  # sources by digest
+    contexts: dict[str, SignalContext] = field(default_factory=dict)  # by source and alignment
+    spent: dict[str, list[Problem]] = field(default_factory=dict)  # by what draws parts and labels
+
+
+def _data_problems(trial: Trial, known: _Known) -> list[Problem]:
     found, contexts = [], {}
     for path, source in trial.sources().items():
         align = trial.finetune.align if path == "finetune.target" else Native()
-        try:
-            digest = digest_of([source.digest(), align.identity()])
-            if digest not in known:
-                source.check()
-                known[digest] = cache.load(source, align).context
-            contexts[path] = known[digest]
-        except SpecError as err:
-            found += [_under(f"trial.{path}", problem) for problem in err.problems]
+        problems, context = _asked(source, align, known)
+        found += [_under(f"trial.{path}", problem) for problem in problems]
+        if context is not None:
+            contexts[path] = context
     if found:
         return found
-    found = [_under("trial", problem) for problem in trial.problems(contexts)]
+    drawn_by = _drawn_by(trial)
+    if drawn_by not in known.spent:
+        known.spent[drawn_by] = list(_misspent(trial))
+    of_trial = trial.problems(contexts)
+    return [_under("trial", problem) for problem in (*of_trial, *known.spent[drawn_by])]
+
+
+def _asked(
+    source: Source, align: Align, known: _Known
+) -> tuple[list[Problem], SignalContext | None]:
+    """What is wrong with a source, or the facts of its signals when they are so aligned."""
     try:
-        windows = cache.load(trial.finetune.target, trial.finetune.align)
-        spec, parts = trial.finetune, split(windows, trial.finetune.split, trial.seed)
+        digest = source.digest()
+        if digest not in known.checked:
+            source.check()
+            known.checked.add(digest)
+        aligned = digest_of([digest, align.identity()])
+        if aligned not in known.contexts:
+            known.contexts[aligned] = cache.load(source, align).context
+    except SpecError as err:
+        return list(err.problems), None
+    return [], known.contexts[aligned]
+
+
+def _drawn_by(trial: Trial) -> str:
+    """Equal for trials whose labels are drawn from the same windows in the same way."""
+    spec = trial.finetune
+    parts = (spec.align, spec.split, spec.labels)
+    given = [spec.target.digest(), *(part.model_dump_json() for part in parts), spec.validation]
+    return digest_of([*given, trial.seed, spec.subjects if trial.uses("subjects") else "keep"])
+
+
+def _misspent(trial: Trial) -> Iterator[Problem]:
+    """What stands in the way of splitting the target and spending its labels."""
+    spec = trial.finetune
+    try:
+        windows = cache.load(spec.target, spec.align)
+        parts = split(windows, spec.split, trial.seed)
         spent, _ = spend(windows, parts, spec.labels, spec.validation, trial.seed)
         if spec.subjects != "keep" and trial.uses("subjects"):
             check_subjects(windows, spent, spec.subjects)
     except SpecError as err:
-        found += [_under("trial.finetune", problem) for problem in err.problems]
-    return found
+        yield from (_under("finetune", problem) for problem in err.problems)
 
 
 def _copies(trial: Trial, known: dict[str, list[Problem]]) -> list[Problem]:
@@ -282,9 +323,10 @@ def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:
     if isinstance(trial.model, ClosedForm):
         n_seen = len(learnt) + len(spent.val) + len(spent.test)
         return trial.model.seconds(windows.context, len(learnt), n_seen)
-    n_step, n_look = min(spec.optim.batch_size, len(learnt)), min(EVAL_BATCH, len(spent.val))
     of = (trial.model, spec.pool, windows.context)
+    n_step, n_look = min(spec.optim.batch_size, len(learnt)), len(spent.val)
     seconds = spec.n_steps(len(learnt)) * steps.finetune(*of, n_step, spec.head)
     if n_look:
-        seconds += spec.rounds * len(spent.val) / n_look * steps.look(*of, n_look, spec.head)
+        size = min(LOOK, n_look)
+        seconds += spec.rounds * n_look / size * steps.look(*of, size, spec.head)
     return seconds

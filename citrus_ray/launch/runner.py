@@ -13,6 +13,7 @@ from ray import tune
 
 from citrus_ray import records
 from citrus_ray.data.root import cache_root
+from citrus_ray.data.source import looked_once
 from citrus_ray.evidence.trials import result_of
 from citrus_ray.experiment.budgets import Race
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
@@ -61,7 +62,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """The whole trial in one step, or one validation round where a scheduler may stop it in
         between."""
-        with on_this_node():
+        with on_this_node(), looked_once():
             self._same_place()
             with self._watched():
                 return self._step()

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from citrus_ray.data.source import looked_once
+from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.windowing import splits
 from citrus_ray.experiment.dry_run import DryRun, check_data
 from citrus_ray.experiment.step_times import StepTimes
@@ -143,3 +145,40 @@ def test_labels_too_few_to_learn_from_and_to_choose_by_are_found_before_the_star
     assert "class '5 Hz' has one labelled window" in problem.message
     for validation in ("full", "none"):
         check_data(sweep_of(**few, **{"trial.finetune.validation": validation}))
+
+
+# ---- asked once ----
+
+
+def test_a_check_looks_at_the_files_of_a_source_once_and_the_next_one_looks_again(monkeypatch):
+    looks: list[str] = []
+
+    def content(source: Synthetic) -> str:
+        looks.append(source.kind)
+        return f"look {len(looks)}"
+
+    monkeypatch.setattr(Synthetic, "content", content)
+    target = sweep_of().trial.finetune.target
+    sweep = sweep_of(compare={"pretrain.task": [None]}, search={}, budget={"trials": 1})
+    looks.clear()
+    check_data(sweep)
+    assert len(looks) == 1, "five rounds of three seeds ask for many digests"
+    with looked_once():
+        assert target.digest() == target.digest()
+    assert target.digest() != target.digest(), "outside, a file that changes is seen at once"
+
+
+def test_labels_that_arms_share_are_drawn_once(monkeypatch):
+    drawn: list[int] = []
+
+    def noted(windows, spec, seed):
+        drawn.append(seed)
+        return splits.split(windows, spec, seed)
+
+    monkeypatch.setattr("citrus_ray.experiment.dry_run.split", noted)
+    check_data(sweep_of(compare={"finetune.pool": ["mean", "channels"]}, search={}))
+    assert len(drawn) == 3 + 5, "three seeds and five rounds, whatever the number of arms"
+    drawn.clear()
+    two = [{"per_class": 4}, {"per_class": 5}]
+    check_data(sweep_of(compare={"finetune.labels": two}, search={}))
+    assert len(drawn) == 2 * (3 + 5)

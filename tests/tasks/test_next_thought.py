@@ -118,7 +118,7 @@ def test_pre_training_never_learns_from_classes():
     ],
 )
 def test_what_cannot_be_carried_over_is_said_before_anything_starts(edits, said):
-    from citrus_ray.experiment.dry_run import _data_problems
+    from citrus_ray.experiment.dry_run import _data_problems, _Known
 
     pairs = {"kind": "pairs", "of": SERIES}
     trial = validate(
@@ -129,5 +129,5 @@ def test_what_cannot_be_carried_over_is_said_before_anything_starts(edits, said)
             "finetune": {"target": {"kind": "pairs", "of": SHOWN, "ask": "same_class"}},
         },
     )
-    assert not _data_problems(trial, {})
-    assert any(said in problem.message for problem in _data_problems(trial.at(edits), {}))
+    assert not _data_problems(trial, _Known())
+    assert any(said in problem.message for problem in _data_problems(trial.at(edits), _Known()))
