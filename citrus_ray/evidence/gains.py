@@ -157,7 +157,7 @@ def findings(found: Measured, cell: Outcome) -> tuple[Finding, Finding | None]:
 def _pair(mine: tuple[Record, float], other: tuple[Record, float], metric: str) -> Pair:
     (row, with_), (scratch, without) = mine, other
     baselines = {n: found[metric] for n, found in scratch.baselines.items() if metric in found}
-    shared = {path: value for path, value in row.repeat.items() if not is_pretrain(path)}
+    shared = {path: value for path, value in row.repeat.items() if not is_pretrain(path, value)}
     group = {path: value for path, value in shared.items() if path not in DRAWN}
     said = settings_label(shared) or "the only refit"
     return Pair(said, settings_label(group), canonical(group), with_, without, row, baselines)
@@ -182,7 +182,7 @@ def pair_key(row: Record) -> str:
     same = {
         path: value
         for path, value in row.config.items()
-        if not is_pretrain(path)
+        if not is_pretrain(path, value)
         and path not in row.params
         and not path.startswith("finetune.target.")
         and path != "finetune.gpu"

@@ -29,7 +29,18 @@ ASIDE = {f"pretrain.{name}" for name in ("workers", "threads_per_worker", "gpu",
 
 
 def is_from_scratch(row: Record) -> bool:
-    return row.encoder is None and "pretrain.task.kind" not in row.config
+    return (
+        row.encoder is None and "pretrain.task.kind" not in row.config and not stored_weights(row)
+    )
+
+
+def stored_weights(row: Record) -> dict[str, Any]:
+    """What a row says of weights that its model begins with, by path; nothing where it has none."""
+    return {
+        path: value
+        for path, value in row.config.items()
+        if path.startswith("model.") and is_pretrain(path, value) and value not in (None, {}, [])
+    }
 
 
 def arm_of(rows: Sequence[Record], axes: Axes) -> str:
@@ -42,12 +53,17 @@ def arm_of(rows: Sequence[Record], axes: Axes) -> str:
 
 def _arm_settings(row: Record) -> dict[str, Any]:
     varied = {*row.params, *row.repeat, *ASIDE}
-    kept = (path for path in row.config if is_pretrain(path) and not path.endswith(".root"))
+    kept = [path for path in row.config if path.startswith("pretrain") and not _is_root(path)]
+    kept += stored_weights(row)
     return {
         path: row.config[path]
         for path in kept
         if not any(path == other or path.startswith(f"{other}.") for other in varied)
     }
+
+
+def _is_root(path: str) -> bool:
+    return path.endswith(".root")
 
 
 def labelled(cells: Sequence["Outcome"]) -> list["Outcome"]:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
+from typing import Any
 
 from citrus_ray.data.windowing.splits import Validation
 from citrus_ray.evidence.design import Design, score_bounds
 from citrus_ray.evidence.facts import target_of, test_part_of, validation_of
 from citrus_ray.evidence.intervals import Effect, score_effect
-from citrus_ray.evidence.labels import arm_of
+from citrus_ray.evidence.labels import arm_of, stored_weights
 from citrus_ray.evidence.reading import Collection
 from citrus_ray.evidence.rounds import DRAWN, Measured, Value, measured, round_of
 from citrus_ray.evidence.trials import (
@@ -27,6 +28,7 @@ from citrus_ray.evidence.trials import (
     winner,
 )
 from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, count, is_pretrain
+from citrus_ray.experiment.stored_weights import UNSEEN, sentence
 from citrus_ray.experiment.trial import WITHOUT_NETWORK
 from citrus_ray.records import Phase, Record, Status
 
@@ -172,6 +174,23 @@ class Outcome:
         return {name: _mean(values) for name, values in found.items()}
 
     @cached_property
+    def network(self) -> dict[str, Any]:
+        """Numbers of its networks in all and trained ones, the most of any refit (or trial, before
+        there is one), and how weights from files arrived; empty where there is no network."""
+        rows = [row for row in (self.final or self.rows) if row.network.get("parameters")]
+        if not rows:
+            return {}
+        most = {name: max(row.network[name] for row in rows) for name in ("parameters", "trained")}
+        least = dict[tuple[str, str], dict[str, Any]]()  # of first weights of every seed
+        for row in rows:
+            for name, found in row.network.get("weights", {}).items():
+                key = name, found["content"]
+                if key not in least or found["moved"] < least[key]["moved"]:
+                    least[key] = found
+        said = [sentence(name, found) for (name, _), found in least.items()]
+        return {**most, "weights": said}
+
+    @cached_property
     def validation(self) -> Validation | None:
         """What its searched trials were chosen by; refits may choose by less. None: no record."""
         said = [validation_of(row) for row in self.rows if row.phase == "search"]
@@ -206,6 +225,8 @@ def _caveats(cell: Outcome) -> Iterable[str]:
         return
     if not cell.is_scratch and len({row.encoder for row in cell.scored}) == 1:
         yield ONE_ENCODER
+    if any(stored_weights(row) for row in cell.scored):
+        yield f"weights from a file: {UNSEEN}"
     n_rounds = len({round_of(row) for row in cell.scored})
     if n_rounds > 1 and cell.n_test_parts <= cell.n_targets:
         n = {row.n_tested for row in cell.scored if row.n_tested}
@@ -368,7 +389,7 @@ def nothing_of(digest: str, axes: Axes, design: Design) -> Outcome:
 
 def _regime(cell: Outcome) -> tuple[str, str]:
     """Equal for cells that differ in pre-training alone."""
-    shared = {path: value for path, value in cell.axes.items() if not is_pretrain(path)}
+    shared = {path: value for path, value in cell.axes.items() if not is_pretrain(path, value)}
     return cell.design.name, canonical(shared)
 
 

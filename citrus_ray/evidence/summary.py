@@ -103,6 +103,7 @@ def _cell(
         "missing": outcome.missing,
         "worth": {view: effect.tree() for view, effect in outcome.worth.items()},
         "identity": outcome.identity,
+        "network": outcome.network,
         **_front(cell, outcome),
         "failures": sorted({reason for reason in reasons if reason}),
         "stopped": stop,

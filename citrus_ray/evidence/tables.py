@@ -25,6 +25,8 @@ def table(summary: dict[str, Any]) -> str:
         *_controls(cells),
         *_robustness(summary),
         *_worth(summary),
+        *_trained(cells),
+        *_arrived(cells),
         *claim_lines(summary["claims"]),
         *_decided(summary["decide"]),
     ]
@@ -101,6 +103,28 @@ def _worth(summary: dict[str, Any]) -> list[str]:
     views = list(dict.fromkeys(view for _, of in found for view in of))
     rows = [(label, *(spread(of.get(v), "+") for v in views)) for label, of in found]
     return [aligned([("what a view adds", *views), *rows])] if rows else []
+
+
+def _trained(cells: Sequence[dict[str, Any]]) -> list[str]:
+    """How many numbers fine-tuning trained, where it is not all of each network."""
+    found = [(cell["label"], cell["network"]) for cell in cells if cell["network"]]
+    if all(of["trained"] == of["parameters"] for _, of in found):
+        return []
+    rows = [
+        (label, f"{of['trained']:,}", f"{of['parameters']:,}", f"{_share(of):.2%}")
+        for label, of in found
+    ]
+    return [aligned([("parameters", "trained", "in all", "share"), *rows])]
+
+
+def _share(network: dict[str, Any]) -> float:
+    return float(network["trained"] / network["parameters"])
+
+
+def _arrived(cells: Sequence[dict[str, Any]]) -> list[str]:
+    """Proof that weights from files are in the networks."""
+    said = (text for cell in cells for text in cell["network"].get("weights", []))
+    return [f"weights: {text}" for text in dict.fromkeys(said)]
 
 
 def _score(value: float | None, digits: int = 3) -> str:

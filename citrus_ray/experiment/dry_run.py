@@ -17,6 +17,7 @@ from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.align import Align, Native
 from citrus_ray.data.windowing.splits import spend, split
 from citrus_ray.data.windowing.subjects import check_subjects
+from citrus_ray.experiment import stored_weights
 from citrus_ray.experiment.hold_out import all_left_out, copies_tested, left_out, seen
 from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.step_times import STEPS_TIMED, StepTimes
@@ -210,8 +211,19 @@ class DryRun:
         yield from (f"  {_describe(path, source)}" for path, source in self._sources())
         yield from (f"  signals: {said}" for said in self._signals())
         yield from (f"  {found}" for found in all_left_out(self._searched()))
+        yield from self._weights()
         yield self._cost()
         yield self._resources()
+
+    def _weights(self) -> Iterator[str]:
+        """Proof that weights from files arrive in the encoders that fine-tuning begins with."""
+        said = stored_weights.lines(
+            (trial.model, cache.load(trial.finetune.target, trial.finetune.align).context)
+            for trial in self._searched()
+        )
+        for i, line in enumerate(said):
+            yield from ["weights:"] if i == 0 else []
+            yield f"  {line}\n    caveat: {stored_weights.UNSEEN}"
 
     def _sources(self) -> Iterable[tuple[str, Source]]:
         """Every source once, with the path that names it first."""

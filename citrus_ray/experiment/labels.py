@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 Axes = dict[str, Any]  # compared path -> value
 T = TypeVar("T")
 SCRATCH = "from scratch"
+VOTES = ("plain", "chosen", "half")  # what `weights` may be of `model: views`, which has no file
 
 
 def canonical(value: Any) -> str:
@@ -16,8 +17,10 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def is_pretrain(path: str) -> bool:
-    return path.split(".", 1)[0] == "pretrain"
+def is_pretrain(path: str, value: Any) -> bool:
+    """Whether a setting says how an encoder is pre-trained: here, or by weights from a file."""
+    first, *rest = path.split(".")
+    return first == "pretrain" or (first == "model" and "weights" in rest and value not in VOTES)
 
 
 def is_kind(value: Any) -> bool:
@@ -86,7 +89,7 @@ def shortened(axes: Mapping[str, Any], all_axes: Sequence[Axes]) -> Axes:
 
 def part_of(axes: Axes, pretrain: bool) -> Axes:
     """The compared settings of pre-training, or all the others."""
-    return {path: value for path, value in axes.items() if is_pretrain(path) == pretrain}
+    return {path: value for path, value in axes.items() if is_pretrain(path, value) == pretrain}
 
 
 def cell_labels(all_axes: Sequence[Axes]) -> list[str]:

@@ -11,6 +11,7 @@ from citrus_ray.data.root import place_at
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing.align import AnyAlign, Native
 from citrus_ray.data.windowing.splits import Labels, Split, Validation
+from citrus_ray.experiment import stored_weights
 from citrus_ray.experiment.augment import AnyAugmentation
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
@@ -373,8 +374,10 @@ class Trial(Spec):
         if isinstance(self.model, Foreign) and any(said for _, said in of_model):
             # it cannot be built, so nothing else is known of it
             return [next(Problem(path, said) for path, said in of_model if said)]
+        weights = (stored_weights.misfit(self.model, ctx) for ctx in contexts.values())
         found = (
             *of_model,
+            ("model.weights", next((said for said in weights if said), None)),
             ("pretrain.task", source and self._task_misfit(source)),
             ("pretrain.source", source and target and self._target_misfit(source, target)),
             ("finetune.drop_modality", target and self._one_modality(target)),

@@ -5,13 +5,14 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.sensors import Sensor, sensors
-from citrus_ray.spec import Foreign, Kinds, Later, Spec, refuse
+from citrus_ray.models.weights import AnyCheckpoint, Checkpoint
+from citrus_ray.spec import Foreign, Kinds, Later, Spec, locate, refuse
 
 if TYPE_CHECKING:  # torch takes a second to load, and a plan does without
     from citrus_ray.models.nets.encoder import Encoder
@@ -21,6 +22,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Positions = Literal["rotary", "learned", "none"]
 Pooling = Literal["mean", "channels", "late"]
 Name = Annotated[str, Field(min_length=1)]
+NO_SIZES = ("kind", "weights")  # what is no size of a network
 
 
 class EncoderSpec(Spec):
@@ -34,6 +36,9 @@ class EncoderSpec(Spec):
     is_solved: ClassVar[bool] = False  # a method without a network, see `ClosedForm`
 
     kind: str
+    weights: Annotated[AnyCheckpoint, Later()] = None
+    """Weights that it begins with, in place of ones drawn by lot: a file, a folder, `hub:org/name`,
+    `store:digest`, or a block that maps names. Pre-training goes on from them."""
 
     if TYPE_CHECKING:  # a field of some kinds, worked out by others
 
@@ -54,12 +59,30 @@ class EncoderSpec(Spec):
 
     def sizes(self) -> dict[str, Any]:
         """Everything that the network is built from, beside the facts of the signals."""
-        return {n: getattr(self, n) for n in type(self).model_fields if n != "kind"}
+        return {n: getattr(self, n) for n in type(self).model_fields if n not in NO_SIZES}
 
     def build(self, ctx: SignalContext) -> "Encoder":
-        from citrus_ray.spec import locate
+        """The encoder for such signals, with the weights that it begins with."""
+        encoder = self.network(ctx)
+        if isinstance(self.weights, Checkpoint):
+            locate("citrus_ray.models.nets.arrival:fill")(encoder, self.weights, ctx)
+        return encoder
 
+    def network(self, ctx: SignalContext) -> "Encoder":
+        """The encoder with first weights, drawn by lot."""
         return locate(self.net)(ctx, **self.sizes())  # type: ignore[no-any-return]
+
+    def untrained(self) -> Self:
+        """The same with all weights drawn by lot, those of encoders inside it too."""
+        inner = {n: v.untrained() for n, v in self if isinstance(v, EncoderSpec)}
+        own = {"weights": None} if isinstance(self.weights, Checkpoint) else {}
+        return self.model_copy(update=own | inner)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """All stored weights that it begins with, those of encoders inside it too."""
+        inner = (v.checkpoints() for _, v in self if isinstance(v, EncoderSpec))
+        own = [self.weights] if isinstance(self.weights, Checkpoint) else []
+        return [*own, *(one for found in inner for one in found)]
 
     def check(self, ctx: SignalContext) -> str | None:
         """Why this encoder means nothing for such windows, or None."""
@@ -184,7 +207,9 @@ class TransformerSpec(EncoderSpec):
     def transformer(self) -> dict[str, Any]:
         """The sizes of the transformer alone."""
         return {
-            name: getattr(self, name) for name in TransformerSpec.model_fields if name != "kind"
+            name: getattr(self, name)
+            for name in TransformerSpec.model_fields
+            if name not in NO_SIZES
         }
 
     def sizes(self) -> dict[str, Any]:
@@ -262,9 +287,7 @@ class Citrus(StemSpec):
     def patch(self) -> int:
         return self.conv.patch * self.steps
 
-    def build(self, ctx: SignalContext) -> "Encoder":
-        from citrus_ray.spec import locate
-
+    def network(self, ctx: SignalContext) -> "Encoder":
         sizes = self.sizes() | {"conv": self.conv.build(ctx)}
         return locate(self.net)(ctx, **sizes)  # type: ignore[no-any-return]
 
@@ -318,6 +341,7 @@ class ClosedForm(EncoderSpec):
     pre-trained, and of `finetune` it takes what it learns from, not how networks learn."""
 
     is_solved: ClassVar[bool] = True
+    weights: ClassVar[None] = None  # type: ignore[misc]  # no key: there is nothing to put them in
     # `module:function`, which takes a `Learner` and this spec, and gives logits of windows
     method: ClassVar[str]
 
@@ -329,7 +353,7 @@ class ClosedForm(EncoderSpec):
     def patch(self) -> int:
         return 1
 
-    def build(self, ctx: SignalContext) -> "Encoder":
+    def network(self, ctx: SignalContext) -> "Encoder":
         raise TypeError(f"model={self.kind}: has no encoder, it is solved")
 
     def check(self, ctx: SignalContext) -> str | None:
@@ -528,9 +552,7 @@ class Crossmodal(EncoderSpec):
         own = {name: getattr(self, name) for name in ("aggregator", "layers", "heads")}
         return own | {"dim": self.width, "patch": self.patch, "make": self.encoder.build}
 
-    def build(self, ctx: SignalContext) -> "Encoder":
-        from citrus_ray.spec import locate
-
+    def network(self, ctx: SignalContext) -> "Encoder":
         return locate(self.net)(ctx, sensors=self.of(ctx), **self.sizes())  # type: ignore[no-any-return]
 
 
@@ -567,14 +589,14 @@ class Custom(Foreign, EncoderSpec):
         known = of_class if default is inspect.Parameter.empty else default
         return int(self.kwargs.get(name, known))
 
-    def build(self, ctx: SignalContext) -> "Encoder":
+    def network(self, ctx: SignalContext) -> "Encoder":
         from citrus_ray.models.nets.encoder import Encoder
 
         return self.made(Encoder, ctx)  # type: ignore[type-abstract]
 
     def check(self, ctx: SignalContext) -> str | None:
         try:
-            self.build(ctx)
+            self.network(ctx)
         except ValueError as err:
             return str(err)
         return super().check(ctx)

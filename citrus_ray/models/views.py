@@ -165,7 +165,7 @@ class Views(ClosedForm):
     )
     """The views: bands, covariance, scalars, trees, time, kernels, or an encoder of any kind. At
     most one of these is pre-trained; give others `{kind: encoder, model: …, pretrained: false}`."""
-    weights: Literal["plain", "chosen", "half"] = "plain"
+    weights: Literal["plain", "chosen", "half"] = "plain"  # type: ignore[misc]
     """plain: views weigh the same; chosen: by what they add on labelled windows that their heads
     did not see; half: half of each."""
     members: Annotated[int, Field(ge=1)] = 5
@@ -198,7 +198,7 @@ class Views(ClosedForm):
         if sum(isinstance(view, Encoded) and view.pretrained for view in self.of) > 1:
             rule = f"of={', '.join(names)}: one encoder at most is pre-trained"
             raise refuse(f"{rule}; give the others `pretrained: false`", "of")
-        if len(set(self.of)) < len(self.of):
+        if len({view.model_dump_json() for view in self.of}) < len(self.of):
             raise refuse(f"of={', '.join(names)}: must name each view once", "of")
         return self
 

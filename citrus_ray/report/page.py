@@ -50,6 +50,7 @@ def page(findings: Findings) -> str:
         missing=_missing_modalities(findings.cells),
         worth=_worth(findings.cells),
         identity=_identity(findings.cells),
+        networks=_networks(findings.cells),
         search=findings.search,
         **_failures(findings),
         **_provenance(findings),
@@ -269,6 +270,25 @@ def _identity(cells: Sequence[Outcome]) -> Table | None:
     )
     head = ("cell", "never trained", "as fine-tuning starts")
     return Table("Share of an embedding that is the subject", head, rows) if rows else None
+
+
+def _networks(cells: Sequence[Outcome]) -> Table | None:
+    """What fine-tuning trained of each network, and what of it came from a file."""
+    rows = tuple(
+        (
+            cell.label,
+            f"{cell.network['parameters']:,}",
+            f"{cell.network['trained']:,}",
+            f"{cell.network['trained'] / cell.network['parameters']:.2%}",
+            Field("; ".join(cell.network["weights"]) or DASH, style="wide"),
+        )
+        for cell in cells
+        if cell.network
+    )
+    head = ("cell", "parameters", "trained", "share", "weights from files")
+    return (
+        Table("Parameters of each network, and weights that arrived", head, rows) if rows else None
+    )
 
 
 # ---- what went wrong ----

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from citrus_ray.data.windowing.subjects import by_subject, check_subjects
 from citrus_ray.data.windowing.view import fewer
 from citrus_ray.data.windows import Index
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
+from citrus_ray.models.nets.arrival import arrivals
 from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.models.nets.heads import FeatureHead
 from citrus_ray.store.checkpoint import Weights
@@ -253,6 +255,14 @@ class Member(Learner):
         ]
         return [head, *encoder]
 
+    def network(self) -> dict[str, Any]:
+        trained = {id(p): p.numel() for of in self.parameter_groups() for p in of.parameters}
+        return {
+            "parameters": sum(p.numel() for p in self.classifier.parameters()),
+            "trained": sum(trained.values()),
+            "weights": arrivals(self.classifier.encoder),
+        }
+
     def score_test(self) -> dict[str, float]:
         """The kept weights' score on test data. Called once per reported number, after selection is
         over."""
@@ -323,15 +333,16 @@ class Member(Learner):
         """How much of the pooled features of training windows is the subject: of the encoder as
         the fine-tune starts with it, and of one of the same shape that was never trained."""
         known = by_subject(self.windows, self.parts.train, MOST)
+        model, ctx = self.trial.model, self.windows.context
         with seeded(self.trial.seed):
-            encoder = self.trial.model.build(self.windows.context)
-            plain = Classifier(encoder, self.windows.context, self.trial.finetune.pool)
+            plain = Classifier(model.untrained().build(ctx), ctx, self.trial.finetune.pool)
         share = partial(self._subject_share, plain.to(self.device).eval(), known)
-        untrained = share()
-        if self._starts_from is None or untrained is None:
-            start = untrained
-        else:
-            load_encoder(plain, encoder, self._starts_from)
+        start = untrained = share()
+        if untrained is not None and (self._starts_from is not None or model.checkpoints()):
+            encoder = model.build(ctx).to(self.device)
+            if self._starts_from is not None:
+                load_encoder(plain, encoder, self._starts_from)
+            plain.encoder.load_state_dict(encoder.state_dict())
             start = share()
         found = {"identity/start": start, "identity/untrained": untrained}
         return {name: value for name, value in found.items() if value is not None}

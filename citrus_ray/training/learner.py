@@ -92,6 +92,10 @@ class Learner(Reader, ABC):
         """How many windows show this trial their label, and what for."""
         return {"learnt": len(self.labelled), "chosen_by": len(self.parts.val)}
 
+    def network(self) -> dict[str, Any]:
+        """What there is of a network, by the names of a record."""
+        return {}
+
     def score_val(self) -> dict[str, float]:
         """Scores by what the trial is chosen by, none where it is chosen by nothing."""
         val = self.parts.val

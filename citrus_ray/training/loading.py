@@ -3,6 +3,7 @@ parameter that is not."""
 
 from torch import nn
 
+from citrus_ray.models.nets.arrival import why_not
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.store.checkpoint import CheckpointError, Weights
 
@@ -14,7 +15,7 @@ def load_encoder(model: nn.Module, encoder: Encoder, weights: Weights) -> dict[s
     A partly loaded encoder gives a wrong answer, not a warning: it is refused, with every misfit
     named.
     """
-    misfits = _misfits(encoder.state_dict(), weights)
+    misfits = why_not(encoder.state_dict(), weights)
     if misfits:
         n = len(encoder.state_dict())
         listed = "\n".join(f"  {name}: {reason}" for name, reason in misfits.items())
@@ -26,14 +27,3 @@ def load_encoder(model: nn.Module, encoder: Encoder, weights: Weights) -> dict[s
     own = {id(p) for p in encoder.parameters()}
     new = [name for name, p in model.named_parameters() if id(p) not in own]
     return dict.fromkeys(new, "new: pre-training has no labels to learn a head from")
-
-
-def _misfits(own: Weights, weights: Weights) -> dict[str, str]:
-    """A reason for every name that the two do not share in name and shape."""
-    found = dict.fromkeys(own.keys() - weights.keys(), "not in the stored weights")
-    found |= dict.fromkeys(weights.keys() - own.keys(), "in the stored weights alone")
-    for name in own.keys() & weights.keys():
-        if own[name].shape != weights[name].shape:
-            there, here = tuple(weights[name].shape), tuple(own[name].shape)
-            found[name] = f"stored as {there}, the model has {here}"
-    return dict(sorted(found.items()))

@@ -19,6 +19,7 @@ from citrus_ray.data.windows import Index, Windows
 from citrus_ray.experiment.hold_out import left_out
 from citrus_ray.experiment.trial import Pretrain, Trial
 from citrus_ray.models import AnyEncoder
+from citrus_ray.models.nets.arrival import arrivals
 from citrus_ray.spec import refuse
 from citrus_ray.store import Where, checkpoint, default_store, open_storage
 from citrus_ray.store.leases import Leases
@@ -55,6 +56,8 @@ class Pretrained:
     resumed: list[dict[str, Any]] = field(default_factory=list)
     # validation losses of predictors without a network, by name; `Task.references` says which
     references: dict[str, float] = field(default_factory=dict)
+    # what it began with from files, by encoder
+    began_with: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def run(
@@ -113,7 +116,8 @@ def run(
     if worker.rank == 0 and task.target_moves:  # of the target that the last loss is of
         references = _references(task, some, val_batches(), worker.device)
     seconds = time.perf_counter() - started
-    return Pretrained(encoder.state_dict(), done.history, seconds, done.resumed, references)
+    found = encoder.state_dict(), done.history, seconds, done.resumed, references
+    return Pretrained(*found, arrivals(encoder))
 
 
 def _saved(task: nn.Module, training: Training, worker: Worker) -> dict[str, Any]:
@@ -263,6 +267,7 @@ def lineage(trial: Trial, done: Pretrained, workers: int) -> dict[str, Any]:
         "data_digest": trial.pretraining.source.digest(),
         "history": done.history,
         "references": done.references,
+        "began_with": done.began_with,
         "seconds": round(done.seconds, 3),
         "resumed": done.resumed,
         "workers": workers,

@@ -2,10 +2,13 @@
 samples never seen."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from citrus_ray.models.nets.arrival import Arrival
 
 
 class Encoder(nn.Module):
@@ -19,6 +22,7 @@ class Encoder(nn.Module):
     multimodal: bool = False  # reads all streams at once, and NaN as what is absent
     dim: int  # D
     patch: int  # P, samples per token
+    arrival: "Arrival | None" = None  # of weights from a file, where it has any
 
     def n_tokens(self, n_times: int) -> int:
         """Whole patches only: a remainder shorter than a patch is left out."""
