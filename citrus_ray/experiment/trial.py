@@ -32,6 +32,7 @@ OF_STEPS = (
     "steps",
     "rounds",
     "epochs",
+    "most_steps",
     "head_first",
     "layer_decay",
     "class_weights",
@@ -123,6 +124,8 @@ class Finetune(Spec):
     epochs: Annotated[Annotated[int, Field(ge=0)], Later()] = 0
     """Passes over the labelled windows at least: where `steps` make fewer, steps grow to them; 0:
     they never do."""
+    most_steps: Annotated[Count | None, Later()] = None
+    """Steps that `epochs` grow to at most; null: as many as the passes take."""
     rounds: Count = 10
     """Looks, evenly spaced. With `validation: full` the best round's weights are kept; without, the
     mean over the ends of the last third of rounds."""
@@ -175,6 +178,18 @@ class Finetune(Spec):
         if self.rounds > self.steps:
             rule = f"rounds={self.rounds} must not exceed steps={self.steps}"
             raise ValueError(f"{rule}; lower rounds or take more steps")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_that_grow(self) -> "Finetune":
+        if self.most_steps is None:
+            return self
+        if not self.epochs:
+            rule = "bounds the steps that `epochs` grow to, and epochs=0 lets none grow"
+            raise refuse(f"most_steps={self.most_steps}: {rule}; give `epochs`", "most_steps")
+        if self.most_steps < self.steps:
+            rule = f"must not be below steps={self.steps}, which are taken whatever the labels"
+            raise refuse(f"most_steps={self.most_steps}: {rule}; raise it", "most_steps")
         return self
 
     @model_validator(mode="after")
@@ -274,7 +289,8 @@ class Finetune(Spec):
     def n_steps(self, n_labelled: int) -> int:
         """Optimiser steps on so many labelled windows."""
         in_a_pass = -(-n_labelled // min(self.optim.batch_size, n_labelled))
-        return max(self.steps, self.epochs * in_a_pass)
+        grown = self.epochs * in_a_pass
+        return max(self.steps, grown if self.most_steps is None else min(grown, self.most_steps))
 
     def identity(self) -> dict[str, Any]:
         return {name: value for name, value in super().identity().items() if self.uses(name)}

@@ -103,6 +103,17 @@ class Kernels(ViewSpec):
     """Kernels, of which the largest multiple of 84 is taken."""
 
 
+class Rocket(Kernels):
+    """The same shares, read by ridge regression in place of a head, whose outputs are sharpened
+    into probabilities by what it says of windows that it did not see."""
+
+    voter: ClassVar[str] = "citrus_ray.training.views:Ridges"
+
+    kind: Literal["rocket"] = "rocket"  # type: ignore[assignment]
+    n: Annotated[int, Field(ge=84)] = 2016
+    """Kernels, of which the largest multiple of 84 is taken."""
+
+
 class Encoded(ViewSpec):
     """What a frozen encoder makes of a window, pre-trained or as it is drawn by lot."""
 
@@ -139,6 +150,7 @@ VIEWS = {
     "covariance": "citrus_ray.models.views:Covariance",
     "encoder": "citrus_ray.models.views:Encoded",
     "kernels": "citrus_ray.models.views:Kernels",
+    "rocket": "citrus_ray.models.views:Rocket",
     "scalars": "citrus_ray.models.views:Scalars",
     "time": "citrus_ray.models.views:TimeSteps",
     "trees": "citrus_ray.models.views:Trees",
@@ -162,15 +174,17 @@ class Views(ClosedForm):
         Trees(),
         TimeSteps(),
         Kernels(),
+        Rocket(),
     )
-    """The views: bands, covariance, scalars, trees, time, kernels, or an encoder of any kind. At
+    """The views: bands, covariance, scalars, trees, time, kernels, rocket, or any encoder. At
     most one of these is pre-trained; give others `{kind: encoder, model: …, pretrained: false}`."""
-    weights: Literal["plain", "chosen", "half"] = "plain"  # type: ignore[misc]
-    """plain: views weigh the same; chosen: by what they add on labelled windows that their heads
-    did not see; half: half of each."""
+    votes: Literal["plain", "chosen", "half", "follow"] = "follow"
+    """How votes of views are weighed. plain: all alike; chosen: by what they add on labelled
+    windows that their heads did not see; half: half of each; follow: chosen by a share that follows
+    the number n of these windows, n / (n + 500)."""
     members: Annotated[int, Field(ge=1)] = 5
     """Heads of each view, averaged: each leaves one fold of the labelled windows out, on which
-    `weights` are chosen; with 1, or `validation: full`, none is left out."""
+    `votes` are weighed; with 1, or `validation: full`, none is left out."""
     hidden: Size = 64
     """Width of the layer beside the linear one, which starts at zero."""
     steps: Size | None = None
@@ -226,6 +240,12 @@ class Views(ClosedForm):
     def seconds(self, ctx: SignalContext, n_learnt: int, n_seen: int) -> float:
         seen = 3e-7 * n_seen * ctx.n_chans * ctx.n_times + 1e-3 * n_seen
         return seen + len(self.of) * 4e-3 * self.n_steps(n_learnt)
+
+    def share_chosen(self, n_known: int) -> float:
+        """The share of the weights that is chosen by so many windows; the rest is even."""
+        return {"plain": 0.0, "half": 0.5, "chosen": 1.0}.get(
+            self.votes, n_known / (n_known + 500)
+        )
 
     def n_steps(self, n_learnt: int) -> int:
         return self.steps or round(200 * _growth(n_learnt))

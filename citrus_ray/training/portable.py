@@ -49,6 +49,7 @@ PARTS = frozenset(
         "views:Ensemble",
         "views:Forests",
         "views:Heads",
+        "views:Ridges",
         "views:Stack",
         "views:Standardised",
     )

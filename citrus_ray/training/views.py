@@ -13,16 +13,25 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import softmax
 from torch import nn
 
 from citrus_ray.data.windowing.splits import folds_inside
 from citrus_ray.data.windows import Index
 from citrus_ray.models.views import Trees, Views, ViewSpec
 from citrus_ray.spec import locate
-from citrus_ray.training.closed_form import Floats, Labels, Scaler
+from citrus_ray.training.closed_form import (
+    RIDGES,
+    Floats,
+    Labels,
+    Probe,
+    Ridge,
+    Scaler,
+    cross_entropies,
+)
 from citrus_ray.training.learner import Learner, Reader
 from citrus_ray.training.loop import balanced, seeded
-from citrus_ray.training.methods import Features, Forest, over, some_of
+from citrus_ray.training.methods import Features, Forest, even_share, over, some_of
 
 Votes = npt.NDArray[np.float64]  # (V, n, K): probabilities by each view
 
@@ -32,6 +41,9 @@ FEW = 64  # numbers of a view that weigh in full
 MOST = 512  # numbers of a view that its head reads; of more, principal axes
 ROUNDS = 20  # of choosing a view, with replacement
 NEVER = 1e-6  # chance of a class, which has a logarithm
+RIDGE_MOST = 4096  # labelled windows that a ridge is solved on
+USUAL = 0.1  # penalty of a ridge where nothing can choose it
+SHARP = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)  # what a ridge's outputs, -1 to 1, are times
 
 
 def views(learner: Learner, spec: Views) -> "Ensemble":
@@ -40,13 +52,13 @@ def views(learner: Learner, spec: Views) -> "Ensemble":
     with seeded(learner.trial.seed):
         voters = [locate(view.voter).learnt(view, spec, learner, folds) for view in spec.of]
     ensemble = Ensemble(spec.names, voters)
-    if spec.weights == "plain":
+    if spec.votes == "plain":
         return ensemble
-    share = 1.0 if spec.weights == "chosen" else 0.5
     if learner.trial.finetune.validation == "full":
         val = learner.parts.val
-        ensemble.chosen_on = ensemble.votes(val), y[val], share
+        ensemble.chosen_on = ensemble.votes(val), y[val], spec.share_chosen(len(val))
     elif folds.max() > 0:
+        share = spec.share_chosen(len(learnt))
         ensemble.chosen_on = ensemble.unseen(learnt, folds), y[learnt], share
     return ensemble
 
@@ -230,6 +242,60 @@ class Forests:
     def __call__(self, index: Index) -> Floats:
         x = self.scaler(over(self.reader, self.features, index))
         return np.stack([forest(x) for forest in self.forests])
+
+
+# ---- ridges on features ----
+
+
+@dataclass(frozen=True)
+class Ridges:
+    """A ridge regression on the features of a view for every member, and how sharp the
+    probabilities are that its outputs stand for."""
+
+    reader: Reader
+    features: Features
+    probes: Sequence[Probe]
+    sharpness: float
+
+    @classmethod
+    def learnt(cls, view: ViewSpec, spec: Views, learner: Learner, folds: Labels) -> "Ridges":
+        features, among = locate(view.features)(view, learner), even_share(learner, RIDGE_MOST)
+        x = over(learner, features, among).astype(np.float64)
+        y = learner.windows.labels[among]
+        n_classes, left_out = len(learner.windows.classes), folds.max() > 0
+        fold = folds[np.searchsorted(learner.labelled, among)]
+        if not left_out:  # by members; penalty and sharpness are chosen by folds all the same
+            fold = folds_inside(y, learner.windows.group[among])
+        if fold.max() <= 0:
+            return cls(learner, features, [Ridge.of(x, y, n_classes).solved(USUAL)], SHARP[0])
+        places = [fold == m for m in range(int(fold.max()) + 1)]
+        ridges = [Ridge.of(x[~out], y[~out], n_classes) for out in places]
+        penalty, sharpness = _sharpened(ridges, x, y, places)
+        if not left_out:
+            ridges = [Ridge.of(x, y, n_classes)]
+        return cls(learner, features, [ridge.solved(penalty) for ridge in ridges], sharpness)
+
+    def __call__(self, index: Index) -> Floats:
+        x = over(self.reader, self.features, index)
+        return np.stack([softmax(self.sharpness * probe(x), axis=1) for probe in self.probes])
+
+
+def _sharpened(
+    ridges: Sequence[Ridge], x: Floats, y: Labels, places: Sequence[npt.NDArray[np.bool_]]
+) -> tuple[float, float]:
+    """The penalty and the sharpness with which each ridge gives the windows at its places, which
+    it did not see, the smallest loss, every class counting the same."""
+    best, least = (USUAL, SHARP[0]), np.inf
+    for penalty in RIDGES:
+        unseen = np.zeros((len(y), ridges[0].target.shape[1]))
+        for ridge, out in zip(ridges, places, strict=True):
+            unseen[out] = ridge.solved(penalty)(x[out])
+        for sharpness in SHARP:
+            losses = cross_entropies(sharpness * unseen, y)
+            loss = float(np.mean([losses[y == k].mean() for k in np.unique(y)]))
+            if loss < least:
+                best, least = (penalty, sharpness), loss
+    return best
 
 
 # ---- their votes ----

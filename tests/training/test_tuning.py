@@ -73,6 +73,15 @@ def test_steps_grow_with_labels_to_so_many_passes_and_never_shrink():
     spec = tuned(epochs=3, steps=20, optim__batch_size=8).finetune
     assert [spec.n_steps(n) for n in (4, 53, 54, 57, 800)] == [20, 21, 21, 24, 300]
     assert tuned(steps=20).finetune.n_steps(10_000) == 20
+
+
+def test_steps_grow_to_a_bound():
+    spec = tuned(steps=20, epochs=3, most_steps=100, optim__batch_size=8).finetune
+    assert [spec.n_steps(n) for n in (4, 57, 800, 10_000)] == [20, 24, 100, 100]
+    with pytest.raises(ValueError, match="give `epochs`"):
+        tuned(steps=20, most_steps=100)
+    with pytest.raises(ValueError, match="must not be below steps=20"):
+        tuned(steps=20, epochs=12, most_steps=10)
     few, many = (
         tuned(epochs=10, steps=20, labels=labels)
         for labels in ({"per_class": 3}, {"fraction": 1.0})

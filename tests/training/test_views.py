@@ -9,6 +9,7 @@ from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.specs import Conv
 from citrus_ray.models.views import VIEWS, Bands, Encoded, Views
 from citrus_ray.training import views as voting
+from citrus_ray.training.closed_form import Ridge
 from citrus_ray.training.features import band_passes, in_steps
 from citrus_ray.training.learner import Learner
 from citrus_ray.training.members import learner_of
@@ -17,9 +18,10 @@ from citrus_ray.training.pretraining import ensure_encoder
 from tests.small import FULL, PRETRAINED, SCRATCH
 
 KNOWN = {"finetune.labels": {"per_class": 12}}
-QUICK = {"kind": "views", "steps": 40, "members": 3, "weights": "half"}
+QUICK = {"kind": "views", "steps": 40, "members": 3, "votes": "half"}
 SMALL: dict[str, dict[str, object]] = {
     "kernels": {"n": 84},
+    "rocket": {"n": 84},
     "trees": {"n": 8},
     "encoder": {"head": {"moments": True, "bins": 2}},
 }
@@ -92,7 +94,7 @@ def test_an_encoder_that_nothing_pretrains_is_refused_where_a_task_is_given():
 
 
 def test_each_member_leaves_a_fold_out_and_views_are_weighed_by_these_votes():
-    learner = solved(trial_of("bands", "time", "scalars", weights="chosen"))
+    learner = solved(trial_of("bands", "time", "scalars", votes="chosen"))
     ensemble, learnt = ensemble_of(learner), learner.labelled
     y, group = learner.windows.labels[learnt], learner.windows.group[learnt]
     folds = folds_inside(y, group, 3)
@@ -133,7 +135,7 @@ def test_beside_a_validation_part_members_learn_from_all_and_it_weighs_views():
     ensemble, val = ensemble_of(learner), learner.parts.val
     assert ensemble.chosen_on is not None
     assert np.array_equal(ensemble.chosen_on[1], learner.windows.labels[val])
-    assert ensemble_of(solved(trial_of("bands", "time", weights="plain"))).chosen_on is None
+    assert ensemble_of(solved(trial_of("bands", "time", votes="plain"))).chosen_on is None
 
 
 def test_of_one_window_a_class_no_member_leaves_any_out():
@@ -193,6 +195,27 @@ def test_the_greedy_choice_takes_the_view_that_is_right_and_leaves_the_one_that_
     right = np.where(np.eye(2)[y] == 1, 0.8, 0.2)
     votes = np.stack([right, 1 - right, np.full((4, 2), 0.5)])
     assert voting.greedy(votes, y).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_more_labels_choose_a_larger_share_of_the_weights():
+    assert [Views().share_chosen(n) for n in (0, 500, 4500)] == [0.0, 0.5, 0.9]
+    fixed = {w: Views.model_validate({"votes": w}) for w in ("plain", "half", "chosen")}
+    assert [spec.share_chosen(4500) for spec in fixed.values()] == [0.0, 0.5, 1.0]
+    learner = solved(trial_of("bands", "time", votes="follow"))
+    chosen_on, n = ensemble_of(learner).chosen_on, len(learner.labelled)
+    assert chosen_on is not None
+    assert chosen_on[2] == n / (n + 500)
+
+
+@pytest.mark.parametrize(
+    ("spread", "sharpness"), [(0.05, voting.SHARP[-1]), (1e3, voting.SHARP[0])]
+)
+def test_a_ridge_is_as_sharp_as_windows_that_it_did_not_see_let_it(spread, sharpness):
+    rng, y = np.random.default_rng(0), np.arange(60) % 2
+    x = y[:, None] + spread * rng.normal(size=(60, 3))
+    places = [np.arange(60) < 30, np.arange(60) >= 30]
+    ridges = [Ridge.of(x[~out], y[~out], 2) for out in places]
+    assert voting._sharpened(ridges, x, y, places)[1] == sharpness
 
 
 def test_more_labels_take_more_steps_unless_the_spec_says():
