@@ -22,7 +22,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "minirocket": {"n_kernels": 168},
     "bag": {"trees": 20},
     "views": {
-        "of": ["bands", "covariance", "scalars", {"kind": "trees", "n": 5}, "time", "conv"],
+        "of": ["bands", "covariance", "scalars", "time", "conv"]
+        + [{"kind": "trees", "n": 5}, {"kind": "rocket", "n": 84}],
         "steps": 20,
         "members": 2,
         "weights": "chosen",
