@@ -243,9 +243,7 @@ class Views(ClosedForm):
 
     def share_chosen(self, n_known: int) -> float:
         """The share of the weights that is chosen by so many windows; the rest is even."""
-        return {"plain": 0.0, "half": 0.5, "chosen": 1.0}.get(
-            self.votes, n_known / (n_known + 500)
-        )
+        return {"plain": 0.0, "half": 0.5, "chosen": 1.0}.get(self.votes, n_known / (n_known + 500))
 
     def n_steps(self, n_learnt: int) -> int:
         return self.steps or round(200 * _growth(n_learnt))

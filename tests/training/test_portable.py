@@ -18,15 +18,15 @@ from citrus_ray.training.methods import Forest, Polled, Predict, regression
 from citrus_ray.training.portable import put_together, taken_apart
 from tests.small import SCRATCH
 
+SMALL_VIEWS = [{"kind": "trees", "n": 5}, {"kind": "rocket", "n": 84}]
 SMALL: dict[str, dict[str, Any]] = {
     "minirocket": {"n_kernels": 168},
     "bag": {"trees": 20},
     "views": {
-        "of": ["bands", "covariance", "scalars", "time", "conv"]
-        + [{"kind": "trees", "n": 5}, {"kind": "rocket", "n": 84}],
+        "of": ["bands", "covariance", "scalars", *SMALL_VIEWS, "time", "conv"],
         "steps": 20,
         "members": 2,
-        "weights": "chosen",
+        "votes": "chosen",
     },
 }
 NETWORKS: dict[str, dict[str, Any]] = {
