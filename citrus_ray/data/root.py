@@ -2,11 +2,14 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from citrus_ray.spec import Aside, MachineError, Problem, refuse
@@ -82,3 +85,11 @@ def _without_variables(path: Path, root: str | None) -> Path:
         rule = f"root={root}: the variable {unset[1]} is not set"
         raise refuse(f"{rule}; set it or write the path", "root")
     return path
+
+
+def mapped(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """An array of zeros in a nameless file of the cache, which goes with it."""
+    with written_to(cache_root()):
+        cache_root().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_root()) as handle:
+            return np.memmap(handle, dtype, "w+", shape=shape)

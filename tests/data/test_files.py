@@ -16,6 +16,7 @@ from scipy.signal import resample_poly
 
 from citrus_ray.data import AnySource
 from citrus_ray.data.formats import digests
+from citrus_ray.data.formats.signals import FileLayout
 from citrus_ray.data.modality import guess_modality
 from citrus_ray.data.sources.files import Files
 from citrus_ray.data.sources.synthetic import Synthetic
@@ -625,9 +626,14 @@ def _nameless_npz(root: Path) -> dict[str, Any]:
     return {}
 
 
-def _table(root: Path) -> dict[str, Any]:
-    (root / "a.csv").write_text("1,2\n")
-    return {"pattern": "*.csv"}
+def _spreadsheet(root: Path) -> dict[str, Any]:
+    (root / "a.xls").write_text("1,2\n")
+    return {"pattern": "*.xls"}
+
+
+def _annotated_table(root: Path) -> dict[str, Any]:
+    (root / "a.csv").write_text("x\n1\n2\n")
+    return {"pattern": "*.csv", "labels": "annotations", "layout": FileLayout(rate=1.0)}
 
 
 def _spec(**edits: Any) -> Any:
@@ -727,8 +733,8 @@ BAD = {
         "write one of each",
     ),
     "unknown format": (
-        _table,
-        "a.csv: pattern: `.csv` is no format of recordings",
+        _spreadsheet,
+        "a.xls: pattern: `.xls` is no format of recordings",
         "narrow it to .edf, .bdf, .hea, .npz",
     ),
     "no match": (
@@ -877,10 +883,10 @@ BAD = {
         "l.csv:4: labels: label `Rest` (1 row) is `rest` (2 rows) but for case or spaces",
         "did you mean `rest`? correct it, say `merge: {Rest: rest}`",
     ),
-    "annotations of npz": (
-        _spec(labels="annotations"),
-        "a.npz: labels: `.npz` holds no annotations",
-        "narrow `pattern` to .edf, .bdf, or give `labels:` a table",
+    "annotations of a table": (
+        _annotated_table,
+        "a.csv: labels: `.csv` holds no annotations",
+        "narrow `pattern` to .edf, .bdf, .npz",
     ),
     "no annotation": (
         lambda root: _annotated(root),

@@ -13,16 +13,17 @@ import numpy as np
 
 from citrus_ray.data.faults import AGAIN, broken
 from citrus_ray.data.fingerprints import Fingerprints, of_file
+from citrus_ray.data.formats.known import FORMATS, ending_of
+from citrus_ray.data.formats.wfdb_records import wfdb_lines
 from citrus_ray.data.root import cache_root
 from citrus_ray.spec import Problem, SpecError, digest_of
 
 
 def file_parts(path: Path) -> list[Path]:
     """Files that a recording is made of: of WFDB, the header and the data files that it names."""
-    if path.suffix.lower() != ".hea":
-        return [path]
-    names = dict.fromkeys(words[0] for words in _wfdb_lines(path)[1:])
-    return [path, *(path.parent / name for name in names if (path.parent / name).is_file())]
+    form = FORMATS.get(ending_of(path))
+    beside = form.parts(path) if form and form.parts else []
+    return beside if path.is_dir() else [path, *beside]
 
 
 def file_fingerprints(path: Path) -> Fingerprints:
@@ -45,15 +46,9 @@ def refuse_copies(paths: Iterable[Path]) -> None:
 
 def check_record(path: Path) -> None:
     """Refuse a WFDB header under a name that is not its record's: it would mislabel samples."""
-    record = next((words[0] for words in _wfdb_lines(path)), "")
+    record = next((words[0] for words in wfdb_lines(path)), "")
     if record.partition("/")[0] != path.stem:
         raise broken(path, f"is the header of record {record}, not of {path.stem}; {AGAIN}")
-
-
-def _wfdb_lines(path: Path) -> list[list[str]]:
-    """Words of each line of a header, without comments."""
-    lines = path.read_text("latin-1").splitlines()
-    return [line.split() for line in lines if line.strip() and not line.startswith("#")]
 
 
 def content_of(paths: Iterable[Path], root: Path) -> str:

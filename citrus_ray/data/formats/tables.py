@@ -6,12 +6,14 @@ a value under the name of another.
 
 import csv
 import io
+import itertools
+import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from citrus_ray.data.faults import broken, capped
+from citrus_ray.data.faults import AGAIN, broken, capped
 from citrus_ray.spec import Problem, SpecError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
@@ -39,13 +41,10 @@ def read_table(path: Path, needed: Collection[str], field: str) -> DelimitedTabl
     """The table in a file; of the delimiters that one is meant which finds most `needed` names."""
     text = _text(path, field)
     delimiter = max(DELIMITERS, key=lambda mark: _fit(text, mark, needed))
-    records = _records(text, delimiter)
+    records = _records(io.StringIO(text, newline=""), delimiter)
     try:
         line, head = next(records, (1, []))
-        twice = [name for i, name in enumerate(head) if name and name in head[:i]]
-        if twice:
-            rule = f"names the column {twice[0]} twice; keep one, or rename the other"
-            raise broken(path, rule, field, line)
+        _check_names(path, head, field, line)
         rows, wrong = list[Row](), defaultdict[str, list[Problem]](list)
         for number, fields in records:
             fault = _fault(fields, head, delimiter)
@@ -60,6 +59,13 @@ def read_table(path: Path, needed: Collection[str], field: str) -> DelimitedTabl
     return DelimitedTable(tuple(head), line, delimiter, tuple(rows), problems)
 
 
+def _check_names(path: Path, head: Sequence[str], field: str, line: int) -> None:
+    twice = [name for i, name in enumerate(head) if name and name in head[:i]]
+    if twice:
+        rule = f"names the column {twice[0]} twice; keep one, or rename the other"
+        raise broken(path, rule, field, line)
+
+
 def _text(path: Path, field: str) -> str:
     try:
         data = path.read_bytes()
@@ -72,7 +78,7 @@ def _text(path: Path, field: str) -> str:
 def _fit(text: str, delimiter: str, needed: Collection[str]) -> tuple[int, int]:
     """How well the first line reads with a delimiter: the needed names in it, and its fields."""
     try:
-        _, head = next(_records(text, delimiter), (1, []))
+        _, head = next(_records(io.StringIO(text, newline=""), delimiter), (1, []))
     except _RowError:
         return 0, 0
     return sum(name in head for name in needed), len(head)
@@ -86,10 +92,10 @@ class _RowError(ValueError):
         self.line = line
 
 
-def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows that hold something, each with the line that it begins at."""
     how = {"delimiter": delimiter, "skipinitialspace": True, "strict": True}
-    reader = csv.reader(io.StringIO(text, newline=""), **how)  # type: ignore[arg-type]
+    reader = csv.reader(lines, **how)  # type: ignore[arg-type]
     while True:
         line = reader.line_num + 1
         try:
@@ -120,4 +126,136 @@ def _fault(fields: list[str], head: list[str], delimiter: str) -> tuple[str, str
     if odd:  # a column that ends every line: what stands there was pushed out of another
         way = f"name the column, or put double quotes around the field that holds a {mark}"
         return "nameless", f"holds {odd!r} under no name; {way}"
+    return None
+
+
+# ---- tables of numbers, too long to be held as text ----
+
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+# what an empty field may hold in its place
+MISSING = frozenset({"", "na", "n/a", "nan", "-nan", "null", "none", "#n/a"})
+
+
+@dataclass(frozen=True)
+class TextHead:
+    """How a table of text is written, and its columns, by its first rows."""
+
+    path: Path
+    names: tuple[str, ...]
+    skip: int  # lines before the rows
+    delimiter: str
+    decimal: str
+    encoding: str
+    sample: tuple[list[str], ...]
+
+    def is_number(self, i: int) -> bool:
+        """Whether the first value of a column is a number, or it has none."""
+        values = (row[i] for row in self.sample if i < len(row))
+        first = next((value for value in values if value.lower() not in MISSING), None)
+        return first is None or NUMBER.fullmatch(first) is not None
+
+    def records(self) -> Iterator[tuple[int, list[str]]]:
+        """Rows with their lines, one after another."""
+        with self.path.open(encoding=self.encoding, newline="") as handle:
+            yield from (row for row in _records(handle, self.delimiter) if row[0] > self.skip)
+
+    def line_of(self, row: int) -> int | None:
+        return next((line for i, (line, _) in enumerate(self.records()) if i == row), None)
+
+
+def read_head(path: Path, n_bytes: int, names: Sequence[str] | None) -> TextHead:
+    """Delimiter, decimal mark and columns of a table. `names`: it has no first line of them."""
+    with path.open("rb") as handle:
+        data = handle.read(n_bytes)
+    encoding = BOMS.get(data[:2], "utf-8-sig")
+    whole = len(data) < n_bytes
+    try:
+        # a character may be cut in two at the end of what was read
+        text = data.decode(encoding) if whole else data.decode(encoding, "ignore")
+    except UnicodeDecodeError as err:
+        raise broken(path, f"is no text: {err}; save it as UTF-8") from None
+    if not whole:
+        text = text[: text.rfind("\n") + 1]
+    delimiter = max(DELIMITERS, key=lambda mark: _width(text, mark))
+    try:
+        rows = list(_records(io.StringIO(text, newline=""), delimiter))
+    except _RowError as err:
+        raise broken(path, str(err), line=err.line) from None
+    if not rows:
+        raise broken(path, f"is empty; {AGAIN}, or leave it out of `pattern`")
+    line, first = rows[0]
+    if names is None:
+        _check_head(path, first, delimiter, line)
+        skip, shown, rows = line, tuple(first), rows[1:]
+    elif len(names) != len(first):
+        rule = f"has {len(first)} columns, but `names` names {len(names)}"
+        raise broken(path, f"{rule}; name each", "layout.names", line)
+    else:
+        skip, shown = line - 1, tuple(names)
+    sample = tuple(fields for _, fields in rows)
+    return TextHead(path, shown, skip, delimiter, _decimal(sample, delimiter), encoding, sample)
+
+
+def _width(text: str, delimiter: str) -> int:
+    """Fields of the first two rows, if a delimiter finds as many in each."""
+    try:
+        rows = itertools.islice(_records(io.StringIO(text, newline=""), delimiter), 2)
+        found = [len(fields) for _, fields in rows]
+    except _RowError:
+        return 0
+    return min(found, default=0)
+
+
+def _check_head(path: Path, head: Sequence[str], delimiter: str, line: int) -> None:
+    if all(NUMBER.fullmatch(name) for name in head if name):
+        rule = f"begins with numbers, not with names: {', '.join(head)[:60]}"
+        way = "add a first line of names, or say them in `layout: {names: […]}`"
+        raise broken(path, f"{rule}; {way}", "layout.names", line)
+    if len(head) == 1 and len(head[0].split()) > 1 and not re.search(r"[\[(]", head[0]):
+        marks = ", ".join(f"{name}s" for name in DELIMITERS.values())
+        rule = f"has one column, `{head[0][:60]}`"
+        raise broken(path, f"{rule}; part fields by {marks}, not by spaces", line=line)
+    _check_names(path, head, "", line)
+
+
+def _decimal(sample: Iterable[Sequence[str]], delimiter: str) -> str:
+    """A comma where it is the first mark that a number has."""
+    if delimiter == ",":
+        return "."
+    numbers = (value for row in sample for value in row if NUMBER.fullmatch(value))
+    marks = (re.search(r"[.,]", value) for value in numbers)
+    return next((mark[0] for mark in marks if mark), ".")
+
+
+def wrong_row(path: Path, head: TextHead, numbers: Sequence[str]) -> None:
+    """Refuse rows of another width than the names, and values of `numbers` that are none."""
+    wrong = defaultdict[str, list[Problem]](list)
+    other = "." if head.decimal == "," else ","
+    try:
+        for line, fields in head.records():
+            fault = _fault(fields, list(head.names), head.delimiter)
+            if fault is None:
+                fault = _no_number(dict(zip(head.names, fields, strict=True)), numbers, other)
+            if fault:
+                wrong[fault[0]].append(Problem("", fault[1], str(path), line))
+    except _RowError as err:
+        raise broken(path, str(err), line=err.line) from None
+    except UnicodeDecodeError as err:
+        raise broken(path, f"is no text: {err}; save it as UTF-8") from None
+    if wrong:
+        raise SpecError([problem for of in wrong.values() for problem in capped(of)])
+
+
+def _no_number(row: dict[str, str], numbers: Sequence[str], other: str) -> tuple[str, str] | None:
+    for name in numbers:
+        value = row[name]
+        if value.lower() in MISSING:
+            continue
+        if NUMBER.fullmatch(value) is None:
+            way = "correct it, leave it empty, or leave the column out with `channels`"
+            return name, f"{name}={value[:40]!r} is no number, as values before are; {way}"
+        if other in value:
+            mark = "comma" if other == "," else "point"
+            rule = f"{name}={value!r} has a decimal {mark}, but values before the other mark"
+            return "mark", f"{rule}; write one, and nothing between thousands"
     return None

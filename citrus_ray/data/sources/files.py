@@ -1,5 +1,5 @@
-"""Recordings that a researcher already has: EDF, BDF, WFDB or npz files, with an optional table of
-labelled stretches, or with events of their own.
+"""Recordings that a researcher already has, in any format of `formats/known.py`, with an optional
+table of labelled stretches, or with events or a column of labels of their own.
 
 `check` looks at headers and labels only and reports everything that is wrong at once. A window with
 a missing sample is dropped and counted. How each format is read is in recordings.py.
@@ -17,12 +17,14 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from citrus_ray.data.faults import broken, capped, each, noted, nothing_found, tidy, unknown
 from citrus_ray.data.formats.channels import alike, alike_where_there, pick, pick_there, union
+from citrus_ray.data.formats.columns import stretches_of
 from citrus_ray.data.formats.digests import content_of, file_fingerprints, file_parts
 from citrus_ray.data.formats.events import events_beside, read_events
+from citrus_ray.data.formats.known import ending_of, with_ending
 from citrus_ray.data.formats.labels import Stretch, crossing, lookalikes, match, read_labels
 from citrus_ray.data.formats.recordings import (
     Header,
@@ -31,7 +33,7 @@ from citrus_ray.data.formats.recordings import (
     read_annotations,
     read_header,
 )
-from citrus_ray.data.formats.signals import FORMATS, Channel
+from citrus_ray.data.formats.signals import PLAIN, Channel, FileLayout
 from citrus_ray.data.formats.tracks import (
     Rate,
     Track,
@@ -48,7 +50,7 @@ from citrus_ray.data.windowing.assemble import assemble, gather, time_blocks
 from citrus_ray.data.windowing.cleaning import Cleaned
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windows import Windows
-from citrus_ray.spec import Aside, Later, Problem, SpecError
+from citrus_ray.spec import Aside, Later, Problem, Spec, SpecError
 
 # words for `labels` that stand in the recordings, and beside each of them
 ANNOTATIONS, EVENTS = "annotations", "events.tsv"
@@ -67,11 +69,30 @@ class Item:
         return min(c.n_times / c.sfreq for c in self.picks)
 
 
+class LabelColumn(Spec):
+    """Labels of every sample, which stand in the recording."""
+
+    column: Name
+    """The column or channel; what it says in a row of samples is a stretch, empty labels none."""
+    group: Name | None = None
+    """A column that says the group of each sample."""
+
+
+def _labels_tag(value: object) -> str:
+    return "column" if isinstance(value, dict | LabelColumn) else "name"
+
+
+LabelsFrom = Annotated[
+    Annotated[Name, Tag("name")] | Annotated[LabelColumn, Tag("column")],
+    Discriminator(_labels_tag),
+]
+
+
 class Files(Cleaned):
     """Windows cut from the recordings that `pattern` matches under `root`."""
 
     kind: Literal["files"] = "files"
-    """Recordings of one's own: EDF, BDF, WFDB or npz."""
+    """Recordings of one's own: EDF, FIF, BrainVision, WFDB, npz, mat, CSV and many more."""
     root: Annotated[str, Field(min_length=1), Aside()]
     """Folder of the recordings; may hold ~ and $VARIABLES."""
     pattern: Name
@@ -80,12 +101,12 @@ class Files(Cleaned):
     """Length of a window in s."""
     sfreq: Rate
     """Rate in Hz that every recording is resampled to; native: none, one stream per rate."""
-    labels: Name | None = None
+    labels: LabelsFrom | None = None
     """Table relative to root, parted by commas, semicolons or tabs: file,start_s,stop_s,label,group
     (or start_sample,stop_sample; without times a row labels its whole recording); a pattern, as
-    `*/labels.csv`, takes all that it matches together. annotations: those in EDF+ and BDF+ files;
+    `*/labels.csv`, takes all that it matches together. annotations: those that the files hold;
     events.tsv: a BIDS table beside each recording; what has no duration there labels the `seconds`
-    that begin with it."""
+    that begin with it. {column: NAME}: a column or channel of the recording itself."""
     group_pattern: str | None = None
     """Regex whose one (…) finds the group in a file's stem, or in its path; for labels without a
     `group` column. Without both, a recording is a group."""
@@ -113,6 +134,8 @@ class Files(Cleaned):
     """Cut each group into so many by time, where it must be."""
     caveats: Names | None = None
     """What must stand beside every number from this set."""
+    layout: Annotated[FileLayout, Later()] = PLAIN
+    """What tables and arrays do not say of themselves: rate, column of times, where samples are."""
     normalize: Normalize = "recording"
     """z-score each channel over its recording or its window, or not at all. A window's own mean and
     spread often tell classes apart: `window` takes them away."""
@@ -140,8 +163,15 @@ class Files(Cleaned):
             if len(set(names)) < len(names):
                 raise ValueError(f"{name} must name each one once, but got {', '.join(names)}")
         if self.group_pattern is not None:
+            if self._grouped_by_column:
+                rule = "labels.group and group_pattern both say where groups come from"
+                raise ValueError(f"{rule}; drop one of the two")
             self._check_group_pattern(f"group_pattern={self.group_pattern}", self.group_pattern)
         return self
+
+    @property
+    def _grouped_by_column(self) -> bool:
+        return isinstance(self.labels, LabelColumn) and self.labels.group is not None
 
     def _check_group_pattern(self, said: str, pattern: str) -> None:
         try:
@@ -158,7 +188,7 @@ class Files(Cleaned):
 
     def _tables(self) -> list[Path]:
         """The label tables; none without `labels`, or where recordings hold their own."""
-        if not self.labels or self.labels == ANNOTATIONS:
+        if not isinstance(self.labels, str) or self.labels == ANNOTATIONS:
             return []
         if self.labels == EVENTS:
             return each(self._files().values(), _events)
@@ -173,7 +203,11 @@ class Files(Cleaned):
         """Recordings by their names relative to root."""
         root = self._root()
         names = sorted(glob.glob(self.pattern, root_dir=root, recursive=True))
-        files = {PurePosixPath(n).as_posix(): root / n for n in names if (root / n).is_file()}
+        # a folder may be a recording, and what is inside one is none of its own
+        labels = self.labels if isinstance(self.labels, str) else ""
+        tables = set(glob.glob(labels, root_dir=root, recursive=True))
+        names = [n for n in names if n not in tables and with_ending(root / n)]
+        files = {PurePosixPath(n).as_posix(): root / n for n in names}
         if not files:
             rule = f"pattern={self.pattern} matches no file under {root}, which holds "
             raise nothing_found(rule, root, "pattern", instead(self.root))
@@ -183,7 +217,7 @@ class Files(Cleaned):
         """Recordings beside those that `pattern` matches: one table may label more than one set."""
         around = os.path.join(os.path.dirname(self.pattern), "*")
         beside = glob.glob(around, root_dir=self._root(), recursive=True)
-        return {n for n in beside if PurePosixPath(n).suffix.lower() in FORMATS} - set(files)
+        return {n for n in beside if ending_of(Path(n))} - set(files)
 
     def content(self) -> str:
         """A digest of every matched file and the labels."""
@@ -246,7 +280,7 @@ class Files(Cleaned):
     ) -> tuple[dict[str, list[Stretch]], list[str]]:
         """Stretches of each labelled recording, under the names that are wanted, and caveats on
         the labels."""
-        own = self.labels in (ANNOTATIONS, EVENTS)
+        own = not isinstance(self.labels, str) or self.labels in (ANNOTATIONS, EVENTS)
         read, found = (self._own if own else self._tabled)(files, problems)
         new = dict[str, str]()
         with noted(problems):
@@ -259,7 +293,7 @@ class Files(Cleaned):
             if name in found
         }
         named = {name: of for name, of in named.items() if of}
-        if own or self.group_pattern is not None:
+        if (own and not self._grouped_by_column) or self.group_pattern is not None:
             groups = self._groups(named, files, problems)
             named = {
                 name: [replace(row, group=groups[name]) for row in of]
@@ -290,7 +324,11 @@ class Files(Cleaned):
         found = dict[str, list[Stretch]]()
         for name, path in files.items():
             with noted(problems):
-                read_header(path)  # what is wrong with the recording itself is said first
+                # what is wrong with the recording itself is said first
+                header = read_header(path, self.layout)
+                if isinstance(self.labels, LabelColumn):
+                    found[name] = stretches_of(header, self.labels.column, self.labels.group, name)
+                    continue
                 if self.labels == EVENTS:
                     found[name], wrong = read_events(_events(path), name, "", instants=True)
                     problems += wrong
@@ -301,7 +339,8 @@ class Files(Cleaned):
                 ]
         read = [row for of in found.values() for row in of]
         if found and not read:
-            rule = f"labels={self.labels}, but none of {len(found)} recordings holds one"
+            said = self.labels if isinstance(self.labels, str) else "column"
+            rule = f"labels={said}, but none of {len(found)} recordings holds one"
             problems.append(Problem("labels", f"{rule}; give `labels:` a table"))
         return read, found
 
@@ -339,7 +378,7 @@ class Files(Cleaned):
         return out
 
     def _item(self, path: Path, stretches: list[Stretch]) -> Item:
-        header = read_header(path)
+        header = read_header(path, self.layout)
         choose = pick if self.absent == "refuse" else pick_there
         picks = choose(header, self.streams, self.channels, self.modality)
         item = Item(header, picks, ())

@@ -16,9 +16,9 @@ from pydantic import Field
 
 from citrus_ray.data.faults import AGAIN, broken, each, unreadable
 from citrus_ray.data.formats.channels import pick
+from citrus_ray.data.formats.edf import edf_header
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.recordings import read_header
-from citrus_ray.data.formats.signals import FORMATS
 from citrus_ray.data.originals import PHYSIONET, Original
 from citrus_ray.data.source import Names, Positive
 from citrus_ray.data.sources.files import Item
@@ -133,7 +133,7 @@ def read_stages(path: Path) -> list[tuple[float, float, str]]:
     import mne
 
     try:
-        FORMATS[".edf"][0](path)  # says whether it is EDF and whole; mne would read what there is
+        edf_header(path)  # says whether it is EDF and whole; mne would read what there is
         marks = mne.read_annotations(path)
     except SpecError:
         raise
