@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from citrus_ray.data.root import mapped
 from citrus_ray.data.windows import Index, Signal
 
 NormalizeBy = Literal["run", "scan", "none"]  # scan: all runs of a subject, one after the other
@@ -26,10 +27,11 @@ def zscore(x: Signal) -> Signal:
 
 
 def zscore_finite(x: Signal) -> Signal:
-    """`zscore` over the samples that are there."""
-    out = np.full_like(x, np.nan)
-    for row, finite, into in zip(x, np.isfinite(x), out, strict=True):
-        into[finite] = zscore(row[finite])
+    """`zscore` over the samples that are there; on disk where they are on disk."""
+    out = mapped(x.shape, x.dtype) if isinstance(x, np.memmap) else np.empty_like(x)
+    for row, into in zip(x, out, strict=True):
+        finite = np.isfinite(row)
+        into[finite], into[~finite] = zscore(row[finite]), np.nan
     return out
 
 
