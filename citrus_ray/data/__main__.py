@@ -1,13 +1,14 @@
-"""`python -m citrus_ray.data`: fetch the public original of a set, list those there are, describe
-one."""
+"""`citrus data`: list the sets there are, describe one, fetch a public original."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from citrus_ray.data.originals import Original, originals
 from citrus_ray.data.root import data_root
+from citrus_ray.data.tools import catalogue
 from citrus_ray.data.tools.fetch import FetchError, FetchLine, FetchOptions, fetch
 from citrus_ray.spec import SpecError, refuse
 
@@ -21,7 +22,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
             return int(main_describe(words[1:]))
         options = _parser().parse_args(words)
-        return _list(options.root) if options.command == "list" else _fetch(options)
+        return _list(options) if options.command == "list" else _fetch(options)
     except SpecError as err:
         print(f"error: {err}", file=sys.stderr)
         return 2
@@ -35,7 +36,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m citrus_ray.data", description=__doc__)
+    parser = argparse.ArgumentParser("citrus data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     what = "download the public original of a set, or go on with it"
     get = commands.add_parser("fetch", help=what)
@@ -43,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     what = "fetch from here; may be repeated"
     get.add_argument("--url", action="append", default=[], metavar="BASE", help=what)
     get.add_argument("--only", metavar="PATTERN", help="these files only, as in '*SC400*'")
-    show = commands.add_parser("list", help="the sets that can be fetched")
+    what = "every set that a sweep may name, and every original that can be fetched"
+    show = commands.add_parser("list", help=what)
+    show.add_argument("--json", action="store_true", help="for machines")
     commands.add_parser("describe", help="a quality report on a set", add_help=False)
     for command in (get, show):
         what = "sets lie in DIR/NAME; $CITRUS_DATA without"
@@ -51,10 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(root: Path | None) -> int:
-    for name, original in originals().items():
-        there = "  (there)" if any(((root or data_root()) / name).glob("*")) else ""
-        print(f"{name:12} {_terms(original)}{there}")
+def _list(options: argparse.Namespace) -> int:
+    if options.root:  # named sets lie there as well
+        os.environ["CITRUS_DATA"] = str(options.root)
+    print(catalogue.as_json() if options.json else catalogue.render())
     return 0
 
 

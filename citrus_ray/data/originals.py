@@ -43,6 +43,7 @@ class Original:
     wanted: str = ""  # a regular expression of whole paths in it
     page: str = ""  # to read: what the set is, and how to get it by hand
     kind: str = ""  # of the source that reads it; the name without
+    holds: str = ""  # as `# Holds:` of a named set: signals; people; classes; rate; hours
     keys: str = ""  # what else that source must be told, in YAML
 
     def block(self, root: str) -> str:

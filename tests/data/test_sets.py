@@ -16,6 +16,7 @@ from citrus_ray.data import AnySource, sets
 from citrus_ray.data.root import data_root
 from citrus_ray.data.sources.files import Files
 from citrus_ray.data.sources.synthetic import Synthetic
+from citrus_ray.data.tools.catalogue import HOLDS
 from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.experiment.sweep import parse_sweep
 from citrus_ray.experiment.trial import Finetune, Pretrain
@@ -60,6 +61,7 @@ def test_a_set_is_a_source_under_the_data_root_and_opens_with_what_it_is(name):
     assert len(comment) >= 3
     assert comment[1].startswith("# Licence: ")
     assert comment[2].startswith("# Baseline: ")
+    assert HOLDS.fullmatch(comment[3].removeprefix("# Holds: ")), comment[3]
 
 
 def test_the_sets_travel_with_the_package():
@@ -115,11 +117,11 @@ def test_lists_and_tables_of_a_written_out_block_are_read_as_ever():
         (
             "bonn6",
             "`bonn6` is no set that has a name; did you mean `bonn5`? "
-            "there are bidmc, bonn5, bonn_seizure",
+            "there are abide_cc200, bidmc, bonn5, bonn_seizure",
         ),
         ({"set": "uwav"}, "did you mean `uwave`?"),
         ({"set": 3}, "`set` goes with the name of a set"),
-        ({"set": "bonn5", "kind": "files"}, "`kind` comes from there; write {set: bidmc, …}"),
+        ({"set": "bonn5", "kind": "files"}, "`kind` comes from there; write {set: abide_cc200, …}"),
         ({"set": "bonn5", "secondz": 2.0}, "`secondz` is not a key here; did you mean `seconds`?"),
         ({"set": "bonn5", "seconds": -2.0}, "seconds=-2.0: must be greater than 0"),
         (
@@ -281,6 +283,7 @@ def test_rows_of_recordings_that_the_pattern_leaves_out_are_left_out(tmp_path):
 
 # (windows, channels, samples), groups, classes, and a word that a caveat must hold
 REAL: dict[str, tuple[tuple[int, int, int], int, int, str | None]] = {
+    "abide_cc200": ((619, 200, 146), 619, 2, "site is a confound"),
     "bidmc": ((60, 3, 1000), 1, 0, None),
     "bonn5": ((2000, 1, 1024), 500, 5, "segments"),
     "bonn_seizure": ((11_500, 1, 178), 500, 2, "segments"),
@@ -293,6 +296,7 @@ REAL: dict[str, tuple[tuple[int, int, int], int, int, str | None]] = {
     "har_watch": ((1747, 6, 100), 23, 5, "shorter than 1 s"),
     "har_watch_stretches": ((1733, 6, 200), 23, 5, "padded"),
     "haxby": ((288, 530, 3), 12, 8, "one person"),
+    "mitbih36": ((14_400, 1, 180), 35, 2, "paced"),
     "mitbih48": ((19_200, 1, 180), 47, 2, None),
     "mitbih_beats": ((25_304, 1, 180), 12, 2, "overlapping"),
     "myo_emg": ((6516, 8, 200), 18, 7, None),
@@ -344,6 +348,17 @@ def test_a_real_set_loads_and_can_be_split(name, monkeypatch):
     assert "unknown" not in windows.modalities
     assert np.isfinite(windows.x).all()
     assert caveat is None or any(caveat in said for said in windows.caveats)
+    text = (sets.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    said = HOLDS.fullmatch(text.partition("# Holds: ")[2].partition("\n")[0])
+    assert said
+    assert said["signals"] == ", ".join(dict.fromkeys(windows.modalities))
+    assert said["classes"] == (str(n_classes) if n_classes else "no")
+    assert float(said["rate"]) == pytest.approx(windows.sfreq)
+    hours = len(windows) * windows.context.seconds / 3600
+    assert float(said["hours"]) == pytest.approx(hours, rel=0.5 if hours < 0.2 else 0.1)
+    n_people = int(said["people"].split()[0])
+    by_time = source.group_blocks if isinstance(source, Files) else None
+    assert n_people == n_groups // (by_time or 1) or name in ("haxby", "bidmc")
     if not n_classes:
         train, val = held_out(windows, Pretrain(source=source, task=None))
         assert len(train) >= len(val) > 0

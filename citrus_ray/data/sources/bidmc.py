@@ -38,6 +38,7 @@ ORIGINAL = Original(
     page="https://physionet.org/content/bidmc/1.0.0/",
     sums="SHA256SUMS.txt",
     wanted=r"bidmc_csv/bidmc_\d\d_Signals\.csv",
+    holds="ppg, ecg, resp; 53 subjects; no classes; 125 Hz; 7.1 h",
     licence="ODC-BY 1.0",
     citation=f"Pimentel MAF et al. IEEE Trans Biomed Eng 64(8):1914-1923 (2017). {PHYSIONET}",
 )

@@ -50,6 +50,7 @@ ORIGINAL = Original(
         RemoteFile("F.zip", urls=(f"{UPF}F.zip/8219dcdd-d184-0474-e0e9-1ccbba43aaee",)),
         RemoteFile("S.zip", urls=(f"{UPF}S.zip/7647d3f7-c6bb-6d72-57f7-8f12972896a6",)),
     ),
+    holds="eeg; 500 segments; 5 classes; 173.61 Hz; 3.3 h",
     licence="for research, with citation; no formal licence",
     citation="Andrzejak RG et al. Phys Rev E 64:061907 (2001).",
     archive="zip",

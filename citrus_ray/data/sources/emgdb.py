@@ -45,6 +45,7 @@ ORIGINAL = Original(
     base_url="https://physionet.org/files/emgdb/1.0.0/",
     page="https://physionet.org/content/emgdb/1.0.0/",
     files=tuple(RemoteFile(f"emg_{name}", sha, size) for name, sha, size in FILES),
+    holds="emg; 3 subjects; 3 classes; 4000 Hz; 0.02 h",
     licence="ODC-BY 1.0",
     citation=PHYSIONET,
 )

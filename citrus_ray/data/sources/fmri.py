@@ -45,6 +45,7 @@ ORIGINAL = Original(
     page="http://www.pymvpa.org/datadb/haxby2001.html",
     sums="MD5SUMS",
     wanted=r"subj[1-6]-2010\.01\.14\.tar\.gz",
+    holds="fmri; 6 subjects; 8 classes; 0.4 Hz; 6 h",
     licence="CC BY-SA 3.0",
     citation="Haxby JV et al. Science 293:2425-2430 (2001).",
     archive="tar.gz",

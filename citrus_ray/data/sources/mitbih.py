@@ -32,6 +32,7 @@ ORIGINAL = Original(
     page="https://physionet.org/content/mitdb/1.0.0/",
     sums="SHA256SUMS.txt",
     wanted=r"\d{3}\.(hea|dat|atr)",
+    holds="ecg; 47 subjects; 2 or 5 classes; 360 Hz; 24 h",
     licence="ODC-BY 1.0",
     citation=f"Moody GB, Mark RG. IEEE Eng Med Biol 20(3):45-50 (2001). {PHYSIONET}",
 )

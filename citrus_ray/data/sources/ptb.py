@@ -23,6 +23,7 @@ ORIGINAL = Original(
     page="https://physionet.org/content/ptbdb/1.0.0/",
     sums="SHA256SUMS.txt",
     wanted=r"patient\d{3}/\w+\.(hea|dat|xyz)",
+    holds="ecg; 290 subjects; 2 classes; 1000 Hz",
     licence="ODC-BY 1.0",
     citation=f"Bousseljot R, Kreiseler D, Schnabel A. Biomed Tech 40(S1):317 (1995). {PHYSIONET}",
 )

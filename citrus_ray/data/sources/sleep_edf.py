@@ -43,6 +43,7 @@ ORIGINAL = Original(
     page="https://physionet.org/content/sleep-edfx/1.0.0/",
     sums="SHA256SUMS.txt",
     wanted=r"sleep-cassette/SC4\w+-(PSG|Hypnogram)\.edf",
+    holds="eeg, eog, emg, resp; 78 subjects; 5 classes; 100 Hz",
     licence="ODC-BY 1.0",
     citation=f"Kemp B et al. IEEE Trans Biomed Eng 47(9):1185-1194 (2000). {PHYSIONET}",
 )

@@ -1,6 +1,6 @@
 """The quality report of a set: what is in it, and what could flatter a number computed from it.
 
-`python -m citrus_ray.data describe WHAT [--json]`, WHAT a set, a kind of source, '{kind: …}',
+`citrus data describe WHAT [--json]`, WHAT a set, a kind of source, '{kind: …}',
 FILE.yaml, or FILE.yaml:path.to.block. Measured in quality.py.
 """
 
@@ -18,6 +18,8 @@ import numpy as np
 from citrus_ray.data import originals, sets
 from citrus_ray.data.faults import unknown
 from citrus_ray.data.source import Source
+from citrus_ray.data.tools.catalogue import columns
+from citrus_ray.data.tools.probes import KNOWN, SOLVED, Probes, probe, share_of_the_way
 from citrus_ray.data.tools.quality import (
     ChannelQuality,
     Confounding,
@@ -27,7 +29,11 @@ from citrus_ray.data.tools.quality import (
     measure,
 )
 from citrus_ray.data.windowing import cache
-from citrus_ray.spec import SpecError, parse_yaml, read_yaml, refuse
+from citrus_ray.data.windowing.splits import Split
+from citrus_ray.spec import SpecError, parse_yaml, read_yaml, refuse, validate
+
+NO_PROBES = Probes()
+TESTED = 8  # names of test groups that are shown
 
 # ---- judging ----
 
@@ -48,6 +54,30 @@ def warnings(quality: Quality) -> Iterator[str]:
         about = f"{stream.stream}: " if quality.others else ""
         for said in (*_repeated(stream.repeats, stream.neighbours), *_spoilt(stream)):
             yield about + said
+
+
+def told_by_little(quality: Quality, probes: Probes) -> Iterator[str]:
+    """Plain sentences about what makes a score say less than it seems to."""
+    one, who = probes.one_feature, probes.recognised
+    if one and share_of_the_way(one.score, one.chance) >= SOLVED:
+        rule = f"solved by one feature: {one.name} alone reaches {one.score:.2f} on others' windows"
+        yield f"{rule} (chance {one.chance:.2f}), so a model that does as well has shown little"
+    found = quality.confounding
+    if probes.time and share_of_the_way(probes.time.score, probes.time.chance) >= KNOWN:
+        rule = f"when a window was recorded tells its class ({probes.time.score:.2f}, chance"
+        rule += f" {probes.time.chance:.2f}): what drifts (temperature, electrodes, tiredness)"
+        yield f"{rule} may be learnt in its place"
+    if who and found and share_of_the_way(who.right, who.chance) >= KNOWN:
+        rule = f"a window says who it is of: the group of {who.right:.0%} is guessed right from"
+        rule += f" means and spreads (chance {who.chance:.0%})"
+        if found.group_has_one_class > 0.5:
+            yield f"{rule}, and every group has one class: a model may learn people, not classes"
+        else:
+            yield f"{rule}: with few people to learn from, a model may learn them"
+    if probes.shared:
+        named = "; ".join(probes.shared[:4]) + ("; …" if len(probes.shared) > 4 else "")
+        rule = f"{len(probes.shared)} pairs of groups share samples of their recordings: {named}"
+        yield f"{rule}; a sweep that tests one of them refuses to start"
 
 
 def _confounded(quality: Quality, found: Confounding) -> Iterator[str]:
@@ -109,7 +139,7 @@ def _spoilt(quality: Quality) -> Iterator[str]:
 # ---- showing ----
 
 
-def render(quality: Quality) -> str:
+def render(quality: Quality, probes: Probes = NO_PROBES) -> str:
     """A screen of text: the warnings first, since they are what matters."""
     low, middle, high = quality.windows_per_group
     size = f"{quality.windows} windows of {quality.seconds:g} s {_size(quality)}"
@@ -117,18 +147,44 @@ def render(quality: Quality) -> str:
     within = f"windows in each {low} / {middle:g} / {high} (min / median / max)"
     lines = [
         f"{quality.name}: {size}, {quality.digest}",
-        *(f"  ! {warning}" for warning in warnings(quality)),
+        *(f"  ! {warning}" for warning in all_warnings(quality, probes)),
         *(f"  caveat: {caveat}" for caveat in quality.caveats),
         f"classes     {classes or 'none: not labelled'}",
         f"groups      {quality.groups}, {within}",
     ]
     if quality.confounding and middle > 1:
         lines.append(_confounding_line(quality.confounding))
-    if quality.classes:
-        splits = "none" if quality.unsplittable else "as `split:` is by default"
-        lines.append(f"splits      {splits}")
+    lines += _probe_lines(probes)
     amplitudes = _AMPLITUDES.get(quality.normalize or "", "as the source gives them")
     return "\n".join([*lines, f"amplitudes  {amplitudes}", *_signal_lines(quality)])
+
+
+def all_warnings(quality: Quality, probes: Probes) -> list[str]:
+    return [*warnings(quality), *told_by_little(quality, probes)]
+
+
+def _probe_lines(probes: Probes) -> Iterator[str]:
+    """Chance, the parts of the split, who tests, and what little knows."""
+    if probes.chance is not None:
+        said = f"{probes.chance:.2f} balanced accuracy"
+        yield f"chance      {said}; {probes.majority:.2f} accuracy by the most common class"
+    for part in probes.parts:
+        of = ", ".join(f"{name} {n}" for name, n in part.classes.items())
+        groups = f"{len(part.groups)} group{'s' if len(part.groups) > 1 else ''}"
+        yield f"{part.name:12}{groups}, {sum(part.classes.values())} windows: {of}"
+    if probes.parts:
+        tested = probes.parts[-1].groups
+        more = f" and {len(tested) - TESTED} more" if len(tested) > TESTED else ""
+        yield f"held out    {', '.join(tested[:TESTED])}{more}: tested, and seen by no choice"
+    if probes.one_feature:
+        one = probes.one_feature
+        yield f"one feature {one.name}: {one.score:.2f} balanced accuracy on others' windows"
+    if probes.time:
+        yield f"time alone  {probes.time.score:.2f} from when in its recording a window begins"
+    if probes.recognised:
+        who = probes.recognised
+        guess = f"group of {who.right:.0%} of windows guessed right among {who.groups}"
+        yield f"identity    {guess}, {who.chance:.0%} blindly"
 
 
 def _size(quality: Quality) -> str:
@@ -147,8 +203,9 @@ def _signal_lines(quality: Quality) -> Iterator[str]:
         yield from _channel_lines(stream.channels)
 
 
-def as_json(quality: Quality) -> str:
-    return json.dumps(asdict(quality) | {"warnings": list(warnings(quality))}, allow_nan=False)
+def as_json(quality: Quality, probes: Probes = NO_PROBES) -> str:
+    said = {"probes": asdict(probes), "warnings": all_warnings(quality, probes)}
+    return json.dumps(asdict(quality) | said, allow_nan=False)
 
 
 _AMPLITUDES = {
@@ -182,10 +239,7 @@ def _channel_lines(channels: Sequence[ChannelQuality], limit: int = 8) -> Iterat
     for c in channels:
         amplitudes = (f"{value:.4g}" for value in (c.low, c.high, c.std))
         rows.append([c.name, c.modality, *amplitudes, f"{c.flat:.1%}", f"{c.clipped:.1%}"])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
-        yield f"  {'  '.join(cells)}".rstrip()
+    yield from (f"  {line}" for line in columns(rows))
 
 
 def _channels(channels: Sequence[ChannelQuality]) -> str:
@@ -205,7 +259,7 @@ def _together(channels: Sequence[ChannelQuality]) -> ChannelQuality:
 
 def main_describe(args: list[str]) -> int:
     """Exit code 0: described, 2: there is no such set, or its data are wrong."""
-    parser = argparse.ArgumentParser("python -m citrus_ray.data describe", description=__doc__)
+    parser = argparse.ArgumentParser("citrus data describe", description=__doc__)
     what = "a set, a kind of source, '{kind: …}', FILE.yaml, or FILE.yaml:path.to.block"
     parser.add_argument("what", help=what)
     parser.add_argument("--json", action="store_true", help="for machines: everything, per channel")
@@ -217,12 +271,25 @@ def main_describe(args: list[str]) -> int:
     try:
         source = source_of(options.what)
         source.check()
-        quality = measure(cache.load(source), options.what, getattr(source, "normalize", None))
+        windows, how = cache.load(source), split_of(options.what)
+        quality = measure(windows, options.what, getattr(source, "normalize", None))
+        probes = probe(windows, how)
     except SpecError as err:
         print(f"error: {err}", file=sys.stderr)
         return 2
-    print(as_json(quality) if options.json else render(quality))
+    print(as_json(quality, probes) if options.json else render(quality, probes))
     return 0
+
+
+def split_of(what: str) -> Split:
+    """The split that stands beside a target in its file, else that of the defaults."""
+    file, _, path = what.partition(":")
+    if what.lstrip().startswith("{") or Path(file).suffix.lower() not in (".yaml", ".yml"):
+        return Split()
+    tree: Any = read_yaml(file).tree
+    for part in path.split(".")[:-1]:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return validate(Split, tree.get("split") or {}) if isinstance(tree, dict) else Split()
 
 
 def source_of(what: str) -> Source:
