@@ -109,14 +109,15 @@ class SweepCommand:
             self.results.write_spec()
             return None
         from citrus_ray.launch.cluster import connect, most
-        from citrus_ray.launch.progress import ProgressLine
-        from citrus_ray.launch.runner import ResultPaths
-        from citrus_ray.launch.slots import Slots
-        from citrus_ray.launch.storage import check_shared
-        from citrus_ray.launch.tune import run_sweep
 
         print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
         with connect(self.args.address, self.args.verbose, self._shares_pretrainings) as capacity:
+            from citrus_ray.launch.progress import ProgressLine  # loaded while Ray started
+            from citrus_ray.launch.runner import ResultPaths
+            from citrus_ray.launch.slots import Slots
+            from citrus_ray.launch.storage import check_shared
+            from citrus_ray.launch.tune import run_sweep
+
             limit = most(capacity) if self.args.address else capacity
             try:
                 slots = Slots(self.sweep, capacity, limit)

@@ -1,13 +1,21 @@
 """Joining or starting a Ray cluster, quietly."""
 
+import importlib
 import logging
 import os
+import sys
+import threading
+import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
-from citrus_ray.spec import refuse
+from citrus_ray.spec import MachineError, Problem, refuse
+
+# seconds that a local Ray may take to start, try after try; the first is Ray's own limit
+PATIENCE_S = (30.0, 180.0)
 
 # Read by Ray when it is imported or started, so they must be set before.
 QUIET = {
@@ -61,12 +69,80 @@ def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Ca
     names = ("CITRUS_DATA", "CITRUS_CACHE", "CITRUS_COMMIT")
     variables = {name: os.environ[name] for name in names if name in os.environ}
     there: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": variables}}
-    how = there if address else here
-    ray.init(log_to_driver=verbose, logging_level=level, configure_logging=verbose, **how)
+    options = {"log_to_driver": verbose, "logging_level": level, "configure_logging": verbose}
+    # what leads trials takes a second to load, in which Ray's daemons start
+    loading = threading.Thread(
+        target=importlib.import_module, args=("citrus_ray.launch.tune",), daemon=True
+    )
+    loading.start()
     try:
+        if address:
+            ray.init(**options, **there)
+        else:
+            _start(options | here)
+        loading.join()
         yield capacity()
     finally:
         ray.shutdown()
+
+
+def _start(options: dict[str, Any]) -> None:
+    """A local Ray, tried again with more patience where a busy machine takes longer than Ray
+    waits. What a try leaves behind is ended first."""
+    import ray
+
+    for limit, next_limit in zip(PATIENCE_S, [*PATIENCE_S[1:], 0.0], strict=True):
+        started = time.monotonic()
+        try:
+            with _patient(limit):
+                ray.init(**options)
+            return
+        except Exception as err:  # Ray has no class of its own for it
+            _end_daemons(err)
+            ray.shutdown()
+            said = (str(err).strip().splitlines() or [type(err).__name__])[0]
+            what = f"Ray did not start in {time.monotonic() - started:.0f} s ({said})"
+            if not next_limit:
+                way = "wait until the machine is less busy, or see what Ray says with --verbose"
+                raise MachineError([Problem("", f"{what}; {way}")]) from err
+        again = f"{what}; once more, for {next_limit:.0f} s at most"
+        print(again, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _patient(limit_s: float) -> Iterator[None]:
+    """A block in which Ray waits so long for its own daemons. Its limit for the raylet is written
+    into its code, around a call that is asked again until it answers."""
+    from ray._private import services
+
+    ask, until = services.get_node, time.monotonic() + limit_s
+
+    def get_node(*of: Any) -> Any:
+        while True:
+            try:
+                return ask(*of)
+            except RuntimeError:  # it has not registered yet
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.1)
+
+    port = {"RAY_gcs_server_port_wait_time_s": str(round(limit_s))}
+    with mock.patch.object(services, "get_node", get_node), mock.patch.dict(os.environ, port):
+        yield
+
+
+def _end_daemons(err: Exception) -> None:
+    """End what a failed start had started: it hangs on a node that was never handed over."""
+    from ray._private.node import Node
+
+    trace = err.__traceback__
+    while trace is not None:
+        node = trace.tb_frame.f_locals.get("self")
+        if isinstance(node, Node):
+            with suppress(Exception):  # some had ended themselves
+                node.kill_all_processes(check_alive=False, wait=True)
+            return
+        trace = trace.tb_next
 
 
 def capacity(without: Collection[str] = ()) -> Capacity:
