@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": Command("citrus_ray.cli.reports:comparison", "two sweeps side by side"),
     "gains": Command("citrus_ray.cli.reports:transfer_gain", "the table of transfer gains"),
     "data": Command("citrus_ray.data.__main__:main", "list, describe and fetch sets of recordings"),
+    "convert": Command("citrus_ray.data.tools.convert:main", "recordings of any format as npz"),
     "store": Command("citrus_ray.store.__main__:main", "list, check and prune encoders"),
 }
 

@@ -186,7 +186,13 @@ def npz_start(path: Path, layout: FileLayout) -> float | None:
         return float(data["start"]) if "start" in data else None
 
 
-NPZ = Format(npz_header, npz_pieces, npz_marks, npz_column, npz_start)
+def npz_texts(path: Path, layout: FileLayout) -> list[str]:
+    with np.load(path, allow_pickle=False) as data:
+        known = {"ch_names", "modality", "unit", "streams", *MARKS}
+        return [key for key in data if key not in known and data[key].dtype.kind == "U"]
+
+
+NPZ = Format(npz_header, npz_pieces, npz_marks, npz_column, start=npz_start, texts=npz_texts)
 
 # ---- MATLAB ----
 

@@ -383,6 +383,12 @@ def table_column(path: Path, name: str, layout: FileLayout) -> Values | None:
     return Values(laid, clock.sfreq)
 
 
+def table_texts(path: Path, layout: FileLayout) -> list[str]:
+    cells = Cells(path, layout)
+    time = _time_of(cells)
+    return [n for n, kind in cells.kinds.items() if kind == "text" and (not time or n != time[0])]
+
+
 def table_start(path: Path, layout: FileLayout) -> float | None:
     return _known(path, layout)[1].start
 
@@ -391,6 +397,7 @@ TABLE = Format(
     table_header,
     table_pieces,
     column=table_column,
+    texts=table_texts,
     start=table_start,
     keys=frozenset({"rate", "names", "time", "unit"}),
 )

@@ -76,6 +76,8 @@ class Format:
     marks: Callable[[Path], Marks] | None = None  # annotations
     # what a column that may be no channel says of each sample; None: it has no such column
     column: Callable[[Path, str, FileLayout], Values | None] | None = None
+    # columns of text, which `column` reads
+    texts: Callable[[Path, FileLayout], list[str]] = lambda path, layout: []
     # of the first sample in seconds since 1970; None: not stated
     start: Callable[[Path, FileLayout], float | None] | None = None
     parts: Callable[[Path], list[Path]] | None = None  # files beside it that it is made of

@@ -52,7 +52,7 @@ def write(
 def _write_labels(path: Path, windows: Windows, names: Sequence[str]) -> None:
     seconds, seen = windows.x.shape[2] / windows.sfreq, dict.fromkeys(names, 0)
     with (
-        _beside(path) as partial,
+        beside(path) as partial,
         (partial / path.name).open("w", encoding="utf-8", newline="") as handle,
     ):
         rows = csv.writer(handle, lineterminator="\n")
@@ -68,7 +68,7 @@ def write_npz(
     path: Path, x: Signal, sfreq: float, ch_names: Sequence[str], modalities: Sequence[str]
 ) -> None:
     """The layout that `kind: files` reads, without loss."""
-    with _beside(path) as partial:
+    with beside(path) as partial:
         facts: dict[str, Any] = {"x": x, "scale": np.float32(1), "sfreq": np.float64(sfreq)}
         facts |= {"ch_names": np.array(ch_names), "modality": np.array(modalities)}
         np.savez(partial / path.name, allow_pickle=False, **facts)
@@ -89,7 +89,7 @@ def write_edf(
         for row, name in zip(x, ch_names, strict=True)
     ]
     form = edfio.Bdf if bdf else edfio.Edf
-    with _beside(path) as partial:
+    with beside(path) as partial:
         form(signals, data_record_duration=seconds).write(partial / path.name)
 
 
@@ -114,7 +114,7 @@ def write_wfdb(
     if not re.fullmatch(r"[\w-]+", path.name):
         rule = f"{path.name} is no name of a WFDB record: letters, digits, - and _ only"
         raise refuse(f"{rule}; rename it")
-    with _beside(path) as partial:
+    with beside(path) as partial:
         n_chans = len(x)
         wfdb.wrsamp(
             path.name,
@@ -134,7 +134,7 @@ def _check_signal(x: Signal, path: Path) -> None:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
+def beside(path: Path) -> Iterator[Path]:
     """A folder to write in; afterwards its files move to where `path` is, headers last."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
