@@ -9,6 +9,7 @@ import difflib
 import functools
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import inspect
 import itertools
@@ -66,11 +67,13 @@ class Spec(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Everything that can change a result computed from this spec, and nothing else."""
-        return {
+        found = {
             name: _identity(getattr(self, name))
             for name, info in type(self).model_fields.items()
             if not _has(info, Aside) and not self.says_nothing_new(name)
         }
+        outside = _modules_outside(type(self))
+        return found | ({"code": [code_of(name) for name in outside]} if outside else {})
 
     def says_nothing_new(self, name: str, of: str = "") -> bool:
         """Whether a key that came later than the digest `of` says what was always done."""
@@ -100,6 +103,34 @@ def digest_of(value: Any) -> str:
     values."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# ---- code from outside ----
+
+# class variables by which a spec names what is looked up late
+LATE = ("net", "method", "features", "voter")
+
+
+def code_of(module: str) -> str:
+    """The first 16 digits of the SHA-256 of a module's text: other code, other numbers."""
+    try:
+        origin = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        origin = None
+    if origin is None or not origin.origin or not Path(origin.origin).is_file():
+        way = "install it, or add its folder to PYTHONPATH"
+        raise refuse(f"{module}: this module cannot be found; {way}", "cls")
+    return hashlib.sha256(Path(origin.origin).read_bytes()).hexdigest()[:16]
+
+
+def _modules_outside(spec: type[Spec]) -> list[str]:
+    """Modules of others that hold a variant's class and what it names; none of ours."""
+    if "kind" not in spec.model_fields:
+        return []
+    named = (getattr(spec, name, None) for name in LATE)
+    modules = [spec.__module__, *(of.partition(":")[0] for of in named if isinstance(of, str))]
+    ours = (__name__.partition(".")[0], "__main__")
+    return [name for name in dict.fromkeys(modules) if name.partition(".")[0] not in ours]
 
 
 # ---- descriptions ----
@@ -149,27 +180,45 @@ def locate(path: str) -> Any:
     return getattr(found, name)
 
 
+GROUP = "citrus_ray."  # of entry points: citrus_ray.models, citrus_ray.tasks and so on
+
+
+@functools.cache
+def entry_points(room: str) -> dict[str, str]:
+    """What installed packages name under `citrus_ray.<room>`: name -> `module:object`."""
+    found = dict[str, str]()
+    for entry in importlib.metadata.entry_points(group=f"{GROUP}{room}"):
+        if found.setdefault(entry.name, entry.value) != entry.value:
+            rule = f"two packages name it in {GROUP}{room}: {found[entry.name]} and {entry.value}"
+            raise refuse(f"{entry.name}: {rule}; uninstall one, or give the path of the class")
+    return found
+
+
 class Kinds:
     """Spec classes by `kind`, for a field: each is imported when a value first asks for it.
 
-    A stranger's class is asked for by its path, `kind: "package.module:Class"`, by the same door.
+    A stranger's class is asked for by its path, `kind: "package.module:Class"`, or by the name that
+    an installed package gives it under the entry points of `room`.
     """
 
     def __init__(
-        self, table: Mapping[str, str], written_out: Callable[[Any], Any] = lambda value: value
+        self,
+        table: Mapping[str, str],
+        written_out: Callable[[Any], Any] = lambda value: value,
+        room: str = "",
     ) -> None:
-        self.table, self.written_out = table, written_out
+        self.table, self.written_out, self.room = table, written_out, room
 
     def of(self, kind: Any) -> type[Spec]:
         if isinstance(kind, str) and ":" in kind:
-            found = locate(kind)
-            if not (isinstance(found, type) and issubclass(found, Spec)):
-                raise ValueError(f"kind={kind}: must name a class of specs, which inherits Spec")
-            return found
-        if not isinstance(kind, str) or kind not in self.table:
-            known = ", ".join(f"'{name}'" for name in self.table)
-            raise ValueError(f"kind={_short(kind)}: must be one of {known}")
-        return locate(self.table[kind])  # type: ignore[no-any-return]
+            return _spec_at(kind, kind)
+        if isinstance(kind, str) and kind in self.table:
+            return locate(self.table[kind])  # type: ignore[no-any-return]
+        others = entry_points(self.room) if self.room else {}
+        if isinstance(kind, str) and kind in others:
+            return _spec_at(others[kind], kind)
+        known = ", ".join(f"'{name}'" for name in (*self.table, *others))
+        raise ValueError(f"kind={_short(kind)}: must be one of {known}")
 
     def classes(self) -> list[type[Spec]]:
         return [self.of(kind) for kind in self.table]
@@ -186,6 +235,22 @@ class Kinds:
                 "`kind` is required here and missing; it says which of the variants this is"
             )
         return validate(self.of(block["kind"]), block)
+
+
+def _spec_at(path: str, kind: str) -> type[Spec]:
+    """The class of specs at a path, which must call itself by the kind that it was asked as."""
+    found = locate(path)
+    if not (isinstance(found, type) and issubclass(found, Spec)):
+        raise ValueError(f"kind={kind}: must name a class of specs, which inherits Spec")
+    own = typing.get_args(found.model_fields["kind"].annotation) if _has_kind(found) else ()
+    if kind not in own:
+        rule = f'its key must read `kind: Literal["{kind}"] = "{kind}"`'
+        raise ValueError(f"kind={kind}: {path} is not called so; {rule}")
+    return found
+
+
+def _has_kind(spec: type[Spec]) -> bool:
+    return "kind" in spec.model_fields
 
 
 # ---- errors ----
@@ -259,17 +324,10 @@ class Foreign(Spec):
     def identity(self) -> dict[str, Any]:
         """With the text of its module: other code, other numbers."""
         try:
-            origin = importlib.util.find_spec(self.cls.partition(":")[0])
-        except (ImportError, ValueError):
-            origin = None
-        if origin is None or not origin.origin or not Path(origin.origin).is_file():
-            raise refuse(
-                f"cls={self.cls}: its module cannot be found; install it, or add its folder to "
-                "PYTHONPATH",
-                "cls",
-            )
-        code = hashlib.sha256(Path(origin.origin).read_bytes()).hexdigest()[:16]
-        return super().identity() | {"code": code}
+            return super().identity() | {"code": code_of(self.cls.partition(":")[0])}
+        except SpecError:
+            way = "install it, or add its folder to PYTHONPATH"
+            raise refuse(f"cls={self.cls}: its module cannot be found; {way}", "cls") from None
 
 
 # ---- validation ----

@@ -75,3 +75,10 @@ def test_the_sweep_of_the_page_runs_to_its_end(folder):
     (sweep,) = [c for c in commands() if c.endswith("mine.yaml")]
     assert "gain over scratch" in run(folder, sweep)
     assert (folder / "results" / "mine" / "report.html").exists()
+
+
+def test_every_room_that_packages_can_fill_is_named():
+    code = "".join(path.read_text() for path in (ROOT / "citrus_ray").rglob("*.py"))
+    rooms = set(re.findall(r'(?:Kinds\([^\n]*, (?:room=)?|entry_points\()"(\w+)"\)', code))
+    assert rooms == {"models", "tasks", "sources", "augmentations", "views", "baselines"}
+    assert all(re.search(rf"`(citrus_ray)?\.{room}`", PAGE) for room in rooms)

@@ -27,5 +27,5 @@ SOURCES = {
         "uwave": "UWave",
     }.items()
 }
-KINDS = Kinds(SOURCES, written_out)  # a name stands for the set in sets/
+KINDS = Kinds(SOURCES, written_out, "sources")  # a name stands for the set in sets/
 AnySource = Annotated[SerializeAsAny[Source], BeforeValidator(KINDS)]

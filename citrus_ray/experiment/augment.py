@@ -158,5 +158,5 @@ AUGMENTATIONS = {
     "shift": "citrus_ray.experiment.augment:Shift",
     "surrogate": "citrus_ray.experiment.augment:Surrogate",
 }
-KINDS = Kinds(AUGMENTATIONS, _written_out)
+KINDS = Kinds(AUGMENTATIONS, _written_out, "augmentations")
 AnyAugmentation = Annotated[SerializeAsAny[Augmentation], BeforeValidator(KINDS)]

@@ -1,13 +1,13 @@
 """What a sweep may say of the head: which features of a window its linear layer reads. No torch."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.specs import EncoderSpec
-from citrus_ray.spec import Later, Spec, refuse
+from citrus_ray.spec import Later, Spec, code_of, locate, refuse
 
 MOST_ROWS = 32  # of a covariance, which is then 528 numbers; of more channels, principal axes
 MOST_DELAYED = 20  # rows of channels and delayed copies
@@ -45,12 +45,21 @@ class Head(Spec):
     """What of a window that alignment cut into segments. apart: each is a channel of its own;
     joined: the tokens of a channel follow each other in time."""
 
+    own: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...], Later()] = ()
+    """Features of the window by classes of your own, `module:Class`: each an `OfWindow`
+    (`citrus_ray.models.nets.parts`), built as `cls(ctx)`. They are standardised."""
+
     @model_validator(mode="after")
     def _delays_of_a_covariance(self) -> "Head":
         if self.delays and not self.covariance:
             rule = "copies stand beside channels whose covariance is read"
             raise refuse(f"delays={list(self.delays)}: {rule}; give covariance: true", "delays")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """With the text of modules of others."""
+        code = [code_of(path.partition(":")[0]) for path in self.own]
+        return super().identity() | ({"code": code} if code else {})
 
     @property
     def of_time(self) -> bool:
@@ -61,6 +70,11 @@ class Head(Spec):
         """Why this head means nothing on that encoder for such windows, or None."""
         if self == Head():
             return None
+        for path in self.own:
+            try:
+                locate(path)
+            except ValueError as err:
+                return f"own: {err}"
         if model.multimodal:
             rule = f"its parts read one array of channels, and {model.kind} has sensors"
             return f"{rule}; leave it out"

@@ -465,9 +465,9 @@ METHODS = {
     "views": "citrus_ray.models.views:Views",
 }
 
-KINDS = Kinds(MODELS | METHODS, _written_out)
-ENCODERS = Kinds(MODELS, _written_out)
-SINGLES = Kinds({k: v for k, v in MODELS.items() if k != "crossmodal"}, _written_out)
+KINDS = Kinds(MODELS | METHODS, _written_out, "models")
+ENCODERS = Kinds(MODELS, _written_out, "models")
+SINGLES = Kinds({k: v for k, v in MODELS.items() if k != "crossmodal"}, _written_out, "models")
 AnyEncoder = Annotated[SerializeAsAny[EncoderSpec], BeforeValidator(KINDS)]
 AnySingle = Annotated[SerializeAsAny[EncoderSpec], BeforeValidator(SINGLES)]
 

@@ -155,7 +155,7 @@ VIEWS = {
     "time": "citrus_ray.models.views:TimeSteps",
     "trees": "citrus_ray.models.views:Trees",
 }
-KINDS = Kinds(VIEWS, _written_out)
+KINDS = Kinds(VIEWS, _written_out, "views")
 AnyView = Annotated[SerializeAsAny[ViewSpec], BeforeValidator(KINDS)]
 
 

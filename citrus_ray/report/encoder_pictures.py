@@ -103,7 +103,7 @@ def restore(trial: Trial, weights: checkpoint.Weights) -> Restored:
         np.sort(rng.choice(part, min(N_FIT, len(part)), replace=False)) for part in (train, val)
     )
     x_fit, x_shown = (torch.from_numpy(view(index)) for index in (fit, shown))
-    trained, blank = model.build(windows.context), model.build(windows.context)
+    trained, blank = (of.build(windows.context) for of in (model, model.untrained()))
     load_encoder(trained, trained, weights)
     said, truth, hidden = _read_out(trained, x_fit, x_shown)
     untrained, _, _ = _read_out(blank, x_fit, x_shown)

@@ -100,10 +100,7 @@ class Reconstruction(TaskSpec):
             rule = "each sensor of a crossmodal model learns from itself; drop it"
             return f"drop_modality={self.drop_modality:g}: {rule}"
         if model.mixes_channels and not model.multimodal:
-            return (
-                f"{model.kind} has one token for all channels, but {self.kind} predicts each from "
-                "its own; use next_thought, with `weights: {masked: 1.0}` to hide volumes"
-            )
+            return self._of_joint_tokens(model)
         return None
 
     def build(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
@@ -113,6 +110,18 @@ class Reconstruction(TaskSpec):
         of_sensors: Any = encoder
         tasks = [self.single(sensor.ctx, of_sensors.of(sensor)) for sensor in of_sensors.there]
         return locate(f"{LOSSES}.reconstruction:EachSensor")(tasks, encoder)  # type: ignore[no-any-return]
+
+    def _of_joint_tokens(self, model: EncoderSpec) -> str | None:
+        """What means nothing where a token is of all channels, from which each is predicted."""
+        odd = {
+            "encode=visible": self.encode == "visible",
+            f"mix={self.mix}": self.mix > 0,
+            "by_modality=true": self.by_modality,
+            f"neighbours={self.neighbours}": self.neighbours > 1,
+        }
+        said = ", ".join(name for name, is_so in odd.items() if is_so)
+        rule = f"{model.kind} has one token for all channels: all are hidden and predicted together"
+        return f"{said}: {rule}; drop it" if said else None
 
     @abstractmethod
     def single(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
@@ -260,7 +269,7 @@ class Latent(Reconstruction):
     ends as collapsed."""
 
     def single(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
-        own = {"momentum": self.momentum, "narrowest": self.narrowest}
+        own: dict[str, Any] = {"momentum": self.momentum, "narrowest": self.narrowest}
         own |= self.common() | {"width": self.predictor or None}
         return locate(f"{LOSSES}.latent:LatentTask")(ctx, encoder, **own)  # type: ignore[no-any-return]
 
@@ -422,5 +431,5 @@ TASKS = {
     "next_thought": "citrus_ray.tasks.specs:NextThought",
     "spectral": "citrus_ray.tasks.specs:Spectral",
 }
-KINDS = Kinds(TASKS)
+KINDS = Kinds(TASKS, room="tasks")
 AnyTask = Annotated[SerializeAsAny[TaskSpec], BeforeValidator(KINDS)]

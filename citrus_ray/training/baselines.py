@@ -29,7 +29,7 @@ from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.metrics import score
 from citrus_ray.models.specs import Bag, BandPower, MiniRocket, Tangent
-from citrus_ray.spec import SpecError, digest_of
+from citrus_ray.spec import SpecError, code_of, digest_of, entry_points, locate
 from citrus_ray.store import open_storage
 from citrus_ray.store.leases import Leases
 from citrus_ray.tasks.losses.next_thought import at_the_seam, how_alike
@@ -70,13 +70,14 @@ def baselines(
     if trial.model.is_solved or "random_encoder" not in BASELINES:
         return found
     # nothing is trained here: no head needs a start
-    member = Member(trial.at({"finetune.head_init": "random"}), None, metric)
+    untrained = trial.model_copy(update={"model": trial.model.untrained()})
+    member = Member(untrained.at({"finetune.head_init": "random"}), None, metric)
     return found | {"random_encoder": _score(member, random_encoder(member))}
 
 
 def _same_for_all_models(trial: Trial, metric: str) -> Scores:
     member = Given(trial, metric)
-    built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {})
+    built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {}) | _of_others()
     built.pop("random_encoder", None)  # of the model alone
     found = {name: _score(member, build(member)) for name, build in built.items()}
     if getattr(trial.finetune.target, "normalize", "none") == "none":
@@ -84,6 +85,13 @@ def _same_for_all_models(trial: Trial, metric: str) -> Scores:
     raw = not_normalised(member)
     again = {f"raw_{name}": BASELINES[name] for name in OF_AMPLITUDE}
     return found | {name: _score(raw, build(raw)) if raw else {} for name, build in again.items()}
+
+
+def _of_others() -> dict[str, Callable[[Learner], Predict]]:
+    """Baselines of installed packages, entry points of the group citrus_ray.baselines; none that
+    is called as one of ours."""
+    named = entry_points("baselines").items()
+    return {name: locate(path) for name, path in named if name not in BASELINES | OF_PAIRS}
 
 
 def _once(trial: Trial, metric: str, kept: Path) -> Scores:
@@ -115,7 +123,10 @@ def _digest(trial: Trial, metric: str) -> str:
     finetune = trial.finetune.identity()
     given = {name: finetune[name] for name in ("target", "align", "labels", "split")}
     given |= {"validation": trial.finetune.validation, "seed": trial.seed, "metric": metric}
+    found = entry_points("baselines").items()
     given |= {"streams": trial.model.multimodal, "asked": [*BASELINES, *OF_PAIRS, *OF_AMPLITUDE]}
+    others = {n: [path, code_of(path.partition(":")[0])] for n, path in found} if found else {}
+    given |= {"others": others} if others else {}
     return digest_of(given | {"versions": records.versions(), "commit": records.commit()})
 
 

@@ -106,7 +106,7 @@ def test_pre_training_never_learns_from_classes():
 @pytest.mark.parametrize(
     ("edits", "said"),
     [
-        ({"pretrain.task": {"kind": "masked"}}, "one token for all channels"),
+        ({"pretrain.task": {"kind": "masked", "mix": 1}}, "one token for all channels"),
         (
             {"finetune.target": SHOWN},
             "40 channels and pairs, but the target has 40 channels and windows",

@@ -141,6 +141,7 @@ def test_a_network_that_says_the_constant_loses_what_the_constant_loses(name):
     assert isinstance(task, ReconstructionTask)
     middle = task.question(train, generator(1)).target.mean(dim=(0, 1, 2))
     decoder = task.decoder if isinstance(task.decoder, Decoder) else task.decoder.decoder
+    assert isinstance(decoder, Decoder)
     last = decoder.outputs[0][-1]  # type: ignore[index]
     with torch.no_grad():
         last.weight.zero_()

@@ -11,6 +11,7 @@ from torch import nn
 from citrus_ray.context import SignalContext
 from citrus_ray.models.head import MOST_ROWS, Head, kept_delays
 from citrus_ray.models.nets.encoder import Encoder
+from citrus_ray.spec import locate, refuse
 
 POWER_BANDS = 8
 SHRINKAGE = 0.1  # of a covariance towards that of channels alike and apart
@@ -29,6 +30,7 @@ class HeadParts(nn.Module):
         of_encoder = [head.bins * n_rows * encoder.dim] + [n_rows * encoder.dim] * head.moments
         fixed: list[OfWindow] = [ChannelPower(ctx, self.by_row)] if head.power else []
         fixed += [ChannelCovariance(ctx, head.delays)] if head.covariance else []
+        fixed += [_of_others(path, ctx) for path in head.own]
         self.fixed = nn.ModuleList(fixed)
         self.n_learnt = len(of_encoder)
         self.sizes = (*of_encoder, *(part.n_features for part in fixed))
@@ -56,6 +58,14 @@ class HeadParts(nn.Module):
     def _pooled(self, rows: torch.Tensor) -> torch.Tensor:
         """(B, R, …) -> (B, F), rows side by side or their mean."""
         return (rows if self.by_row else rows.mean(dim=1)).flatten(1)
+
+
+def _of_others(path: str, ctx: SignalContext) -> "OfWindow":
+    found = locate(path)
+    if not (isinstance(found, type) and issubclass(found, OfWindow)):
+        rule = f"must inherit {OfWindow.__module__}:{OfWindow.__name__}"
+        raise refuse(f"own={path}: {rule}; see docs/own-model.md", "finetune.head.own")
+    return found(ctx)
 
 
 class Time(nn.Module):

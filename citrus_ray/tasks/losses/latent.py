@@ -26,6 +26,7 @@ class LatentTask(ReconstructionTask):
     """The teacher is the task's and goes with it: what is stored is the encoder."""
 
     target_moves = True
+    of_channels = False  # it predicts tokens, of which there may be one for all channels
 
     def __init__(
         self,
@@ -50,7 +51,8 @@ class LatentTask(ReconstructionTask):
             self._follow()
         tokens, target, hidden = self._drawn(x, generator)
         if self.reads_all:
-            predicted = self.decoder(self.encoder(x, hidden))  # (B, C, N, D)
+            of_all = hidden.expand(-1, x.shape[1], -1)  # a token of all channels hides all
+            predicted = self.decoder(self.encoder(x, of_all))  # (B, C, N, D)
             loss, metrics = self.compared(predicted, target, hidden)
         else:
             shown, asked = self.shown(hidden)

@@ -33,6 +33,8 @@ class ReconstructionTask(Task):
 
     # predictors that this can be compared with; samples have no mean spectrum: phases cancel
     simple: tuple[str, ...] = ("constant", "linear")
+    # whether it predicts something of every channel, also where the encoder has one token for all
+    of_channels = True
     apart: torch.Tensor
 
     def __init__(
@@ -64,8 +66,12 @@ class ReconstructionTask(Task):
         self.metric = f"hidden_{loss}"
         if not self.reads_all:
             encoder.without_mask()
-        last = partial(Decoder, encoder.dim, n_out, ctx, by_modality=by_modality, width=width)
-        self.decoder: Decoder | QueryDecoder | SummaryDecoder
+        if self.of_channels and encoder.mixes_channels:
+            last: Callable[..., Decoder | JointDecoder]
+            last = partial(JointDecoder, encoder.dim, n_out, ctx.n_chans, width)
+        else:
+            last = partial(Decoder, encoder.dim, n_out, ctx, by_modality=by_modality, width=width)
+        self.decoder: Decoder | JointDecoder | QueryDecoder | SummaryDecoder
         if bottleneck:
             self.decoder = SummaryDecoder(encoder.dim, last(mix=mix))
         elif self.reads_all:
@@ -77,6 +83,9 @@ class ReconstructionTask(Task):
         """(B, C, N) bool, True = hidden."""
         if self.ratio == 0:
             hidden = torch.zeros(shape, dtype=torch.bool, device=generator.device)
+        elif self.encoder.mixes_channels:  # a token of all is hidden in all
+            hidden = span_mask((shape[0], 1, shape[2]), self.ratio, self.span, generator)
+            hidden = hidden.expand(shape)
         elif self.neighbours == 1:
             hidden = span_mask(shape, self.ratio, self.span, generator)
         else:
@@ -238,6 +247,22 @@ class Decoder(nn.Module):
         return rows.view(n_batch, n_tokens, n_chans, dim).transpose(1, 2)
 
 
+class JointDecoder(nn.Module):
+    """(B, 1, N, D) -> (B, C, N, n_out): every channel from the token of all."""
+
+    def __init__(
+        self, dim: int, n_out: int, n_chans: int, width: int | None = None, mix: int = 0
+    ) -> None:
+        super().__init__()
+        assert not mix, "there is one row of tokens, and nothing to look across"
+        self.n_chans = n_chans
+        self.outputs = _hidden_layer(dim, width or dim, n_chans * n_out)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        found = self.outputs(tokens[:, 0])  # (B, N, C * n_out)
+        return found.unflatten(-1, (self.n_chans, -1)).transpose(1, 2)  # type: ignore[no-any-return]
+
+
 class QueryDecoder(nn.Module):
     """What stands at places that the encoder did not read, asked of the tokens that it did: (B, C,
     A, n_out).
@@ -249,7 +274,7 @@ class QueryDecoder(nn.Module):
 
     ROUNDS, HEADS = 3, 4
 
-    def __init__(self, dim: int, last: Callable[..., Decoder]) -> None:
+    def __init__(self, dim: int, last: Callable[..., nn.Module]) -> None:
         """`last` makes the hidden layer, here at the end, since first weights are drawn in turn."""
         super().__init__()
         self.head_dim = 2 * -(-dim // (2 * self.HEADS))
@@ -303,7 +328,7 @@ class SummaryDecoder(nn.Module):
 
     WAVES = 16
 
-    def __init__(self, dim: int, decoder: Decoder) -> None:
+    def __init__(self, dim: int, decoder: nn.Module) -> None:
         super().__init__()
         self.place = nn.Linear(2 * self.WAVES, dim)
         self.both = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU())
