@@ -21,9 +21,9 @@ class MixNet(Encoder):
         if hidden is not None:
             x = hide_samples(x, hidden, self.patch)
         cut = patches(x, self.patch).transpose(1, 2).flatten(2)  # (B, C, T) -> (B, N, C*P)
-        tokens = self.embed(cut)
-        mixed = self.time(tokens.transpose(1, 2)).transpose(1, 2)
-        tokens = self.norm(tokens + nn.functional.gelu(mixed))
+        embedded = self.embed(cut)
+        mixed = self.time(embedded.transpose(1, 2)).transpose(1, 2)
+        tokens: torch.Tensor = self.norm(embedded + nn.functional.gelu(mixed))
         return tokens[:, None]  # (B, 1, N, D)
 
     def depths(self) -> list[nn.Module]:
