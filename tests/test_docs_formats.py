@@ -44,8 +44,8 @@ def test_the_example_of_npz_is_read_as_it_says(tmp_path, monkeypatch):
     ]
     assert read_start(header) == 1_700_000_000
     assert read_annotations(header.path) == [(1.0, 2.0, "rest"), (4.0, 0.0, "tap")]
-    spec: dict[str, Any] = {"kind": "files", "root": str(tmp_path), "pattern": "*.npz", "normalize": "none"}
-    spec |= {"seconds": 1.0, "sfreq": 100.0, "labels": {"column": "stage"}}
+    spec: dict[str, Any] = {"kind": "files", "root": str(tmp_path), "pattern": "*.npz"}
+    spec |= {"normalize": "none", "seconds": 1.0, "sfreq": 100.0, "labels": {"column": "stage"}}
     found = validate(Files, spec).prepare()
     assert found.class_counts() == {"N1": 5, "wake": 5}
     with np.load("p01.npz") as data:
