@@ -12,6 +12,7 @@ SOURCES = {
     kind: f"citrus_ray.data.sources.{kind}:{name}"
     for kind, name in {
         "bidmc": "Bidmc",
+        "bids": "Bids",
         "bonn": "Bonn",
         "emgdb": "EmgDb",
         "files": "Files",

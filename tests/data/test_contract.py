@@ -11,6 +11,7 @@ import pytest
 from citrus_ray.data.kinds import KINDS as SOURCES
 from citrus_ray.data.source import Source
 from citrus_ray.data.sources.bidmc import Bidmc
+from citrus_ray.data.sources.bids import Bids
 from citrus_ray.data.sources.bonn import Bonn
 from citrus_ray.data.sources.emgdb import EmgDb
 from citrus_ray.data.sources.files import Files
@@ -25,7 +26,7 @@ from citrus_ray.data.sources.uwave import UWave
 from citrus_ray.data.windowing import cache
 from citrus_ray.spec import validate
 from citrus_ray.testing import SourceContract
-from tests.data import layouts, originals
+from tests.data import layouts, originals, test_bids
 from tests.data.people import shared
 from tests.small import registered
 
@@ -56,8 +57,14 @@ def _series(root: Path, **edits: Any) -> SyntheticFmri:
     return SyntheticFmri(**(sizes | {"labelled": False, "group_by": "run"} | edits))
 
 
+def _bids(root: Path) -> Bids:
+    how = {"root": str(test_bids.folder(root)), "labels": "events.tsv", "normalize": "window"}
+    return validate(Bids, how | {"seconds": 1.0, "sfreq": 100.0})
+
+
 EXAMPLES: dict[type[Source], Callable[[Path], Source]] = {
     Bidmc: layouts.bidmc,
+    Bids: _bids,
     Bonn: originals.bonn,
     EmgDb: originals.emgdb,
     Files: _files,

@@ -11,7 +11,8 @@ from citrus_ray.data.formats.labels import Stretch, match, read_labels
 from citrus_ray.data.formats.tables import read_table
 from citrus_ray.spec import Problem, SpecError
 
-BIDS = ("onset", "duration", "trial_type")
+TRIAL_TYPE = "trial_type"  # the column of events that says what was shown
+BIDS = ("onset", "duration", TRIAL_TYPE)
 HEAD = ["labels", "chunks"]  # the first line of Haxby's labels.txt
 
 
@@ -90,19 +91,21 @@ def events_beside(path: Path, stem: str, entity: str) -> Path:
 
 
 def read_events(
-    path: Path, file: str, group: str, instants: bool = False
+    path: Path, file: str, group: str, instants: bool = False, column: str = TRIAL_TYPE
 ) -> tuple[list[Stretch], list[Problem]]:
-    """Stretches of a BIDS table and what is wrong with its other rows. Where there may be
-    `instants`, a row without a duration ends where it begins, and one of no type is left out."""
-    read = read_table(path, BIDS, "labels")
-    missing = [name for name in BIDS if name not in read.head]
+    """Stretches of a BIDS table and what is wrong with its other rows; labels are in `column`.
+    Where there may be `instants`, a row without a duration ends where it begins, and one of no
+    type is left out."""
+    needed = (*BIDS[:2], column)
+    read = read_table(path, needed, "labels")
+    missing = [name for name in needed if name not in read.head]
     if missing:
-        rule = f"has no column {', '.join(missing)}"
+        rule = f"has no column {', '.join(missing)}, but {', '.join(read.head)}"
         way = "BIDS names onset, duration and trial_type, separated by tabs"
         raise broken(path, f"{rule}; {way}", "labels", read.line)
     found, wrong = list[Stretch](), list[Problem]()
     for row, line in ((row.values, row.line) for row in read.rows):
-        label, said = row["trial_type"], row["duration"]
+        label, said = row[column], row["duration"]
         if instants and label in ("", "n/a"):
             continue
         try:
@@ -112,7 +115,7 @@ def read_events(
             onset, duration = math.nan, math.nan
         enough = duration >= 0 if instants else duration > 0
         if not (math.isfinite(onset + duration) and onset >= 0 and enough and label):
-            rule = f"onset={row['onset']} duration={said} trial_type={label}: must be seconds from"
+            rule = f"onset={row['onset']} duration={said} {column}={label}: must be seconds from"
             rule += " 0, a duration above 0" + (", or none," if instants else "") + " and a name"
             way = "correct or remove the row"
             wrong.append(Problem("labels", f"{rule}; {way}", str(path), line))

@@ -52,8 +52,8 @@ from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Aside, Later, Problem, Spec, SpecError
 
-# words for `labels` that stand in the recordings, and beside each of them
-ANNOTATIONS, EVENTS = "annotations", "events.tsv"
+# words for `labels` that stand in the recordings, beside each of them, and in their names
+ANNOTATIONS, EVENTS, NAMES = "annotations", "events.tsv", "names"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,11 @@ class Files(Cleaned):
     (or start_sample,stop_sample; without times a row labels its whole recording); a pattern, as
     `*/labels.csv`, takes all that it matches together. annotations: those that the files hold;
     events.tsv: a BIDS table beside each recording; what has no duration there labels the `seconds`
-    that begin with it. {column: NAME}: a column or channel of the recording itself."""
+    that begin with it. {column: NAME}: a column or channel of the recording itself. names: what
+    `label_pattern` finds in the name of each recording."""
+    label_pattern: Annotated[str | None, Later()] = None
+    """With `labels: names`: regex whose one (…) finds the label in a file's stem, or in its
+    path."""
     group_pattern: str | None = None
     """Regex whose one (…) finds the group in a file's stem, or in its path; for labels without a
     `group` column. Without both, a recording is a group."""
@@ -162,24 +166,31 @@ class Files(Cleaned):
             names = getattr(self, name) or ()
             if len(set(names)) < len(names):
                 raise ValueError(f"{name} must name each one once, but got {', '.join(names)}")
+        if (self.labels == NAMES) != (self.label_pattern is not None):
+            odd = "labels" if self.label_pattern is None else "label_pattern"
+            rule = "labels=names and label_pattern go together"
+            raise ValueError(f"{rule}; give both, or drop {odd}")
+        if self.label_pattern is not None:
+            self._check_pattern("label", self.label_pattern)
         if self.group_pattern is not None:
             if self._grouped_by_column:
                 rule = "labels.group and group_pattern both say where groups come from"
                 raise ValueError(f"{rule}; drop one of the two")
-            self._check_group_pattern(f"group_pattern={self.group_pattern}", self.group_pattern)
+            self._check_pattern("group", self.group_pattern)
         return self
 
     @property
     def _grouped_by_column(self) -> bool:
         return isinstance(self.labels, LabelColumn) and self.labels.group is not None
 
-    def _check_group_pattern(self, said: str, pattern: str) -> None:
+    def _check_pattern(self, what: str, pattern: str) -> None:
+        said = f"{what}_pattern={pattern}"
         try:
             n_groups = re.compile(pattern).groups
         except re.error as err:
             raise ValueError(f"{said} is not a regular expression: {err}") from None
         if n_groups != 1:
-            raise ValueError(f"{said} must hold one (…) around the group, but holds {n_groups}")
+            raise ValueError(f"{said} must hold one (…) around the {what}, but holds {n_groups}")
 
     # ---- where things are ----
 
@@ -188,7 +199,7 @@ class Files(Cleaned):
 
     def _tables(self) -> list[Path]:
         """The label tables; none without `labels`, or where recordings hold their own."""
-        if not isinstance(self.labels, str) or self.labels == ANNOTATIONS:
+        if not isinstance(self.labels, str) or self.labels in (ANNOTATIONS, NAMES):
             return []
         if self.labels == EVENTS:
             return each(self._files().values(), _events)
@@ -275,12 +286,17 @@ class Files(Cleaned):
         for item in items if self.absent == "refuse" else ():
             same_rates(item.header.path, self._tracks(item.picks), first, tracks)
 
+    @property
+    def _said_by_recordings(self) -> bool:
+        """Whether labels are in or beside each recording, and not in one table."""
+        return not isinstance(self.labels, str) or self.labels in (ANNOTATIONS, EVENTS, NAMES)
+
     def _labelled(
         self, files: dict[str, Path], problems: list[Problem]
     ) -> tuple[dict[str, list[Stretch]], list[str]]:
         """Stretches of each labelled recording, under the names that are wanted, and caveats on
         the labels."""
-        own = not isinstance(self.labels, str) or self.labels in (ANNOTATIONS, EVENTS)
+        own = self._said_by_recordings
         read, found = (self._own if own else self._tabled)(files, problems)
         new = dict[str, str]()
         with noted(problems):
@@ -325,24 +341,37 @@ class Files(Cleaned):
         for name, path in files.items():
             with noted(problems):
                 # what is wrong with the recording itself is said first
-                header = read_header(path, self.layout)
+                header = self._header(path)
                 if isinstance(self.labels, LabelColumn):
                     found[name] = stretches_of(header, self.labels.column, self.labels.group, name)
-                    continue
-                if self.labels == EVENTS:
-                    found[name], wrong = read_events(_events(path), name, "", instants=True)
+                elif self.labels == EVENTS:
+                    found[name], wrong = self._of_events(name, path)
                     problems += wrong
-                    continue
-                found[name] = [
-                    Stretch(name, onset, onset + length, text, "", table=str(path))
-                    for onset, length, text in read_annotations(path)
-                ]
+                elif self.labels == NAMES:
+                    found[name] = [Stretch(name, 0.0, math.inf, self._in_name(name, path), "")]
+                else:
+                    found[name] = [
+                        Stretch(name, onset, onset + length, text, "", table=str(path))
+                        for onset, length, text in read_annotations(path)
+                    ]
         read = [row for of in found.values() for row in of]
         if found and not read:
             said = self.labels if isinstance(self.labels, str) else "column"
             rule = f"labels={said}, but none of {len(found)} recordings holds one"
             problems.append(Problem("labels", f"{rule}; give `labels:` a table"))
         return read, found
+
+    def _of_events(self, name: str, path: Path) -> tuple[list[Stretch], list[Problem]]:
+        """What the BIDS table beside a recording says, and what is wrong with it."""
+        return read_events(_events(path), name, "", instants=True)
+
+    def _in_name(self, name: str, path: Path) -> str:
+        """The label that the name of a recording holds."""
+        found = _found_in(self.label_pattern or "", name)
+        if found is None:
+            rule = f"label_pattern={self.label_pattern} finds no label in `{name}`"
+            raise broken(path, f"{rule}; widen it, or narrow `pattern`", "label_pattern")
+        return found
 
     def _rename(self, labels: set[str]) -> dict[str, str]:
         """New names by old ones, of the wanted classes; a name that no label has is a typo."""
@@ -365,20 +394,21 @@ class Files(Cleaned):
             bare = PurePosixPath(name).with_suffix("")
             out[name] = bare.name if stems[bare.name] == 1 else str(bare)
             if self.group_pattern is not None:
-                # the stem first, then the folders: sub-01/rest.edf
-                tries = (re.search(self.group_pattern, text) for text in (bare.name, str(bare)))
-                found = next((found for found in tries if found), None)
-                if not found or not found[1]:
+                found = _found_in(self.group_pattern, name)
+                if found is None:
                     rule = f"group_pattern={self.group_pattern} finds no group in `{bare}`"
                     said = Problem("group_pattern", f"{rule}; widen it", str(files[name]))
                     problems.append(said)
                     del out[name]
                     continue
-                out[name] = found[1]
+                out[name] = found
         return out
 
+    def _header(self, path: Path) -> Header:
+        return read_header(path, self.layout)
+
     def _item(self, path: Path, stretches: list[Stretch]) -> Item:
-        header = read_header(path, self.layout)
+        header = self._header(path)
         choose = pick if self.absent == "refuse" else pick_there
         picks = choose(header, self.streams, self.channels, self.modality)
         item = Item(header, picks, ())
@@ -422,13 +452,18 @@ class Files(Cleaned):
         cut = Cutter(clock.sfreq, clock.n_times, stride, self.normalize, self.short, *most)
         # resample before cutting: cutting first leaves filter edges in the window
         gathered = gather((self._windows(item, cut, tracks) for item in items), tracks)
-        caveats = (*(self.caveats or ()), *on_labels, *_lacking(items, tracks))
+        lacking = (*_lacking(items, tracks), *self._caveats_on_channels())
+        caveats = (*(self.caveats or ()), *on_labels, *lacking)
         labels = sorted({stretch.label for item in items for stretch in item.stretches})
         classes = (self.classes or tuple(labels)) if self.labels else ()
         windows = assemble(cut, gathered, classes, self.digest(), caveats)
         if self.group_blocks:
             return time_blocks(windows, gathered, cut.n_times, self.group_blocks)
         return windows
+
+    def _caveats_on_channels(self) -> list[str]:
+        """What else is to be said of the channels of this kind of folder."""
+        return []
 
     def _all_tracks(self, items: Sequence[Item]) -> tuple[Track, ...]:
         """Tracks of the set: every channel that some recording has."""
@@ -461,6 +496,14 @@ class Files(Cleaned):
         channels = (*track.channels, *self.references(header, track.channels))
         found = read(header, channels, track.sfreq)
         return replace(found, x=self.clean(found.x, channels, len(track.channels), track.sfreq))
+
+
+def _found_in(pattern: str, name: str) -> str | None:
+    """What a pattern finds in the stem of a recording's name, else in its path: sub-01/rest.edf."""
+    bare = PurePosixPath(name).with_suffix("")
+    tries = (re.search(pattern, text) for text in (bare.name, str(bare)))
+    found = next((found for found in tries if found), None)
+    return found[1] or None if found else None
 
 
 def _events(path: Path) -> Path:
