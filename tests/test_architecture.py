@@ -41,6 +41,7 @@ ARROWS: dict[str, set[str]] = {
         "store",
         "experiment",
     },
+    "inference": {"spec", "context", "records", "data", "store", "training"},
     "evidence": {"spec", "records", "metrics", "data", "store", "experiment"},
     "search": {"records", "experiment", "evidence"},
     "launch": {"spec", "records", "data", "store", "experiment", "training", "evidence", "search"},

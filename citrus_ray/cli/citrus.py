@@ -20,6 +20,8 @@ COMMANDS = {
     "report": Command("citrus_ray.cli.reports:report", "a page with what a sweep found"),
     "compare": Command("citrus_ray.cli.reports:comparison", "two sweeps side by side"),
     "gains": Command("citrus_ray.cli.reports:transfer_gain", "the table of transfer gains"),
+    "predict": Command("citrus_ray.cli.predict:main", "ask a kept model about recordings"),
+    "export": Command("citrus_ray.cli.export:main", "a kept model as TorchScript or ONNX"),
     "data": Command("citrus_ray.data.__main__:main", "list, describe and fetch sets of recordings"),
     "convert": Command("citrus_ray.data.tools.convert:main", "recordings of any format as npz"),
     "store": Command("citrus_ray.store.__main__:main", "list, check and prune encoders"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from citrus_ray.evidence.evidence import evidence_of
+from citrus_ray.evidence.kept import FOLDER, KeptModels, kept_models, said_of
 from citrus_ray.evidence.power import lines as power_lines
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.evidence.tables import table, top
@@ -37,6 +38,24 @@ def power(sweep: Sweep, out: Path) -> Iterator[str]:
     return power_lines(sweep, evidence_of(sweep, out / "records").claims)
 
 
+def to_keep(sweep: Sweep, out: Path) -> list[str]:
+    """What is recorded and computed again for its models: one line, or none."""
+    models = kept_models(sweep, evidence_of(sweep, out / "records"), out)
+    said = said_of(models) if models else ""
+    return [f"keep: {said}"] if said else []
+
+
+def _models(sweep: Sweep, out: Path, models: KeptModels | None) -> list[str]:
+    """Where models are, and which are not there."""
+    if models is None:
+        return []
+    lines = [f"models       {out / FOLDER}/  ({len(models.there)}; `citrus predict` asks one)"]
+    lines += [f"not kept: {reason}" for reason in models.refused]
+    if models.missing:
+        lines.append(f"not kept: {said_of(models)}; make room, and run the same command again")
+    return lines
+
+
 def status(sweep: Sweep, out: Path) -> str:
     """How far the sweep is, and its table so far."""
     found = summarise(sweep, out / "records", 0.0)
@@ -56,7 +75,9 @@ def best(sweep: Sweep, out: Path, n: int) -> str:
     return "\n".join(top(sweep, evidence_of(sweep, out / "records"), n))
 
 
-def last(sweep: Sweep, out: Path, found: dict[str, Any], report: Path) -> str:
+def last(
+    sweep: Sweep, out: Path, found: dict[str, Any], report: Path, models: KeptModels | None = None
+) -> str:
     """Scores, caveats and failures, and where all of it lies."""
     cells = found["cells"]
     metric = f"{cells[0]['metric']} of each cell's winner; interval: {found['interval']}"
@@ -77,6 +98,7 @@ def last(sweep: Sweep, out: Path, found: dict[str, Any], report: Path) -> str:
             f"\nresults      {out}/  (records/, summary.json, spec.yaml, optuna.log)",
             f"report       {report}",
             f"tensorboard  tensorboard --logdir {out / 'tensorboard'}",
+            *_models(sweep, out, models),
         ]
     )
 

@@ -16,7 +16,8 @@ from citrus_ray import records
 from citrus_ray.cli import screen
 from citrus_ray.cli.results import ResultsFolder, results_path
 from citrus_ray.data.source import looked_once
-from citrus_ray.evidence.evidence import evidence_of
+from citrus_ray.evidence.evidence import Evidence, evidence_of
+from citrus_ray.evidence.kept import kept_models
 from citrus_ray.evidence.summary import summary_of
 from citrus_ray.experiment.dry_run import DryRun, check_data
 from citrus_ray.experiment.sweep import Sweep, parse_sweep
@@ -68,7 +69,8 @@ class SweepCommand:
         if self.args.dry_run:
             plan, recorded = DryRun(self.sweep).lines(), screen.recorded(self.sweep, self.out)
             power = screen.power(self.sweep, self.out)
-            for line in itertools.chain(plan, power, recorded, [f"results: {self.out}"]):
+            again = screen.to_keep(self.sweep, self.out)
+            for line in itertools.chain(plan, power, recorded, again, [f"results: {self.out}"]):
                 print(line, flush=True)
             return 0
         if self.args.fresh:
@@ -89,10 +91,12 @@ class SweepCommand:
         self.results.make()
         self.results.take_over(self.args.reuse)
         ended = self._launch()
-        found = self._summarise(time.monotonic() - started)
-        print(screen.last(self.sweep, self.out, found, self._report()))
+        evidence = evidence_of(self.sweep, self.results.records)
+        found = self._summarise(evidence, time.monotonic() - started)
+        models = kept_models(self.sweep, evidence, self.out)
+        print(screen.last(self.sweep, self.out, found, self._report(), models))
         if not ended:
-            return int(screen.too_much_failed(found))
+            return int(screen.too_much_failed(found) or bool(models and models.missing))
         what = f"{ended}; what was finished is recorded, run the same command to go on"
         print(what, file=sys.stderr)
         return 130 if ended == INTERRUPTED else 1
@@ -110,6 +114,8 @@ class SweepCommand:
             return None
         from citrus_ray.launch.cluster import connect, most
 
+        for line in screen.to_keep(self.sweep, self.out):
+            print(f"{self.sweep.name}: {line}", file=sys.stderr)
         print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
         with connect(self.args.address, self.args.verbose, self._shares_pretrainings) as capacity:
             from citrus_ray.launch.progress import ProgressLine  # loaded while Ray started
@@ -148,9 +154,8 @@ class SweepCommand:
         """Whether several workers train one encoder."""
         return any(spec.workers > 1 for spec in self._pretrainings)
 
-    def _summarise(self, seconds: float) -> dict[str, Any]:
+    def _summarise(self, evidence: Evidence, seconds: float) -> dict[str, Any]:
         """The summary and Optuna's journal, from one reading of the records."""
-        evidence = evidence_of(self.sweep, self.results.records)
         found = summary_of(self.sweep, evidence, seconds, self.out.parent / "store")
         records.write_text(self.out / "summary.json", json.dumps(found, indent=1) + "\n")
         from citrus_ray.search.optuna_bridge import export  # Optuna takes a moment to load

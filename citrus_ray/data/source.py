@@ -3,11 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from citrus_ray.data.formats.signals import PLAIN, FileLayout
 from citrus_ray.data.root import place_of
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Spec, digest_of
@@ -44,6 +46,22 @@ def looked_once() -> Iterator[None]:
         yield
     finally:
         _looked = None
+
+
+@dataclass(frozen=True)
+class Handling:
+    """What a source does to a recording before and as it cuts it, for those who bring others: the
+    keys of `SignalContract`."""
+
+    normalize: Normalize = "none"
+    detrend: bool = False
+    resampled: bool = False
+    short: bool = False
+    absent: bool = False
+    clean: dict[str, Any] = field(default_factory=dict)  # keys of `Cleaned`, as plain values
+    layout: FileLayout = PLAIN
+    around: str = ""
+    of_windows: str = ""
 
 
 class Source(Spec):
@@ -85,6 +103,14 @@ class Source(Spec):
             return digest_of({k: v for k, v in self.identity().items() if k not in self.cutting})
         tree = dict(self)
         return str(place_of(tree["root"], tree.get("kind", "")).resolve())
+
+    def handling(self) -> Handling:
+        """What is done to a recording. Of a source that does not say, only windows are known."""
+        return Handling(of_windows=f"`kind: {self.kind}` makes windows in a way of its own")
+
+    def recorded_channels(self) -> dict[str, tuple[str, float]]:
+        """Unit and rate in Hz of each channel as it was recorded, where the source knows."""
+        return {}
 
     def is_at(self, other: "Source") -> bool:
         """Whether one of the two is read from the folder of the other, or from one inside it."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from citrus_ray.metrics import HARD, RANKED
-from citrus_ray.spec import Later, Spec
+from citrus_ray.spec import Aside, Later, Spec
 
 FRESH_SEED = 1000  # winners are refitted on seeds from here up, which no search may use
 
@@ -82,6 +82,8 @@ class Final(Spec):
     rounds: Annotated[int, Field(ge=2)] = 6
     """Rounds of every winner. A round draws anew, once in every cell, what can be drawn: first
     weights, labelled windows, batch order, the encoder, and who of the test people is tested."""
+    keep: Annotated[bool, Aside()] = False
+    """Whether what each round learnt is kept in `models/`, to be used: `citrus predict`."""
 
     @model_validator(mode="before")
     @classmethod

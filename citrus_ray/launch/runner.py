@@ -4,7 +4,7 @@ import faulthandler
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ray import tune
 from citrus_ray import records
 from citrus_ray.data.root import cache_root
 from citrus_ray.data.source import looked_once
+from citrus_ray.evidence.kept import all_kept, model_folder
 from citrus_ray.evidence.trials import result_of
 from citrus_ray.experiment.budgets import Race
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
@@ -23,9 +24,12 @@ from citrus_ray.launch.failures import Crash, on_this_node, stack_file
 from citrus_ray.launch.storage import WAY_OUT
 from citrus_ray.records import Record
 from citrus_ray.search.racing import order, p_worse
-from citrus_ray.spec import MachineError, Problem, flatten
+from citrus_ray.spec import MachineError, Problem, SpecError, flatten
+from citrus_ray.store import kept as kept_models
+from citrus_ray.store import predictions
 
 if TYPE_CHECKING:
+    from citrus_ray.training.learner import Learner
     from citrus_ray.training.members import MemberState, Population
 
 
@@ -58,6 +62,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         self.cell = self.sweep.cells[config["cell"]]
         self.members = self.cell.members(config["params"], config["round"])
         self.population: Population | None = None
+        self.known: list[Record] = []  # of the job, recorded by an earlier run
 
     def step(self) -> dict[str, Any]:
         """The whole trial in one step, or one validation round where a scheduler may stop it in
@@ -90,9 +95,9 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
     def _step(self) -> dict[str, Any]:
         if self.population is None:
             self._same_data()
-            known = records.read_done(self.paths.records, self.job["digest"])
-            if known:
-                return self._reply(known)
+            self.known = records.read_done(self.paths.records, self.job["digest"])
+            if self.known and self._all_kept():
+                return self._reply(self.known)
             if self.job["best"]:
                 return self._reply(self._record(pruned=self._race()))
             self.population = self._together(*self._loaded())
@@ -101,9 +106,53 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
                 return self._so_far()
         if self.job["phase"] == "final":
             # the same for both arms: they differ in pre-training, which no baseline has
-            kept = self.paths.records.parent / "baselines"
-            self.population.score_test(self.cell.scratch_twin() is None, kept)
-        return self._reply(self._record())
+            kept = self.out / "baselines"
+            self.population.score_test(self.cell.scratch_twin() is None and not self.known, kept)
+            self._keep()
+        return self._reply(self.known or self._record())
+
+    @property
+    def out(self) -> Path:
+        """The results folder."""
+        return self.paths.records.parent
+
+    def _all_kept(self) -> bool:
+        number = self.job["round"]
+        return number is None or all_kept(
+            self.cell, self.paths.records, number, self.known, self.members
+        )
+
+    def _keep(self) -> None:
+        """Test predictions and, where the sweep asks for them, models: before the record, which
+        says that there is nothing left to do."""
+        assert self.population is not None
+        scored = self.population.scored()
+        if not self.known:
+            parts = [state.member.test_outputs() for state in scored if state.member]
+            predictions.write(self.out / predictions.FOLDER, self.job["digest"], parts)
+        if not self.cell.sweep.final.keep:
+            return
+        for (repeat, _), state in zip(self.members, self.population.states, strict=True):
+            if state in scored and state.member is not None:
+                about = {"round": self.job["round"], "repeat": repeat, "metrics": state.metrics}
+                self._keep_model(state.member, about)
+
+    def _keep_model(self, member: "Learner", about: dict[str, Any]) -> None:
+        """One model. What stands in its way must not cost the sweep its numbers: the last screen
+        says which are missing."""
+        from citrus_ray.training.keeping import kept
+
+        folder = model_folder(self.out, self.cell, about["round"], about["repeat"])
+        of_cell = {"cell": self.cell.digest, "label": self.cell.label}
+        try:
+            facts, arrays = kept(member)
+            kept_models.write(folder, {"sweep": self.sweep.name} | of_cell | about | facts, arrays)
+        except OSError:
+            return  # a full disk: the next run tries again
+        except Exception as err:
+            reason = str(err) if isinstance(err, SpecError) else f"{type(err).__name__}: {err}"
+            with suppress(OSError):
+                kept_models.write_why_not(folder, member.trial.digest(), reason)
 
     def _same_place(self) -> None:
         """Nodes that were up at the start were asked; this one may have joined since."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from citrus_ray import records
 from citrus_ray.evidence.cost import GpuMeter
+from citrus_ray.evidence.kept import all_kept
 from citrus_ray.evidence.reading import trials_in
 from citrus_ray.evidence.trials import (
     Patience,
@@ -110,6 +111,7 @@ class Study:
         self.asked = 0
         self.exhausted = False
         self.rounds: dict[int, list[Record]] = {}  # of the winner, that are back
+        self.unkept: list[int] = []  # that are recorded without the models that are to be kept
         self._recalled: Result | None = None  # the winner whose rounds were looked for
         self.n_wanted = self.sweep.final.rounds
         mine = [r for r in rows if r[0].cell == cell.digest and r[0].phase == "search"]
@@ -171,16 +173,18 @@ class Study:
         they go on."""
         if self.best is None:
             return
-        self.rounds, number = {}, 0
+        self.rounds, self.unkept, number = {}, [], 0
         while True:
             job = self._job(self.best.params, "final", of_round=number)
             rows = records.read_done(self.folder, job.digest)
-            if rows:
+            if rows and all_kept(self.cell, self.folder, number, rows, job.members):
                 self.rounds[number] = rows
+            elif rows:
+                self.unkept.append(number)
             elif number >= self.n_wanted:
                 break
             number += 1
-        self.n_wanted = max(self.n_wanted, len(self.rounds))
+        self.n_wanted = max(self.n_wanted, len(self.rounds) + len(self.unkept))
 
     def _new_search(self, known: list[Result]) -> "optuna.Study | None":
         """In memory: records are what lasts. None where nothing is learnt from results."""

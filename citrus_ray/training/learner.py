@@ -18,6 +18,7 @@ from citrus_ray.experiment.trial import Trial
 from citrus_ray.metrics import score
 from citrus_ray.spec import digest_of
 from citrus_ray.store.checkpoint import Weights
+from citrus_ray.store.predictions import TestOutputs
 from citrus_ray.training.closed_form import Labels, Probe, fit, fit_inside
 
 
@@ -122,6 +123,24 @@ class Learner(Reader, ABC):
         """What `predict` says of test windows, remembered to be kept."""
         self.on_test = self.predict(index)
         return self.on_test
+
+    def test_outputs(self) -> TestOutputs:
+        """What was scored on test data, window by window."""
+        assert self.on_test is not None, "nothing was scored"
+        target, test, windows = self.trial.finetune.target, self.parts.test, self.windows
+        whole = cache.load(target)  # times are of windows as they were cut
+        origins, rate = whole.origins, min(part.sfreq for part in whole.context.parts)
+        known = origins is not None and not whole.are_pairs
+        return TestOutputs(
+            self.trial.digest(),
+            windows.classes,
+            test,
+            tuple(windows.groups[g] for g in windows.group[test]),
+            origins.first[test] / rate if origins is not None and known else None,
+            whole.context.seconds,
+            windows.labels[test],
+            self.on_test.astype(np.float32),
+        )
 
     @abstractmethod
     def fitted(self) -> Any:

@@ -151,6 +151,10 @@ class Population:
                     if with_baselines:
                         state.baselines = baselines(state.trial, self.metric, kept)
 
+    def scored(self) -> list[MemberState]:
+        """Members whose test score stands."""
+        return [state for state in self.states if state.member and state.status == "ok"]
+
     @property
     def status(self) -> Status:
         return "failed" if any(state.status == "failed" for state in self.states) else "ok"

@@ -25,34 +25,33 @@ from citrus_ray.training.learner import Reader
 Arrays = dict[str, npt.NDArray[Any]]
 PLAIN = (bool, int, float, str, type(None))
 
-HERE = "citrus_ray.training"
 PARTS = frozenset(
-    f"{HERE}.{name}"
-    for name in (
-        "closed_form:Probe",
-        "closed_form:Scaler",
-        "covariance:TangentFeatures",
-        "features:Tokens",
-        "features:band_passes",
-        "features:in_steps",
-        "finetuning:Votes",
-        "methods:FeaturesAt",
-        "methods:Forest",
-        "methods:LogPowers",
-        "methods:Polled",
-        "methods:Probed",
-        "methods:Unpadded",
-        "methods:powers_in_bands",
-        "minirocket:MiniRocketFeatures",
-        "portable:Network",
-        "scalars:scalars",
-        "views:Ensemble",
-        "views:Forests",
-        "views:Heads",
-        "views:Ridges",
-        "views:Stack",
-        "views:Standardised",
-    )
+    {
+        "citrus_ray.data.windowing.normalize:Scale",
+        "citrus_ray.training.closed_form:Probe",
+        "citrus_ray.training.closed_form:Scaler",
+        "citrus_ray.training.covariance:TangentFeatures",
+        "citrus_ray.training.features:Tokens",
+        "citrus_ray.training.features:band_passes",
+        "citrus_ray.training.features:in_steps",
+        "citrus_ray.training.finetuning:Votes",
+        "citrus_ray.training.methods:FeaturesAt",
+        "citrus_ray.training.methods:Forest",
+        "citrus_ray.training.methods:LogPowers",
+        "citrus_ray.training.methods:Polled",
+        "citrus_ray.training.methods:Probed",
+        "citrus_ray.training.methods:Unpadded",
+        "citrus_ray.training.methods:powers_in_bands",
+        "citrus_ray.training.minirocket:MiniRocketFeatures",
+        "citrus_ray.training.portable:Network",
+        "citrus_ray.training.scalars:scalars",
+        "citrus_ray.training.views:Ensemble",
+        "citrus_ray.training.views:Forests",
+        "citrus_ray.training.views:Heads",
+        "citrus_ray.training.views:Ridges",
+        "citrus_ray.training.views:Stack",
+        "citrus_ray.training.views:Standardised",
+    }
 )
 
 
@@ -84,7 +83,8 @@ class Network:
 
     def packed(self) -> dict[str, Any]:
         built = self.blueprint
-        facts = {"model": built.model.tree(), "head": built.head.tree(), "ctx": asdict(built.ctx)}
+        model = built.model.untrained()  # its weights are here: no other file is asked for them
+        facts = {"model": model.tree(), "head": built.head.tree(), "ctx": asdict(built.ctx)}
         rest = {"pool": built.pool, "erase": built.erase}
         return {"built": facts | rest, "state": self.classifier.state_dict()}
 

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from citrus_ray import records
+from citrus_ray.evidence.kept import model_folder
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.experiment.sweep import Cell
 from citrus_ray.search.study import Clock, Job, Studies, Study
+from citrus_ray.store import kept
 from tests.evidence.test_summary import TEST, VAL, search_trial
 from tests.small import record_of, sweep_of
 
@@ -52,6 +54,37 @@ def test_a_study_whose_winner_is_refitted_has_nothing_left_to_do(tmp_path, order
     assert again.next_job() is None
 
 
+def test_rounds_that_are_recorded_without_their_models_are_run_again_where_these_are_kept(tmp_path):
+    folder = tmp_path / "records"
+    for keep in (False, True):
+        cell = sweep_of(final={"rounds": 3, "keep": keep}).cells[0]
+        if not keep:  # another run, which keeps nothing
+            for name, point in zip("abcd", cell.points, strict=True):
+                search_trial(folder, cell, name, [0.8], params=point)
+            first = study_of(cell, folder, ORDERS[0])
+            while (job := first.next_job()) is not None:
+                record(first, job, 0.7)
+            continue
+        study = study_of(cell, folder, ORDERS[0])
+        assert (study.unkept, study.over) == ([0, 1, 2], False)
+        for number, way in ((0, "model"), (1, "why not")):
+            job = study.next_job()
+            assert job is not None
+            assert job.round == number
+            ((repeat, trial),) = job.members
+            where = model_folder(tmp_path, cell, number, repeat)
+            if way == "model":
+                kept.write(where, {"digest": trial.digest()}, {})
+            else:
+                kept.write_why_not(where, trial.digest(), "it has a function without a name")
+        again = study_of(cell, folder, ORDERS[0])
+        assert (again.unkept, again.n_wanted) == ([2], 3)
+        assert sorted(again.rounds) == [0, 1]
+        (weights,) = model_folder(tmp_path, cell, 0, repeat).parent.rglob("*.safetensors")
+        weights.unlink()
+        assert study_of(cell, folder, ORDERS[0]).unkept == [0, 2]
+
+
 def test_rounds_of_all_cells_advance_together(tmp_path):
     """A sweep that is stopped has the same rounds everywhere, give or take one."""
     sweep = sweep_of(final={"rounds": 3})
@@ -73,8 +106,8 @@ def record(study: Study, job: Job, value: float, n_ago: int = 0) -> None:
     metrics = {VAL if job.phase == "search" else TEST: value}
     finished = f"2026-01-01T00:00:{50 - n_ago:02d}"
     rows = [
-        record_of(study.cell, repeat, metrics, finished=finished, **fields)
-        for repeat, _ in job.members
+        record_of(study.cell, repeat, metrics, finished=finished, digest=trial.digest(), **fields)
+        for repeat, trial in job.members
     ]
     records.write(study.folder, job.digest, rows)
     study.finish(job, rows)

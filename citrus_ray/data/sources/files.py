@@ -45,9 +45,9 @@ from citrus_ray.data.formats.tracks import (
 )
 from citrus_ray.data.originals import instead
 from citrus_ray.data.root import folder_at
-from citrus_ray.data.source import Count, Name, Names, Normalize, Positive
+from citrus_ray.data.source import Count, Handling, Name, Names, Normalize, Positive
 from citrus_ray.data.windowing.assemble import assemble, gather, time_blocks
-from citrus_ray.data.windowing.cleaning import Cleaned
+from citrus_ray.data.windowing.cleaning import CLEANING, Cleaned
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Aside, Later, Problem, Spec, SpecError
@@ -441,6 +441,23 @@ class Files(Cleaned):
         return replace(stretch, stop_s=stop)
 
     # ---- cutting ----
+
+    def handling(self) -> Handling:
+        tree = self.tree()
+        return Handling(
+            self.normalize,
+            resampled=self.sfreq != "native",
+            short=self.short == "pad",
+            absent=self.absent == "keep",
+            clean={name: tree[name] for name in CLEANING if tree[name] is not None},
+            layout=self.layout,
+        )
+
+    def recorded_channels(self) -> dict[str, tuple[str, float]]:
+        items = self._survey()[0]
+        found = [(c.name, c.unit, c.sfreq) for item in items for c in item.picks]
+        # of several rates the lowest; units are alike where they matter
+        return {name: (unit, rate) for name, unit, rate in sorted(found, key=lambda c: -c[2])}
 
     def prepare(self) -> Windows:
         items, on_labels = self._survey()

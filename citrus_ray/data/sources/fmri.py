@@ -29,7 +29,7 @@ from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.formats.voxels import Layout, Voxels
 from citrus_ray.data.originals import Original
 from citrus_ray.data.root import folder_at
-from citrus_ray.data.source import Count, Name, Names, Positive, Source
+from citrus_ray.data.source import Count, Handling, Name, Names, Positive, Source
 from citrus_ray.data.windowing.assemble import assemble, gather
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windowing.normalize import NormalizeBy, cleaned
@@ -254,6 +254,13 @@ class Fmri(Source):
         return replace(run, stretches=tuple(s for s in moved if s.stop_s > s.start_s))
 
     # ---- cutting ----
+
+    def handling(self) -> Handling:
+        if self.normalize_by == "scan":
+            return Handling(of_windows="each scan is z-scored over all runs of its subject")
+        if self.normalize_by == "none":
+            return Handling()
+        return Handling("recording", detrend=self.detrend)
 
     def prepare(self) -> Windows:
         found = self._survey()

@@ -3,6 +3,7 @@ beat."""
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,7 +15,7 @@ from citrus_ray.data.formats.digests import check_record, file_parts
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.recordings import Header, read_header
 from citrus_ray.data.originals import PHYSIONET, Original
-from citrus_ray.data.source import Names, Positive
+from citrus_ray.data.source import Handling, Names, Positive
 from citrus_ray.data.sources.files import Item
 from citrus_ray.data.sources.recorded import Recorded, found_in, wanted_of
 from citrus_ray.spec import refuse
@@ -76,6 +77,9 @@ class MitBih(Recorded):
             way = "put their .atr files beside the headers, or name others in `records:`"
             raise refuse(f"{self.folder}: {', '.join(bare)} have no annotations; {way}", "root")
         return headers
+
+    def handling(self) -> Handling:
+        return replace(super().handling(), around="the R peak of a beat")
 
     def survey(self) -> list[Item]:
         headers, wanted = each(self._headers(), _read_header), set(self.channels)

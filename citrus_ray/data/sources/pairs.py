@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from citrus_ray.data.kinds import AnySource
-from citrus_ray.data.source import Count, Source
+from citrus_ray.data.source import Count, Handling, Source
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.disk import CHUNK, on_disk
 from citrus_ray.data.windows import Index, Origins, Signal, Windows
@@ -66,6 +66,9 @@ class Pairs(Source):
 
     def check(self) -> None:
         self.of.check()
+
+    def handling(self) -> Handling:
+        return Handling(of_windows="it reads pairs of windows, side by side")
 
     def recordings(self) -> str:
         return self.of.recordings()

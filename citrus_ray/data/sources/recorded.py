@@ -17,7 +17,7 @@ from citrus_ray.data.formats.digests import content_of, file_fingerprints
 from citrus_ray.data.formats.recordings import Recording, read
 from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.root import Root, folder_of
-from citrus_ray.data.source import Normalize, Positive, Source
+from citrus_ray.data.source import Handling, Normalize, Positive, Source
 from citrus_ray.data.sources.files import Item
 from citrus_ray.data.windowing.assemble import assemble, gather
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
@@ -84,6 +84,12 @@ class Recorded(Source):
         items = self.survey()
         alike({item.header.path: item.picks for item in items}, units=self.normalize == "none")
         return items
+
+    def handling(self) -> Handling:
+        return Handling(self.normalize, resampled=True)
+
+    def recorded_channels(self) -> dict[str, tuple[str, float]]:
+        return {c.name: (c.unit, c.sfreq) for c in self.survey()[0].picks}
 
     def prepare(self) -> Windows:
         items = self._survey()

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from citrus_ray.data.source import Count, Normalize, Positive, Source
+from citrus_ray.data.source import Count, Handling, Normalize, Positive, Source
 from citrus_ray.data.windowing.disk import DiskArray
 from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Index, Windows
@@ -48,6 +48,9 @@ class Synthetic(Source):
     @property
     def n_times(self) -> int:
         return round(self.seconds * self.sfreq)
+
+    def handling(self) -> Handling:
+        return Handling(self.normalize)
 
     def prepare(self) -> Windows:
         labels = list[Index]()

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from citrus_ray.context import MODALITIES
-from citrus_ray.data.source import Count, Normalize, Positive, Source
+from citrus_ray.data.source import Count, Handling, Normalize, Positive, Source
 from citrus_ray.data.windowing.disk import DiskArray
 from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Index, Signal, Stream, Windows
@@ -59,6 +59,9 @@ class SyntheticSensors(Source):
 
     def n_times(self, sensor: int) -> int:
         return round(self.seconds * self.rates[sensor])
+
+    def handling(self) -> Handling:
+        return Handling(self.normalize, absent=self.absent > 0)
 
     def prepare(self) -> Windows:
         letters = [self._letters(i) for i in range(self.n_subjects)]

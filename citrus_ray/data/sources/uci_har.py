@@ -16,7 +16,7 @@ from citrus_ray.data.faults import AGAIN, broken
 from citrus_ray.data.formats.digests import file_digest, refuse_copies
 from citrus_ray.data.originals import Original, RemoteFile
 from citrus_ray.data.root import Root, folder_of
-from citrus_ray.data.source import Source
+from citrus_ray.data.source import Handling, Source
 from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Index, Signal, Windows
 from citrus_ray.spec import Problem, SpecError, digest_of
@@ -88,6 +88,9 @@ class UciHar(Source):
             rule = f"holds {len(y)} lines, but {subjects.name} {len(group)}"
             raise broken(activities, f"{rule}; {AGAIN}")
         return group, y
+
+    def handling(self) -> Handling:
+        return Handling(self.normalize)
 
     def prepare(self) -> Windows:
         self.check()  # in memory after that: 10,299 windows of 9 channels are 47 MB

@@ -15,7 +15,7 @@ from citrus_ray.data.faults import AGAIN, broken
 from citrus_ray.data.formats.digests import file_digest, refuse_copies
 from citrus_ray.data.originals import Original, RemoteFile
 from citrus_ray.data.root import Root, folder_of
-from citrus_ray.data.source import Source
+from citrus_ray.data.source import Handling, Source
 from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Signal, Windows
 from citrus_ray.spec import digest_of
@@ -64,6 +64,9 @@ class UWave(Source):
 
     def check(self) -> None:
         refuse_copies(self._files())
+
+    def handling(self) -> Handling:
+        return Handling(self.normalize)
 
     def prepare(self) -> Windows:
         self.check()  # in memory after that: 440 gestures are 1.7 MB

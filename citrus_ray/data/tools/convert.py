@@ -105,7 +105,7 @@ def targets(
         is_recording = given.is_file() or bool(ending_of(given))
         if not given.exists():
             problems.append(Problem("", "is not there; correct the path", str(given)))
-        for path in [given] if is_recording else sorted(_inside(given, layout)):
+        for path in [given] if is_recording else sorted(recordings_in(given, layout)):
             name = path.relative_to(given.parent if is_recording else given)
             end = ending_of(path) or next((e for e in SUFFIXES if name.name.endswith(e)), "")
             bare = str(name)[: len(str(name)) - len(end)] if end else str(name)
@@ -126,7 +126,7 @@ def targets(
     return found
 
 
-def _inside(folder: Path, layout: FileLayout) -> Iterable[Path]:
+def recordings_in(folder: Path, layout: FileLayout) -> Iterable[Path]:
     """Recordings in a folder and those in it; what belongs to another is none by itself, and of
     tables of text those alone that read as recordings: others are labels or notes."""
     paths = [p for p in folder.rglob("*") if ending_of(p) or is_nifti(p)]

@@ -8,7 +8,7 @@ encoders read channels independently, and `finetune.head.segments` says how head
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -46,6 +46,12 @@ class Align(Spec):
     def padding(self, ctx: SignalContext) -> tuple[int, int]:
         """Samples that are put before and after such a window."""
         return 0, 0
+
+    def picked(self, ch_names: Sequence[str]) -> tuple[str, ...]:
+        """The channels that it reads."""
+        if isinstance(self.channels, tuple):
+            return self.channels
+        return tuple(ch_names[:1] if self.channels == "first" else ch_names)
 
     def apply(self, windows: Windows) -> Windows:
         """Aligned windows; labels and groups stay."""

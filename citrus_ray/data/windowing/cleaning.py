@@ -23,6 +23,7 @@ ORDER = 4  # of the Butterworth pass band, which runs forwards and backwards
 QUALITY = 30.0  # of a notch: 50 Hz over a width of 1.7 Hz
 REFERENCED = ("eeg", "emg")  # potentials against a common electrode
 Band = tuple[Positive | None, Positive | None]
+CLEANING = ("reference", "band", "notch", "filter_only", "clip")  # keys of `Cleaned`
 
 
 class Cleaned(Source):

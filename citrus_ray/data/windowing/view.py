@@ -29,11 +29,16 @@ class View:
 
     @classmethod
     def of(cls, windows: Windows, train: Index, multimodal: bool) -> "View":
+        arrays = _arrays(windows, multimodal)
+        return cls.on(windows, [Scale.of(x, train) for x in arrays], multimodal)
+
+    @classmethod
+    def on(cls, windows: Windows, scales: Sequence[Scale], multimodal: bool) -> "View":
+        """The same of other windows than those that the scales were taken from."""
         streams = windows.streams if multimodal else ()
-        arrays = tuple(stream.x for stream in streams) or (windows.x,)
         modalities = tuple(name for stream in streams for name in stream.modalities)
         modalities = modalities or windows.modalities
-        return cls(arrays, tuple(Scale.of(x, train) for x in arrays), modalities, multimodal)
+        return cls(_arrays(windows, multimodal), tuple(scales), modalities, multimodal)
 
     @property
     def blank(self) -> float:
@@ -64,6 +69,11 @@ class View:
         """The same windows, had these modalities not been recorded."""
         gone = np.isin(self.modalities, list(missing))
         return np.where(gone[:, None], np.float32(self.blank), x)
+
+
+def _arrays(windows: Windows, multimodal: bool) -> tuple[Signal, ...]:
+    streams = windows.streams if multimodal else ()
+    return tuple(stream.x for stream in streams) or (windows.x,)
 
 
 def filled(x: Signal) -> Signal:

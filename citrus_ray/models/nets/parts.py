@@ -138,7 +138,7 @@ class OfWindow(nn.Module):
     def cut(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C*S, T) -> (B, C, S, L), every segment around its own mean."""
         signal = x[..., self.padding[0] : x.shape[-1] - self.padding[1]]
-        apart = signal.reshape(len(x), self.n_chans, self.n_segments, -1)
+        apart = signal.reshape(x.shape[0], self.n_chans, self.n_segments, -1)
         return apart - apart.mean(dim=-1, keepdim=True)
 
 
