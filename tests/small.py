@@ -70,7 +70,16 @@ def sweep_of(text: str = SWEEP, **edits: Any) -> Sweep:
 
 def registered(kinds: Kinds) -> list[Any]:
     """The classes of a registry that can be built from their defaults."""
-    return [kind for kind in kinds.classes() if not issubclass(kind, Foreign)]
+    found = [kind for kind in kinds.classes() if not issubclass(kind, Foreign)]
+    return [kind for kind in found if _has_defaults(kind)]
+
+
+def _has_defaults(kind: Any) -> bool:
+    try:
+        kind()
+    except ValueError:
+        return False
+    return True
 
 
 def windows_of(y: np.ndarray, group: np.ndarray, n_classes: int) -> Windows:

@@ -9,6 +9,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from citrus_ray.models.braindecode import NETWORKS
 from citrus_ray.models.nets.arrival import arrivals
 from citrus_ray.models.specs import KINDS
 from citrus_ray.models.weights import NAMES, PICKLED, Checkpoint
@@ -38,3 +39,13 @@ def test_every_key_and_every_ending_is_named():
     }
     assert keys == set(Checkpoint.model_fields)
     assert all(f"`{name}`" in TEXT for name in (*NAMES, *PICKLED[1:]))
+
+
+def test_every_network_of_braindecode_is_named_with_its_rate():
+    for name, known in NETWORKS.items():
+        rate = f"{known.sfreq:g} Hz" if known.sfreq else ""
+        row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{name}` |"))
+        assert row.startswith(f"| `{name}` | {known.patch} | {rate}"), name
+        assert known.needs_names == ("knows channels by" in row)
+    models = [block["model"] for block in BLOCKS if "model" in block]
+    assert all(KINDS(model) for model in models)

@@ -101,7 +101,7 @@ class EncoderSpec(Spec):
             return None
         return (
             f"is built for {one[0]} channels and {one[1]}, but the target has {two[0]} channels "
-            f"and {two[1]}; give both the same voxels, and pairs of both"
+            f"and {two[1]}; give both the same voxels and pairs of both, or use `model: adapted`"
         )
 
 
@@ -326,6 +326,13 @@ class Sequence(TransformerSpec):
             raise ValueError(f"modality=true: {rule}")
         return self
 
+    def misfit(self, source: SignalContext, target: SignalContext) -> str | None:
+        """A window alone is read as the first of a pair."""
+        folds = self.project or self.positions == "learned"  # what that takes
+        if folds and source.n_parts == 2 and target.n_parts == 1:
+            source = replace(source, n_parts=1)
+        return super().misfit(source, target)
+
     def check(self, ctx: SignalContext) -> str | None:
         if not self.project and ctx.n_chans > self.dim:
             rule = f"project=false: the {ctx.n_chans} channels are the token"
@@ -426,7 +433,9 @@ class Bag(CappedForm):
 # ---- the registry ----
 
 MODELS = {
+    "adapted": "citrus_ray.models.adapted:Adapted",
     "bank": "citrus_ray.models.specs:Bank",
+    "braindecode": "citrus_ray.models.braindecode:Braindecode",
     "citrus": "citrus_ray.models.specs:Citrus",
     "conv": "citrus_ray.models.specs:Conv",
     "crossmodal": "citrus_ray.models.specs:Crossmodal",
@@ -467,7 +476,9 @@ METHODS = {
 
 KINDS = Kinds(MODELS | METHODS, _written_out, "models")
 ENCODERS = Kinds(MODELS, _written_out, "models")
-SINGLES = Kinds({k: v for k, v in MODELS.items() if k != "crossmodal"}, _written_out, "models")
+SINGLES = Kinds(
+    {k: v for k, v in MODELS.items() if k not in ("adapted", "crossmodal")}, _written_out, "models"
+)
 AnyEncoder = Annotated[SerializeAsAny[EncoderSpec], BeforeValidator(KINDS)]
 AnySingle = Annotated[SerializeAsAny[EncoderSpec], BeforeValidator(SINGLES)]
 

@@ -15,6 +15,7 @@ def load_encoder(model: nn.Module, encoder: Encoder, weights: Weights) -> dict[s
     A partly loaded encoder gives a wrong answer, not a warning: it is refused, with every misfit
     named.
     """
+    weights, kept = encoder.adopted(weights)
     misfits = why_not(encoder.state_dict(), weights)
     if misfits:
         n = len(encoder.state_dict())
@@ -26,4 +27,6 @@ def load_encoder(model: nn.Module, encoder: Encoder, weights: Weights) -> dict[s
     encoder.load_state_dict(weights)
     own = {id(p) for p in encoder.parameters()}
     new = [name for name, p in model.named_parameters() if id(p) not in own]
-    return dict.fromkeys(new, "new: pre-training has no labels to learn a head from")
+    head = dict.fromkeys(new, "new: pre-training has no labels to learn a head from")
+    where = next((name for name, part in model.named_modules() if part is encoder), "")
+    return head | {".".join(filter(None, (where, name))): why for name, why in kept.items()}

@@ -91,7 +91,7 @@ class Network:
     @classmethod
     def unpacked(cls, built: dict[str, Any], state: dict[str, Any]) -> Self:
         blueprint = Blueprint(
-            KINDS(built["model"]),
+            KINDS(built["model"]).untrained(),  # weights of a file are in `state`, whole
             context_of(built["ctx"]),
             built["pool"],
             validate(Head, built["head"]),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from citrus_ray.context import SignalContext
 from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.windowing import cache
+from citrus_ray.models.electrodes import distances, place_of
 from citrus_ray.models.specs import Conv, Crossmodal
-from citrus_ray.tasks.electrodes import distances, place_of
 from citrus_ray.tasks.losses.masking import n_hidden, neighbourhoods
 from citrus_ray.tasks.losses.reconstruction import ReconstructionTask
 from citrus_ray.tasks.specs import Masked

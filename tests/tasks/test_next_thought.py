@@ -108,10 +108,6 @@ def test_pre_training_never_learns_from_classes():
     [
         ({"pretrain.task": {"kind": "masked", "mix": 1}}, "one token for all channels"),
         (
-            {"finetune.target": SHOWN},
-            "40 channels and pairs, but the target has 40 channels and windows",
-        ),
-        (
             {"pretrain.source.of.n_voxels": 8},
             "8 channels and pairs, but the target has 40 channels and pairs",
         ),

@@ -40,13 +40,14 @@ class Arrival:
 def fill(encoder: Encoder, checkpoint: Checkpoint, ctx: SignalContext) -> None:
     """Put stored weights into an encoder that has first ones, all or what the spec names of them;
     `encoder.arrival` says how it went."""
-    own, given = encoder.state_dict(), _named(checkpoint)
+    own, given = encoder.state_dict(), _named(checkpoint, encoder)
+    heads = tuple(f"{encoder.names_within}{name}" for name in encoder.heads_of_files)
     misfits = why_not(own, given)
     wrong = {
         name: reason
         for name, reason in misfits.items()
         if (name in own and checkpoint.must_arrive(name))
-        or (name not in own and not checkpoint.is_left(name))
+        or (name not in own and not checkpoint.is_left(name) and not _of_head(name, heads))
     }
     if wrong:
         raise refuse(_said(checkpoint, own, given, wrong), "file")
@@ -95,8 +96,14 @@ def why_not(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) 
     return dict(sorted(found.items()))
 
 
+def _of_head(name: str, heads: tuple[str, ...]) -> bool:
+    return any(name == head or name.startswith(f"{head}.") for head in heads)
+
+
 def _not_used(checkpoint: Checkpoint, name: str) -> str:
-    return "left, as `leave` says" if checkpoint.is_left(name) else "`part` does not name it"
+    if checkpoint.is_left(name):
+        return "left, as `leave` says"
+    return "`part` does not name it" if checkpoint.part else "of a head that the encoder has not"
 
 
 def _said(checkpoint: Checkpoint, own: Named, given: Named, wrong: dict[str, str]) -> str:
@@ -123,11 +130,14 @@ def _output(encoder: Encoder, ctx: SignalContext) -> torch.Tensor:
     return found
 
 
-def _named(checkpoint: Checkpoint) -> Named:
+def _named(checkpoint: Checkpoint, encoder: Encoder) -> Named:
     """The stored weights by the encoder's names."""
     found, came_from = Named(), dict[str, str]()
+    own = encoder.state_dict()
     for name, value in _read(checkpoint).items():
         new = checkpoint.renamed(name)
+        new = encoder.old_names.get(new, new)
+        new = new if new in own else f"{encoder.names_within}{new}"
         if new in found:
             rule = f"{came_from[new]} and {name} would both become {new}"
             raise refuse(f"rename: {rule}; map them apart", "rename")

@@ -22,6 +22,9 @@ class Encoder(nn.Module):
     multimodal: bool = False  # reads all streams at once, and NaN as what is absent
     dim: int  # D
     patch: int  # P, samples per token
+    names_within: str = ""  # what begins its tensors' names here and not in files of others
+    heads_of_files: tuple[str, ...] = ()  # beginnings of names in such files that it has no use for
+    old_names: dict[str, str] = {}  # of tensors in older files, and what they are now
     arrival: "Arrival | None" = None  # of weights from a file, where it has any
 
     def n_tokens(self, n_times: int) -> int:
@@ -68,6 +71,13 @@ class Encoder(nn.Module):
         share them wait for."""
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(not name.endswith("mask_token"))
+
+    def adopted(
+        self, weights: dict[str, torch.Tensor]
+    ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        """The weights of one that was pre-trained on another set as they fit here, and why some of
+        its own stay; by default they are taken as they are."""
+        return weights, {}
 
     @abstractmethod
     def depths(self) -> list[nn.Module]:

@@ -97,6 +97,18 @@ class SequenceEncoder(Encoder):
         parts = tokens.reshape(n_batch, self.n_parts, n_tokens // self.n_parts, dim)
         return parts[:, :, 1:].flatten(1, 2)
 
+    def adopted(
+        self, weights: dict[str, torch.Tensor]
+    ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        """Of one of pairs: a window alone is their first part, whose embedding goes into what is
+        added to every token."""
+        if self.segments is not None or "segments" not in weights:
+            return weights, {}
+        found = {n: v for n, v in weights.items() if n not in ("sep", "segments")}
+        first = weights["segments"][0]
+        every = ["transformer.table"] if "transformer.table" in found else ["cls", "embed.bias"]
+        return found | {name: found[name] + first for name in every if name in found}, {}
+
     def depths(self) -> list[nn.Module]:
         added = [p for p in (self.cls, self.sep, self.segments) if p is not None]
         read = nn.ModuleList([] if self.embed is None else [self.embed])

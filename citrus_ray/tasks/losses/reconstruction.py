@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
+from citrus_ray.models.electrodes import distances
 from citrus_ray.models.nets.blocks import Block, apply_rope, in_pairs, rope_turns
 from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
 from citrus_ray.models.nets.encoder import Encoder
-from citrus_ray.tasks.electrodes import distances
 from citrus_ray.tasks.losses.masking import (
     hide_modalities,
     n_hidden,

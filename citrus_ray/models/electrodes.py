@@ -21,6 +21,18 @@ TENTH = math.pi / 10
 NAME = re.compile(r"(?:EEG[ _-]*)?([A-Z]+?)(Z|\d{1,2})(H?)\.*(?:$|[ _-])")
 
 
+def electrode(name: str) -> str | None:
+    """`EEG FP1-REF` as `Fp1`: an electrode by its name of today; None for any other name."""
+    if place_of(name) is None:
+        return None
+    found = NAME.match(name.strip().upper())
+    assert found is not None
+    row, column = found[1], found[2]
+    if row + column in OLD and not found[3]:
+        return OLD[row + column]
+    return row.replace("FP", "Fp") + column.lower() + found[3].lower()
+
+
 def place_of(name: str) -> Place | None:
     """Where an electrode lies, of a pair like `C3-A2` the first; None for any other name."""
     name = name.strip().upper()
