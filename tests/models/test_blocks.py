@@ -219,7 +219,10 @@ def test_keys_go_over_those_of_a_preset_block_by_block():
             {"kind": "patch", "dim": 12, "heads": 4},
             "dim / heads = 3: must be even for rotary positions",
         ),
-        ("patchy", "kind=\"patchy\": must be one of 'bank', 'citrus', 'conv'"),
+        (
+            "patchy",
+            "kind=\"patchy\": must be one of 'adapted', 'bank', 'braindecode', 'citrus', 'conv'",
+        ),
     ],
 )
 def test_a_model_that_means_nothing_is_refused_with_the_way_out(value, rule):

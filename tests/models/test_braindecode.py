@@ -97,7 +97,7 @@ def test_every_network_makes_tokens_and_learns_from_what_is_hidden(name, library
     assert sorted(held) == sorted(id(p) for p in encoder.parameters())
     for task in ("masked", "spectral"):
         with seeded(1):
-            learnt: Any = TASKS({"kind": task}).build(CTX, encoder.train())
+            learnt = TASKS({"kind": task}).build(CTX, encoder.train())
         learnt(x, torch.Generator().manual_seed(0))[0].backward()
         dead = [
             n
@@ -116,7 +116,7 @@ def test_weights_that_the_library_wrote_arrive_whole(name, library, bank, tmp_pa
     rate = NETWORKS[name].sfreq or 200.0
     ctx = SignalContext(8, 1000, rate, 2, ("eeg",) * 8, names=NAMES)
     with seeded(7):
-        theirs = _made(name, SMALL.get(name, {}), ctx, list(NAMES), 1000)
+        theirs: Any = _made(name, SMALL.get(name, {}), ctx, list(NAMES), 1000)
     torch.save(theirs.state_dict(), tmp_path / "theirs.pt")
     if hasattr(theirs, "save_pretrained") and name == "CBraMod":
         theirs.save_pretrained(tmp_path / "folder")
