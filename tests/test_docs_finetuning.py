@@ -2,12 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
-from citrus_ray.experiment.trial import Finetune
+from citrus_ray.experiment.trial import Finetune, Lora
 from citrus_ray.models.head import Head
 from citrus_ray.models.views import VIEWS
 from tests.small import SCRATCH
@@ -48,3 +48,11 @@ def test_the_recipe_is_that_of_the_sweep_that_measured_it() -> None:
 def test_every_view_and_every_part_of_a_head_is_named() -> None:
     assert all(f"`{name}`" in TEXT for name in VIEWS if name != "encoder")
     assert all(f"`{name}: " in TEXT for name in Head.model_fields)
+
+
+def test_every_mode_is_named() -> None:
+    modes = get_args(Finetune.model_fields["mode"].annotation)
+    assert len(modes) == 4
+    assert all(f"`mode: {mode}`" in TEXT for mode in modes)
+    (lora,) = re.findall(r"`lora: ({.*?})`", TEXT)
+    assert set(yaml.safe_load(lora)) == set(Lora.model_fields)

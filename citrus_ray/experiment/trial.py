@@ -17,7 +17,17 @@ from citrus_ray.experiment.optim import Optim
 from citrus_ray.models import AnyEncoder
 from citrus_ray.models.head import Head
 from citrus_ray.models.specs import METHODS, Conv, Pooling
-from citrus_ray.spec import Aside, Foreign, Later, Problem, Spec, digest_of, locate, refuse
+from citrus_ray.spec import (
+    Aside,
+    Foreign,
+    Later,
+    Problem,
+    Spec,
+    SpecError,
+    digest_of,
+    locate,
+    refuse,
+)
 from citrus_ray.tasks import AnyTask
 
 Count = Annotated[int, Field(ge=1)]
@@ -103,6 +113,18 @@ class Pretrain(Spec):
         return self
 
 
+class Lora(Spec):
+    """A change of low rank beside an encoder's weights, which stand still themselves."""
+
+    rank: Count = 8
+    """Rank of the change of each weight; at that of the weight itself it is any change at all."""
+    alpha: Annotated[float, Field(gt=0)] = 8.0
+    """The change is multiplied by alpha / rank, below full rank."""
+    targets: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Which tensors of the encoder, by patterns of their names such as `blocks.*.weight`; empty:
+    all matrices and kernels."""
+
+
 class Finetune(Spec):
     """Learning from the labels of one target, equally long for every arm and number of labels."""
 
@@ -129,8 +151,11 @@ class Finetune(Spec):
     rounds: Count = 10
     """Looks, evenly spaced. With `validation: full` the best round's weights are kept; without, the
     mean over the ends of the last third of rounds."""
-    mode: Literal["full", "frozen", "probe"] = "full"
-    """full: all learns; frozen: a head learns on the encoder's features; probe: it is solved."""
+    mode: Literal["full", "lora", "frozen", "probe"] = "full"
+    """full: all learns; lora: the head, and a change of low rank of the encoder; frozen: a head
+    learns on the encoder's features; probe: it is solved."""
+    lora: Annotated[Lora, Later()] = Lora()
+    """The change, with `mode: lora`."""
     head_init: Annotated[Literal["random", "solved"], Later()] = "random"
     """Where the head starts: drawn by lot, or solved as `mode: probe` solves it, on the encoder as
     it is before the first step; with `validation: full` that start counts as round 0."""
@@ -262,8 +287,8 @@ class Finetune(Spec):
 
     @model_validator(mode="after")
     def _subjects_that_can_be_taken_away(self) -> "Finetune":
-        if self.subjects == "recentre" and self.mode == "full":
-            rule = "a subject's mean feature would move with the encoder, which mode=full trains"
+        if self.subjects == "recentre" and self.mode in ("full", "lora"):
+            rule = f"a subject's mean feature would move with what mode={self.mode} trains"
             way = (
                 "give `mode: frozen` or `probe`, or `subjects: erase`, which is fitted at the start"
             )
@@ -271,6 +296,18 @@ class Finetune(Spec):
         if self.subjects != "keep" and self.pool == "late":
             rule = "late fusion is a vote of each sensor, and zeros say that one is missing"
             raise refuse(f"subjects={self.subjects}: {rule}; give `pool: channels`", "subjects")
+        return self
+
+    @model_validator(mode="after")
+    def _a_change_of_low_rank(self) -> "Finetune":
+        if self.mode != "lora":
+            if self.lora != Lora():
+                rule = f"is of mode=lora, and mode={self.mode} has no such change"
+                raise refuse(f"lora: {rule}; drop it, or give `mode: lora`", "lora")
+            return self
+        if self.layer_decay != 1 or self.anchor:
+            rule = "layer_decay and anchor are of weights that move themselves"
+            raise ValueError(f"mode=lora: {rule}; drop them")
         return self
 
     @model_validator(mode="after")
@@ -398,6 +435,7 @@ class Trial(Spec):
             ("pretrain.source", source and target and self._target_misfit(source, target)),
             ("finetune.drop_modality", target and self._one_modality(target)),
             ("finetune.head", target and self._head_misfit(target)),
+            ("finetune.lora.targets", target and self._lora_misfit(target)),
             ("finetune.augment", target and self._nothing_to_augment(target)),
             ("finetune.align.sfreq", source and self._other_rate(source)),
             ("pretrain.workers", self._more_workers_than_windows()),
@@ -422,6 +460,18 @@ class Trial(Spec):
 
     def _head_misfit(self, target: SignalContext) -> str | None:
         return self.finetune.head.misfit(self.model, target) if self.uses("head") else None
+
+    def _lora_misfit(self, target: SignalContext) -> str | None:
+        """Patterns that fit no tensor; to know that the encoder has to be built."""
+        spec = self.finetune
+        if spec.mode != "lora" or not spec.lora.targets or not self.uses("mode"):
+            return None
+        encoder = self.model.untrained().build(target)
+        try:
+            locate("citrus_ray.models.nets.low_rank:of_encoder")(encoder, spec.lora.targets)
+        except SpecError as err:
+            return err.problems[0].message
+        return None
 
     def _one_modality(self, target: SignalContext) -> str | None:
         parts = target.parts if self.model.multimodal else (target,)

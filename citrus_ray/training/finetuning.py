@@ -19,6 +19,7 @@ from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.models.nets.arrival import arrivals
 from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.models.nets.heads import FeatureHead
+from citrus_ray.models.nets.low_rank import LowRank
 from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.identity import MOST, Centres, subject_share
 from citrus_ray.training.learner import Learner, Reader, score_on_test
@@ -69,7 +70,7 @@ class Member(Learner):
             load_encoder(self.classifier, encoder, weights) if weights is not None else {}
         )
         self.classifier.to(self.device)
-        self.frozen = trial.finetune.mode != "full"
+        self.frozen = spec.mode in ("frozen", "probe")
         self._centres: Centres | None = None
         if spec.subjects != "keep":
             check_subjects(self.windows, self.parts, spec.subjects)
@@ -81,6 +82,11 @@ class Member(Learner):
         # before anyone takes up the weights to train them
         if spec.head_init == "solved" and spec.mode != "probe":
             self._solve_head()
+        self.low_rank: LowRank | None = None
+        if spec.mode == "lora":
+            lora, lot = spec.lora, torch.Generator().manual_seed(trial.seed)
+            chosen = (lora.rank, lora.alpha, lora.targets, lot)
+            self.low_rank = LowRank(self.classifier, encoder, *chosen)
         self._best_state = self.classifier.state_dict()
         self._rounds = self._solve() if trial.finetune.mode == "probe" else self._train()
 
@@ -135,7 +141,7 @@ class Member(Learner):
     def _alone(self) -> Losses:
         """Training with nobody else; yields the mean loss of each round."""
         spec, module = self.trial.finetune, self.classifier.head if self.frozen else self.classifier
-        return Training(
+        rounds = Training(
             module,
             self._loss(),
             self.batches(),
@@ -145,6 +151,10 @@ class Member(Learner):
             self.trial.seed,
             self.parameter_groups(),
         ).rounds()
+        for loss in rounds:
+            if self.low_rank is not None:  # what is scored and kept has it in its own weights
+                self.low_rank.write()
+            yield loss
 
     def batches(self) -> Iterator[Index]:
         """Places among the labelled windows, a batch at a time."""
@@ -244,6 +254,9 @@ class Member(Learner):
             return [head]
         depths = self.classifier.encoder.depths()
         wait = round(spec.head_first * spec.n_steps(len(self.labelled)))
+        if self.low_rank is not None:
+            change = [p for p in self.low_rank.parameters() if p.numel()]
+            return [head, ParameterGroup(change, spec.encoder_rate, wait)]
         encoder = [
             ParameterGroup(
                 list(depth.parameters()),
@@ -296,7 +309,11 @@ class Member(Learner):
         return self._features(index, missing) if self.frozen else self._tensor(index, missing)
 
     def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.classifier.head.classify(inputs) if self.frozen else self.classifier(inputs)
+        if self.frozen:
+            return self.classifier.head.classify(inputs)
+        if self.low_rank is not None and self.classifier.training:
+            return self.low_rank(self.classifier, inputs)
+        return self.classifier(inputs)  # type: ignore[no-any-return]
 
     def _inputs(self, index: Index) -> torch.Tensor:
         """What is trained on: signals (n, C, T), or the features (n, F) of a frozen encoder,
