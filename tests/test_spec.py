@@ -393,6 +393,7 @@ def test_every_field_of_a_trial_is_in_its_digest_but_what_cannot_change_a_number
         ("finetune.lora.rank", 4, {"finetune.mode": "lora"}),
         ("finetune.lora.alpha", 4.0, {"finetune.mode": "lora"}),
         ("finetune.lora.targets", ["*"], {"finetune.mode": "lora"}),
+        ("finetune.head.own", ["json:JSONDecoder"], {}),
         ("finetune.head.delays", [1], {"finetune.head.covariance": True}),
     ):
         assert trial.at({**needs, path: other}).digest() != trial.at(needs).digest()
