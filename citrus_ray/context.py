@@ -2,6 +2,11 @@
 facts live here."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+# What the labels of a set are: one class of several for each window, a number, or any of several
+# labels at once.
+TargetKind = Literal["classes", "value", "labels"]
 
 # The place of each modality in embedding tables. Append only: a stored encoder knows them by their
 # place.
@@ -19,13 +24,12 @@ def modality_slot(name: str) -> int:
 
 @dataclass(frozen=True)
 class SignalContext:
-    """What a window looks like: (n_chans, n_times) at sfreq, and how many classes its labels
-    have."""
+    """What a window looks like: (n_chans, n_times) at sfreq, and what is predicted of it."""
 
     n_chans: int
     n_times: int
     sfreq: float
-    n_classes: int = 0  # 0: unlabelled
+    n_outputs: int = 0  # classes, labels, or 1 of a value; 0: unlabelled
     modalities: tuple[str, ...] = ()  # one name per channel
     n_parts: int = 1  # 2: a pair, two windows of equal length one after the other
     streams: tuple[
@@ -34,6 +38,7 @@ class SignalContext:
     n_segments: int = 1  # pieces of time that stand side by side as channels, those of one together
     padding: tuple[int, int] = (0, 0)  # samples at both ends that are no signal
     names: tuple[str, ...] = ()  # one per channel, as recorded; empty: unknown
+    target: TargetKind = "classes"
 
     @property
     def seconds(self) -> float:

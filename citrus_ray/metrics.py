@@ -1,13 +1,19 @@
-"""Scores from labels and logits: numpy in, float out. A score that is not defined for these labels
-is left out."""
+"""Scores from labels and what was predicted, for each kind of target: numpy in, float out. A score
+that is not defined for these labels is left out."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from citrus_ray.context import TargetKind
+
 Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating]
+Mode = Literal["max", "min"]
 
 
 def confusion(y: Labels, predicted: Labels, n_classes: int) -> npt.NDArray[np.int64]:
@@ -116,20 +122,103 @@ def average_precision(positive: npt.NDArray[np.bool_], ranking: Scores) -> float
     return float((precision * hits).sum() / positive.sum())
 
 
+# ---- of a value, from predicted ones ----
+
+
+def mae(y: Scores, predicted: Scores) -> float:
+    """Mean absolute error, in the unit of the value."""
+    return float(np.mean(np.abs(y - predicted)))
+
+
+def r2(y: Scores, predicted: Scores) -> float | None:
+    """Share of the variance of `y` that is explained: 0 of its mean, below 0 of what is worse than
+    that. None where `y` does not vary."""
+    spread = float(np.sum((y - y.mean()) ** 2))
+    return None if spread == 0 else float(1 - np.sum((y - predicted) ** 2) / spread)
+
+
+def pearson_r(y: Scores, predicted: Scores) -> float | None:
+    """Correlation; 0 where all windows are given one value. None where `y` does not vary."""
+    a, b = y - y.mean(), predicted - predicted.mean()
+    if not np.any(a):
+        return None
+    length = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    # what rounding leaves of a constant correlates with anything
+    flat = np.abs(b).max() <= 1e-9 * max(1.0, float(np.abs(predicted).max()))
+    return 0.0 if flat else float((a * b).sum() / length)
+
+
+VALUED: dict[str, Callable[[Scores, Scores], float | None]] = {
+    "mae": mae,
+    "r2": r2,
+    "pearson_r": pearson_r,
+}
+
 # ---- all of them ----
 
 
-def score(y: Labels, logits: Scores, split: str) -> dict[str, float]:
-    """Every metric that is defined for `y`, as `split/metric`."""
-    if not np.isfinite(logits).all():
-        n_bad = int((~np.isfinite(logits)).any(axis=1).sum())
+@dataclass(frozen=True)
+class Metric:
+    """What a score by this name is of, and how it is read."""
+
+    of: tuple[TargetKind, ...]
+    bounds: tuple[float, float] = (0.0, 1.0)
+    mode: Mode = "max"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1, and differences are read as points of 100."""
+        return self.bounds == (0.0, 1.0)
+
+
+METRICS: dict[str, Metric] = {
+    **dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"), Metric(("classes",))),
+    "kappa": Metric(("classes",), (-1.0, 1.0)),
+    **dict.fromkeys(RANKED, Metric(("classes", "labels"))),
+    "mae": Metric(("value",), (0.0, math.inf), "min"),
+    "r2": Metric(("value",), (-math.inf, 1.0)),
+    "pearson_r": Metric(("value",), (-1.0, 1.0)),
+}
+# what each kind of target is chosen by where nothing else is said
+MAIN: dict[TargetKind, str] = {"classes": "balanced_accuracy", "value": "mae", "labels": "auroc"}
+
+
+def metric_of(name: str) -> Metric:
+    """The metric behind `test/balanced_accuracy`, or `balanced_accuracy` alone; of an unknown one
+    nothing is known but that more of it is better."""
+    return METRICS.get(name.split("/")[-1], Metric((), (-math.inf, math.inf)))
+
+
+def sign_of(name: str) -> int:
+    """1 where more of it is better, -1 where less is: times this, every score is better when
+    higher."""
+    return 1 if metric_of(name).mode == "max" else -1
+
+
+def score(
+    y: npt.NDArray[Any], predicted: Scores, split: str, target: TargetKind = "classes"
+) -> dict[str, float]:
+    """Every metric that is defined for `y`, as `split/metric`. Predicted are logits (n, K) of
+    classes, or values (n, 1)."""
+    if not np.isfinite(predicted).all():
+        what, n_bad = ("values" if target == "value" else "logits"), ~np.isfinite(predicted)
         raise ValueError(
-            f"{split}: logits must be finite, but those of {n_bad} of {len(y)} windows are not"
+            f"{split}: {what} must be finite, but those of {int(n_bad.any(axis=1).sum())} of "
+            f"{len(y)} windows are not"
         )
+    found = (_of_value if target == "value" else _of_classes)(y, predicted)
+    return {f"{split}/{name}": value for name, value in found.items() if value is not None}
+
+
+def _of_classes(y: Labels, logits: Scores) -> dict[str, float | None]:
     predicted = logits.argmax(axis=1).astype(np.int64)
     found = {name: metric(y, predicted) for name, metric in HARD.items()}
-    found |= {name: metric(y, logits) for name, metric in RANKED.items()}
-    return {f"{split}/{name}": value for name, value in found.items() if value is not None}
+    return found | {name: metric(y, logits) for name, metric in RANKED.items()}
+
+
+def _of_value(y: Scores, predicted: Scores) -> dict[str, float | None]:
+    values = predicted[:, 0].astype(np.float64)
+    return {name: metric(y, values) for name, metric in VALUED.items()}
 
 
 # ---- over members ----

@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "spec": set(),
     "context": set(),
     "records": set(),
-    "metrics": set(),
+    "metrics": {"context"},
     "data": {"spec", "context"},
     "models": {"spec", "context"},
     "tasks": {"spec", "context", "models"},

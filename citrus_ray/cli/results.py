@@ -71,7 +71,7 @@ class ResultsFolder:
         and the claims, which were asked by now."""
         known = {cell.digest for cell in self.sweep.cells}
         has_records = any(rows[0].cell in known for rows in records.read_all(self.records))
-        stamp(self.path, self.sweep.claims, self.sweep.verdicts, has_records)
+        stamp(self.path, self.sweep.claims, self.sweep.judged_by, has_records)
         records.write_text(self.path / "spec.yaml", self.text)
         cells = [
             {"digest": cell.digest, "axes": cell.axes, "n_trials": cell.n_trials}

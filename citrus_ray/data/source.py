@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from citrus_ray.context import TargetKind
 from citrus_ray.data.formats.signals import PLAIN, FileLayout
 from citrus_ray.data.root import place_of
 from citrus_ray.data.windows import Windows
@@ -70,6 +71,11 @@ class Source(Spec):
     # keys that say how many subjects are made and how they are cut and cleaned, not who they are
     cutting: ClassVar[frozenset[str]] = frozenset()
     kind: str
+
+    @property
+    def target_kind(self) -> TargetKind:
+        """What its labels are, which is known before anything is read."""
+        return "classes"
 
     @abstractmethod
     def prepare(self) -> Windows:

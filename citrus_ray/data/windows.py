@@ -4,16 +4,19 @@ import operator
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.context import SignalContext
+from citrus_ray.context import SignalContext, TargetKind
 from citrus_ray.data.fingerprints import Fingerprints
 from citrus_ray.spec import refuse
 
 Signal = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
+NO_LABELS = "no labels"
+Targets = npt.NDArray[Any]  # int64 of classes, float64 of a value
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Windows:
     ch_names: tuple[str, ...]
     modalities: tuple[str, ...]  # one per channel: eeg, ecg, emg, …
     groups: tuple[str, ...]  # subject or recording names
-    y: Index | None = None  # (n,), index into `classes`; None for an unlabelled source
+    # (n,), index into `classes`, or the value of each; None for an unlabelled source
+    y: Targets | None = None
     classes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()  # printed beside every number computed from this set
     digest: str = ""
@@ -66,6 +70,7 @@ class Windows:
     # what alignment made of them, as in `SignalContext`
     n_segments: int = 1
     padding: tuple[int, int] = (0, 0)
+    target: TargetKind = "classes"  # what `y` is
 
     def __post_init__(self) -> None:
         problem = self._broken_rule()
@@ -88,6 +93,9 @@ class Windows:
         if streams and (streams[0].x is not self.x or any(len(s.x) != n for s in streams)):
             rule = f"every stream needs the same {n} windows, the first of them `x`"
             return f"{rule}; replace both, or drop `streams`"
+        if self.target == "value" and self.y is not None and not np.isfinite(self.y).all():
+            n_bad = int((~np.isfinite(self.y)).sum())
+            return f"{n_bad} of {n} windows have no finite value; correct them or leave them out"
         if self.origins and any(len(known) != n for known in vars(self.origins).values()):
             return f"{n} windows need as many origins; give one for each, or none"
         return None
@@ -101,11 +109,17 @@ class Windows:
         n_parts = 2 if self.are_pairs else 1
         streams = tuple(stream.context for stream in self.streams)
         return SignalContext(
-            *(n_chans, n_times, self.sfreq, len(self.classes), self.modalities, n_parts, streams),
+            *(n_chans, n_times, self.sfreq, self.n_outputs, self.modalities, n_parts, streams),
             n_segments=self.n_segments,
             padding=self.padding,
             names=self.ch_names,
+            target=self.target,
         )
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers that are predicted of a window."""
+        return int(self.y is not None) if self.target == "value" else len(self.classes)
 
     @property
     def are_pairs(self) -> bool:
@@ -113,7 +127,14 @@ class Windows:
         return self.origins is not None and self.origins.run.ndim == 2
 
     @property
-    def labels(self) -> Index:
+    def strata(self) -> Index:
+        """(n,): what parts and subsets of windows must all hold, and share alike: the classes. A
+        value has none."""
+        labels: Index = self.labels
+        return np.zeros(len(labels), np.int64) if self.target == "value" else labels
+
+    @property
+    def labels(self) -> Targets:
         """`y`, for those who need it: an unlabelled set is refused with the way out."""
         if self.y is None:
             way = "give `labels:` a CSV, or use it for pre-training only"
@@ -133,6 +154,14 @@ class Windows:
         known = self.fingerprints if self.origins else None
         kept = replace(self, x=x, group=self.group[index], y=y, streams=streams, origins=origins)
         return replace(kept, fingerprints=known)
+
+    @property
+    def labels_said(self) -> str:
+        """What its labels are, in words."""
+        if self.target == "value" and self.y is not None:
+            low, middle, high = np.quantile(self.y, [0, 0.5, 1])
+            return f"values from {low:.4g} to {high:.4g}, median {middle:.4g}"
+        return f"{len(self.classes)} classes" if self.classes else NO_LABELS
 
     def class_counts(self) -> dict[str, int]:
         counts = Counter(self.labels.tolist())

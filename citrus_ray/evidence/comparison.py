@@ -130,7 +130,8 @@ def _compared(
         return measured([Value(w[0], w[2], w[3], found(w)) for w in shared])
 
     one, other = rounds(a.__getitem__), rounds(b.__getitem__)
-    changes = rounds(lambda where: round(b[where] - a[where], DECIMALS))
+    sign = 1 if what == "gain" else cell.design.sign  # a gain is signed already
+    changes = rounds(lambda where: round(sign * (b[where] - a[where]), DECIMALS))
     if one is None or other is None or changes is None:
         return None
     asked = cell.design.verdicts

@@ -17,6 +17,7 @@ from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pooled import regime_axes
 from citrus_ray.evidence.rounds import round_of
 from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, settings_label
+from citrus_ray.metrics import sign_of
 
 DRAWS = 1999
 CLOSE = 1e-9  # logarithms and back
@@ -156,7 +157,8 @@ def labels_saved(curve: Curve) -> list[Saved]:
 
 
 def _saved(curve: Curve, arm: str) -> Iterable[Saved]:
-    scratch, mine = curve.scores[SCRATCH], curve.scores[arm]
+    sign = sign_of(curve.metric)
+    scratch, mine = sign * curve.scores[SCRATCH], sign * curve.scores[arm]
     n = len(scratch)
     logs = np.log(np.asarray(curve.amounts))
     found = needed(scratch.mean(axis=0), mine.mean(axis=0), logs)

@@ -3,7 +3,6 @@ plan.json and summary.json."""
 
 import itertools
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from citrus_ray.evidence.stamps import Stamps, read_stamps
 from citrus_ray.experiment.designs import Point
-from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts
+from citrus_ray.experiment.hypotheses import WITHIN, Hypothesis, Verdicts
 from citrus_ray.experiment.labels import Axes, canonical
-from citrus_ray.metrics import HARD, RANKED
+from citrus_ray.metrics import metric_of, sign_of
 from citrus_ray.spec import Spec, SpecError, read_yaml, validate
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Design:
     )  # by canonical axes: fewer in small spaces
     points: tuple[Point, ...] | None = None  # of the whole sweep; None where they are not known
     patience: int | None = None
-    verdicts: Verdicts = field(default_factory=Verdicts)
+    verdicts: Verdicts = field(default_factory=lambda: Verdicts(within=WITHIN))
     stamps: Stamps | None = None  # on claims; None where nobody wrote down when they came
     cells: tuple[Axes, ...] = ()  # what will be compared, in order
     claims: tuple[Hypothesis, ...] = ()
@@ -62,6 +61,12 @@ class Design:
     def test_metric(self) -> str:
         return "test/" + self.metric.removeprefix("val/")
 
+    @property
+    def sign(self) -> int:
+        """1 where more of its metric is better, -1 where less is: every difference is times this,
+        so that positive is better."""
+        return sign_of(self.metric)
+
     @cached_property
     def order(self) -> dict[str, int]:
         """The place of each planned cell, by canonical axes."""
@@ -70,10 +75,7 @@ class Design:
 
 def score_bounds(metric: str) -> tuple[float, float]:
     """Where a score of this metric can lie."""
-    name = metric.split("/")[-1]
-    if name == "kappa":
-        return -1.0, 1.0
-    return (0.0, 1.0) if name in {*HARD, *RANKED} else (-math.inf, math.inf)
+    return metric_of(metric).bounds
 
 
 def difference_bounds(metric: str) -> tuple[float, float]:
@@ -93,7 +95,7 @@ def design_of(sweep: "Sweep", folder: Path) -> Design:
         budget=sweep.budget.trials,
         n_trials={canonical(cell.axes): cell.n_trials for cell in sweep.cells},
         patience=sweep.budget.patience,
-        verdicts=sweep.verdicts,
+        verdicts=sweep.judged_by,
         stamps=read_stamps(folder),
         cells=tuple(cell.axes for cell in sweep.cells),
         claims=sweep.claims,
@@ -133,6 +135,8 @@ def read_design(folder: Path) -> Design:
         return Design(**found, problem=f"spec.yaml {reason}")
     tree = document.tree
     objective, budget = tree.get("objective") or {}, tree.get("budget") or {}
+    metric = str(objective.get("metric", Design.metric))
+    verdicts = _valid(Verdicts, tree.get("verdicts") or {}) or Verdicts()
     compared = tuple(cell["axes"] for cell in planned) or tuple(_products(_compared(tree)))
     return Design(
         **found
@@ -140,12 +144,12 @@ def read_design(folder: Path) -> Design:
             "name": str(tree.get("name", folder.name)),
             "question": _question(document.text),
             "text": document.text,
-            "metric": objective.get("metric", Design.metric),
-            "mode": objective.get("mode", Design.mode),
+            "metric": metric,
+            "mode": metric_of(metric).mode,
             "each": objective.get("each"),
             "budget": budget.get("trials"),
             "patience": budget.get("patience"),
-            "verdicts": _valid(Verdicts, tree.get("verdicts") or {}) or Verdicts(),
+            "verdicts": verdicts.of(metric),
             "claims": tuple(
                 claim
                 for one in tree.get("claims") or ()

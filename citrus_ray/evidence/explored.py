@@ -94,7 +94,8 @@ def explored(cells: Sequence[Outcome], gains: Sequence[Gain]) -> list[Explored]:
         for trial in cell.searched:
             if trial.status == "ok" and trial.value is not None:
                 settings = trial.params | compared_settings(cell)
-                found[cell.arm_label].append((settings, trial.value - twin.best.value))
+                gain = cell.design.sign * (trial.value - twin.best.value)
+                found[cell.arm_label].append((settings, gain))
     return [item for arm, trials in found.items() if (item := _explored(arm, trials)) is not None]
 
 

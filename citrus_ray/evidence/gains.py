@@ -1,5 +1,5 @@
 """How much pre-training helps: winners' test scores with it minus without it, paired by
-everything else."""
+everything else; of errors, which are better when lower, without it minus with it."""
 
 import json
 import statistics
@@ -25,6 +25,7 @@ from citrus_ray.evidence.rounds import (
 )
 from citrus_ray.evidence.trials import same_points
 from citrus_ray.experiment.labels import canonical, count, is_pretrain, settings_label
+from citrus_ray.metrics import sign_of
 from citrus_ray.records import Record
 
 
@@ -39,10 +40,12 @@ class Pair:
     without: float
     row: Record = field(repr=False)  # of the pre-trained arm
     baselines: dict[str, float] = field(default_factory=dict, repr=False)
+    sign: int = 1  # -1 of a metric that is better when lower
 
     @property
     def difference(self) -> float:
-        return round(self.with_ - self.without, DECIMALS)
+        """What pre-training gains: above 0, it is better."""
+        return round(self.sign * (self.with_ - self.without), DECIMALS)
 
     @cached_property
     def target(self) -> str:
@@ -103,7 +106,7 @@ def best_baseline(pairs: Sequence[Pair]) -> tuple[str, float] | None:
     beside = [pair for pair in pairs if pair.baselines]
     names = sorted(set.intersection(*(set(pair.baselines) for pair in beside))) if beside else []
     means = {name: _mean([p.at(p.baselines[name]) for p in beside]) for name in names}
-    return max(means.items(), key=lambda item: item[1], default=None)
+    return max(means.items(), key=lambda item: pairs[0].sign * item[1], default=None)
 
 
 Scores = dict[str, tuple[Record, float]]  # by what both arms share: a row of it, the test score
@@ -160,7 +163,8 @@ def _pair(mine: tuple[Record, float], other: tuple[Record, float], metric: str) 
     shared = {path: value for path, value in row.repeat.items() if not is_pretrain(path, value)}
     group = {path: value for path, value in shared.items() if path not in DRAWN}
     said = settings_label(shared) or "the only refit"
-    return Pair(said, settings_label(group), canonical(group), with_, without, row, baselines)
+    scores = with_, without, row, baselines, sign_of(metric)
+    return Pair(said, settings_label(group), canonical(group), *scores)
 
 
 def _scores(cell: Outcome) -> Scores:

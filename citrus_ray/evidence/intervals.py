@@ -181,8 +181,10 @@ def score_effect(found: Effect | None, bounds: tuple[float, float] = (0.0, 1.0))
     """The interval of a mean score on the log-odds scale: it cannot leave `bounds`, and leans away
     from them."""
     low, high = bounds
-    if found is None or not found.is_bounded or not low < found.mean < high or math.isinf(high):
+    if found is None or not found.is_bounded or not low < found.mean < high:
         return found
+    if math.isinf(high) or math.isinf(low):
+        return Effect(found.mean, max(low, found.low), min(high, found.high), found.n)
     share = (found.mean - low) / (high - low)
     middle, slope = math.log(share / (1 - share)), (high - low) * share * (1 - share)
     ends = [middle + (end - found.mean) / slope for end in (found.low, found.high)]

@@ -146,7 +146,9 @@ class Outcome:
     def worth_by_round(self) -> dict[str, list[Value]]:
         """What is lost of each refit's test score without each view."""
         own = {id(row): row.metrics[self.design.test_metric] for row in self.scored}
-        return self._scored_as("without:", less=own)
+        lost = self._scored_as("without:", less=own)
+        sign = self.design.sign
+        return {v: [replace(one, value=sign * one.value) for one in of] for v, of in lost.items()}
 
     def _scored_as(
         self, prefix: str, less: dict[int, float] | None = None

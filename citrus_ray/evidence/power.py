@@ -14,6 +14,7 @@ from citrus_ray.evidence.rounds import rounds_to
 from citrus_ray.evidence.verdicts import Judged
 from citrus_ray.experiment.hypotheses import Expected, Hypothesis
 from citrus_ray.experiment.sweep import Sweep
+from citrus_ray.metrics import Metric, metric_of
 
 DRAWS = 2000
 ENOUGH = 0.8  # power below which a sweep cannot be said to decide what it asks
@@ -58,13 +59,16 @@ def lines(sweep: Sweep, earlier: Sequence[Judged]) -> Iterator[str]:
     alpha = sweep.verdicts.alpha / len(sweep.claims)
     error = f"error {sweep.verdicts.alpha:g} over all of them and every look"
     yield f"claims: {error}, {n} rounds at most"
+    of = metric_of(sweep.objective.metric)
     for claim, judged in zip(sweep.claims, earlier, strict=True):
         yield f"  {claim.says}"
-        yield f"    {_said(claim, judged, n, alpha, claim.margin(sweep.verdicts))}"
+        yield f"    {_said(claim, judged, n, alpha, claim.margin(sweep.judged_by), of)}"
 
 
-def _said(claim: Hypothesis, judged: Judged, n: int, alpha: float, within: float | None) -> str:
-    expected, source = _expected(claim, judged)
+def _said(
+    claim: Hypothesis, judged: Judged, n: int, alpha: float, within: float | None, of: Metric
+) -> str:
+    expected, source = _expected(claim, judged, of)
     if expected is None:
         return f"power unknown: {source}; give `expects: {{effect: , sd: }}`"
     if claim.speaks_of == "the next target":
@@ -81,7 +85,7 @@ def _said(claim: Hypothesis, judged: Judged, n: int, alpha: float, within: float
     return f"{said}{source}"
 
 
-def _expected(claim: Hypothesis, judged: Judged) -> tuple[Expected | None, str]:
+def _expected(claim: Hypothesis, judged: Judged, of: Metric) -> tuple[Expected | None, str]:
     """Size and spread, and where they are from."""
     looks = judged.found.looks if judged.found else None
     guess = claim.expects
@@ -91,7 +95,7 @@ def _expected(claim: Hypothesis, judged: Judged) -> tuple[Expected | None, str]:
         return Expected(effect=float(effect), sd=looks.sd), said
     if guess is not None:
         return guess, f"guessed: a difference of {guess.effect:.3g}, a spread of {guess.sd:.3g}"
-    if claim.measure in ("rounds", "seconds"):
+    if claim.measure in ("rounds", "seconds") or not of.is_share:
         return None, "no earlier rounds, and nothing expected"
     return GUESS, f"no earlier rounds: guessed a spread of {GUESS.sd:.3g} between rounds"
 

@@ -10,9 +10,12 @@ from citrus_ray.evidence.trials import ranked
 from citrus_ray.evidence.verdicts import lines as claim_lines
 from citrus_ray.experiment.labels import axis_names, value_label
 from citrus_ray.experiment.sweep import Sweep
+from citrus_ray.metrics import sign_of
 
 # baselines of pairs
 CONTROLS = ("halves", "distance", "difference", "seam", "bilinear", "same_run", "run_identity")
+
+SIGNED = "of this metric less is better: gains and differences above 0 are what it is lower by"
 
 
 def table(summary: dict[str, Any]) -> str:
@@ -21,6 +24,7 @@ def table(summary: dict[str, Any]) -> str:
     cells = summary["cells"]
     parts = [
         aligned([head, *map(_line, cells)]),
+        *([] if sign_of(cells[0]["metric"]) > 0 else [SIGNED]),
         *_fronts(cells),
         *_controls(cells),
         *_robustness(summary),
@@ -136,7 +140,8 @@ def best_baseline(cell: dict[str, Any]) -> str:
     found = cell["baselines"]
     # same_run is no baseline to beat: it is told what no network is
     names = found.keys() - {"same_run"}
-    best = max(names, key=lambda name: (found[name], name), default=None)
+    sign = sign_of(cell["metric"])
+    best = max(names, key=lambda name: (sign * found[name], name), default=None)
     return "-" if best is None else f"{best} {found[best]:.3f}"
 
 

@@ -10,7 +10,7 @@ from citrus_ray.evidence.facts import validation_of
 from citrus_ray.experiment.budgets import Budget
 from citrus_ray.experiment.designs import Point
 from citrus_ray.experiment.labels import canonical
-from citrus_ray.metrics import mean_metrics
+from citrus_ray.metrics import mean_metrics, sign_of
 from citrus_ray.records import Record, Status
 
 Stop = Literal["hours", "gpu_hours", "patience"]
@@ -31,11 +31,17 @@ class Result:
     scores: tuple[float, ...] = ()  # of the objectives, none where a member failed
     crashed: bool = False  # its worker was lost: no result, and computed again by the next run
     alone: bool = False  # nothing scores it: it is the only point of its cell
+    sign: int = 1  # -1 where scores are better when lower
 
     @property
     def is_full(self) -> bool:
         """Whether it may win: neither failed nor stopped early."""
         return self.status == "ok" and (self.value is not None or self.alone)
+
+    @property
+    def merits(self) -> tuple[float, ...]:
+        """Its scores, better when higher."""
+        return tuple(self.sign * score for score in self.scores)
 
 
 def result_of(rows: Sequence[Record], metric: str, each: str | None = None) -> Result:
@@ -58,6 +64,7 @@ def result_of(rows: Sequence[Record], metric: str, each: str | None = None) -> R
         scores=() if value is None else _scores(rows, metric, each),
         crashed=any(row.crashed for row in rows),
         alone=all(validation_of(row) == "none" for row in rows),
+        sign=sign_of(metric),
     )
 
 
@@ -156,10 +163,10 @@ def front(results: Iterable[Result]) -> list[Result]:
     the first first."""
     full = ranked(results)
     beaten = [
-        any(_as_good(o.scores, r.scores) and o.scores != r.scores for o in full) for r in full
+        any(_as_good(o.merits, r.merits) and o.merits != r.merits for o in full) for r in full
     ]
     best = [result for result, is_beaten in zip(full, beaten, strict=True) if not is_beaten]
-    return sorted(best, key=lambda r: (r.scores, r.digest), reverse=True)
+    return sorted(best, key=lambda r: (r.merits, r.digest), reverse=True)
 
 
 def _as_good(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -226,7 +233,7 @@ def n_stale(results: Collection[Result]) -> int:
 
 def _is_progress(result: Result, seen: list[Result]) -> bool:
     """Whether none of `seen` was as good in every objective; it is one of them from now on."""
-    better = result.is_full and not any(_as_good(one.scores, result.scores) for one in seen)
+    better = result.is_full and not any(_as_good(one.merits, result.merits) for one in seen)
     seen += [result] if better else []
     return better
 

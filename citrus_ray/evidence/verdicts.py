@@ -208,17 +208,20 @@ def differences(one: Sequence[Score], other: Sequence[Score]) -> list[Score]:
 def _measured(claim: Hypothesis, cell: Outcome, cells: Sequence[Outcome]) -> list[Score]:
     """Test scores, gains over scratch, or minus the cost of getting to a level: more is better
     in all of them."""
-    metric = cell.design.test_metric
+    metric, sign = cell.design.test_metric, cell.design.sign
     if claim.level is not None:
         ok = [row for row in cell.final if row.status == "ok" and row.curve]
-        return [_score(row, -cost_to(row.curve, claim.measure, claim.level)) for row in ok]
+        level = sign * claim.level
+        curves = [[(sign * value, seconds) for value, seconds in row.curve] for row in ok]
+        costs = (cost_to(curve, claim.measure, level) for curve in curves)
+        return [_score(row, -cost) for row, cost in zip(ok, costs, strict=True)]
     if claim.measure == "missing":
-        return _scores(cell.final, metric.replace("test/", "missing/", 1))
-    own = _scores(cell.final, metric)
+        return _scores(cell.final, metric.replace("test/", "missing/", 1), sign)
+    own = _scores(cell.final, metric, sign)
     if claim.measure == "score":
         return own
     twin = _twin(claim, cell, cells)
-    return differences(own, _scores(twin.final, metric)) if twin else []
+    return differences(own, _scores(twin.final, metric, sign)) if twin else []
 
 
 def _twin(claim: Hypothesis, cell: Outcome, cells: Sequence[Outcome]) -> Outcome | None:
@@ -232,9 +235,9 @@ def _are_twins(one: Outcome, other: Outcome) -> bool:
     return canonical(part_of(one.axes, False)) == canonical(part_of(other.axes, False))
 
 
-def _scores(rows: Sequence[Record], metric: str) -> list[Score]:
+def _scores(rows: Sequence[Record], metric: str, sign: int) -> list[Score]:
     ok = (row for row in rows if row.status == "ok" and metric in row.metrics)
-    return [_score(row, row.metrics[metric]) for row in ok]
+    return [_score(row, sign * row.metrics[metric]) for row in ok]
 
 
 def _score(row: Record, value: float) -> Score:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from citrus_ray.metrics import HARD, RANKED
+from citrus_ray.metrics import METRICS
 from citrus_ray.spec import Aside, Later, Spec
 
 FRESH_SEED = 1000  # winners are refitted on seeds from here up, which no search may use
@@ -16,20 +16,29 @@ class Objective(Spec):
     metric: str = "val/balanced_accuracy"
     """Score on validation data, `val/` and the name of a metric."""
     mode: Literal["max", "min"] = "max"
-    """Direction; every metric here is better when higher."""
+    """Direction; that of the metric without: min of val/mae, max of all others."""
     each: Annotated[str | None, Later("cell")] = None
     """A repeated path: an objective for each of its values, and a Pareto front of trials."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _mode_of_its_metric(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "mode" not in given:
+            metric = METRICS.get(str(given.get("metric")).removeprefix("val/"))
+            return given | {"mode": metric.mode} if metric else given
+        return given
+
     @model_validator(mode="after")
     def _from_validation(self) -> "Objective":
-        metric, known = self.metric, {**HARD, **RANKED}
+        metric, name = self.metric, self.metric.removeprefix("val/")
         if not metric.startswith("val/"):
             raise ValueError(f"metric={metric!r}: selection sees validation data only; use val/…")
-        if self.mode == "min":
-            raise ValueError("mode='min': every metric here is better when higher; use max")
-        if metric.removeprefix("val/") not in known:
-            names = ", ".join(f"val/{name}" for name in known)
+        if name not in METRICS:
+            names = ", ".join(f"val/{name}" for name in METRICS)
             raise ValueError(f"metric={metric!r}: must be one of {names}")
+        if self.mode != METRICS[name].mode:
+            better = "higher" if METRICS[name].mode == "max" else "lower"
+            raise ValueError(f"mode={self.mode!r}: {name} is better when {better}; drop mode")
         return self
 
 

@@ -304,10 +304,9 @@ def _n_encoders(cells: list[Cell]) -> int:
 def _describe(path: str, source: Source) -> str:
     windows = cache.load(source)
     ctx = windows.context
-    classes = f"{len(windows.classes)} classes" if windows.classes else "no labels"
     text = (
         f"{path}: {len(windows)} windows of {ctx.n_chans} x {ctx.seconds:g} s at {ctx.sfreq:g} Hz, "
-        f"{len(np.unique(windows.group))} groups, {classes}"
+        f"{len(np.unique(windows.group))} groups, {windows.labels_said}"
     )
     return "\n    caveat: ".join([text, *windows.caveats])
 

@@ -2,10 +2,12 @@
 run."""
 
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from citrus_ray.metrics import metric_of, sign_of
 from citrus_ray.spec import Spec, digest_of
 
 SpeaksOf = Literal["these targets", "the next target"]
@@ -18,8 +20,16 @@ class Verdicts(Spec):
 
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     """Chance of one false verdict or more, over all claims and over every look at them."""
-    within: Annotated[float, Field(gt=0)] = WITHIN
-    """Difference of scores inside which two arms are equivalent; a claim may give its own."""
+    within: Annotated[float, Field(gt=0)] | None = None
+    """Difference of scores inside which two arms are equivalent; a claim may give its own. null:
+    0.02, and none of val/mae, whose unit is that of the value."""
+
+    def of(self, metric: str) -> "Verdicts":
+        """The same with the margin that scores of this metric have."""
+        has_unit = metric_of(metric).bounds[1] == math.inf and sign_of(metric) < 0
+        if self.within is not None or has_unit:
+            return self
+        return self.model_copy(update={"within": WITHIN})
 
 
 class Expected(Spec):
@@ -46,7 +56,7 @@ class Hypothesis(Spec):
     """score: on test data; gain: what pre-training adds to it; rounds, seconds: how soon validation
     reaches `level`, the effect being what `better` saves; missing: the mean score over all choices
     of modalities that are missing at test."""
-    level: Annotated[float, Field(gt=0, lt=1)] | None = None
+    level: Annotated[float, Field(gt=0)] | None = None
     """Validation score to be reached, where rounds or seconds are measured."""
     holds: Literal["on_average", "somewhere"] = "on_average"
     """somewhere: for one combination of the other axes at least; on_average: for their mean."""

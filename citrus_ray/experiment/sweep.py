@@ -28,7 +28,8 @@ from citrus_ray.experiment.designs import Point, common_points, project
 from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts, side
 from citrus_ray.experiment.labels import canonical, cell_labels, value_label
 from citrus_ray.experiment.search_space import LEARNING, Sampler, SearchAxis, misfits, n_points
-from citrus_ray.experiment.trial import Trial
+from citrus_ray.experiment.trial import NO_CLASS, Trial
+from citrus_ray.metrics import METRICS, metric_of
 from citrus_ray.models.specs import KINDS
 from citrus_ray.records import Phase
 from citrus_ray.spec import (
@@ -95,6 +96,11 @@ class Sweep(Spec):
         """Every combination of the compared values, validated at the corners of the searched
         axes."""
         return _Cells(self).build()
+
+    @property
+    def judged_by(self) -> Verdicts:
+        """Its verdicts, with the margin that its metric has where none is given."""
+        return self.verdicts.of(self.objective.metric)
 
     @property
     def compared(self) -> dict[str, tuple[Any, ...]]:
@@ -264,6 +270,7 @@ class _Cells:
         self._check_race(cells)
         self._check_validation(cells)
         self._check_objectives()
+        self._check_targets(cells)
         # from scratch, other compared values of `pretrain` change nothing: one cell stands for all
         # of them
         different = {canonical(c.axes): c for c in cells}.values()
@@ -376,6 +383,10 @@ class _Cells:
         for i, claim in enumerate(self.sweep.claims):
             about = [cell for cell in cells if claim.level and claim.is_about(cell.axes)]
             sides = [c for c in about for on in (claim.better, claim.worse) if side(on, c.axes)]
+            low, high = metric_of(self.sweep.objective.metric).bounds
+            if claim.level is not None and not low < claim.level < high:
+                message = f"level={claim.level:g}: must lie between {low:g} and {high:g}, as scores"
+                self.problems["level", str(i)] = Problem(f"claims[{i}].level", message)
             blind = {cell.trial.finetune.validation for cell in sides} - {"full"}
             if blind:
                 rule = f"refits with validation={min(blind)} have no rounds of validation"
@@ -493,6 +504,26 @@ class _Cells:
         for name in (name for name, given in by_one.items() if given):
             message = f"each={each}: {name} ranks trials by one number; drop {name}, or drop each"
             self.problems["each", message] = Problem("objective.each", message)
+
+    def _check_targets(self, cells: list[Cell]) -> None:
+        """One metric is of one kind of target, the same in every place."""
+        name = self.sweep.objective.metric.removeprefix("val/")
+        of = METRICS[name].of
+        finetunes = [
+            trial.finetune
+            for cell in cells
+            for repeat in cell.repeat
+            if (trial := self._try(cell.trial, repeat, "repeat")) is not None
+        ]
+        for kind in dict.fromkeys(finetune.target.target_kind for finetune in finetunes):
+            if kind not in of:
+                fit = ", ".join(f"val/{n}" for n, metric in METRICS.items() if kind in metric.of)
+                rule = f"metric=val/{name}: is of {' and '.join(of)}, and finetune.target has"
+                message = f"{rule} `target: {kind}`; give one of {fit}"
+                self.problems["metric", kind] = Problem("objective.metric", message)
+            if kind != "classes" and self.sweep.final.keep:
+                message = f"keep=true: models that predict {NO_CLASS[kind]} are not kept; drop it"
+                self.problems["keep", kind] = Problem("final.keep", message)
 
     def _check_fresh_seeds(self) -> None:
         seeds = [

@@ -60,6 +60,8 @@ OF_STEPS = (
 # and of which a method that is solved, having no network, has none either
 OF_NETWORKS = (*OF_STEPS, "mode", "pool", "head", "subjects")
 WITHOUT_NETWORK = frozenset(METHODS)
+# a target that is no class, in words
+NO_CLASS = {"value": "a value", "labels": "a set of labels"}
 
 
 class HoldOut(Spec):
@@ -173,7 +175,7 @@ class Finetune(Spec):
     sampling: Annotated[Literal["shuffled", "balanced"], Later(was="shuffled")] = "balanced"
     """What is in a batch: as many windows of every class, rare ones again and again, as suits
     metrics that count classes the same; or windows in turn, as `class_weights: balanced` takes
-    them."""
+    them, and as is always done where the target is no class."""
     smoothing: Annotated[Share, Later()] = 0.0
     """Share of each label that is spread over all classes."""
     augment: Annotated[tuple[AnyAugmentation, ...], Later()] = ()
@@ -323,6 +325,24 @@ class Finetune(Spec):
                 raise ValueError(f"mode=frozen: {rule}; {name} needs mode: full")
         return self
 
+    @model_validator(mode="after")
+    def _of_its_kind_of_target(self) -> "Finetune":
+        """What is of classes, refused of a target that has none."""
+        kind = self.target.target_kind
+        if kind == "classes":
+            return self
+        what = NO_CLASS[kind]
+        if self.labels.per_class is not None:
+            rule = f"labels.per_class={self.labels.per_class}: {what} has no classes to count by"
+            raise refuse(f"{rule}; give `count` or `fraction`", "labels")
+        for name in ("class_weights", "smoothing"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise refuse(f"{name}={getattr(self, name)}: {what} has no classes; drop it", name)
+        if self.pool == "late":
+            rule = f"is a vote of each sensor for one class, and {what} has none"
+            raise refuse(f"pool=late: {rule}; give `pool: mean` or `channels`", "pool")
+        return self
+
     def n_steps(self, n_labelled: int) -> int:
         """Optimiser steps on so many labelled windows."""
         in_a_pass = -(-n_labelled // min(self.optim.batch_size, n_labelled))
@@ -334,6 +354,8 @@ class Finetune(Spec):
 
     def uses(self, name: str) -> bool:
         """Whether a key changes anything."""
+        if name == "sampling" and self.target.target_kind != "classes":
+            return False
         return self.mode != "probe" or name not in OF_STEPS
 
 

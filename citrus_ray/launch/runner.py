@@ -229,8 +229,10 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
     def _clearly_worse(self, done: dict[int, "MemberState"], race: Race) -> bool:
         if any(state.status == "failed" for state in done.values()):
             return False
-        mine = [state.metrics[self.sweep.objective.metric] for state in done.values()]
-        return p_worse(mine, [self.job["best"][i] for i in done]) < race.alpha
+        metric = self.sweep.objective.metric
+        sign = 1 if self.sweep.objective.mode == "max" else -1
+        mine = [sign * state.metrics[metric] for state in done.values()]
+        return p_worse(mine, [sign * self.job["best"][i] for i in done]) < race.alpha
 
     def _record(self, pruned: bool = False) -> list[Record]:
         assert self.population is not None

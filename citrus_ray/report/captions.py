@@ -16,7 +16,7 @@ from citrus_ray.evidence.labels import params_label as params_label
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.rounds import Finding, Verdict
 from citrus_ray.experiment.labels import count
-from citrus_ray.metrics import HARD, RANKED
+from citrus_ray.metrics import metric_of, sign_of
 from citrus_ray.report.numbers import DASH, number, probability, sentence
 
 SIGNS: dict[Verdict, str] = {
@@ -27,14 +27,25 @@ SIGNS: dict[Verdict, str] = {
 }
 
 
+NAMES = {"mae": "mean absolute error", "r2": "R²", "pearson_r": "Pearson r"}
+
+
 def metric_name(metric: str) -> str:
     """`test/balanced_accuracy` -> `test balanced accuracy`."""
-    return metric.replace("val/", "validation ").replace("/", " ").replace("_", " ")
+    split, _, name = metric.rpartition("/")
+    said = NAMES.get(name, name.replace("_", " "))
+    return f"{split.replace('val', 'validation')} {said}".strip()
+
+
+def gain_name(metric: str) -> str:
+    """A gain in it, which is above 0 where it is better."""
+    said = metric_name(metric)
+    return f"gain in {said}" if sign_of(metric) > 0 else f"gain: {said} is lower by"
 
 
 def is_share(metric: str) -> bool:
     """Whether differences of this metric are read as points of 100."""
-    return metric.split("/")[-1] in {*HARD, *RANKED} - {"kappa"}
+    return metric_of(metric).is_share
 
 
 def amount(value: float, metric: str, sign: bool = False) -> str:
@@ -53,7 +64,7 @@ def verdict_sentence(gain: Gain) -> str:
         within = amount(gain.found.within or 0.0, metric)
         return f"{sentence(who)} changes {metric_name(metric)}{where} by less than {within}."
     if verdict != "undecided":
-        verb = "raises" if found.mean > 0 else "lowers"
+        verb = "raises" if sign_of(metric) * found.mean > 0 else "lowers"
         return (
             f"{sentence(who)} {verb} {metric_name(metric)}{where} by "
             f"{amount(abs(found.mean), metric)}."
@@ -161,9 +172,9 @@ def gains_shown(gains: Sequence[Gain]) -> str:
     """What the figure of gains shows."""
     if len(gains) == 1:
         up, _, _ = gains[0].signs
-        return f"With pre-training, {up} of {count(len(gains[0].pairs), 'pair')} score higher."
-    sign = 1 if gains[0].cell.design.mode == "max" else -1
-    ranked = sorted(gains, key=lambda gain: -sign * gain.effect.mean)
+        better = "lower" if gains[0].cell.design.mode == "min" else "higher"
+        return f"With pre-training, {up} of {count(len(gains[0].pairs), 'pair')} score {better}."
+    ranked = sorted(gains, key=lambda gain: -gain.effect.mean)
     named = [f"{gain.cell.label} ({number(gain.effect.mean, sign=True)})" for gain in ranked]
     return f"The gain is largest for {named[0]} and smallest for {named[-1]}."
 

@@ -20,6 +20,7 @@ import torch
 
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.view import View
+from citrus_ray.data.windows import Windows
 from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.outcomes import Outcome as Found
 from citrus_ray.experiment.sweep import load_sweep
@@ -241,10 +242,20 @@ def embed(trial: Trial, weights: checkpoint.Weights) -> Mapped:
     )
     windows = members[0].windows
     found = [_embeddings(member, index) for member in members]
-    labels, group = windows.labels[index], windows.group[index]
+    (labels, names), group = classes_of(windows, index), windows.group[index]
     places = tuple(_plane(embedding) for embedding in found)
     agree = tuple(_agreement(embedding, labels, group) for embedding in found)
-    return Mapped((places[0], places[1]), labels, tuple(windows.classes), (agree[0], agree[1]))
+    return Mapped((places[0], places[1]), labels, names, (agree[0], agree[1]))
+
+
+def classes_of(windows: Windows, index: Index) -> tuple[Index, tuple[str, ...]]:
+    """Classes of the windows at `index` and their names; of values their thirds."""
+    if windows.target == "classes":
+        return windows.labels[index], windows.classes
+    values = windows.labels[index]
+    edges = np.unique(np.quantile(values, [1 / 3, 2 / 3]))
+    names = [f"up to {edges[0]:.3g}", *(f"up to {edge:.3g}" for edge in edges[1:])]
+    return np.searchsorted(edges, values), (*names, f"above {edges[-1]:.3g}")
 
 
 def _embeddings(member: Member, index: Index) -> Floats:

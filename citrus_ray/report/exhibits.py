@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from citrus_ray.evidence.curves import UNITS, Curve, Saved, curves, labels_saved
+from citrus_ray.evidence.design import Design
 from citrus_ray.evidence.evidence import Evidence
 from citrus_ray.evidence.explored import Dependence, Explored, dependences, explored, surface
 from citrus_ray.evidence.fronts import fronts
@@ -19,6 +20,7 @@ from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pooled import ALL, PooledGain, by_target_and_regime, pools
 from citrus_ray.evidence.ranks import Ranking, ranking
 from citrus_ray.experiment.labels import count, value_label
+from citrus_ray.metrics import sign_of
 from citrus_ray.report import captions as words
 from citrus_ray.report.figures import ink, results, search
 from citrus_ray.report.numbers import DASH, duration, interval, number, probability, sentence
@@ -201,7 +203,7 @@ def _gains(findings: Findings) -> Iterable[Exhibit]:
             pair.repeat,
             number(pair.with_, 4),
             number(pair.without, 4),
-            number(pair.with_ - pair.without, 4, sign=True),
+            number(pair.difference, 4, sign=True),
         )
         for gain in gains
         for pair in gain.pairs
@@ -210,7 +212,7 @@ def _gains(findings: Findings) -> Iterable[Exhibit]:
         "gain",
         "Gain over training from scratch",
         words.gains_shown(findings.gains),
-        "Mean difference, pre-trained minus from scratch, with its 95 % interval; short ticks are "
+        f"Mean difference, {_minus(findings.design)}, with its 95 % interval; short ticks are "
         "single pairs. ▲ better, ▼ worse, ≈ equivalent, ◇ undecided, after Holm's correction."
         + _thinned((len(gain.pairs) for gain in gains), results.MAX_TICKS, "pairs")
         + _first(len(gains), MAX_ROWS, "gains"),
@@ -224,6 +226,13 @@ def _gains(findings: Findings) -> Iterable[Exhibit]:
         ),
         lambda: results.gain_forest(gains[:MAX_ROWS]),
     )
+
+
+def _minus(design: Design) -> str:
+    """How a difference is signed."""
+    if design.sign > 0:
+        return "pre-trained minus from scratch"
+    return "from scratch minus pre-trained (less is better, so above 0 pre-training is better)"
 
 
 def _gain_line(findings: Findings, gain: Gain) -> TableRow:
@@ -434,6 +443,7 @@ def map_of_targets(gains: Sequence[Gain]) -> Iterable[Exhibit]:
         return
     metric = gains[0].cell.design.test_metric
     unit = "points" if words.is_share(metric) else words.metric_name(metric)
+    unit += "" if sign_of(metric) > 0 else ", above 0 where it is lower with pre-training"
     open_ = sum(pool.verdict == "undecided" for _, _, pool in fields)
     targets = list(dict.fromkeys(target for _, (target, _), _ in fields))[:MAX_ROWS]
     drawn = {

@@ -30,8 +30,8 @@ class TestOutputs:
     group: tuple[str, ...]  # (n,), whose they are
     start_s: npt.NDArray[np.float64] | None  # (n,), in their recording, where that is known
     seconds: float  # of a window
-    y: npt.NDArray[np.int64]  # (n,), into `classes`
-    outputs: npt.NDArray[np.float32]  # (n, K): logits
+    y: npt.NDArray[Any]  # (n,), into `classes`, or values
+    outputs: npt.NDArray[np.float32]  # (n, K): logits, or values
 
 
 def write(folder: Path, trial: str, parts: Sequence[TestOutputs]) -> None:
@@ -42,6 +42,7 @@ def write(folder: Path, trial: str, parts: Sequence[TestOutputs]) -> None:
     def column(values: Iterable[Any], kind: Any) -> Any:
         return pa.chunked_array([pa.array(of, kind) for of in values], kind)
 
+    are_classes = all(np.issubdtype(p.y.dtype, np.integer) for p in parts)
     text = pa.dictionary(pa.int32(), pa.string())
     table = pa.table(
         {
@@ -49,7 +50,7 @@ def write(folder: Path, trial: str, parts: Sequence[TestOutputs]) -> None:
             "window": column((p.window for p in parts), pa.int32()),
             "group": column((list(p.group) for p in parts), pa.string()),
             "start_s": column((_or_none(p) for p in parts), pa.float64()),
-            "y": column((p.y for p in parts), pa.int16()),
+            "y": column((p.y for p in parts), pa.int16() if are_classes else pa.float64()),
             "outputs": column((list(p.outputs) for p in parts), pa.list_(pa.float32())),
         }
     )
@@ -65,6 +66,10 @@ def write(folder: Path, trial: str, parts: Sequence[TestOutputs]) -> None:
 
 def _or_none(part: TestOutputs) -> Any:
     return [None] * len(part.window) if part.start_s is None else part.start_s
+
+
+def _labels(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return y.astype(np.int64) if np.issubdtype(y.dtype, np.integer) else y
 
 
 def read(folder: Path, trial: str) -> list[TestOutputs]:
@@ -96,6 +101,6 @@ def _members(table: Any, about: dict[str, Any]) -> Iterator[TestOutputs]:
             tuple(own["group"].to_pylist()),
             None if start.null_count else start.to_numpy(),
             facts["seconds"],
-            own["y"].to_numpy().astype(np.int64),
+            _labels(own["y"].to_numpy()),
             values.flatten().to_numpy().reshape(len(own), n_classes),
         )

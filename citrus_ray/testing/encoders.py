@@ -14,7 +14,7 @@ from citrus_ray.spec import validate
 from citrus_ray.testing.device import DEVICE, FakeDevice
 from citrus_ray.training.loop import seeded
 
-CTX = SignalContext(n_chans=3, n_times=256, sfreq=100.0, n_classes=4, modalities=("eeg",) * 3)
+CTX = SignalContext(n_chans=3, n_times=256, sfreq=100.0, n_outputs=4, modalities=("eeg",) * 3)
 
 
 def signals(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -27,7 +27,6 @@ from citrus_ray import records
 from citrus_ray.data.windowing.view import filled
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
-from citrus_ray.metrics import score
 from citrus_ray.models.specs import Bag, BandPower, MiniRocket, Tangent
 from citrus_ray.spec import SpecError, code_of, digest_of, entry_points, locate
 from citrus_ray.store import open_storage
@@ -79,6 +78,8 @@ def _same_for_all_models(trial: Trial, metric: str) -> Scores:
     member = Given(trial, metric)
     built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {}) | _of_others()
     built.pop("random_encoder", None)  # of the model alone
+    if member.windows.target == "value":
+        built = dict(OF_VALUES.get(name, (name, build)) for name, build in built.items())
     found = {name: _score(member, build(member)) for name, build in built.items()}
     if getattr(trial.finetune.target, "normalize", "none") == "none":
         return found
@@ -159,7 +160,7 @@ def not_normalised(member: Learner) -> Learner | None:
 def _score(member: Learner, predict: Predict) -> dict[str, float]:
     """Everything about the baseline is decided by now."""
     val = member.parts.val
-    by_val = score(member.windows.labels[val], predict(val), "val") if len(val) else {}
+    by_val = member.scores(val, predict(val), "val") if len(val) else {}
     return by_val | score_on_test(member, predict)
 
 
@@ -171,6 +172,13 @@ def majority(member: Learner) -> Predict:
     y, n_classes = member.windows.labels[member.labelled], len(member.windows.classes)
     prior = np.log(np.bincount(y, minlength=n_classes) + 1.0)
     return lambda index: np.tile(prior, (len(index), 1))
+
+
+def median(member: Learner) -> Predict:
+    """The median of the labelled values, whatever the window: of all constants that with the
+    smallest absolute error."""
+    middle = float(np.median(member.windows.labels[member.labelled]))
+    return lambda index: np.full((len(index), 1), middle)
 
 
 def amplitude(member: Learner) -> Predict:
@@ -204,9 +212,9 @@ def random_encoder(member: Learner) -> Predict:
 
 
 def nearest(member: Learner) -> Predict:
-    """The class of the labelled window that is nearest, sample by sample. Logits are minus the
-    distances."""
-    return partial(_nearest, member)
+    """The class, or the value, of the labelled window that is nearest, sample by sample. Logits
+    are minus the distances."""
+    return partial(_nearest, member, _values if member.windows.target == "value" else _distances)
 
 
 BASELINES: dict[str, Callable[[Learner], Predict]] = {
@@ -220,6 +228,8 @@ BASELINES: dict[str, Callable[[Learner], Predict]] = {
     "minirocket": partial(solve, spec=MiniRocket()),
     "bag": partial(solve, spec=Bag()),
 }
+# what says the same of every window, of values
+OF_VALUES: dict[str, tuple[str, Callable[[Learner], Predict]]] = {"majority": ("median", median)}
 
 # scored without normalisation too
 OF_AMPLITUDE = ("amplitude", "level", "band_power", "tangent", "minirocket", "bag")
@@ -327,8 +337,20 @@ OF_PAIRS: dict[str, Callable[[Learner], Predict]] = {
 # ---- the nearest window ----
 
 
-def _nearest(member: Learner, index: Index) -> Floats:
-    return np.concatenate([_distances(member, x) for x in blocks(member, index)])
+def _nearest(member: Learner, of: Callable[[Learner, Signal], Floats], index: Index) -> Floats:
+    return np.concatenate([of(member, x) for x in blocks(member, index)])
+
+
+def _values(member: Learner, x: Signal) -> Floats:
+    """(B, 1): the value of the nearest labelled window."""
+    near, value = np.full(len(x), np.inf), np.zeros(len(x))
+    for part in parts(member, member.labelled):
+        squares = squared_distances(x, filled(member.signal(part)))  # (B, n)
+        first = squares.argmin(axis=1)
+        least = squares[np.arange(len(x)), first]
+        value = np.where(least < near, member.windows.labels[part][first], value)
+        near = np.minimum(near, least)
+    return value[:, None]
 
 
 def _distances(member: Learner, x: Signal) -> Floats:

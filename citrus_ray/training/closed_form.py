@@ -1,6 +1,6 @@
-"""Linear classifiers on features: multinomial logistic regression, which is the linear probe and
-what most baselines decide with, and ridge regression, for thousands of features, with all penalties
-at the cost of one.
+"""Linear maps of features: multinomial logistic regression, which is the linear probe of classes
+and what most baselines decide with, and ridge regression, for thousands of features and for values,
+with all penalties at the cost of one.
 
 Scores come from the caller's validation data, or from a cross-validation inside the labelled
 windows; test data is never seen here. No random number is drawn.
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.metrics import score
+from citrus_ray.context import TargetKind
+from citrus_ray.data.windows import Targets
+from citrus_ray.metrics import score, sign_of
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -51,7 +53,7 @@ class Scaler:
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted regression: features (n, F) -> logits (n, K)."""
+    """A fitted regression: features (n, F) -> logits (n, K), or values (n, 1)."""
 
     scaler: Scaler
     weights: Floats  # (F, K)
@@ -79,11 +81,14 @@ def fit(
 
 
 def best_on(
-    val: tuple[npt.NDArray[np.floating], Labels], path: "list[Probe]", metric: str
+    val: tuple[npt.NDArray[np.floating], Targets],
+    path: "list[Probe]",
+    metric: str,
+    target: TargetKind = "classes",
 ) -> Probe:
     """The first of those that score best."""
-    values = [score(val[1], probe(val[0]), "val")[metric] for probe in path]
-    return path[int(np.argmax(values))]
+    values = [score(val[1], probe(val[0]), "val", target)[metric] for probe in path]
+    return path[int(np.argmax(sign_of(metric) * np.array(values)))]
 
 
 def fit_inside(
@@ -123,9 +128,9 @@ def penalty_inside(
     return best
 
 
-def evenly(y: Labels, most: int) -> Labels:
-    """Places of `most` windows, of every class the same share and at even steps; all where there
-    are no more."""
+def evenly(y: Targets, most: int) -> Labels:
+    """Places of `most` windows, of every class the same share and at even steps, or of values from
+    least to greatest; all where there are no more."""
     if len(y) <= most:
         return np.arange(len(y))
     in_order = np.argsort(y, kind="stable")
@@ -199,7 +204,7 @@ def _loss(w: Floats, x: Floats, target: Floats, penalty: float) -> tuple[float, 
 @dataclass(frozen=True)
 class Ridge:
     """Least squares from features to +1 of the class and -1 of others, every class counting the
-    same, for all penalties at once: one decomposition serves them all."""
+    same, or to the value, for all penalties at once: one decomposition serves them all."""
 
     scaler: Scaler
     x: Floats  # (n, F), scaled, centred and weighted by `root`, as the rest is
@@ -210,11 +215,16 @@ class Ridge:
     centre: tuple[Floats, Floats]  # (F,), (K,): weighted means of features and targets
 
     @classmethod
-    def of(cls, features: npt.NDArray[np.floating], y: Labels, n_classes: int) -> "Ridge":
+    def of(
+        cls,
+        features: npt.NDArray[np.floating],
+        y: Targets,
+        n_outputs: int,
+        kind: TargetKind = "classes",
+    ) -> "Ridge":
         scaler = Scaler.of(features)
-        counts = np.bincount(y, minlength=n_classes)
-        weights = (len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[y]  # (n,)
-        x, target = scaler(features), 2 * np.eye(n_classes)[y] - 1
+        target, weights = wanted(y, n_outputs, kind)
+        x = scaler(features)
         centre = np.average(x, axis=0, weights=weights), np.average(target, 0, weights=weights)
         root = np.sqrt(weights)
         x, target = ((a - m) * root[:, None] for a, m in zip((x, target), centre, strict=True))
@@ -248,17 +258,38 @@ class Ridge:
         return penalty * float((self.x**2).sum()) / len(self.x)
 
 
+def wanted(y: Targets, n_outputs: int, kind: TargetKind) -> tuple[Floats, Floats]:
+    """(n, K) that ridge regression is to reach, and (n,) what each window counts."""
+    if kind == "value":
+        return y[:, None].astype(np.float64), np.ones(len(y))
+    counts = np.bincount(y, minlength=n_outputs)
+    weights = (len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[y]
+    return 2 * np.eye(n_outputs)[y] - 1, weights
+
+
 def ridge_inside(
-    features: npt.NDArray[np.floating], y: Labels, fold: Labels, n_classes: int
+    features: npt.NDArray[np.floating],
+    y: Targets,
+    fold: Labels,
+    n_outputs: int,
+    kind: TargetKind = "classes",
 ) -> Probe:
     """As `fit_inside`, by ridge regression."""
-    ridge = Ridge.of(features, y, n_classes)
+    ridge = Ridge.of(features, y, n_outputs, kind)
+    chosen_by, some = ridge, evenly(y, MOST)
+    if len(some) < len(y):  # errors of a fold cost the cube of its windows
+        chosen_by, fold = Ridge.of(features[some], y[some], n_outputs, kind), fold[some]
     several = len(np.unique(fold)) > 1
-    losses = [ridge.loss_left_out(penalty, fold) if several else 0.0 for penalty in RIDGES]
+    losses = [chosen_by.loss_left_out(penalty, fold) if several else 0.0 for penalty in RIDGES]
     return ridge.solved(RIDGES[int(np.argmin(losses))])
 
 
-def ridge_path(features: npt.NDArray[np.floating], y: Labels, n_classes: int) -> list[Probe]:
+def ridge_path(
+    features: npt.NDArray[np.floating],
+    y: Targets,
+    n_outputs: int,
+    kind: TargetKind = "classes",
+) -> list[Probe]:
     """A probe for each of `RIDGES`."""
-    ridge = Ridge.of(features, y, n_classes)
+    ridge = Ridge.of(features, y, n_outputs, kind)
     return [ridge.solved(penalty) for penalty in RIDGES]

@@ -33,6 +33,7 @@ from citrus_ray.training.loop import (
     shuffled,
 )
 from citrus_ray.training.portable import Blueprint, Network
+from citrus_ray.training.targets import Taught, TaughtClasses, taught
 
 Losses = Generator[float, None, None]  # the mean loss of each round of training
 
@@ -42,7 +43,7 @@ class Examples:
     """Labelled windows that a member learns from."""
 
     x: torch.Tensor  # (n, C, T), or the features (n, F) of a frozen encoder
-    y: torch.Tensor  # (n,)
+    y: torch.Tensor  # (n,), or (n, K)
     weights: torch.Tensor  # (K,), of each class
 
 
@@ -116,7 +117,7 @@ class Member(Learner):
             self._best_state = copy.deepcopy(self.classifier.state_dict())
         for number, loss in enumerate(losses, start=1):
             metrics = {"round": float(number), "train/loss": loss} | self.score_val()
-            if not self.best or metrics[self.metric] > self.best[self.metric]:
+            if not self.best or self.is_better(metrics, self.best):
                 self.best = metrics
                 self._best_state = copy.deepcopy(self.classifier.state_dict())
             yield metrics
@@ -159,7 +160,7 @@ class Member(Learner):
     def batches(self) -> Iterator[Index]:
         """Places among the labelled windows, a batch at a time."""
         rng, spec = np.random.default_rng([6, self.trial.seed]), self.trial.finetune
-        if spec.sampling == "balanced":
+        if spec.sampling == "balanced" and spec.uses("sampling"):
             return balanced(self.windows.labels[self.labelled], spec.optim.batch_size, rng)
         return shuffled(len(self.labelled), spec.optim.batch_size, rng)
 
@@ -173,8 +174,8 @@ class Member(Learner):
 
     def _solve_head(self) -> None:
         """Put the regression from the encoder's features, as it is now, into the head."""
-        y, n_classes = self.windows.labels, len(self.windows.classes)
-        weights, bias = self.regression(self._normed, y, n_classes).plain()
+        probe = self.regression(self._normed, self.windows.labels, self.windows.n_outputs)
+        weights, bias = self.taught.of_outputs(*probe.plain())
         linear = self.classifier.head.linear
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weights.T))
@@ -182,8 +183,9 @@ class Member(Learner):
 
     def _scored_at_start(self, number: int) -> dict[str, float]:
         """The metrics of a head that was solved and has taken no step."""
-        logits, learnt = self.predict(self.labelled), self.windows.labels[self.labelled]
-        loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(learnt))
+        outputs = torch.from_numpy(self._outputs(self.labelled))
+        even = torch.ones(self.windows.n_outputs)
+        loss = self.taught.loss(outputs, self.examples.y.cpu(), even)
         return {"round": float(number), "train/loss": float(loss)} | self.score_val()
 
     def _normed(self, index: Index) -> npt.NDArray[np.floating]:
@@ -194,23 +196,24 @@ class Member(Learner):
     @cached_property
     def examples(self) -> "Examples":
         """The labelled windows, and what each class counts."""
-        y = torch.from_numpy(self.windows.labels[self.labelled]).to(self.device)
-        n_classes = len(self.windows.classes)
+        y = self.taught.tensor(self.windows.labels[self.labelled]).to(self.device)
+        n = self.windows.n_outputs
         even = self.trial.finetune.class_weights == "none"
-        weights = torch.ones(n_classes, device=self.device) if even else _balanced(y, n_classes)
+        weights = torch.ones(n, device=self.device) if even else self.taught.weights(y, n)
         return Examples(self._inputs(self.labelled), y, weights)
 
+    @cached_property
+    def taught(self) -> Taught:
+        """How its kind of target is learnt."""
+        return taught(self.windows, self.labelled)
+
     def _loss(self) -> LossOf:
-        """Cross-entropy on the labelled windows, weighted, mixed and lacking as the spec says."""
+        """The loss on the labelled windows, weighted, mixed and lacking as the spec says."""
         spec, seed = self.trial.finetune, self.trial.seed
         mixing, dropping = np.random.default_rng([7, seed]), np.random.default_rng([8, seed])
         augmenting = np.random.default_rng([15, seed])
         x, y = self.examples.x, self.examples.y
-        entropy = partial(
-            torch.nn.functional.cross_entropy,
-            weight=self.examples.weights,
-            label_smoothing=spec.smoothing,
-        )
+        loss = partial(self.taught.loss, weights=self.examples.weights, smoothing=spec.smoothing)
 
         def loss_of(index: Index) -> torch.Tensor:
             inputs = x[index]  # (B, C, T), or (B, F)
@@ -224,8 +227,8 @@ class Member(Learner):
                 inputs = self._dropped(inputs, dropping)
             logits = self._logits(inputs)  # (B, K)
             if not spec.mixup:
-                return entropy(logits, y[index])
-            return share * entropy(logits, y[index]) + (1 - share) * entropy(logits, y[other])
+                return loss(logits, y[index])
+            return share * loss(logits, y[index]) + (1 - share) * loss(logits, y[other])
 
         return loss_of
 
@@ -286,7 +289,8 @@ class Member(Learner):
         """The kept weights, as they were scored on test data."""
         self.classifier.load_state_dict(self._best_state)
         middle = None if self._centres is None else self._centres.middle()
-        return Votes(self, Network(self.blueprint, self.classifier), middle)
+        network = Network(self.blueprint, self.classifier)
+        return Votes(self, network, middle, self.taught)
 
     def _score_missing(self) -> dict[str, float]:
         """The metric on test data had some modalities not been recorded, by which, and the mean
@@ -298,9 +302,14 @@ class Member(Learner):
         mean = {f"missing/{name}": float(np.mean(list(found.values())))} if found else {}
         return mean | {f"missing:{missing}/{name}": value for missing, value in found.items()}
 
-    @torch.no_grad()
     def predict(self, index: Index, missing: Sequence[str] = ()) -> npt.NDArray[np.floating]:
-        """Logits (n, K) of the windows at `index`, as they are or without some modalities."""
+        """Logits (n, K), or values (n, 1), of the windows at `index`, as they are or without some
+        modalities."""
+        return self.taught.predicted(self._outputs(index, missing))
+
+    @torch.no_grad()
+    def _outputs(self, index: Index, missing: Sequence[str] = ()) -> npt.NDArray[np.floating]:
+        """(n, K): what the network's head says."""
         self.classifier.eval()
         inputs = partial(self._lacking, missing=missing) if missing else self._inputs
         return torch.cat([self._logits(inputs(part)) for part in _pieces(index)]).cpu().numpy()
@@ -374,12 +383,13 @@ class Member(Learner):
 
 @dataclass(frozen=True)
 class Votes:
-    """Logits (n, K) of windows by a network that learns no more."""
+    """Logits (n, K), or values (n, 1), of windows by a network that learns no more."""
 
     reader: Reader
     network: Network
     # (F,): where features of training subjects lie, if each subject's mean is taken to it
     middle: torch.Tensor | None = None
+    taught: Taught = TaughtClasses()
 
     @torch.no_grad()
     def __call__(self, index: Index) -> npt.NDArray[np.floating]:
@@ -391,7 +401,7 @@ class Votes:
             pooled = ((self._pooled(part), part) for part in _pieces(index))
             moved = (centres.taken_from(features, part, ()) for features, part in pooled)
             found = [classifier.head.classify(features) for features in moved]
-        return torch.cat(found).cpu().numpy()
+        return self.taught.predicted(torch.cat(found).cpu().numpy())
 
     def _pooled(self, index: Index, missing: Sequence[str] = ()) -> torch.Tensor:
         features = self.network.classifier.features
@@ -413,9 +423,3 @@ def _take_in(mean: Weights, state: Weights, n: int) -> None:
 
 def _pieces(index: Index) -> Iterator[Index]:
     return (index[i : i + EVAL_BATCH] for i in range(0, len(index), EVAL_BATCH))
-
-
-def _balanced(y: torch.Tensor, n_classes: int) -> torch.Tensor:
-    """Weights (K,) by which every class counts the same; a class without a label counts nothing."""
-    counts = torch.bincount(y, minlength=n_classes)
-    return torch.where(counts > 0, len(y) / (n_classes * counts.clamp(min=1)), 0.0)

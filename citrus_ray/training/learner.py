@@ -13,13 +13,20 @@ from citrus_ray.context import SignalContext
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.splits import folds_inside, spend, split
 from citrus_ray.data.windowing.view import View
-from citrus_ray.data.windows import Index, Signal, Windows
+from citrus_ray.data.windows import Index, Signal, Targets, Windows
 from citrus_ray.experiment.trial import Trial
-from citrus_ray.metrics import score
+from citrus_ray.metrics import score, sign_of
 from citrus_ray.spec import digest_of
 from citrus_ray.store.checkpoint import Weights
 from citrus_ray.store.predictions import TestOutputs
-from citrus_ray.training.closed_form import Labels, Probe, fit, fit_inside
+from citrus_ray.training.closed_form import (
+    Probe,
+    best_on,
+    fit,
+    fit_inside,
+    ridge_inside,
+    ridge_path,
+)
 
 
 class Reader:
@@ -63,7 +70,7 @@ class Learner(Reader, ABC):
 
     @abstractmethod
     def predict(self, index: Index) -> npt.NDArray[np.floating]:
-        """Logits (n, K) of the windows at `index`."""
+        """Logits (n, K), or values (n, 1), of the windows at `index`."""
 
     @abstractmethod
     def score_test(self) -> dict[str, float]:
@@ -100,24 +107,44 @@ class Learner(Reader, ABC):
     def score_val(self) -> dict[str, float]:
         """Scores by what the trial is chosen by, none where it is chosen by nothing."""
         val = self.parts.val
-        return score(self.windows.labels[val], self.predict(val), "val") if len(val) else {}
+        return self.scores(val, self.predict(val), "val") if len(val) else {}
+
+    def scores(
+        self, index: Index, predicted: npt.NDArray[np.floating], split: str
+    ) -> dict[str, float]:
+        """Metrics of what was predicted of the windows at `index`."""
+        return score(self.windows.labels[index], predicted, split, self.windows.target)
+
+    def is_better(self, one: dict[str, float], other: dict[str, float]) -> bool:
+        """Whether metrics beat others, by what the trial is chosen by."""
+        sign = sign_of(self.metric)
+        return sign * one[self.metric] > sign * other[self.metric]
 
     def regression(
         self,
         features: Callable[[Index], npt.NDArray[np.floating]],
-        y: Labels,
-        n_classes: int,
+        y: Targets,
+        n_outputs: int,
         among: Index | None = None,
+        by_ridge: bool = False,
     ) -> Probe:
         """A regression from features to `y`, which holds all windows, on what this trial is given,
         or some of it (`among`): its penalty is chosen by a validation part where all of that is
-        labelled, else inside the windows that are learnt from."""
+        labelled, else inside the windows that are learnt from. Logistic of classes, unless ridge
+        regression is asked for; values have no other."""
         learnt, val = self.labelled if among is None else among, self.parts.val
+        x, kind = features(learnt), self.windows.target
+        by_ridge = by_ridge or kind != "classes"
         if self.trial.finetune.validation == "full":
-            train = features(learnt), y[learnt]
-            return fit(train, (features(val), y[val]), n_classes, self.metric)
-        fold = folds_inside(y[learnt], self.windows.group[learnt])
-        return fit_inside(features(learnt), y[learnt], fold, n_classes)
+            chosen_by = features(val), y[val]
+            if not by_ridge:
+                return fit((x, y[learnt]), chosen_by, n_outputs, self.metric)
+            return best_on(chosen_by, ridge_path(x, y[learnt], n_outputs, kind), self.metric, kind)
+        strata = y if kind == "classes" else self.windows.strata
+        fold = folds_inside(strata[learnt], self.windows.group[learnt])
+        if not by_ridge:
+            return fit_inside(x, y[learnt], fold, n_outputs)
+        return ridge_inside(x, y[learnt], fold, n_outputs, kind)
 
     def outputs_on_test(self, index: Index) -> npt.NDArray[np.floating]:
         """What `predict` says of test windows, remembered to be kept."""
@@ -133,7 +160,7 @@ class Learner(Reader, ABC):
         known = origins is not None and not whole.are_pairs
         return TestOutputs(
             self.trial.digest(),
-            windows.classes,
+            windows.classes or (windows.target,),
             test,
             tuple(windows.groups[g] for g in windows.group[test]),
             origins.first[test] / rate if origins is not None and known else None,
@@ -154,4 +181,4 @@ def score_on_test(
     """Scores on test data, for networks and baselines alike, of which `predict` is decided by now.
     The one function that reads test labels."""
     test = learner.parts.test
-    return score(learner.windows.labels[test], predict(test), "test")
+    return learner.scores(test, predict(test), "test")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from citrus_ray.experiment.trial import Trial
-from citrus_ray.metrics import mean_metrics
+from citrus_ray.metrics import MAIN, mean_metrics
 from citrus_ray.records import Status
 from citrus_ray.spec import MachineError
 from citrus_ray.store.checkpoint import Weights
@@ -26,7 +26,8 @@ Metrics = dict[str, float]
 
 def run_alone(trial: Trial) -> Metrics:
     """Validation metrics of one trial's kept weights, its encoder pre-trained if need be."""
-    member = learner_of(trial, ensure_encoder(trial))
+    metric = f"val/{MAIN[trial.finetune.target.target_kind]}"
+    member = learner_of(trial, ensure_encoder(trial), metric)
     member.finish()
     return member.best
 

@@ -9,27 +9,20 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.data.windowing.splits import folds_inside
+from citrus_ray.context import TargetKind
 from citrus_ray.data.windowing.view import filled
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.specs import Bag, BandPower, ClosedForm, MiniRocket, Tangent
 from citrus_ray.spec import locate
 from citrus_ray.store.checkpoint import Weights
-from citrus_ray.training.closed_form import (
-    Floats,
-    Probe,
-    Scaler,
-    best_on,
-    ridge_inside,
-    ridge_path,
-)
+from citrus_ray.training.closed_form import Floats, Probe, Scaler
 from citrus_ray.training.covariance import TangentFeatures
 from citrus_ray.training.learner import Learner, Reader, score_on_test
 from citrus_ray.training.minirocket import MiniRocketFeatures
 from citrus_ray.training.scalars import scalars
 
-Predict = Callable[[Index], npt.NDArray[np.floating]]  # windows -> logits (n, K)
+Predict = Callable[[Index], npt.NDArray[np.floating]]  # windows -> logits (n, K), values (n, 1)
 Features = Callable[[Signal], npt.NDArray[np.floating]]  # (B, C, T) -> (B, F)
 
 # numbers in a block of windows: 32 MB, whatever their length and however many there are
@@ -128,13 +121,20 @@ def bag(learner: Learner, spec: Bag) -> Predict:
     found = described(learnt)
     scaler = Scaler.of(found)  # what is constant but for rounding tells nothing
     forest = Forest.of(scaler(found), learnt, learner, spec.trees, learner.trial.seed)
-    return Polled(described, scaler, forest)
+    return Polled(described, scaler, forest, learner.windows.target)
+
+
+def said(votes: Floats, never: float, target: TargetKind) -> Floats:
+    """Votes (n, K) as what is predicted: log of probabilities, of which `never` is the least, or
+    values as they are."""
+    return np.asarray(votes if target == "value" else np.log(votes + never))
 
 
 @dataclass(frozen=True)
 class Forest:
     """Extremely randomised trees, every class counting the same: features (n, F) -> votes (n, K),
-    those of a class that none has seen 0. The nodes of all trees stand one after the other."""
+    those of a class that none has seen 0; or values (n, 1). The nodes of all trees stand one after
+    the other."""
 
     roots: Index  # (t,), the node that each tree begins with
     feature: Index  # (N,), what a node asks for; -1 in a leaf
@@ -145,16 +145,22 @@ class Forest:
 
     @classmethod
     def of(cls, x: Floats, index: Index, learner: Learner, n_trees: int, seed: int) -> "Forest":
-        from sklearn.ensemble import ExtraTreesClassifier  # a second to load
+        from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor  # a second to load
 
-        forest = ExtraTreesClassifier(
-            n_trees, class_weight="balanced", random_state=seed, n_jobs=1
-        ).fit(x, learner.windows.labels[index])
+        y, n_outputs = learner.windows.labels[index], learner.windows.n_outputs
+        how = {"random_state": seed, "n_jobs": 1}
+        if learner.windows.target == "classes":
+            forest = ExtraTreesClassifier(n_trees, class_weight="balanced", **how).fit(x, y)
+            seen = forest.classes_
+        else:  # a third of the features at each split, as is usual of values
+            forest = ExtraTreesRegressor(n_trees, max_features=1 / 3, min_samples_leaf=3, **how)
+            seen = np.arange(n_outputs)
+            forest.fit(x, y)
         trees = [one.tree_ for one in forest.estimators_]
         roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1]
         moved = list(zip(trees, roots, strict=True))
-        votes = np.zeros((sum(tree.node_count for tree in trees), len(learner.windows.classes)))
-        votes[:, forest.classes_] = np.concatenate([tree.value[:, 0] for tree in trees])
+        votes = np.zeros((sum(tree.node_count for tree in trees), n_outputs))
+        votes[:, seen] = np.concatenate([tree.value.reshape(len(tree.value), -1) for tree in trees])
         return cls(
             roots,
             np.maximum(np.concatenate([tree.feature for tree in trees]), -1),
@@ -183,14 +189,15 @@ class Forest:
 
 @dataclass(frozen=True)
 class Polled:
-    """Log of the votes of a forest on features."""
+    """Votes of a forest on features, as what is predicted."""
 
     described: "FeaturesAt"
     scaler: Scaler
     forest: Forest
+    target: TargetKind = "classes"
 
     def __call__(self, index: Index) -> Floats:
-        return np.asarray(np.log(self.forest(self.scaler(self.described(index))) + NEVER))
+        return said(self.forest(self.scaler(self.described(index))), NEVER, self.target)
 
 
 # ---- regression on features ----
@@ -204,26 +211,20 @@ def regression(learner: Learner, features: Features, among: Index | None = None)
 def ridge(learner: Learner, features: Features, among: Index) -> Predict:
     """Ridge regression on some of the labelled windows, its penalty chosen likewise: for thousands
     of features, as all penalties cost one decomposition."""
-    x, y = over(learner, features, among), learner.windows.labels[among]
-    n_classes, val = len(learner.windows.classes), learner.parts.val
-    if learner.trial.finetune.validation == "full":
-        scored = over(learner, features, val), learner.windows.labels[val]
-        probe = best_on(scored, ridge_path(x, y, n_classes), learner.metric)
-    else:
-        fold = folds_inside(y, learner.windows.group[among])
-        probe = ridge_inside(x, y, fold, n_classes)
-    return Probed(FeaturesAt(learner, features), probe)
+    return of_index(learner, FeaturesAt(learner, features), among, by_ridge=True)
 
 
-def of_index(learner: Learner, of: Predict, among: Index | None = None) -> Predict:
+def of_index(
+    learner: Learner, of: Predict, among: Index | None = None, by_ridge: bool = False
+) -> Predict:
     """The same, on features that are not of the signal alone."""
-    probe = learner.regression(of, learner.windows.labels, len(learner.windows.classes), among)
-    return Probed(of, probe)
+    y, n_outputs = learner.windows.labels, learner.windows.n_outputs
+    return Probed(of, learner.regression(of, y, n_outputs, among, by_ridge))
 
 
 @dataclass(frozen=True)
 class Probed:
-    """Logits of windows by a regression on what is known of them."""
+    """Logits, or values, of windows by a regression on what is known of them."""
 
     of: Predict
     probe: Probe
@@ -285,7 +286,7 @@ def even_share(learner: Learner, most: int) -> Index:
     if len(labelled) <= most:
         return labelled
     order = rng.permutation(labelled)
-    y, turn = learner.windows.labels[order], np.empty(len(order), dtype=np.int64)
+    y, turn = learner.windows.strata[order], np.empty(len(order), dtype=np.int64)
     for k in np.unique(y):
         turn[y == k] = np.arange((y == k).sum())
     return np.sort(order[np.argsort(turn, kind="stable")[:most]])

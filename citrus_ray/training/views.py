@@ -6,8 +6,9 @@ matrices; each member leaves a fold of the labelled windows out, and on these th
 are chosen: no window chooses by a head that learnt from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -16,8 +17,9 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
+from citrus_ray.context import TargetKind
 from citrus_ray.data.windowing.splits import folds_inside
-from citrus_ray.data.windows import Index
+from citrus_ray.data.windows import Index, Targets
 from citrus_ray.models.views import Trees, Views, ViewSpec
 from citrus_ray.spec import locate
 from citrus_ray.training.closed_form import (
@@ -31,7 +33,8 @@ from citrus_ray.training.closed_form import (
 )
 from citrus_ray.training.learner import Learner, Reader
 from citrus_ray.training.loop import balanced, seeded
-from citrus_ray.training.methods import Features, Forest, even_share, over, some_of
+from citrus_ray.training.methods import Features, Forest, even_share, over, said, some_of
+from citrus_ray.training.targets import Taught, taught
 
 Votes = npt.NDArray[np.float64]  # (V, n, K): probabilities by each view
 
@@ -51,7 +54,7 @@ def views(learner: Learner, spec: Views) -> "Ensemble":
     learnt, y, folds = learner.labelled, learner.windows.labels, _folds(learner, spec)
     with seeded(learner.trial.seed):
         voters = [locate(view.voter).learnt(view, spec, learner, folds) for view in spec.of]
-    ensemble = Ensemble(spec.names, voters)
+    ensemble = Ensemble(spec.names, voters, learner.windows.target)
     if spec.votes == "plain":
         return ensemble
     if learner.trial.finetune.validation == "full":
@@ -67,7 +70,7 @@ def _folds(learner: Learner, spec: Views) -> Labels:
     """Which member leaves out each labelled window; -1 where none does, as of a class that has one
     window, which nobody can do without."""
     learnt = learner.labelled
-    y, group = learner.windows.labels[learnt], learner.windows.group[learnt]
+    y, group = learner.windows.strata[learnt], learner.windows.group[learnt]
     apart = spec.members > 1 and learner.trial.finetune.validation != "full"
     folds = folds_inside(y, group, spec.members) if apart else np.zeros_like(learnt)
     return folds if folds.max() > 0 else np.full(len(learnt), -1)
@@ -83,7 +86,7 @@ class Voter(Protocol):
     """What learnt from one view of windows."""
 
     def __call__(self, index: Index) -> Floats:
-        """(M, n, K): probabilities by each member."""
+        """(M, n, K): probabilities by each member, or values."""
         ...
 
 
@@ -134,23 +137,23 @@ class Heads:
 
     described: Standardised
     stack: "Stack"
+    taught: Taught
 
     @classmethod
     def learnt(cls, view: ViewSpec, spec: Views, learner: Learner, folds: Labels) -> "Heads":
         described = Standardised.of(learner, locate(view.features)(view, learner))
         learnt = learner.labelled
-        x, y = torch.from_numpy(described(learnt)), learner.windows.labels[learnt]
-        sizes = x.shape[1], spec.hidden, len(learner.windows.classes)
-        taught = _taught(spec, folds)
-        stack = Stack(len(taught), *sizes, spec.dropout)
-        _train(stack, x, y, taught, spec, learner.trial.seed)
-        return cls(described, stack.eval())
+        x, own = torch.from_numpy(described(learnt)), _taught(spec, folds)
+        stack = Stack(len(own), x.shape[1], spec.hidden, learner.windows.n_outputs, spec.dropout)
+        kind = taught(learner.windows, learnt)
+        _train(stack, x, learner, kind, own, spec)
+        return cls(described, stack.eval(), kind)
 
     @torch.no_grad()
     def __call__(self, index: Index) -> Floats:
         x = torch.from_numpy(self.described(index))
-        logits = self.stack(x.expand(len(self.stack.bias), -1, -1))
-        return np.asarray(logits.softmax(dim=-1).double().numpy())
+        outputs = self.stack(x.expand(len(self.stack.bias), -1, -1))
+        return np.asarray(self.taught.votes(outputs).double().numpy())
 
 
 class Stack(nn.Module):
@@ -182,21 +185,30 @@ class Stack(nn.Module):
 
 
 def _train(
-    stack: Stack, x: torch.Tensor, y: Labels, taught: Sequence[Index], spec: Views, seed: int
+    stack: Stack,
+    x: torch.Tensor,
+    learner: Learner,
+    kind: Taught,
+    parts: Sequence[Index],
+    spec: Views,
 ) -> None:
     """Teach each member its own windows, every class as often in a batch."""
-    rng, n_steps, n_classes = np.random.default_rng([18, seed]), spec.n_steps(len(x)), stack.n_out
-    n_batch = min(spec.n_batch(len(x)), *map(len, taught))
+    windows, learnt, seed = learner.windows, learner.labelled, learner.trial.seed
+    rng, n_steps = np.random.default_rng([18, seed]), spec.n_steps(len(x))
+    n_batch = min(spec.n_batch(len(x)), *map(len, parts))
+    strata = windows.strata[learnt]
     batches = [
-        balanced(y[own], n_batch, np.random.default_rng([17, seed, m]))
-        for m, own in enumerate(taught)
+        balanced(strata[own], n_batch, np.random.default_rng([17, seed, m]))
+        for m, own in enumerate(parts)
     ]
-    targets = nn.functional.one_hot(torch.from_numpy(y), n_classes).float()
+    targets = kind.tensor(windows.labels[learnt])
+    if windows.target == "classes":
+        targets = nn.functional.one_hot(targets, stack.n_out).float()
     optimizer = torch.optim.AdamW(stack.parameters(), spec.lr, weight_decay=spec.decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, spec.lr, total_steps=n_steps + 1)
     spread = x.std()
     for _ in range(n_steps):
-        index = np.stack([own[next(batch)] for own, batch in zip(taught, batches, strict=True)])
+        index = np.stack([own[next(batch)] for own, batch in zip(parts, batches, strict=True)])
         inputs, wanted = x[index], targets[index]  # (M, B, F), (M, B, K)
         if spec.mixup:
             share = float(rng.beta(spec.mixup, spec.mixup))
@@ -206,9 +218,8 @@ def _train(
         if spec.noise:
             # one draw for all members, which learn from other windows
             inputs = inputs + spec.noise * spread * torch.randn(inputs.shape[1:])
-        logits = stack(inputs).flatten(0, 1)
         # the sum over members, which share nothing
-        loss = len(taught) * nn.functional.cross_entropy(logits, wanted.flatten(0, 1))
+        loss = len(parts) * kind.loss(stack(inputs).flatten(0, 1), wanted.flatten(0, 1))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -250,38 +261,46 @@ class Forests:
 @dataclass(frozen=True)
 class Ridges:
     """A ridge regression on the features of a view for every member, and how sharp the
-    probabilities are that its outputs stand for."""
+    probabilities are that its outputs stand for; of values there are none."""
 
     reader: Reader
     features: Features
     probes: Sequence[Probe]
     sharpness: float
+    target: TargetKind = "classes"
 
     @classmethod
     def learnt(cls, view: ViewSpec, spec: Views, learner: Learner, folds: Labels) -> "Ridges":
         features, among = locate(view.features)(view, learner), even_share(learner, RIDGE_MOST)
         x = over(learner, features, among).astype(np.float64)
-        y = learner.windows.labels[among]
-        n_classes, left_out = len(learner.windows.classes), folds.max() > 0
+        windows, left_out = learner.windows, folds.max() > 0
+        y, kind = windows.labels[among], windows.target
+        of = partial(Ridge.of, n_outputs=windows.n_outputs, kind=kind)
         fold = folds[np.searchsorted(learner.labelled, among)]
         if not left_out:  # by members; penalty and sharpness are chosen by folds all the same
-            fold = folds_inside(y, learner.windows.group[among])
+            fold = folds_inside(windows.strata[among], windows.group[among])
         if fold.max() <= 0:
-            return cls(learner, features, [Ridge.of(x, y, n_classes).solved(USUAL)], SHARP[0])
+            return cls(learner, features, [of(x, y).solved(USUAL)], SHARP[0], kind)
         places = [fold == m for m in range(int(fold.max()) + 1)]
-        ridges = [Ridge.of(x[~out], y[~out], n_classes) for out in places]
-        penalty, sharpness = _sharpened(ridges, x, y, places)
+        ridges = [of(x[~out], y[~out]) for out in places]
+        penalty, sharpness = _sharpened(ridges, x, y, places, kind)
         if not left_out:
-            ridges = [Ridge.of(x, y, n_classes)]
-        return cls(learner, features, [ridge.solved(penalty) for ridge in ridges], sharpness)
+            ridges = [of(x, y)]
+        return cls(learner, features, [ridge.solved(penalty) for ridge in ridges], sharpness, kind)
 
     def __call__(self, index: Index) -> Floats:
         x = over(self.reader, self.features, index)
+        if self.target == "value":
+            return np.stack([probe(x) for probe in self.probes])
         return np.stack([softmax(self.sharpness * probe(x), axis=1) for probe in self.probes])
 
 
 def _sharpened(
-    ridges: Sequence[Ridge], x: Floats, y: Labels, places: Sequence[npt.NDArray[np.bool_]]
+    ridges: Sequence[Ridge],
+    x: Floats,
+    y: Targets,
+    places: Sequence[npt.NDArray[np.bool_]],
+    target: TargetKind = "classes",
 ) -> tuple[float, float]:
     """The penalty and the sharpness with which each ridge gives the windows at its places, which
     it did not see, the smallest loss, every class counting the same."""
@@ -290,6 +309,11 @@ def _sharpened(
         unseen = np.zeros((len(y), ridges[0].target.shape[1]))
         for ridge, out in zip(ridges, places, strict=True):
             unseen[out] = ridge.solved(penalty)(x[out])
+        if target == "value":
+            loss = float(np.mean(np.abs(unseen[:, 0] - y)))
+            if loss < least:
+                best, least = (penalty, SHARP[0]), loss
+            continue
         for sharpness in SHARP:
             losses = cross_entropies(sharpness * unseen, y)
             loss = float(np.mean([losses[y == k].mean() for k in np.unique(y)]))
@@ -303,25 +327,26 @@ def _sharpened(
 
 @dataclass
 class Ensemble:
-    """A weighted mean of the probabilities that views give."""
+    """A weighted mean of the probabilities, or values, that views give."""
 
     names: Sequence[str]
     voters: Sequence[Voter]
+    target: TargetKind = "classes"
     # votes of windows whose labels may choose, these labels, and the share that is chosen
-    chosen_on: tuple[Votes, Labels, float] | None = None
+    chosen_on: tuple[Votes, Targets, float] | None = None
     weighed: Floats | None = None  # (V,), of one that was kept, which chooses no more
     # votes on the last windows, which are asked for again without each view
     _last: tuple[bytes, Votes] | None = None
 
     def __call__(self, index: Index) -> Floats:
-        """(n, K): log of probabilities."""
+        """(n, K): log of probabilities, or values."""
         return self.without(None, index)
 
     def without(self, view: str | None, index: Index) -> Floats:
         """The same had there not been that view: weights too are those of the others alone."""
         left = [i for i, name in enumerate(self.names) if name != view]
         found = np.tensordot(self.weights(left), self.votes(index)[left], 1)
-        return np.asarray(np.log(found + NEVER))
+        return said(found, NEVER, self.target)
 
     def weights(self, among: Sequence[int]) -> Floats:
         """Of some of the views: what is chosen, and the rest spread evenly."""
@@ -331,7 +356,8 @@ class Ensemble:
         if self.chosen_on is None:
             return even
         votes, y, share = self.chosen_on
-        return share * greedy(votes[list(among)], y) + (1 - share) * even
+        greedily = greedy_value if self.target == "value" else greedy
+        return share * greedily(votes[list(among)], y) + (1 - share) * even
 
     def votes(self, index: Index) -> Votes:
         """(V, n, K), means over members."""
@@ -342,7 +368,8 @@ class Ensemble:
 
     def to_keep(self) -> "Ensemble":
         """The same, with the weights of all views in place of the votes that chose them."""
-        return Ensemble(self.names, self.voters, weighed=self.weights(range(len(self.names))))
+        weighed = self.weights(range(len(self.names)))
+        return Ensemble(self.names, self.voters, self.target, weighed=weighed)
 
     def unseen(self, index: Index, folds: Labels) -> Votes:
         """(V, n, K), of each window by the member that did not learn from it."""
@@ -354,10 +381,19 @@ def greedy(votes: Votes, y: Labels) -> Floats:
     mean vote's loss lowest, every class counting the same (Caruana et al. 2004)."""
     weight = 1 / np.bincount(y)[y]
     of_label = votes[:, np.arange(len(y)), y]  # (V, n)
-    taken, total = np.zeros(len(votes)), np.zeros(len(y))
+    return _taken(of_label, lambda mean: -(np.log(mean + NEVER) * weight).sum(axis=1))
+
+
+def greedy_value(votes: Votes, y: Floats) -> Floats:
+    """The same of values, by the absolute error of their mean."""
+    return _taken(votes[..., 0], lambda mean: np.abs(mean - y).mean(axis=1))
+
+
+def _taken(votes: Floats, losses_of: Callable[[Floats], Floats]) -> Floats:
+    """(V, n) -> (V,): shares of the views, given what a mean over some of them costs."""
+    taken, total = np.zeros(len(votes)), np.zeros(votes.shape[1])
     for n in range(1, ROUNDS + 1):
-        losses = -(np.log((total + of_label) / n + NEVER) * weight).sum(axis=1)
-        best = int(losses.argmin())
+        best = int(losses_of((total + votes) / n).argmin())
         taken[best] += 1
-        total = total + of_label[best]
+        total = total + votes[best]
     return np.asarray(taken / ROUNDS)

@@ -166,9 +166,8 @@ class VmappedMembers:
     def _loss(
         self, params: Named, buffers: Named, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor
     ) -> torch.Tensor:
-        logits = functional_call(self.base, (params, buffers), (x,))  # (B, K)
-        smoothing = self.smoothing
-        return nn.functional.cross_entropy(logits, y, weight=w, label_smoothing=smoothing)
+        outputs = functional_call(self.base, (params, buffers), (x,))  # (B, K)
+        return self.members[0].taught.loss(outputs, y, w, self.smoothing)
 
     @torch.no_grad()
     def _update(self, step: int, chunk: list[int], slopes: Named) -> None:

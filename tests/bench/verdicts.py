@@ -134,7 +134,7 @@ def judged(row: Row, rng: np.random.Generator, n: int = MOST) -> list[Any]:
         for _ in range(row.n_claims)
     ]
     claims = claims_of(row.n_claims, row.speaks_of)
-    stamps: Stamps = {claim.identity_of_claim(Verdicts()): False for claim in claims}
+    stamps: Stamps = {claim.identity_of_claim(Verdicts().of(METRIC)): False for claim in claims}
     design = replace(Design("simulated", "simulated"), stamps=stamps)
     return judge(claims, sweep(drawn), design)
 
@@ -157,7 +157,8 @@ def late_claims(n_sweeps: int) -> float:
         cells = sweep([rng.normal(0, NOISE, (N_TARGETS, 12)) for _ in range(5)])
         best = max(claims_of(5, "these targets"), key=lambda c: _mean(cells, c))
         stamps: Stamps = {
-            c.identity_of_claim(Verdicts()): False for c in claims_of(5, "the next target")
+            c.identity_of_claim(Verdicts().of(METRIC)): False
+            for c in claims_of(5, "the next target")
         }
         (found,) = judge([best], cells, replace(Design("s", "s"), stamps=stamps))
         unmarked += not found.is_late

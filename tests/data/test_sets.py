@@ -305,6 +305,7 @@ REAL: dict[str, tuple[tuple[int, int, int], int, int, str | None]] = {
     "sisfall": ((1891, 6, 500), 38, 2, "elderly"),
     "stress_predict": ((1762, 6, 1920), 34, 2, None),
     "stress_predict_ppg": ((1762, 1, 3840), 34, 2, None),
+    "stress_predict_heart_rate": ((2065, 4, 512), 35, 0, "the wrist band's own"),
     "uci_eeg_alcohol": ((600, 64, 256), 20, 2, None),
     "uwave": ((896, 3, 315), 896, 8, "single gestures"),
     "wfdb_sample": ((60, 3, 2000), 2, 0, "dropped for missing samples: 18 of 78"),

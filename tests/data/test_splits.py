@@ -1,5 +1,6 @@
 """Splits and label subsets: what holds for any set of windows."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -449,3 +450,38 @@ def test_folds_are_stratified_where_a_class_is_one_person_and_one_where_it_is_on
     fold = folds_inside(np.repeat([0, 1], 10), np.repeat([0, 1], 10))
     assert [np.bincount(fold[:10]).tolist(), np.bincount(fold[10:]).tolist()] == [[2] * 5] * 2
     assert set(folds_inside(np.array([0, 1, 1, 1]), np.arange(4)).tolist()) == {0}
+
+
+# ---- values ----
+
+
+def values_of(y: list[float], group: list[int]) -> Windows:
+    found = windows_of(np.zeros(len(y)), np.array(group), 1)
+    return replace(found, y=np.array(y), classes=(), target="value")
+
+
+def test_values_are_split_by_groups_and_labels_are_a_number_of_windows():
+    group = np.repeat(np.arange(8), 5)
+    windows = values_of(np.random.default_rng(0).normal(size=40).tolist(), group.tolist())
+    parts = split(windows, Split(), seed=3)
+    train, val, test = (set(group[part]) for part in (parts.train, parts.val, parts.test))
+    assert not (train & val)
+    assert not (train & test)
+    assert not (val & test)
+    spent, learnt = spend(windows, parts, Labels(count=12), "labels", seed=0)
+    assert len(learnt) + len(spent.val) == 12
+    few = label_subset(windows, parts.train, Labels(count=3), 0)
+    assert set(few) <= set(label_subset(windows, parts.train, Labels(count=9), 0))
+    assert len(set(group[few])) == 3, "groups take turns"
+
+
+def test_values_that_cannot_be_learnt_are_refused():
+    group = np.repeat(np.arange(8), 2).tolist()
+    with pytest.raises(SpecError, match="every window has the value 3: nothing can be told"):
+        split(values_of([3.0] * 16, group), Split(), 0)
+    windows = values_of(np.arange(16.0).tolist(), group)
+    parts = split(windows, Split(), 0)
+    with pytest.raises(SpecError, match="labels: one window is labelled, which cannot be learnt"):
+        spend(windows, parts, Labels(count=1), "labels", 0)
+    with pytest.raises(SpecError, match="labels: 500 of the 12 training windows; ask for 1 to 12"):
+        spend(windows, parts, Labels(count=500), "labels", 0)

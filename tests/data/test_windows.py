@@ -36,7 +36,7 @@ def test_windows_that_do_not_fit_together_are_refused(change, says):
 
 def test_the_context_is_what_the_data_say():
     ctx = windows().context
-    assert (ctx.n_chans, ctx.n_times, ctx.sfreq, ctx.n_classes, ctx.modalities) == (
+    assert (ctx.n_chans, ctx.n_times, ctx.sfreq, ctx.n_outputs, ctx.modalities) == (
         1,
         2,
         1.0,

@@ -18,7 +18,7 @@ from citrus_ray.models.specs import Conv, Patch
 from citrus_ray.tasks.specs import Masked
 from tests.small import sweep_of
 
-CTX = SignalContext(n_chans=2, n_times=64, sfreq=32.0, n_classes=2, modalities=("eeg", "eeg"))
+CTX = SignalContext(n_chans=2, n_times=64, sfreq=32.0, n_outputs=2, modalities=("eeg", "eeg"))
 MODEL = Conv(dim=8, strides=(2, 2))
 
 

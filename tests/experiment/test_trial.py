@@ -8,7 +8,7 @@ from citrus_ray.store import checkpoint, default_store
 from citrus_ray.training.pretraining import ensure_encoder, held_out, run
 from tests.small import MODEL, OTHERS, PRETRAIN, PRETRAINED, SCRATCH, SOURCE, windows_of
 
-CTX = SignalContext(n_chans=2, n_times=64, sfreq=50.0, n_classes=2)
+CTX = SignalContext(n_chans=2, n_times=64, sfreq=50.0, n_outputs=2)
 
 
 def test_null_in_two_places_means_from_scratch():

@@ -17,7 +17,7 @@ from citrus_ray.models.specs import ENCODERS, KINDS, Conv
 from citrus_ray.training.loop import seeded
 from tests.small import registered
 
-CTX = SignalContext(n_chans=4, n_times=64, sfreq=50.0, n_classes=3, modalities=("eeg",) * 4)
+CTX = SignalContext(n_chans=4, n_times=64, sfreq=50.0, n_outputs=3, modalities=("eeg",) * 4)
 CONV = Conv(dim=8, strides=(2, 2))
 EVERY = Head(moments=True, bins=4, power=True, covariance=True)
 

@@ -17,7 +17,7 @@ from citrus_ray.training.loop import seeded
 from tests.small import SCRATCH
 from tests.training.test_vmapped import assert_alike, finished, members
 
-CTX = SignalContext(n_chans=2, n_times=256, sfreq=100.0, n_classes=2, modalities=("eeg",) * 2)
+CTX = SignalContext(n_chans=2, n_times=256, sfreq=100.0, n_outputs=2, modalities=("eeg",) * 2)
 KINDS_OF_PATCHES = ("patch", "citrus")
 STEMS = [{"stem": "spectrum"}, {"stem": "both", "spectrum_window": 50}]
 

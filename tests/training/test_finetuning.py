@@ -19,8 +19,9 @@ from citrus_ray.spec import SpecError
 from citrus_ray.store.checkpoint import CheckpointError, Weights
 from citrus_ray.training import pretraining as pretrain
 from citrus_ray.training.closed_form import PENALTIES
-from citrus_ray.training.finetuning import Member, _balanced
+from citrus_ray.training.finetuning import Member
 from citrus_ray.training.loop import seeded
+from citrus_ray.training.targets import TaughtClasses
 from tests.small import FULL, MODEL, PRETRAINED, SCRATCH, SOURCE, registered, sweep_of
 
 
@@ -363,7 +364,7 @@ def test_a_frozen_encoder_gives_the_same_as_training_the_head_on_its_tokens():
 
 def test_balanced_weights_count_every_class_the_same():
     y = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 3])
-    weights = _balanced(y, 4)
+    weights = TaughtClasses().weights(y, 4)
     share = torch.zeros(4).scatter_add(0, y, weights[y])
     assert share[[0, 1, 3]].tolist() == pytest.approx([9 / 4] * 3)
     assert weights[2] == 0

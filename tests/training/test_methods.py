@@ -11,7 +11,7 @@ from citrus_ray.data.windowing.view import View
 from citrus_ray.data.windows import Windows
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.specs import KINDS, METHODS
-from citrus_ray.training import closed_form, methods
+from citrus_ray.training import closed_form, learner
 from citrus_ray.training.baselines import BASELINES, baselines
 from citrus_ray.training.finetuning import Member
 from citrus_ray.training.members import Population
@@ -101,13 +101,13 @@ def test_a_ridge_is_chosen_by_what_chooses_the_trial(monkeypatch, base, way):
 
     def spied(name: str) -> Callable[..., Any]:
         def spy(*args: Any) -> Any:
-            asked.append((name, args[-1] if name == "best_on" else None))
+            asked.append((name, args[2] if name == "best_on" else None))
             return getattr(closed_form, name)(*args)
 
         return spy
 
     for name in ("best_on", "ridge_inside"):
-        monkeypatch.setattr(methods, name, spied(name))
+        monkeypatch.setattr(learner, name, spied(name))
     Solved(trial_of("minirocket", base), "val/macro_f1").finish()
     assert asked == [(way, "val/macro_f1" if way == "best_on" else None)]
 

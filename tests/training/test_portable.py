@@ -29,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "votes": "chosen",
     },
 }
+VALUES = {"finetune.target.target": "value", "finetune.labels": {"count": 16}}
 NETWORKS: dict[str, dict[str, Any]] = {
     "conv": {},
     "citrus": {"model": "citrus", "finetune.align": {"kind": "pad", "n_times": 131}},
@@ -38,6 +39,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "recentre": {"finetune.subjects": "recentre", "finetune.mode": "probe"},
     "late": {"finetune.pool": "late"},
     "best": {"finetune.validation": "full"},
+    "values": VALUES,
+    "values by trees": VALUES | {"model": {"kind": "bag", "trees": 10}},
 }
 
 

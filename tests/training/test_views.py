@@ -113,9 +113,9 @@ def test_no_member_is_taught_what_it_leaves_out(monkeypatch):
     taught: list[list[np.ndarray]] = []
     train = voting._train
 
-    def spy(stack, x, y, own, spec, seed):
+    def spy(stack, x, learner, kind, own, spec):
         taught.append([np.asarray(index) for index in own])
-        train(stack, x, y, own, spec, seed)
+        train(stack, x, learner, kind, own, spec)
 
     monkeypatch.setattr(voting, "_train", spy)
     learner = solved(trial_of("bands", "time"))

@@ -64,14 +64,16 @@ class Stretch:
         return f"{SECONDS[which]}={value:g}"
 
 
-def read_labels(path: Path, grouped: bool = True) -> tuple[list[Stretch], list[Problem]]:
+def read_labels(
+    path: Path, grouped: bool = True, column: str = "label"
+) -> tuple[list[Stretch], list[Problem]]:
     """The rows that make sense, and what is wrong with the others. Where they are not `grouped`,
-    the names of recordings say the group, and no column may."""
+    the names of recordings say the group, and no column may. Labels are in `column`."""
     try:
-        table = read_table(path, COLUMNS, "labels")
+        table = read_table(path, (*COLUMNS, column), "labels")
     except SpecError as err:
         return [], list(err.problems)
-    fault = _head_fault(table.head, grouped)
+    fault = _head_fault(table.head, grouped, column)
     if fault:
         return [], [Problem("labels", fault, str(path), table.line)]
     if not table.rows and not table.problems:
@@ -80,7 +82,7 @@ def read_labels(path: Path, grouped: bool = True) -> tuple[list[Stretch], list[P
     times = next((pair for pair in (SECONDS, SAMPLES) if pair[0] in table.head), None)
     rows, wrong, marks = list[Stretch](), defaultdict[str, list[Problem]](list), set[str]()
     for row in table.rows:
-        read = _stretch(row, times, table.delimiter, marks, str(path))
+        read = _stretch(row, times, column, table.delimiter, marks, str(path))
         if isinstance(read, Stretch):
             rows.append(read)
         else:
@@ -89,16 +91,16 @@ def read_labels(path: Path, grouped: bool = True) -> tuple[list[Stretch], list[P
     return rows, [*table.problems, *problems]
 
 
-def _head_fault(head: Collection[str], grouped: bool) -> str:
+def _head_fault(head: Collection[str], grouped: bool, column: str) -> str:
     """What is wrong with the names of the columns, if something is."""
     used = [pair for pair in (SECONDS, SAMPLES) if any(name in head for name in pair)]
     if len(used) > 1:
         both = ", ".join(name for pair in used for name in pair if name in head)
         return f"has {both}: times are seconds or samples, not both; drop one pair"
-    must = ("file", *(used[0] if used else ()), "label", *(["group"] if grouped else []))
+    must = ("file", *(used[0] if used else ()), column, *(["group"] if grouped else []))
     missing = [name for name in must if name not in head]
     if missing:
-        rule = f"has no column {', '.join(missing)}; its first line must name file,label"
+        rule = f"has no column {', '.join(missing)}; its first line must name file,{column}"
         rule += ",group" if grouped else ""
         rule += f" and, for parts of recordings, {','.join(SECONDS)} or {','.join(SAMPLES)}"
         if "group" in missing:
@@ -116,7 +118,12 @@ def _head_fault(head: Collection[str], grouped: bool) -> str:
 
 
 def _stretch(
-    row: Row, times: tuple[str, str] | None, delimiter: str, marks: set[str], table: str
+    row: Row,
+    times: tuple[str, str] | None,
+    column: str,
+    delimiter: str,
+    marks: set[str],
+    table: str,
 ) -> Stretch | tuple[str, str]:
     """The stretch of a row; or the rule that it breaks, and the message."""
     text = row.values
@@ -128,13 +135,13 @@ def _stretch(
         if isinstance(last, tuple):
             return last
         start, stop = first, last
-    found = (text["file"], start, stop, text["label"], text.get("group", ""))
+    found = (text["file"], start, stop, text[column], text.get("group", ""))
     stretch = Stretch(*found, row.line, table, in_samples=times == SAMPLES)
     if start < 0:
         return "negative", f"{stretch.said(0)} is before the recording; count from 0"
     if stop <= start:
         return "order", f"{stretch.said(1)} must be after {stretch.said(0)}; correct one of them"
-    empty = next((name for name in ("file", "group", "label") if text.get(name) == ""), None)
+    empty = next((name for name in ("file", "group", column) if text.get(name) == ""), None)
     return (empty, f"`{empty}` is empty; fill it in or remove the row") if empty else stretch
 
 
@@ -158,6 +165,22 @@ def _number(name: str, text: str, delimiter: str, marks: set[str]) -> float | tu
     if mark:
         marks.add(mark)
     return value
+
+
+def not_numbers(rows: Iterable[Stretch]) -> list[Problem]:
+    """What is wrong with labels that are to be values."""
+    odd = [row for row in rows if math.isnan(value_of(row.label))]
+    rule = "is no number, and target=value needs one; correct it, leave the row out, or drop target"
+    said = (
+        Problem("labels", f"label `{row.label}` {rule}", row.table, row.line or None) for row in odd
+    )
+    return capped(list(said))
+
+
+def value_of(label: str) -> float:
+    """A label as a number, with a point or a comma; NaN where it is none."""
+    text = label.strip()
+    return float(text.replace(",", ".")) if NUMBER.fullmatch(text) else math.nan
 
 
 def match(

@@ -19,13 +19,30 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from citrus_ray.data.faults import broken, capped, each, noted, nothing_found, tidy, unknown
+from citrus_ray.context import TargetKind
+from citrus_ray.data.faults import (
+    broken,
+    capped,
+    each,
+    noted,
+    nothing_found,
+    refuse_unknown,
+    tidy,
+    unknown,
+)
 from citrus_ray.data.formats.channels import alike, alike_where_there, pick, pick_there, union
 from citrus_ray.data.formats.columns import stretches_of
 from citrus_ray.data.formats.digests import content_of, file_fingerprints, file_parts
 from citrus_ray.data.formats.events import events_beside, read_events
 from citrus_ray.data.formats.known import ending_of, with_ending
-from citrus_ray.data.formats.labels import Stretch, crossing, lookalikes, match, read_labels
+from citrus_ray.data.formats.labels import (
+    Stretch,
+    crossing,
+    lookalikes,
+    match,
+    not_numbers,
+    read_labels,
+)
 from citrus_ray.data.formats.recordings import (
     Header,
     Recording,
@@ -111,6 +128,16 @@ class Files(Cleaned):
     label_pattern: Annotated[str | None, Later()] = None
     """With `labels: names`: regex whose one (…) finds the label in a file's stem, or in its
     path."""
+    label_column: Annotated[Name, Later()] = "label"
+    """Column of the table that holds the labels."""
+    target: Annotated[Literal["classes", "value"], Later()] = "classes"
+    """What labels are. classes: names, of which each window has one; value: numbers, which are to
+    be predicted (regression)."""
+    value_channel: Annotated[Name | None, Later()] = None
+    """With `target: value`, the channel whose mean over a window is its value, in place of
+    `labels`. No model sees it."""
+    value_delay_s: Annotated[Annotated[float, Field(ge=0)], Later()] = 0.0
+    """Seconds that `value_channel` is behind what it measures: the device's own average."""
     group_pattern: str | None = None
     """Regex whose one (…) finds the group in a file's stem, or in its path; for labels without a
     `group` column. Without both, a recording is a group."""
@@ -162,6 +189,10 @@ class Files(Cleaned):
             if getattr(self, name) and not self.labels:
                 rule = f"{name} has no effect without labels"
                 raise ValueError(f"{rule}; give `labels:` a CSV or drop it")
+        if self.label_column != "label" and self.labels in (None, ANNOTATIONS, EVENTS):
+            rule = f"label_column={self.label_column} is of a table, and `labels` names none"
+            raise ValueError(f"{rule}; give `labels:` a CSV or drop it")
+        self._check_target()
         for name in ("channels", "streams", "classes"):
             names = getattr(self, name) or ()
             if len(set(names)) < len(names):
@@ -182,6 +213,30 @@ class Files(Cleaned):
     @property
     def _grouped_by_column(self) -> bool:
         return isinstance(self.labels, LabelColumn) and self.labels.group is not None
+
+    def _check_target(self) -> None:
+        """A value comes from one place, and is no class."""
+        if self.target == "classes":
+            if self.value_channel:
+                rule = f"value_channel={self.value_channel} is a number, not a class"
+                raise ValueError(f"{rule}; give `target: value` or drop it")
+            return
+        for name in ("classes", "merge"):
+            if getattr(self, name):
+                raise ValueError(f"{name}: target=value has no classes; drop it")
+        if bool(self.labels) == bool(self.value_channel):
+            rule = "target=value needs `labels`, a table of numbers, or `value_channel`"
+            raise ValueError(f"{rule}; give {'one of the two' if self.labels else 'one'}")
+        if self.value_delay_s and not self.value_channel:
+            rule = f"value_delay_s={self.value_delay_s:g} is of `value_channel`"
+            raise ValueError(f"{rule}, which is not given; drop it")
+        if self.value_channel in (self.channels or ()):
+            rule = f"value_channel={self.value_channel} is among channels: a model would see it"
+            raise ValueError(f"{rule}; take it out of one")
+
+    @property
+    def target_kind(self) -> TargetKind:
+        return self.target
 
     def _check_pattern(self, what: str, pattern: str) -> None:
         said = f"{what}_pattern={pattern}"
@@ -298,11 +353,15 @@ class Files(Cleaned):
         the labels."""
         own = self._said_by_recordings
         read, found = (self._own if own else self._tabled)(files, problems)
-        new = dict[str, str]()
-        with noted(problems):
-            new = self._rename({row.label for row in read})
-        alike_labels, caveats = lookalikes(read, self.merge or {}, self.classes or ())
-        problems += alike_labels
+        new, caveats = dict[str, str](), list[str]()
+        if self.target == "value":
+            problems += not_numbers(read)
+            new = {row.label: row.label for row in read}
+        else:
+            with noted(problems):
+                new = self._rename({row.label for row in read})
+            alike_labels, caveats = lookalikes(read, self.merge or {}, self.classes or ())
+            problems += alike_labels
         named = {
             name: [replace(row, label=new[row.label]) for row in found[name] if row.label in new]
             for name in files
@@ -325,7 +384,8 @@ class Files(Cleaned):
         left_out, found = self._left_out(files), defaultdict[str, list[Stretch]](list)
         read = list[Stretch]()
         for table in self._tables():
-            rows, bad_rows = read_labels(table, grouped=self.group_pattern is None)
+            grouped = self.group_pattern is None
+            rows, bad_rows = read_labels(table, grouped, self.label_column)
             of, unmatched = match(rows, files, table, left_out) if rows else ({}, [])
             problems += [*bad_rows, *unmatched]
             read += rows
@@ -411,6 +471,8 @@ class Files(Cleaned):
         header = self._header(path)
         choose = pick if self.absent == "refuse" else pick_there
         picks = choose(header, self.streams, self.channels, self.modality)
+        if self.value_channel:
+            picks = self._without_value(header, picks, self.value_channel)
         item = Item(header, picks, ())
         # times are rounded to samples anyway, and tables round theirs to a millisecond
         rates = [*([] if self.sfreq == "native" else [self.sfreq]), *(c.sfreq for c in item.picks)]
@@ -432,6 +494,20 @@ class Files(Cleaned):
         if problems:
             raise SpecError(problems)
         return replace(item, stretches=tuple(t for _, t in timed))
+
+    def _without_value(
+        self, header: Header, picks: tuple[Channel, ...], value: str
+    ) -> tuple[Channel, ...]:
+        """The channels that a model sees, of a recording that has the one that it is to predict."""
+        refuse_unknown("value_channel", [value], self._values(header), header.path)
+        left = tuple(c for c in picks if c.name != value)
+        if not left:
+            rule = f"has nothing but {value}, which is what is to be predicted"
+            raise broken(header.path, f"{rule}; give `channels:`", "value_channel")
+        return left
+
+    def _values(self, header: Header) -> dict[str, Channel]:
+        return {c.name: c for c in header.channels if not c.fault}
 
     def _timed(self, stretch: Stretch, item: Item) -> Stretch:
         """A stretch in seconds; an event has the `seconds` after it, or what there is of them."""
@@ -472,8 +548,10 @@ class Files(Cleaned):
         lacking = (*_lacking(items, tracks), *self._caveats_on_channels())
         caveats = (*(self.caveats or ()), *on_labels, *lacking)
         labels = sorted({stretch.label for item in items for stretch in item.stretches})
-        classes = (self.classes or tuple(labels)) if self.labels else ()
-        windows = assemble(cut, gathered, classes, self.digest(), caveats)
+        is_classes = self.labels and self.target == "classes"
+        classes = (self.classes or tuple(labels)) if is_classes else ()
+        target = self.target
+        windows = assemble(cut, gathered, classes, self.digest(), caveats, target=target)
         if self.group_blocks:
             return time_blocks(windows, gathered, cut.n_times, self.group_blocks)
         return windows
@@ -500,6 +578,8 @@ class Files(Cleaned):
         rates = [track.sfreq for track in own]
         found = cut.together([stream.x for stream in streams], rates, item.stretches)
         known = [stream.fingerprints for stream in streams]
+        if self.value_channel:
+            found = self._valued(item.header, found, cut)
         return replace(
             found,
             windows=(spread_out(x, own, tracks) for x in found.windows),
@@ -513,6 +593,28 @@ class Files(Cleaned):
         channels = (*track.channels, *self.references(header, track.channels))
         found = read(header, channels, track.sfreq)
         return replace(found, x=self.clean(found.x, channels, len(track.channels), track.sfreq))
+
+    def _valued(self, header: Header, found: RecordingWindows, cut: Cutter) -> RecordingWindows:
+        """Windows with the mean of the value's channel as their label; those in which a sample of
+        it is missing are left out."""
+        assert self.value_channel is not None
+        channel = self._values(header)[self.value_channel]
+        (x,) = read(header, [channel], channel.sfreq).x
+        start = (found.first / cut.sfreq + self.value_delay_s) * channel.sfreq
+        n = max(1, round(self.seconds * channel.sfreq))
+        # rounded up: no sample from before the window
+        places = np.ceil(start - 1e-6).astype(int)[:, None] + np.arange(n)
+        values = np.append(x, np.nan).astype(np.float64)[np.minimum(places, len(x))].mean(axis=1)
+        kept = np.isfinite(values)
+        stretches = itertools.compress(found.stretches, kept)
+        said = (
+            replace(stretch, label=repr(float(value)))
+            for stretch, value in zip(stretches, values[kept], strict=True)
+        )
+        tally = found.tally + Counter(gaps=int((~kept).sum()))
+        windows = itertools.compress(found.windows, kept)
+        first = found.first[kept]
+        return replace(found, windows=windows, first=first, stretches=tuple(said), tally=tally)
 
 
 def _found_in(pattern: str, name: str) -> str | None:

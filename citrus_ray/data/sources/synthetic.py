@@ -12,10 +12,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from citrus_ray.context import TargetKind
 from citrus_ray.data.source import Count, Handling, Normalize, Positive, Source
 from citrus_ray.data.windowing.disk import DiskArray
 from citrus_ray.data.windowing.normalize import zscore
-from citrus_ray.data.windows import Index, Windows
+from citrus_ray.data.windows import Targets, Windows
+from citrus_ray.spec import Later
 
 Rng = np.random.Generator
 
@@ -44,16 +46,23 @@ class Synthetic(Source):
     """Rhythm over background, as amplitudes."""
     normalize: Normalize = "window"
     """z-score each window, or not at all."""
+    target: Annotated[Literal["classes", "value"], Later()] = "classes"
+    """classes: which of the rhythms there is; value: its frequency in Hz, anywhere between the
+    least and the greatest of them."""
 
     @property
     def n_times(self) -> int:
         return round(self.seconds * self.sfreq)
 
+    @property
+    def target_kind(self) -> TargetKind:
+        return self.target
+
     def handling(self) -> Handling:
         return Handling(self.normalize)
 
     def prepare(self) -> Windows:
-        labels = list[Index]()
+        labels = list[Targets]()
         # one subject in memory at a time: a spec may ask for many
         with DiskArray((self.n_chans, self.n_times)) as found:
             for i in range(self.n_subjects):
@@ -70,8 +79,9 @@ class Synthetic(Source):
             ch_names=tuple(f"syn{c}" for c in range(self.n_chans)),
             modalities=("eeg",) * self.n_chans,
             groups=tuple(f"subject{i:02d}" for i in range(self.n_subjects)),
-            classes=tuple(f"{hz:g} Hz" for hz in self.rhythms),
+            classes=() if self.target == "value" else tuple(f"{hz:g} Hz" for hz in self.rhythms),
             digest=self.digest(),
+            target=self.target,
         )
 
     def _subject(self, i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,9 +89,14 @@ class Synthetic(Source):
         rng = np.random.default_rng([self.seed, i])
         n = self.windows_per_subject
         shape = (n, self.n_chans, self.n_times)
-        y = rng.permutation(np.arange(n) % len(self.rhythms)).astype(np.int64)
+        y: Targets
+        if self.target == "value":
+            y = rng.uniform(min(self.rhythms), max(self.rhythms), n)
+        else:
+            y = rng.permutation(np.arange(n) % len(self.rhythms)).astype(np.int64)
         x = coloured_noise(rng, shape, self.sfreq, exponent=rng.uniform(0.8, 1.4))
-        hz = np.asarray(self.rhythms)[y] * rng.uniform(0.95, 1.05)
+        hz = y if self.target == "value" else np.asarray(self.rhythms)[y]
+        hz = hz * rng.uniform(0.95, 1.05)
         x += self.rhythm_gain * self._rhythm(rng, hz)
         x += self._bursts(rng, shape) + self._evoked(rng, shape)
         return x * rng.lognormal(0.0, 0.3), y

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from citrus_ray.context import TargetKind
 from citrus_ray.data import originals, sets
 from citrus_ray.data.faults import unknown
 from citrus_ray.data.source import Source
@@ -30,6 +31,7 @@ from citrus_ray.data.tools.quality import (
 )
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.splits import Split
+from citrus_ray.data.windows import NO_LABELS
 from citrus_ray.spec import SpecError, parse_yaml, read_yaml, refuse, validate
 
 NO_PROBES = Probes()
@@ -144,12 +146,16 @@ def render(quality: Quality, probes: Probes = NO_PROBES) -> str:
     low, middle, high = quality.windows_per_group
     size = f"{quality.windows} windows of {quality.seconds:g} s {_size(quality)}"
     classes = ", ".join(f"{name} {n}" for name, n in quality.classes.items())
+    if quality.classes or quality.labels == NO_LABELS:
+        labels = f"classes     {classes or 'none: not labelled'}"
+    else:
+        labels = f"labels      {quality.labels}"
     within = f"windows in each {low} / {middle:g} / {high} (min / median / max)"
     lines = [
         f"{quality.name}: {size}, {quality.digest}",
         *(f"  ! {warning}" for warning in all_warnings(quality, probes)),
         *(f"  caveat: {caveat}" for caveat in quality.caveats),
-        f"classes     {classes or 'none: not labelled'}",
+        labels,
         f"groups      {quality.groups}, {within}",
     ]
     if quality.confounding and middle > 1:
@@ -345,7 +351,9 @@ def _blocks_of(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every block or name of a source in a file, by its path."""
     leaf = path.rpartition(".")[2].partition("[")[0]
     is_block = isinstance(tree, dict) and {"kind", "set"} & tree.keys()
-    if leaf in ("", "source", "target") and (isinstance(tree, str) or is_block):
+    # inside a source `target` says what its labels are
+    is_name = isinstance(tree, str) and tree not in get_args(TargetKind)
+    if leaf in ("", "source", "target") and (is_name or is_block):
         yield path, tree
     items = tree.items() if isinstance(tree, dict) else ()
     for key, value in items:

@@ -61,7 +61,8 @@ def _write_labels(path: Path, windows: Windows, names: Sequence[str]) -> None:
             start = seen[names[group]] * seconds
             seen[names[group]] += 1
             times = f"{start:.9g}", f"{start + seconds:.9g}"
-            rows.writerow([names[group], *times, windows.classes[y], windows.groups[group]])
+            label = repr(float(y)) if windows.target == "value" else windows.classes[y]
+            rows.writerow([names[group], *times, label, windows.groups[group]])
 
 
 def write_npz(

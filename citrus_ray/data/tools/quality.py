@@ -86,6 +86,7 @@ class Quality:
     sfreq: float
     normalize: str | None
     classes: dict[str, int]
+    labels: str  # in words
     groups: int
     windows_per_group: tuple[int, float, int]  # min, median, max
     channels: tuple[ChannelQuality, ...]
@@ -105,6 +106,7 @@ def measure(windows: Windows, name: str, normalize: str | None = None) -> Qualit
     sizes = np.bincount(windows.group)[np.unique(windows.group)]
     channels, hashes, non_finite = _scan(windows)
     labelled = windows.y is not None
+    of_classes = labelled and windows.target == "classes"
     return Quality(
         name=name,
         digest=windows.digest,
@@ -113,13 +115,14 @@ def measure(windows: Windows, name: str, normalize: str | None = None) -> Qualit
         n_times=windows.context.n_times,
         sfreq=windows.sfreq,
         normalize=normalize,
-        classes=windows.class_counts() if labelled else {},
+        classes=windows.class_counts() if of_classes else {},
+        labels=windows.labels_said,
         groups=len(sizes),
         windows_per_group=(int(sizes.min()), float(np.median(sizes)), int(sizes.max())),
         channels=channels,
         non_finite=non_finite,
         dropped=_dropped(windows.caveats),
-        confounding=confounding(windows) if labelled else None,
+        confounding=confounding(windows) if of_classes else None,
         repeats=repeats(hashes, windows),
         neighbours=neighbours(windows),
         unsplittable=_unsplittable(windows) if labelled else None,

@@ -1,18 +1,19 @@
 """Windows of many recordings as one set: groups, classes, blocks of time, and caveats."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from citrus_ray.context import TargetKind
 from citrus_ray.data.fingerprints import Fingerprints
-from citrus_ray.data.formats.labels import Stretch
+from citrus_ray.data.formats.labels import Stretch, value_of
 from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windowing.disk import DiskArray, rows_on_disk
-from citrus_ray.data.windows import Index, Origins, Stream, Windows
+from citrus_ray.data.windows import Index, Origins, Stream, Targets, Windows
 from citrus_ray.spec import refuse
 
 
@@ -76,8 +77,10 @@ def assemble(
     digest: str,
     caveats: Sequence[str] = (),
     subject: Index | None = None,
+    target: TargetKind = "classes",
 ) -> Windows:
-    """The set that was gathered. Unlabelled without `classes`; without `subject` a group is one."""
+    """The set that was gathered. Of classes unlabelled without `classes`; without `subject` a group
+    is one."""
     stretches, main = gathered.stretches, gathered.streams[0]
     groups = tuple(sorted({stretch.group for stretch in stretches}))
     group = np.searchsorted(groups, [stretch.group for stretch in stretches]).astype(np.int64)
@@ -88,11 +91,16 @@ def assemble(
         )
         way = "shorten `seconds`, set `short: pad`, or leave it out of `classes`"
         raise refuse(f"{rule}; {way}", "classes")
+    y: Targets | None = None
+    if target == "value":
+        y = np.array([value_of(s.label) for s in stretches], dtype=np.float64)
+        caveats = (*caveats, *_one_value_each(y, group))
+        stretches = tuple(replace(stretch, label="") for stretch in stretches)  # no class
+    elif classes:
+        y = np.array([classes.index(s.label) for s in stretches], dtype=np.int64)
     return Windows(
         x=main.x,
-        y=np.array([classes.index(s.label) for s in stretches], dtype=np.int64)
-        if classes
-        else None,
+        y=y,
         group=group,
         sfreq=main.sfreq,
         ch_names=main.ch_names,
@@ -104,7 +112,14 @@ def assemble(
         streams=gathered.streams if len(gathered.streams) > 1 else (),
         origins=Origins(group if subject is None else subject, gathered.recording, gathered.first),
         fingerprints=gathered.fingerprints,
+        target=target,
     )
+
+
+def _one_value_each(y: Targets, group: Index) -> Iterator[str]:
+    n_values, n = len(np.unique(np.stack([group, y]), axis=1).T), len(np.unique(group))
+    if n_values == n < len(y):
+        yield f"every group has one value: what is learnt is of {n} groups, not of {len(y)} windows"
 
 
 def time_blocks(windows: Windows, gathered: Gathered, n_times: int, n_blocks: int) -> Windows:

@@ -94,6 +94,8 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
     np.save(partial / "fingerprints.npy", fingerprints_in(windows))
     facts = ["sfreq", "ch_names", "modalities", "groups", "classes", "caveats"]
     facts += ["n_segments", "padding"]
+    # older caches are of classes, and do not say so
+    facts += ["target"] * (windows.target != "classes")
     meta = {name: getattr(windows, name) for name in facts} | {"digest": digest}
     streams = [{name: getattr(stream, name) for name in STREAM_FACTS} for stream in windows.streams]
     (partial / "meta.json").write_text(json.dumps(meta | {"streams": streams}))

@@ -93,9 +93,7 @@ class Parts:
 def split(windows: Windows, spec: Split, seed: int) -> Parts:
     """Test groups from `spec.seed`, then validation groups from `seed` among the rest."""
     groups = np.unique(windows.group)
-    if len(windows.classes) < 2:
-        rule = f"classes: {list(windows.classes)}: must be at least 2 to tell apart"
-        raise refuse(f"{rule}; look at the labels")
+    _check_labels(windows)
     n_test, n_val = (max(1, round(share * len(groups))) for share in (spec.test, spec.val))
     if spec.folds is not None:
         n_test = -(-len(groups) // spec.folds)
@@ -113,6 +111,17 @@ def split(windows: Windows, spec: Split, seed: int) -> Parts:
     train = np.setdiff1d(rest, val)
     test = tested(windows, spec, test)
     return Parts(*(np.flatnonzero(np.isin(windows.group, of)) for of in (train, val, test)))
+
+
+def _check_labels(windows: Windows) -> None:
+    """Refuse labels that leave nothing to be predicted."""
+    if windows.target == "value":
+        if np.ptp(windows.labels) == 0:
+            rule = f"every window has the value {windows.labels[0]:g}: nothing can be told apart"
+            raise refuse(f"{rule}; look at the labels")
+    elif len(windows.classes) < 2:
+        rule = f"classes: {list(windows.classes)}: must be at least 2 to tell apart"
+        raise refuse(f"{rule}; look at the labels")
 
 
 def tested(windows: Windows, spec: Split, test: Index) -> Index:
@@ -147,7 +156,7 @@ def _draw(windows: Windows, groups: Index, n: int, rng: np.random.Generator, par
         picked = np.isin(windows.group, chosen)
         if all(_holds_all(windows, mask) for mask in (picked & inside, ~picked & inside)):
             return np.sort(chosen)
-    y = windows.labels
+    y = windows.strata
     few = {windows.classes[k]: len(np.unique(windows.group[y == k])) for k in np.unique(y)}
     rule = f"no choice of {n} of {len(groups)} groups puts every class into {part} and leaves"
     rule += f" every class outside it; groups per class: {few}"
@@ -156,7 +165,7 @@ def _draw(windows: Windows, groups: Index, n: int, rng: np.random.Generator, par
 
 def _holds_all(windows: Windows, mask: npt.NDArray[np.bool_]) -> bool:
     """Whether the windows of `mask` hold every class that there is."""
-    return len(np.unique(windows.labels[mask])) == len(np.unique(windows.labels))
+    return len(np.unique(windows.strata[mask])) == len(np.unique(windows.strata))
 
 
 def spend(
@@ -180,11 +189,15 @@ def spend(
 def _kept(windows: Windows, known: Index, seed: int) -> Index:
     """About a third of the labelled windows, of every class at least one and not all: whole groups
     where each class is in several, and some choice of them comes near a third, else windows."""
-    y, group = windows.labels[known], windows.group[known]
+    y, group = windows.strata[known], windows.group[known]
     names, counts = np.unique(y, return_counts=True)
     if counts.min() < 2:
-        rule = f"labels: class {windows.classes[names[counts.argmin()]]!r} has one labelled window"
-        rule += ", and of each class one is learnt from and another scores the trial"
+        if windows.target == "value":
+            rule = "labels: one window is labelled, which cannot be learnt from and score the trial"
+        else:
+            rare = windows.classes[names[counts.argmin()]]
+            rule = f"labels: class {rare!r} has one labelled window"
+            rule += ", and of each class one is learnt from and another scores the trial"
         raise refuse(f"{rule}; ask for more labels, or give `validation: full`", "labels")
     rng = np.random.default_rng([10, seed])
     if all(len(np.unique(group[y == k])) > 1 for k in names):
@@ -236,7 +249,7 @@ def folds_inside(y: Index, group: Index, most: int = FOLDS) -> Index:
 def label_subset(windows: Windows, pool: Index, labels: Labels, seed: int) -> Index:
     """The windows of `pool` whose labels may be used, sorted."""
     order = _label_order(windows, pool, seed)
-    y = windows.labels[order]
+    y = windows.strata[order]
     names = np.unique(y)
     if (n := labels.per_class) is not None:
         for k in names:
@@ -246,9 +259,10 @@ def label_subset(windows: Windows, pool: Index, labels: Labels, seed: int) -> In
         return np.sort(np.concatenate([order[y == k][:n] for k in names]))
     n = labels.count or int(np.ceil((labels.fraction or 1.0) * len(order)))
     if not len(names) <= n <= len(order):
-        rule = f"labels: {n} of the {len(order)} training windows cannot hold one of each of the"
-        way = f"ask for {len(names)} to {len(order)}"
-        raise refuse(f"{rule} {len(names)} classes; {way}")
+        rule = f"labels: {n} of the {len(order)} training windows"
+        if windows.target == "classes":
+            rule += f" cannot hold one of each of the {len(names)} classes"
+        raise refuse(f"{rule}; ask for {len(names)} to {len(order)}")
     return np.sort(order[:n])
 
 
@@ -261,7 +275,7 @@ def _label_order(windows: Windows, pool: Index, seed: int) -> Index:
     """
     rng = np.random.default_rng([3, seed])
     rank = np.empty(len(pool))
-    y, group = windows.labels[pool], windows.group[pool]
+    y, group = windows.strata[pool], windows.group[pool]
     tie = rng.permutation(len(pool))
     groups = np.unique(group)
     group_turn = dict(zip(groups.tolist(), rng.permutation(len(groups)).tolist(), strict=True))

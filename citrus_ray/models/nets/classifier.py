@@ -35,12 +35,12 @@ class Classifier(nn.Module):
         if self.parts is not None:
             n_normed = 0 if head.standardise else self.parts.n_learnt
             self.head: LinearHead | FeatureHead = FeatureHead(
-                self.parts.sizes, n_normed, ctx.n_classes
+                self.parts.sizes, n_normed, ctx.n_outputs
             )
         else:
             n_rows = encoder.n_rows(ctx.n_chans) if self.by_row else 1
-            late = LateFusion(n_rows, encoder.dim, ctx.n_classes) if pool == "late" else None
-            self.head = late or LinearHead(n_rows, encoder.dim, ctx.n_classes, pool)
+            late = LateFusion(n_rows, encoder.dim, ctx.n_outputs) if pool == "late" else None
+            self.head = late or LinearHead(n_rows, encoder.dim, ctx.n_outputs, pool)
         self.erasure = Erasure(self.head.linear.in_features) if erase else None
 
     @torch.no_grad()

@@ -13,12 +13,12 @@ MANY = 64  # features of a block beyond which they share the say of so many
 class LinearHead(nn.Module):
     """Channels are averaged or kept side by side, then one linear layer: (B, C, D) -> (B, K)."""
 
-    def __init__(self, n_chans: int, dim: int, n_classes: int, pool: str) -> None:
+    def __init__(self, n_chans: int, dim: int, n_outputs: int, pool: str) -> None:
         super().__init__()
         self.pool = pool
         n_features = dim * n_chans if pool == "channels" else dim
         self.norm = nn.LayerNorm(n_features, elementwise_affine=False)
-        self.linear = nn.Linear(n_features, n_classes)
+        self.linear = nn.Linear(n_features, n_outputs)
 
     def pooled(self, summary: torch.Tensor) -> torch.Tensor:
         """(B, C, D) -> (B, C*D) or (B, D)."""
@@ -35,20 +35,20 @@ class LateFusion(LinearHead):
     """A linear layer for each row, and the mean of the probabilities of those that are there:
     (B, R, D) -> (B, K)."""
 
-    def __init__(self, n_rows: int, dim: int, n_classes: int) -> None:
-        super().__init__(1, dim, n_rows * n_classes, "late")
-        self.shape = (n_rows, n_classes, dim)
+    def __init__(self, n_rows: int, dim: int, n_outputs: int) -> None:
+        super().__init__(1, dim, n_rows * n_outputs, "late")
+        self.shape = (n_rows, n_outputs, dim)
 
     def pooled(self, summary: torch.Tensor) -> torch.Tensor:
         """(B, R, D) -> (B, R*D)."""
         return summary.flatten(1)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        n_rows, n_classes, dim = self.shape
+        n_rows, n_outputs, dim = self.shape
         rows = pooled.view(-1, n_rows, dim)
         there = (rows != 0).any(dim=-1)  # (B, R)
         there = there | ~there.any(dim=1, keepdim=True)  # nothing at all: what zeros give
-        weight, bias = self.linear.weight.view(self.shape), self.linear.bias.view(n_rows, n_classes)
+        weight, bias = self.linear.weight.view(self.shape), self.linear.bias.view(n_rows, n_outputs)
         logs = (torch.einsum("brd,rkd->brk", self.norm(rows), weight) + bias).log_softmax(dim=-1)
         logs = logs.masked_fill(~there[..., None], float("-inf"))
         return logs.logsumexp(dim=1) - there.sum(dim=1, keepdim=True).log()
@@ -61,14 +61,14 @@ class FeatureHead(nn.Module):
     centre: torch.Tensor  # (F,), and deviations: 0 and 1 until they are fitted
     gain: torch.Tensor
 
-    def __init__(self, sizes: Sequence[int], n_normed: int, n_classes: int) -> None:
+    def __init__(self, sizes: Sequence[int], n_normed: int, n_outputs: int) -> None:
         """The first `n_normed` blocks have a norm, the others are standardised."""
         super().__init__()
         self.sizes, self.n_normed = tuple(sizes), n_normed
         n_features = sum(sizes)
         self.register_buffer("centre", torch.zeros(n_features))
         self.register_buffer("gain", torch.ones(n_features))
-        self.linear = nn.Linear(n_features, n_classes)
+        self.linear = nn.Linear(n_features, n_outputs)
 
     def fit(self, features: torch.Tensor) -> None:
         """Take the scale from features (n, F) of labelled windows; one that is constant counts

@@ -113,8 +113,7 @@ def gain_forest(gains: Sequence[Gain]) -> "Figure":
         )
         for gain in gains
     ]
-    metric = words.metric_name(gains[0].cell.design.test_metric)
-    return forest(bars, f"gain in {metric}", zero=True)
+    return forest(bars, words.gain_name(gains[0].cell.design.test_metric), zero=True)
 
 
 def score_forest(cells: Sequence[Outcome]) -> "Figure":
@@ -140,7 +139,7 @@ def pool_forest(pools: Sequence[PooledGain], metric: str, everything: str) -> "F
         )
         for pool in pools
     ]
-    return forest(bars, f"gain in {words.metric_name(metric)}", zero=True)
+    return forest(bars, words.gain_name(metric), zero=True)
 
 
 def learning_curves(curves: Sequence[Curve]) -> "Figure":
