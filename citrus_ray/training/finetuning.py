@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -389,7 +389,7 @@ class Votes:
     network: Network
     # (F,): where features of training subjects lie, if each subject's mean is taken to it
     middle: torch.Tensor | None = None
-    taught: Taught = TaughtClasses()
+    taught: Taught = field(default_factory=TaughtClasses)
 
     @torch.no_grad()
     def __call__(self, index: Index) -> npt.NDArray[np.floating]:

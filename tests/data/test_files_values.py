@@ -75,7 +75,10 @@ def channels(folder: Path, n: int = 1000, missing: int | None = None) -> np.ndar
         rate[missing] = np.nan
     x = noise(n)
     arrays: dict[str, Any] = {"x_S": x, "sfreq_S": 100.0, "x_HR": rate[None], "sfreq_HR": 1.0}
-    names: dict[str, Any] = {"ch_names_S": np.array(["s0", "s1"]), "ch_names_HR": np.array(["rate"])}
+    names: dict[str, Any] = {
+        "ch_names_S": np.array(["s0", "s1"]),
+        "ch_names_HR": np.array(["rate"]),
+    }
     modality = np.array(["ppg", "heart_rate"])
     for name in ("a", "b"):
         np.savez(folder / f"{name}.npz", streams=["S", "HR"], modality=modality, **arrays, **names)

@@ -189,7 +189,7 @@ class Files(Cleaned):
             if getattr(self, name) and not self.labels:
                 rule = f"{name} has no effect without labels"
                 raise ValueError(f"{rule}; give `labels:` a CSV or drop it")
-        if self.label_column != "label" and self.labels in (None, ANNOTATIONS, EVENTS):
+        if self.label_column != "label" and not self._in_table:
             rule = f"label_column={self.label_column} is of a table, and `labels` names none"
             raise ValueError(f"{rule}; give `labels:` a CSV or drop it")
         self._check_target()
@@ -213,6 +213,11 @@ class Files(Cleaned):
     @property
     def _grouped_by_column(self) -> bool:
         return isinstance(self.labels, LabelColumn) and self.labels.group is not None
+
+    @property
+    def _in_table(self) -> bool:
+        others = (ANNOTATIONS, EVENTS, NAMES)
+        return isinstance(self.labels, str) and self.labels not in others
 
     def _check_target(self) -> None:
         """A value comes from one place, and is no class."""
