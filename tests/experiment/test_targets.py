@@ -83,3 +83,10 @@ def test_a_level_lies_where_scores_can() -> None:
     assert any("level=3: must lie between 0 and 1" in one for one in refusals(of_classes))
     of_values = OF_VALUES.replace("    steps: 8\n", full) + MAE + claim.replace("LEVEL", "3.0")
     assert sweep_of(of_values).cells
+
+
+def test_a_model_of_values_is_not_kept_and_it_is_said() -> None:
+    text = (OF_VALUES + MAE).replace("final: {rounds: 5}", "final: {rounds: 5, keep: true}")
+    assert refusals(text) == [
+        "small.yaml:22: final.keep: keep=true: models that predict a value are not kept; drop it"
+    ]

@@ -2,6 +2,7 @@
 alike."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from citrus_ray.data.windowing import cache
 from citrus_ray.data.windows import Windows
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.specs import METHODS
+from citrus_ray.store import predictions
 from citrus_ray.training.baselines import baselines
 from citrus_ray.training.closed_form import RIDGES, Scaler, ridge_inside, ridge_path
 from citrus_ray.training.finetuning import Member
@@ -159,3 +161,14 @@ def test_members_that_are_stacked_learn_as_alone() -> None:
 
 def test_a_trial_runs_alone_and_is_scored_by_its_error() -> None:
     assert "val/mae" in VALUED.run()
+
+
+def test_test_predictions_are_kept_with_the_values(tmp_path: Path) -> None:
+    member = trained(VALUED)
+    member.score_test()
+    predictions.write(tmp_path, "t", [member.test_outputs()])
+    (found,) = predictions.read(tmp_path, "t")
+    test = member.parts.test
+    assert np.array_equal(found.y, member.windows.labels[test])
+    assert found.outputs == pytest.approx(member.predict(test), rel=1e-6)
+    assert found.classes == ("value",)
