@@ -12,13 +12,15 @@ TargetKind = Literal["classes", "value", "labels"]
 # place.
 MODALITIES = (
     "unknown", "eeg", "ecg", "emg", "eog", "ppg", "resp", "eda", "motion", "temperature",
-    "heart_rate", "pressure", "spo2", "impedance", "stim", "fmri",
+    "heart_rate", "pressure", "spo2", "impedance", "stim", "fmri", "accelerometer", "gyroscope",
+    "magnetometer", "meg", "seeg", "ecog", "fnirs",
 )  # fmt: skip
 MODALITY_SLOTS = 32  # room for more, so that a longer list still fits stored encoders
 
 
 def modality_slot(name: str) -> int:
-    """Modalities that are not in the list share the first place."""
+    """Modalities that are not in the list share the first place; `motion@wrist` is motion."""
+    name = name.partition("@")[0]
     return MODALITIES.index(name) if name in MODALITIES else 0
 
 

@@ -17,6 +17,7 @@ SOURCES = {
         "emgdb": "EmgDb",
         "files": "Files",
         "fmri": "Fmri",
+        "joined": "Joined",
         "mitbih": "MitBih",
         "pairs": "Pairs",
         "ptb": "Ptb",

@@ -1,5 +1,6 @@
 """What every source is: a spec that can be prepared into `Windows`; and types of its keys."""
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,8 +121,12 @@ class Source(Spec):
 
     def is_at(self, other: "Source") -> bool:
         """Whether one of the two is read from the folder of the other, or from one inside it."""
-        one, two = Path(self.recordings()), Path(other.recordings())
-        return one.is_relative_to(two) or two.is_relative_to(one)
+        pairs = itertools.product(self.places(), other.places())
+        return any(one.is_relative_to(two) or two.is_relative_to(one) for one, two in pairs)
+
+    def places(self) -> list[Path]:
+        """Folders of its recordings."""
+        return [Path(self.recordings())]
 
     def identity(self) -> dict[str, Any]:
         content = self._content()

@@ -56,6 +56,9 @@ def target_of(row: Record) -> str:
     seed = row.config.get(f"{TARGET}.seed")
     if kind.startswith("synthetic") and seed is not None:  # other signals of another seed
         return f"{kind} {seed}"
+    if kind == "joined":
+        parts = [name.split(".") for name in row.config if name.startswith(f"{TARGET}.of.")]
+        return "+".join(dict.fromkeys(words[TARGET.count(".") + 2] for words in parts)) or kind
     return str(root).rstrip("/").rsplit("/", 1)[-1] if root and kind == "files" else kind
 
 
@@ -65,7 +68,8 @@ def modality_of(row: Record) -> str:
     if row.modalities:
         return " and ".join(row.modalities)
     said = row.config.get(f"{TARGET}.modality")
-    if isinstance(said, list):
+    if isinstance(said, list | dict):
+        said = list(said.values()) if isinstance(said, dict) else said
         return " and ".join(sorted(set(map(str, said))))
     kind = str(row.config.get(f"{TARGET}.kind"))
     return str(said) if said else MODALITIES.get(kind, MODALITIES.get(target_of(row), UNKNOWN))

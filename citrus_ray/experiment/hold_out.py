@@ -83,7 +83,7 @@ def seen(windows: Windows, source: Source, hold_out: HoldOut) -> Seen:
     tested = np.unique(target.group[test])
     there = np.unique(windows.group)
     pairs = Contents.of(windows).shared_with(Contents.of(target).among(tested))
-    if source.recordings() == hold_out.target.recordings():
+    if {*source.places()} & {*hold_out.target.places()}:
         mine = {windows.groups[g]: int(g) for g in there}
         pairs += [(mine[n], int(g)) for g in tested if (n := target.groups[g]) in mine]
     groups = np.unique(np.array([a for a, _ in pairs], np.int64))

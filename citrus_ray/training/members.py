@@ -85,7 +85,7 @@ class MemberState:
             "baselines": self.baselines,
             "curve": self.curve,
             **(self.member.tested if self.member else {}),
-            "modalities": sorted(set(self.member.windows.modalities)) if self.member else [],
+            "modalities": self.member.view.names if self.member else [],
             "labelled": self.member.n_labelled() if self.member else {},
             "network": self.member.network() if self.member else {},
             "seconds": round(self.seconds, 4),

@@ -16,6 +16,7 @@ from citrus_ray.data.sources.bonn import Bonn
 from citrus_ray.data.sources.emgdb import EmgDb
 from citrus_ray.data.sources.files import Files
 from citrus_ray.data.sources.fmri import Fmri
+from citrus_ray.data.sources.joined import Joined
 from citrus_ray.data.sources.mitbih import MitBih
 from citrus_ray.data.sources.pairs import Pairs
 from citrus_ray.data.sources.ptb import Ptb
@@ -45,6 +46,19 @@ def _files(root: Path) -> Files:
     return Files(**where, seconds=1.0, sfreq=100.0, normalize="window")
 
 
+def _joined(root: Path) -> Joined:
+    """Two rates, of the same people as `_files`."""
+    first = _files(root)
+    rng = np.random.default_rng(1)
+    (root / "heart").mkdir()
+    for person in range(3):
+        x = rng.normal(size=(1, 600)).astype(np.float32)
+        np.savez(root / "heart" / f"p{person}.npz", x=x, sfreq=50.0, ch_names=["ECG"])
+    heart = first.model_copy(update={"pattern": "heart/*.npz", "sfreq": 50.0, "labels": None})
+    window = {"normalize": "window"}
+    return Joined(lead="brain", of={"brain": first.at(window), "heart": heart.at(window)})
+
+
 def _series(root: Path, **edits: Any) -> SyntheticFmri:
     sizes: dict[str, Any] = {
         "n_subjects": 2,
@@ -69,6 +83,7 @@ EXAMPLES: dict[type[Source], Callable[[Path], Source]] = {
     EmgDb: originals.emgdb,
     Files: _files,
     Fmri: layouts.attributes,
+    Joined: _joined,
     MitBih: originals.mitbih,
     Pairs: lambda root: Pairs(of=_series(root, group_by="subject")),
     Ptb: originals.ptb,
@@ -93,7 +108,7 @@ class TestSources(SourceContract):
 
 
 def test_normalised_windows_have_no_mean_and_unit_spread(example):
-    if isinstance(example, Pairs):
+    if isinstance(example, Pairs | Joined):
         pytest.skip("they are as their source made them")
     found = example.prepare()
     x = found.x
@@ -111,7 +126,9 @@ def test_recordings_are_the_same_however_they_are_normalised(example):
     """Or pre-training would not know that it reads what the target tests on."""
     field = "normalize_by" if isinstance(example, Fmri | SyntheticFmri) else "normalize"
     field = "of.normalize_by" if isinstance(example, Pairs) else field
-    other = example.at({field: "none"})
+    parts = example.of if isinstance(example, Joined) else {}
+    fields = [f"of.{part}.normalize" for part in parts] or [field]
+    other = example.at(dict.fromkeys(fields, "none"))
     assert other.digest() != example.digest()
     assert other.recordings() == example.recordings()
     one, two = cache.load(example), cache.load(other)

@@ -1,22 +1,25 @@
 """Which channels of a recording are used, and whether all recordings have the same ones."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from citrus_ray.data.faults import broken, refuse_unknown
+from citrus_ray.data.faults import broken, refuse_unknown, suggest
 from citrus_ray.data.formats.recordings import Header
 from citrus_ray.data.formats.signals import Channel
 from citrus_ray.spec import Problem, SpecError
 
 Picks = tuple[Channel, ...]
+# one for all, one each, or by patterns of names: {"a?": accelerometer}
+Kinds = str | Sequence[str] | Mapping[str, str] | None
 
 
 def pick(
     header: Header,
     streams: Sequence[str] | None,
     names: Sequence[str] | None,
-    modality: str | Sequence[str] | None,
+    modality: Kinds,
 ) -> Picks:
     """The wanted channels, in the order wanted, all of them readable."""
     channels = _of_streams(header, streams)
@@ -32,6 +35,8 @@ def pick(
         raise SpecError([Problem("", fault, str(header.path)) for fault in faults or [empty]])
     if modality is None:
         return tuple(picks)
+    if isinstance(modality, Mapping):
+        return tuple(_by_name(header, picks, modality))
     kinds = [modality] * len(picks) if isinstance(modality, str) else modality
     if len(kinds) != len(picks):
         rule = f"names {len(kinds)} modalities for {len(picks)} channels; give one, or one for each"
@@ -39,23 +44,40 @@ def pick(
     return tuple(replace(c, modality=kind) for c, kind in zip(picks, kinds, strict=True))
 
 
+def _by_name(
+    header: Header, picks: Sequence[Channel], modality: Mapping[str, str]
+) -> Iterator[Channel]:
+    """Channels as the first pattern says that fits their name, others as they were."""
+    names = [c.name for c in picks]
+    idle = [p for p in modality if not any(fnmatchcase(name, p) for name in names)]
+    if idle:
+        rule = f"`{idle[0]}` fits no channel; {suggest(idle[0], names)}"
+        raise broken(header.path, rule, "modality")
+    for c in picks:
+        kind = next((kind for p, kind in modality.items() if fnmatchcase(c.name, p)), c.modality)
+        yield replace(c, modality=kind)
+
+
 def pick_there(
     header: Header,
     streams: Sequence[str] | None,
     names: Sequence[str] | None,
-    modality: str | Sequence[str] | None,
+    modality: Kinds,
 ) -> Picks:
     """The wanted channels that a recording has; one at least."""
     there = {c.name for c in header.channels if not streams or c.stream in streams}
     if streams and header.streams:
         streams = [name for name in streams if name in header.streams]
     if names is not None:
-        if modality is not None and not isinstance(modality, str):
+        if modality is not None and not isinstance(modality, str | Mapping):
             modality = [kind for kind, name in zip(modality, names, strict=True) if name in there]
         names = [name for name in names if name in there]
     if not there or streams == [] or names == []:
         rule = "has none of the wanted channels; leave it out of `pattern`"
         raise broken(header.path, rule, "channels")
+    if isinstance(modality, Mapping):
+        here = there if names is None else {*names}
+        modality = {p: k for p, k in modality.items() if any(fnmatchcase(n, p) for n in here)}
     return pick(header, streams, names, modality)
 
 

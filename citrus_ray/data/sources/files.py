@@ -145,8 +145,10 @@ class Files(Cleaned):
     """Channels, in this order; all without."""
     streams: Names | None = None
     """Streams of multi-rate npz files."""
-    modality: Name | Names | None = None
-    """What the channels measure, one or one each; overrules what the files say."""
+    modality: Name | Names | dict[Name, Name] | None = None
+    """What the channels measure, one, one each, or by patterns of their names, {"a?":
+    accelerometer@wrist}; overrules what the files say. What follows an @ tells sensors of one kind
+    apart."""
     absent: Annotated[Literal["refuse", "keep"], Later()] = "refuse"
     """Recordings that lack some channels: refuse them, or mark these as absent from windows."""
     stride_s: Positive | None = None

@@ -7,6 +7,7 @@ of the one kind as of the other.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -72,6 +73,9 @@ class Pairs(Source):
 
     def recordings(self) -> str:
         return self.of.recordings()
+
+    def places(self) -> list[Path]:
+        return self.of.places()
 
     def treatment(self) -> str:
         return self.of.treatment()

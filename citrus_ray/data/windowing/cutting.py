@@ -48,24 +48,36 @@ class Cutter:
         return self.together([x], [self.sfreq], stretches)
 
     def together(
-        self, streams: Sequence[Signal], rates: Sequence[float], stretches: Sequence[Stretch]
+        self,
+        streams: Sequence[Signal],
+        rates: Sequence[float],
+        stretches: Sequence[Stretch],
+        late: Sequence[float] | None = None,
+        absent: bool = False,
     ) -> RecordingWindows:
         """The same windows of each (C, T) at its rate; `sfreq` is the lowest, so that all begin
-        with a sample of it.
+        with a sample of it. `late` are the seconds by which each begins later than the stretches
+        count from.
 
-        A window that one stream does not have whole is dropped from all.
+        A window that one stream does not have whole is dropped from all; or, where streams may be
+        `absent`, that stream is NaN in it, and it is dropped where none is whole.
         """
         xs = [zscore_finite(x) for x in streams] if self.normalize == "recording" else streams
         ratios = [rate / self.sfreq for rate in rates]
-        pairs = list(zip(xs, ratios, strict=True))
-        n_total = min(math.floor(x.shape[1] / ratio + 1e-6) for x, ratio in pairs)
+        skips = [
+            round(seconds * f) for seconds, f in zip(late or [0.0] * len(xs), rates, strict=True)
+        ]
+        parts_of = list(zip(xs, ratios, skips, strict=True))
+        ends = [math.floor((x.shape[1] + skip) / ratio + 1e-6) for x, ratio, skip in parts_of]
+        n_total = max(ends) if absent else min(ends)
         spans = [(span, stretch) for stretch in stretches for span in self.spans(stretch, n_total)]
         spans = _spread(spans, self.limit_of_all)
 
         def parts(span: Span) -> list[Signal]:
-            return [_at(x, span, ratio) for x, ratio in pairs]
+            return [_at(x, span, ratio, skip) for x, ratio, skip in parts_of]
 
-        whole = [found for found in spans if all(np.isfinite(x).all() for x in parts(found[0]))]
+        enough = any if absent else all
+        whole = [found for found in spans if enough(np.isfinite(x).all() for x in parts(found[0]))]
         tally = Counter(
             stretches=len(stretches),
             short=sum(self.length(stretch, n_total) < self.n_times for stretch in stretches),
@@ -96,7 +108,10 @@ class Cutter:
         return _spread(spans, self.limit)
 
     def _window(self, x: Signal, n_times: int) -> Signal:
-        """A window (C, n) -> (C, n_times): zeros around a short one, normalised without them."""
+        """A window (C, n) -> (C, n_times): zeros around a short one, normalised without them; NaN
+        where it is not whole."""
+        if not np.isfinite(x).all():
+            return np.full((len(x), n_times), np.nan, np.float32)
         x = zscore(x) if self.normalize == "window" else x
         missing = n_times - x.shape[1]
         return np.pad(x, ((0, 0), (missing // 2, missing - missing // 2))) if missing else x
@@ -133,9 +148,13 @@ def overlaps(spans: Sequence[Span]) -> int:
     return sum(b < a + n - 1 for (a, n), (b, _) in itertools.pairwise(sorted(spans)))
 
 
-def _at(x: Signal, span: Span, ratio: float) -> Signal:
-    """The samples of a span whose rate is `ratio` times lower; NaN beyond the end, by rounding."""
-    first, length = round(span[0] * ratio), round(span[1] * ratio)
-    part = x[:, first : first + length]
-    short = length - part.shape[1]
-    return np.pad(part, ((0, 0), (0, short)), constant_values=np.nan) if short else part
+def _at(x: Signal, span: Span, ratio: float, skip: int = 0) -> Signal:
+    """The samples of a span whose rate is `ratio` times lower, in a stream that begins `skip`
+    samples later; NaN before its beginning and beyond its end."""
+    first, length = round(span[0] * ratio) - skip, round(span[1] * ratio)
+    before = min(max(-first, 0), length)
+    part = x[:, max(first, 0) : max(first + length, 0)]
+    short = length - before - part.shape[1]
+    if not before and not short:
+        return part
+    return np.pad(part, ((0, 0), (before, short)), constant_values=np.nan)
