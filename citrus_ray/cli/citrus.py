@@ -22,6 +22,7 @@ COMMANDS = {
     "gains": Command("citrus_ray.cli.reports:transfer_gain", "the table of transfer gains"),
     "predict": Command("citrus_ray.cli.predict:main", "ask a kept model about recordings"),
     "export": Command("citrus_ray.cli.export:main", "a kept model as TorchScript or ONNX"),
+    "init": Command("citrus_ray.cli.init:main", "a first sweep for a folder of recordings"),
     "data": Command("citrus_ray.data.__main__:main", "list, describe and fetch sets of recordings"),
     "convert": Command("citrus_ray.data.tools.convert:main", "recordings of any format as npz"),
     "store": Command("citrus_ray.store.__main__:main", "list, check and prune encoders"),
