@@ -130,7 +130,10 @@ def _modules_outside(spec: type[Spec]) -> list[str]:
     if "kind" not in spec.model_fields:
         return []
     named = (getattr(spec, name, None) for name in LATE)
-    modules = [spec.__module__, *(of.partition(":")[0] for of in named if isinstance(of, str))]
+    modules = [
+        spec.__module__,
+        *(of.partition(":")[0] for of in named if isinstance(of, str) and ":" in of),
+    ]
     ours = (__name__.partition(".")[0], "__main__")
     return [name for name in dict.fromkeys(modules) if name.partition(".")[0] not in ours]
 

@@ -16,6 +16,8 @@ SAID = {
     "spectrum": "the visible mean spectrum",
     "seam": "the seam of A and B",
     "visible": "the mean of visible tokens",
+    "signal": "samples in place of tokens",
+    "views": "what masked views show",
 }
 
 

@@ -5,7 +5,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
@@ -366,6 +366,60 @@ class CrossmodalViews(TaskSpec):
         return locate(f"{LOSSES}.crossmodal:CrossmodalTask")(encoder, **own)  # type: ignore[no-any-return]
 
 
+class Contrastive(TaskSpec):
+    """Embeddings of windows should be told apart, those of one window's views not."""
+
+    temperature: Annotated[float, Field(gt=0)] = 0.2
+    """Divides how alike two embeddings are."""
+    narrowest: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Spread of validation tokens over windows, beside their size, at which training ends as
+    collapsed."""
+
+    net: ClassVar[str]
+
+    def misfit(self, model: EncoderSpec, ctx: SignalContext) -> str | None:
+        if model.multimodal:
+            rule = "reads one array of channels, and its tokens in order of time"
+            return f"{self.kind}: {rule}; {model.kind} has sensors, take `crossmodal`"
+        return None
+
+    def build(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
+        sizes = {n: getattr(self, n) for n in type(self).model_fields if n != "kind"}
+        return locate(self.net)(ctx, encoder, **sizes)  # type: ignore[no-any-return]
+
+
+class Ts2Vec(Contrastive):
+    """In the manner of TS2Vec: moments of a stretch are known again in another context, among other
+    moments and other windows, at every scale of time."""
+
+    net: ClassVar[str] = f"{LOSSES}.contrast:Ts2VecTask"
+
+    kind: Literal["ts2vec"] = "ts2vec"
+    overlap: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of a window that both contexts hold."""
+    ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Chance of each patch to be hidden in a context."""
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Weight of other windows; the rest is that of other moments."""
+
+
+class SimMtm(Contrastive):
+    """In the manner of SimMTM: a window is put together from masked views, its own and those of
+    others, by how alike they are."""
+
+    net: ClassVar[str] = f"{LOSSES}.contrast:SimMtmTask"
+
+    kind: Literal["simmtm"] = "simmtm"
+    views: Annotated[int, Field(ge=1, le=8)] = 3
+    """Masked views of each window."""
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of a view's patches that is hidden."""
+    span: Count = 2
+    """Patches in a run of hidden ones."""
+    weight: Weight = 0.5
+    """Weight of telling windows apart, beside the reconstruction."""
+
+
 # ---- does B follow A? ----
 
 
@@ -429,7 +483,9 @@ TASKS = {
     "latent": "citrus_ray.tasks.specs:Latent",
     "masked": "citrus_ray.tasks.specs:Masked",
     "next_thought": "citrus_ray.tasks.specs:NextThought",
+    "simmtm": "citrus_ray.tasks.specs:SimMtm",
     "spectral": "citrus_ray.tasks.specs:Spectral",
+    "ts2vec": "citrus_ray.tasks.specs:Ts2Vec",
 }
 KINDS = Kinds(TASKS, room="tasks")
 AnyTask = Annotated[SerializeAsAny[TaskSpec], BeforeValidator(KINDS)]

@@ -36,7 +36,8 @@ class Task(nn.Module):
         The result takes what `forward` takes and draws from `generator` what it draws, so that
         both are asked the same. Its names: `constant` for one answer whatever the window, `linear`
         for the best linear one, `spectrum` for the mean spectrum of what is visible, `seam` for
-        how A's last and B's first volume compare, `visible` for the mean of visible tokens.
+        how A's last and B's first volume compare, `visible` for the mean of visible tokens,
+        `signal` for patches of samples in place of tokens, `views` for what masked views show.
         """
         return None
 
