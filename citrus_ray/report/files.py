@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 
@@ -18,11 +19,14 @@ from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.gains import Gain, gain_caveats
 from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.predicted import PredictedCell, predicted, probabilities
 from citrus_ray.evidence.reading import no_collector, plain, table
-from citrus_ray.records import Phase, write_text
+from citrus_ray.evidence.rounds import round_of
+from citrus_ray.records import Phase, Record, write_text
 from citrus_ray.report.exhibits import Findings
 from citrus_ray.report.figures import ink
 from citrus_ray.report.page import page
+from citrus_ray.store.predictions import TestOutputs
 
 PHASES: tuple[Phase, ...] = ("search", "final")
 
@@ -40,6 +44,8 @@ def write_report(folders: Sequence[Path], publish: bool = True) -> Path:
             write_text(home / f"{name}.csv", csv_text(columns, rows))
             if publish:
                 write_parquet(home / f"{name}.parquet", columns, rows)
+        if publish:
+            write_predictions(home / "predictions.parquet", predicted(findings.cells, folders))
         claims = [_claim_row(claim.tree()) for claim in findings.evidence.claims]
         if claims:
             write_text(home / "tables" / "claims.csv", csv_text(list(claims[0]), claims))
@@ -79,6 +85,50 @@ def write_parquet(path: Path, columns: list[str], rows: list[dict[str, Any]]) ->
     """A column holds numbers where all of its values are numbers, else text."""
     found = {name: pyarrow.array(_column([row.get(name) for row in rows])) for name in columns}
     pyarrow.parquet.write_table(pyarrow.table(found), path)
+
+
+def write_predictions(path: Path, found: Sequence[PredictedCell]) -> None:
+    """A row for each test window of each refit; a refit at a time, and whole or not at all."""
+    text, floats = pyarrow.string(), pyarrow.list_(pyarrow.float32())
+    kinds = {"cell": text, "label": text, "target": text, "trial": text, "member": text}
+    kinds |= {"round": pyarrow.int32(), "window": pyarrow.int32(), "subject": text}
+    kinds |= {"start_s": pyarrow.float64(), "stop_s": pyarrow.float64(), "true": text}
+    kinds |= {"predicted": text, "probabilities": floats, "classes": pyarrow.list_(text)}
+    if not found:
+        path.unlink(missing_ok=True)
+        return
+    schema, partial = pyarrow.schema(list(kinds.items())), path.with_name(f".{path.name}")
+    try:
+        with pyarrow.parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
+            for one in found:
+                for row, part in zip(one.rows, one.parts, strict=True):
+                    columns = _predicted_columns(one, row, part)
+                    writer.write_table(pyarrow.table(columns, schema=schema))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _predicted_columns(one: PredictedCell, row: Record, part: TestOutputs) -> dict[str, Any]:
+    p, n = probabilities(part).astype(np.float32), len(part.window)
+    start = [None] * n if part.start_s is None else part.start_s
+    stop = [None] * n if part.start_s is None else part.start_s + part.seconds
+    same: dict[str, Any] = {
+        "cell": row.cell,
+        "label": one.cell.label,
+        "target": one.target,
+        "trial": row.trial,
+    }
+    same |= {"member": row.digest, "round": round_of(row), "classes": list(part.classes)}
+    return {name: [value] * n for name, value in same.items()} | {
+        "window": part.window,
+        "subject": list(part.group),
+        "start_s": start,
+        "stop_s": stop,
+        "true": [part.classes[k] for k in part.y],
+        "predicted": [part.classes[k] for k in p.argmax(axis=1)],
+        "probabilities": list(p),
+    }
 
 
 def _column(values: list[Any]) -> list[Any]:

@@ -23,6 +23,7 @@ from citrus_ray.report.figures import ink, results, search
 from citrus_ray.report.files import write_report
 from citrus_ray.spec import SpecError, digest_of
 from tests.evidence.synthetic import MASKED, MadeUp, change, spoil
+from tests.evidence.test_predicted import with_predictions
 from tests.report.chromium import CHROMIUM, Page, browse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -477,3 +478,38 @@ def test_how_much_of_an_embedding_is_the_subject_has_a_table_where_it_was_measur
     page = page_of(folder)
     assert 'id="identity"' in page
     assert page.index("0.123") < page.index("0.321")
+
+
+def test_what_refits_predicted_stands_on_the_page_and_in_parquet(tmp_path: Path):
+    folder = with_predictions(tmp_path, (0, 1, 0, 1), (0, 1, 0, 0), (1, 1, 0, 0))
+    page = write_report([folder]).read_text()
+    assert (
+        "Most often task is taken for rest (from scratch, labels 8 per class): 33% of its windows."
+        in page
+    )
+    assert "How far probabilities can be believed" in page
+    found = pyarrow.parquet.read_table(folder / "predictions.parquet").to_pylist()
+    assert len(found) == 2 * 3 * 4
+    assert found[3] | {"cell": "", "trial": "", "member": "", "target": ""} == {
+        "cell": "",
+        "trial": "",
+        "member": "",
+        "target": "",
+        "label": found[0]["label"],
+        "round": 0,
+        "window": 3,
+        "subject": "bob",
+        "start_s": 7.5,
+        "stop_s": 10.0,
+        "true": "task",
+        "predicted": "task",
+        "probabilities": pytest.approx([0.25, 0.75]),
+        "classes": ["rest", "task"],
+    }
+    for name in ("confusion", "calibration"):
+        assert (folder / "tables" / f"{name}.csv").exists()
+        assert (folder / "figures" / f"{name}.svg").exists()
+    for path in (folder / "predictions").iterdir():
+        path.unlink()
+    assert "What was taken for what" not in write_report([folder]).read_text()
+    assert not (folder / "predictions.parquet").exists()

@@ -14,6 +14,7 @@ from citrus_ray.evidence.gains import Gain
 from citrus_ray.evidence.intervals import Effect
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pooled import PooledGain
+from citrus_ray.evidence.predicted import PredictedCell, Reliability
 from citrus_ray.evidence.ranks import Ranking
 from citrus_ray.experiment.labels import SCRATCH
 from citrus_ray.report import captions as words
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKS = {"supported": "^", "equivalent": "s", "undecided": "D", "contradicted": "v"}
+MANY_CLASSES = 9  # of a confusion, beyond which its fields are too small for numbers
 MAX_TICKS = 120  # single values under an interval; more would be a smear
 NAMES = 34  # characters of a name beside an axis
 
@@ -220,6 +222,36 @@ def written(ax: "Axes", place: tuple[int, int], said: str, strength: float) -> N
     ax.text(
         place[0] + 0.5, place[1] + 0.5, said, ha="center", va="center", color=colour, fontsize=8.5
     )
+
+
+def confusions(found: Sequence[tuple[str, PredictedCell]]) -> "Figure":
+    """A panel per cell: the shares of each true class."""
+    most = max(len(one.classes) for _, one in found)
+    with ink.sheet(9, 1.4 + 0.32 * most, len(found), 2) as (figure, axes):
+        for ax, (name, one) in zip(axes, found, strict=True):
+            shares = one.confusion / np.maximum(one.confusion.sum(axis=1, keepdims=True), 1)
+            names = shorts(one.classes, 14)
+            fields(ax, shares, 1.0, names, names)
+            for at in np.ndindex(*shares.shape) if len(names) <= MANY_CLASSES else ():
+                written(ax, (at[1], at[0]), f"{shares[at]:.2f}", float(shares[at]))
+            ax.set(xlabel="taken for", ylabel="true class")
+            ax.set_title(short(name, 44))
+        return figure
+
+
+def reliabilities(found: Sequence[tuple[str, Reliability]]) -> "Figure":
+    """A panel per cell: how often predictions were right over how sure they were."""
+    with ink.sheet(9, 2.9, len(found)) as (figure, axes):
+        for ax, (name, one) in zip(axes, found, strict=True):
+            there = one.counts > 0
+            ax.plot([0, 1], [0, 1], color=ink.SOFT, linewidth=1, linestyle=":")
+            ax.plot(one.confidence[there], one.accuracy[there], color=ink.COLOURS[0], linewidth=1)
+            sizes = 12 + 140 * one.counts[there] / one.counts.sum()
+            at = one.confidence[there], one.accuracy[there]
+            ax.scatter(*at, sizes, ink.COLOURS[0], clip_on=False, zorder=3)
+            ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="probability", ylabel="right")
+            ax.set_title(short(name, 30))
+        return figure
 
 
 def critical_difference(found: Ranking) -> "Figure":
