@@ -20,7 +20,7 @@ def part_of(member: str, said: tuple[int, ...], sure: float = 0.75) -> TestOutpu
     logit = np.log(sure / (1 - sure))
     outputs = np.zeros((4, 2), np.float32)
     outputs[np.arange(4), said] = logit
-    start_s, y = np.arange(4) * 2.5, np.array([0, 1, 0, 1])
+    start_s, y = np.array([0.0, 2.5, 5.0, 7.5]), np.array([0, 1, 0, 1])
     classes = ("rest", "task")
     return TestOutputs(member, classes, np.arange(4), SUBJECTS, start_s, 2.5, y, outputs)
 
@@ -69,17 +69,17 @@ def test_a_probability_of_one_lies_in_the_last_bin():
 
 def test_a_part_comes_back_as_it_was_written(tmp_path):
     outputs = np.array([[0.1, -2.0, 3e-8]], np.float32)
-    one, of = np.array([5]), ("x", "y", "z")
-    wide = TestOutputs("b", of, one, ("carl",), None, 1.0, np.array([2]), outputs)
+    at, of = np.array([5]), ("x", "y", "z")
+    wide = TestOutputs("b", of, at, ("carl",), None, 1.0, np.array([2]), outputs)
     parts = [part_of("a", (0, 1, 1, 1)), wide]
     predictions.write(tmp_path, "trial", parts)
-    for one, other in zip(parts, predictions.read(tmp_path, "trial"), strict=True):
-        assert (one.member, one.classes, one.group) == (other.member, other.classes, other.group)
-        assert np.array_equal(one.outputs, other.outputs)
+    for was, other in zip(parts, predictions.read(tmp_path, "trial"), strict=True):
+        assert (was.member, was.classes, was.group) == (other.member, other.classes, other.group)
+        assert np.array_equal(was.outputs, other.outputs)
         assert other.outputs.dtype == np.float32
-        assert np.array_equal(one.y, other.y)
-        assert np.array_equal(one.window, other.window)
-        assert (one.start_s is None) == (other.start_s is None)
+        assert np.array_equal(was.y, other.y)
+        assert np.array_equal(was.window, other.window)
+        assert (was.start_s is None) == (other.start_s is None)
     assert probabilities(wide).sum() == pytest.approx(1)
 
 
