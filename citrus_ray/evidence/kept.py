@@ -1,5 +1,6 @@
 """Kept models of a sweep: where each is, and which are not there."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from citrus_ray.evidence.evidence import Evidence
 from citrus_ray.evidence.rounds import DRAWN, round_of
-from citrus_ray.experiment.labels import count, settings_label
+from citrus_ray.experiment.labels import canonical, count, settings_label
 from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Record
@@ -21,6 +22,7 @@ def model_folder(out: Path, cell: Cell, number: int, repeat: dict[str, Any]) -> 
     """Where the model of one member of a winner's round is: a label for people, and the beginning
     of the cell's digest, which no other has."""
     fixed = {path: value for path, value in repeat.items() if path not in DRAWN}
+    fixed = json.loads(canonical(fixed))  # in one order, whether a spec says it or a record
     of_member = f"-{kept.slug(settings_label(fixed), MOST)}" if fixed else ""
     name = f"{kept.slug(cell.label, MOST)}-{cell.digest[:6]}"
     return out / FOLDER / name / f"round-{number}{of_member}"

@@ -85,6 +85,24 @@ def test_rounds_that_are_recorded_without_their_models_are_run_again_where_these
         assert study_of(cell, folder, ORDERS[0]).unkept == [0, 2]
 
 
+def test_the_folder_of_a_model_is_the_same_by_the_spec_and_by_its_record(tmp_path):
+    """Records have their keys in another order."""
+    targets = [
+        {"kind": "synthetic", "seed": seed, "n_subjects": 8, "windows_per_subject": 8}
+        for seed in (3, 4)
+    ]
+    cell = sweep_of(repeat={"finetune.target": targets}).cells[0]
+    folders = set()
+    for repeat, trial in cell.members({}, 0):
+        row = record_of(cell, repeat, {TEST: 0.5}, digest=trial.digest(), trial="t")
+        records.write(tmp_path, "t", [row])
+        (again,) = records.read_trial(tmp_path, "t")
+        folder = model_folder(tmp_path, cell, 0, repeat)
+        assert model_folder(tmp_path, cell, 0, again.repeat) == folder
+        folders.add(folder)
+    assert len(folders) == 2
+
+
 def test_rounds_of_all_cells_advance_together(tmp_path):
     """A sweep that is stopped has the same rounds everywhere, give or take one."""
     sweep = sweep_of(final={"rounds": 3})
