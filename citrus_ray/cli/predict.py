@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from citrus_ray.inference.model import KeptModel, Predicted
 
 ABOUT = """\
-Probabilities of each class for every window of recordings, with the times of the window, and for
-every recording: the mean over its windows.
+Probabilities of each class, or a value, for every window of recordings, with the times of the
+window, and for every recording: the mean over its windows.
 
 MODEL is a folder below results/<name>/models/, which a sweep with `final: {keep: true}` writes.
 Recordings are read, cut and scaled as those that it was trained on; what does not fit (channels,
@@ -83,7 +83,7 @@ def _predict(args: argparse.Namespace) -> int:
     if args.skip:
         paths, wrong = _that_fit(model, paths, allowed)
     found = model.predict(paths, allowed)
-    _write(args.out, found, model.classes)
+    _write(args.out, found, model)
     for said in found.notes:
         print(f"note: {said}", file=sys.stderr)
     n = len(found.recordings)
@@ -162,11 +162,11 @@ def of_recordings(out: Path) -> Path:
     return out.with_name(f"{out.stem}-recordings{out.suffix or '.csv'}")
 
 
-def _write(out: Path, found: "Predicted", classes: Sequence[str]) -> None:
+def _write(out: Path, found: "Predicted", model: "KeptModel") -> None:
     from citrus_ray.records import write_text
 
-    write_text(out, _csv(_window_rows(found, classes)))
-    write_text(of_recordings(out), _csv(_recording_rows(found, classes)))
+    write_text(out, _csv(_window_rows(found, model)))
+    write_text(of_recordings(out), _csv(_recording_rows(found, model)))
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> str:
@@ -182,26 +182,31 @@ def _number(value: Any) -> str:
     return f"{value!s}"
 
 
-def _columns(classes: Sequence[str]) -> list[str]:
-    return [f"p({name})" for name in classes]
+def _columns(model: "KeptModel") -> list[str]:
+    """Of what was predicted: a class and probabilities, or a value."""
+    if model.target == "value":
+        return ["value"]
+    return ["predicted", *(f"p({name})" for name in model.classes)]
 
 
-def _window_rows(found: "Predicted", classes: Sequence[str]) -> Iterator[Sequence[Any]]:
+def _said(model: "KeptModel", outputs: Any) -> list[str]:
+    numbers = [_number(value) for value in outputs]
+    return numbers if model.target == "value" else [model.classes[int(outputs.argmax())], *numbers]
+
+
+def _window_rows(found: "Predicted", model: "KeptModel") -> Iterator[Sequence[Any]]:
     extra = ["label"] if found.labels else []
-    yield ["recording", "start_s", "stop_s", *extra, "predicted", *_columns(classes)]
-    for i, p in enumerate(found.probabilities):
+    yield ["recording", "start_s", "stop_s", *extra, *_columns(model)]
+    for i, outputs in enumerate(found.outputs):
         times = f"{found.start_s[i]:.6g}", f"{found.stop_s[i]:.6g}"
         label = [found.labels[i]] if found.labels else []
         name = found.recordings[found.recording[i]]
-        yield [name, *times, *label, classes[int(p.argmax())], *map(_number, p)]
+        yield [name, *times, *label, *_said(model, outputs)]
 
 
-def _recording_rows(found: "Predicted", classes: Sequence[str]) -> Iterator[Sequence[Any]]:
-    yield ["recording", "windows", "predicted", *_columns(classes)]
+def _recording_rows(found: "Predicted", model: "KeptModel") -> Iterator[Sequence[Any]]:
+    yield ["recording", "windows", *_columns(model)]
     for i, name in enumerate(found.recordings):
-        own = found.probabilities[found.recording == i]
-        if not len(own):
-            yield [name, 0, "", *("" for _ in classes)]
-            continue
-        mean = own.mean(axis=0)
-        yield [name, len(own), classes[int(mean.argmax())], *map(_number, mean)]
+        own = found.outputs[found.recording == i]
+        nothing = [""] * len(_columns(model))
+        yield [name, len(own), *(_said(model, own.mean(axis=0)) if len(own) else nothing)]

@@ -17,17 +17,10 @@ from citrus_ray.evidence.rounds import round_of
 from citrus_ray.metrics import confusion
 from citrus_ray.records import Record
 from citrus_ray.store import predictions
-from citrus_ray.store.predictions import TestOutputs
+from citrus_ray.store.predictions import TestOutputs, probabilities_of
 
 Floats = npt.NDArray[np.float64]
 N_BINS = 10  # of confidence, of equal width
-
-
-def probabilities(part: TestOutputs) -> Floats:
-    """(n, K): the softmax of the outputs."""
-    high = part.outputs.astype(np.float64)
-    high = np.exp(high - high.max(axis=1, keepdims=True))
-    return np.asarray(high / high.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -65,12 +58,17 @@ class PredictedCell:
     parts: tuple[TestOutputs, ...]  # one for each row
 
     @property
+    def are_classes(self) -> bool:
+        """Whether there are classes to be taken for each other, or values."""
+        return all(part.are_classes for part in self.parts)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         return self.parts[0].classes
 
     @cached_property
     def _known(self) -> list[tuple[Floats, npt.NDArray[np.int64]]]:
-        return [(probabilities(part), part.y) for part in self.parts]
+        return [(probabilities_of(part.outputs), part.y) for part in self.parts]
 
     @cached_property
     def confusion(self) -> npt.NDArray[np.int64]:

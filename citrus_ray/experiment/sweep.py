@@ -28,7 +28,7 @@ from citrus_ray.experiment.designs import Point, common_points, project
 from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts, side
 from citrus_ray.experiment.labels import canonical, cell_labels, value_label
 from citrus_ray.experiment.search_space import LEARNING, Sampler, SearchAxis, misfits, n_points
-from citrus_ray.experiment.trial import NO_CLASS, Trial
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.metrics import METRICS, metric_of
 from citrus_ray.models.specs import KINDS
 from citrus_ray.records import Phase
@@ -521,9 +521,6 @@ class _Cells:
                 rule = f"metric=val/{name}: is of {' and '.join(of)}, and finetune.target has"
                 message = f"{rule} `target: {kind}`; give one of {fit}"
                 self.problems["metric", kind] = Problem("objective.metric", message)
-            if kind != "classes" and self.sweep.final.keep:
-                message = f"keep=true: models that predict {NO_CLASS[kind]} are not kept; drop it"
-                self.problems["keep", kind] = Problem("final.keep", message)
 
     def _check_fresh_seeds(self) -> None:
         seeds = [

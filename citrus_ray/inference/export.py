@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from citrus_ray.data.windows import Signal, Windows
-from citrus_ray.inference.model import Floats, KeptModel
+from citrus_ray.inference.model import Floats, KeptModel, said_of
 from citrus_ray.records import write_bytes
 from citrus_ray.spec import SpecError, refuse
 from citrus_ray.training.finetuning import Votes
+from citrus_ray.training.targets import TaughtValue
 
 Form = Literal["torchscript", "onnx"]
 TOLERANCE = 1e-5  # of a probability
@@ -22,20 +23,26 @@ SIZES = (5, 1, 3)  # of batches that are compared; the first is traced
 
 
 class Exported(nn.Module):
-    """Aligned windows (B, C, T), as they are cut and z-scored -> probabilities (B, K)."""
+    """Aligned windows (B, C, T), as they are cut and z-scored -> probabilities (B, K), or values
+    (B, 1)."""
 
     mean: torch.Tensor
     spread: torch.Tensor
 
-    def __init__(self, classifier: nn.Module, mean: Signal, spread: Signal) -> None:
+    def __init__(
+        self, classifier: nn.Module, mean: Signal, spread: Signal, value: TaughtValue | None = None
+    ) -> None:
+        """`value`: what outputs are standard deviations of."""
         super().__init__()
-        self.classifier = classifier
+        self.classifier, self.value = classifier, value
         self.register_buffer("mean", torch.from_numpy(mean))  # (C, 1)
         self.register_buffer("spread", torch.from_numpy(spread))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits = self.classifier((x - self.mean) / self.spread)
-        return torch.softmax(logits.double(), dim=1).float()
+        outputs: torch.Tensor = self.classifier((x - self.mean) / self.spread)
+        if self.value is not None:
+            return (outputs.double() * self.value.scale + self.value.mean).float()
+        return torch.softmax(outputs.double(), dim=1).float()
 
 
 def export(model: KeptModel, to: Form, out: Path) -> str:
@@ -48,12 +55,15 @@ def export(model: KeptModel, to: Form, out: Path) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
         worst = _largest_difference(model, module, to, inputs, path)
-        if not worst <= TOLERANCE:
+        # of values in their own unit
+        most = TOLERANCE * (1.0 if module.value is None else max(module.value.scale, 1e-12))
+        if not worst <= most:
             rule = f"what was exported differs from the model by {worst:.2g}"
-            raise refuse(f"{rule} of a probability, more than {TOLERANCE:g}", "--to")
+            raise refuse(f"{rule}, more than {most:g}", "--to")
         write_bytes(out, path.read_bytes())
     n_chans, n_times = shape
-    takes = f"float32 (B, {n_chans}, {n_times}) -> probabilities (B, {len(model.classes)})"
+    gives = "values (B, 1)" if module.value else f"probabilities (B, {len(model.classes)})"
+    takes = f"float32 (B, {n_chans}, {n_times}) -> {gives}"
     return f"{out}: {takes}, equal to the model within {worst:.1g} on {sum(SIZES)} windows"
 
 
@@ -88,7 +98,8 @@ def _module(model: KeptModel) -> Exported:
         rule = "subjects=recentre: what it says of a window hangs on others of its subject"
         raise refuse(f"{rule}, which an exported network has not; use `citrus predict`", "MODEL")
     scale = votes.reader.view.scales[0]
-    module = Exported(votes.network.classifier, scale.mean, scale.spread)
+    value = votes.taught if isinstance(votes.taught, TaughtValue) else None
+    module = Exported(votes.network.classifier, scale.mean, scale.spread, value)
     return module.eval().requires_grad_(False)
 
 
@@ -103,10 +114,8 @@ def _silence(model: KeptModel, x: Signal | None = None) -> Windows:
 
 def _asked(model: KeptModel, x: Signal) -> Floats:
     """What the kept model itself says of aligned windows."""
-    from citrus_ray.inference.model import probabilities_of
-
-    logits = model.predictor(_silence(model, x.copy()))(np.arange(len(x)))
-    return probabilities_of(logits.astype(np.float32))
+    outputs = model.predictor(_silence(model, x.copy()))(np.arange(len(x)))
+    return said_of(outputs.astype(np.float32), model.target)
 
 
 def _torchscript(module: Exported, x: Signal, path: Path) -> Callable[[Signal], Floats]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from citrus_ray.context import SignalContext
+from citrus_ray.context import SignalContext, TargetKind
 from citrus_ray.data.expected import SignalContract
 from citrus_ray.data.faults import suggest
 from citrus_ray.data.formats.labels import Stretch
@@ -27,6 +27,7 @@ from citrus_ray.data.windowing.view import View
 from citrus_ray.data.windows import Index, Signal, Windows
 from citrus_ray.spec import refuse, validate
 from citrus_ray.store import kept
+from citrus_ray.store.predictions import probabilities_of
 from citrus_ray.training.learner import Reader
 from citrus_ray.training.portable import Arrays, context_of, put_together
 
@@ -53,7 +54,7 @@ class Predicted:
     recording: Index  # (n,), of each window, into `recordings`
     start_s: Floats  # (n,), from the beginning of its recording
     stop_s: Floats  # (n,)
-    probabilities: Floats  # (n, K)
+    outputs: Floats  # (n, K) probabilities, or (n, 1) values
     labels: tuple[str, ...] = ()  # of each window, where a table says
     notes: tuple[str, ...] = ()  # what whoever reads them should know
 
@@ -64,7 +65,7 @@ class KeptModel:
 
     `model(x, sfreq, ch_names)` takes one recording (C, T) in physical units at `sfreq` Hz, channels
     in any order by their names, or windows (n, C, T) that are cut already; it gives probabilities
-    (n, K), a row for each window of `seconds`, a column for each of `classes`.
+    (n, K), a row for each window of `seconds`, a column for each of `classes`; or values (n, 1).
     """
 
     folder: Path
@@ -77,8 +78,13 @@ class KeptModel:
         return validate(SignalContract, self.facts["expected"])
 
     @property
+    def target(self) -> TargetKind:
+        """What it predicts: classes, or a value."""
+        return self.facts["target"]  # type: ignore[no-any-return]
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the columns of probabilities."""
+        """Names of the columns of what it gives."""
         return tuple(self.facts["classes"])
 
     @property
@@ -112,13 +118,13 @@ class KeptModel:
         resample: bool = False,
         stride_s: float | None = None,
     ) -> Floats:
-        """Probabilities (n, K) of a recording (C, T), cut every `stride_s` (`seconds` without), or
-        of windows (n, C, T). Another rate than the model's is refused unless training resampled,
-        or `resample` says so."""
+        """Probabilities (n, K), or values (n, 1), of a recording (C, T), cut every `stride_s`
+        (`seconds` without), or of windows (n, C, T). Another rate than the model's is refused
+        unless training resampled, or `resample` says so."""
         signal = self._picked(np.asarray(x, dtype=np.float32), ch_names)
         if signal.ndim == 3:
-            return self.probabilities(self._of_windows(signal, sfreq))
-        return self.probabilities(self._of_recording(signal, sfreq, resample, stride_s))
+            return self.said(self._of_windows(signal, sfreq))
+        return self.said(self._of_recording(signal, sfreq, resample, stride_s))
 
     def predict(self, paths: Mapping[str, Path], allowed: Allowed | None = None) -> Predicted:
         """What it says of recordings, by their names, in their order."""
@@ -133,17 +139,17 @@ class KeptModel:
             windows.origins.run,
             start,
             start + self.seconds,
-            self.probabilities(windows),
+            self.said(windows),
             labels,
             notes,
         )
 
-    def probabilities(self, windows: Windows) -> Floats:
-        """(n, K), of windows as its source gives them."""
-        return probabilities_of(self.outputs(windows))
+    def said(self, windows: Windows) -> Floats:
+        """Probabilities (n, K), or values (n, 1), of windows as its source gives them."""
+        return said_of(self.outputs(windows), self.target)
 
     def outputs(self, windows: Windows) -> Floats:
-        """Logits (n, K), in the very batches that training would predict them in."""
+        """Logits (n, K), or values, in the very batches that training would predict them in."""
         aligned = self.align.apply(windows)
         return self.predictor(aligned)(np.arange(len(aligned))).astype(np.float32)
 
@@ -252,11 +258,10 @@ class KeptModel:
 NO_NEWS = ("overlapping the one before",)  # a stride was asked for
 
 
-def probabilities_of(logits: Floats) -> Floats:
-    """(n, K): their softmax, in float64 and given out in float32."""
-    high = logits.astype(np.float64)
-    high = np.exp(high - high.max(axis=1, keepdims=True))
-    return np.asarray(high / high.sum(axis=1, keepdims=True), dtype=np.float32)
+def said_of(outputs: Floats, target: TargetKind = "classes") -> Floats:
+    """(n, K) float32: probabilities of logits, or values as they are."""
+    found = outputs if target == "value" else probabilities_of(outputs)
+    return np.asarray(found, dtype=np.float32)
 
 
 def load_model(path: str | Path) -> KeptModel:

@@ -546,7 +546,8 @@ def _rank_line(found: Ranking, i: int) -> tuple[str, ...]:
 
 
 def predictions(found: Sequence[PredictedCell]) -> Iterable[Exhibit]:
-    """Who was taken for whom, and how far probabilities can be believed."""
+    """Who was taken for whom, and how far probabilities can be believed; of classes alone."""
+    found = [one for one in found if one.are_classes]
     if not found:
         return
     shown = found[:MAX_PANELS]

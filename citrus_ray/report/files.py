@@ -19,14 +19,14 @@ from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.gains import Gain, gain_caveats
 from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
-from citrus_ray.evidence.predicted import PredictedCell, predicted, probabilities
+from citrus_ray.evidence.predicted import PredictedCell, predicted
 from citrus_ray.evidence.reading import no_collector, plain, table
 from citrus_ray.evidence.rounds import round_of
 from citrus_ray.records import Phase, Record, write_text
 from citrus_ray.report.exhibits import Findings
 from citrus_ray.report.figures import ink
 from citrus_ray.report.page import page
-from citrus_ray.store.predictions import TestOutputs
+from citrus_ray.store.predictions import TestOutputs, probabilities_of
 
 PHASES: tuple[Phase, ...] = ("search", "final")
 
@@ -94,6 +94,7 @@ def write_predictions(path: Path, found: Sequence[PredictedCell]) -> None:
     kinds |= {"round": pyarrow.int32(), "window": pyarrow.int32(), "subject": text}
     kinds |= {"start_s": pyarrow.float64(), "stop_s": pyarrow.float64(), "true": text}
     kinds |= {"predicted": text, "probabilities": floats, "classes": pyarrow.list_(text)}
+    kinds |= {"true_value": pyarrow.float64(), "predicted_value": pyarrow.float64()}
     if not found:
         path.unlink(missing_ok=True)
         return
@@ -110,7 +111,7 @@ def write_predictions(path: Path, found: Sequence[PredictedCell]) -> None:
 
 
 def _predicted_columns(one: PredictedCell, row: Record, part: TestOutputs) -> dict[str, Any]:
-    p, n = probabilities(part).astype(np.float32), len(part.window)
+    n = len(part.window)
     start = [None] * n if part.start_s is None else part.start_s
     stop = [None] * n if part.start_s is None else part.start_s + part.seconds
     same: dict[str, Any] = {
@@ -125,10 +126,26 @@ def _predicted_columns(one: PredictedCell, row: Record, part: TestOutputs) -> di
         "subject": list(part.group),
         "start_s": start,
         "stop_s": stop,
+        **(_of_classes(part) if part.are_classes else _of_values(part)),
+    }
+
+
+def _of_classes(part: TestOutputs) -> dict[str, Any]:
+    p, nothing = probabilities_of(part.outputs).astype(np.float32), [None] * len(part.window)
+    return {
         "true": [part.classes[k] for k in part.y],
         "predicted": [part.classes[k] for k in p.argmax(axis=1)],
         "probabilities": list(p),
+        "true_value": nothing,
+        "predicted_value": nothing,
     }
+
+
+def _of_values(part: TestOutputs) -> dict[str, Any]:
+    nothing = [None] * len(part.window)
+    of_classes = dict.fromkeys(("true", "predicted", "probabilities"), nothing)
+    values = {"true_value": part.y, "predicted_value": part.outputs[:, 0].astype(np.float64)}
+    return of_classes | values
 
 
 def _column(values: list[Any]) -> list[Any]:

@@ -33,6 +33,18 @@ class TestOutputs:
     y: npt.NDArray[Any]  # (n,), into `classes`, or values
     outputs: npt.NDArray[np.float32]  # (n, K): logits, or values
 
+    @property
+    def are_classes(self) -> bool:
+        """Whether outputs are logits of classes."""
+        return bool(np.issubdtype(self.y.dtype, np.integer))
+
+
+def probabilities_of(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """(n, K): their softmax."""
+    high = logits.astype(np.float64)
+    high = np.exp(high - high.max(axis=1, keepdims=True))
+    return np.asarray(high / high.sum(axis=1, keepdims=True))
+
 
 def write(folder: Path, trial: str, parts: Sequence[TestOutputs]) -> None:
     """`<folder>/<trial>.parquet`: all members or none."""

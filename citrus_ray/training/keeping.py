@@ -26,7 +26,8 @@ def kept(learner: Learner) -> tuple[dict[str, Any], Arrays]:
     facts = {
         "digest": trial.digest(),
         "kind": trial.model.kind,
-        "classes": list(learner.windows.classes),
+        "target": learner.windows.target,
+        "classes": list(learner.windows.classes or (learner.windows.target,)),
         "expected": expected.tree(),
         "align": spec.align.tree(),
         "multimodal": trial.model.multimodal,

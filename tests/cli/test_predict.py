@@ -10,7 +10,7 @@ import pytest
 
 from citrus_ray.cli.predict import main
 from citrus_ray.data.tools.export import write_edf, write_npz
-from tests.inference.conftest import RATE, Keep
+from tests.inference.conftest import RATE, VALUE, Keep
 from tests.inference.conftest import keep as keep
 from tests.inference.conftest import model as model
 from tests.inference.conftest import signal as signal
@@ -36,7 +36,7 @@ def test_a_folder_gives_a_row_per_window_and_a_row_per_recording(model, study, t
     assert list(rows[0]) == head
     assert rows[1]["recording"] == "subject00.edf"
     assert (rows[1]["start_s"], rows[1]["stop_s"]) == ("1.28", "2.56")
-    found = model.predict({"x": study / "recordings" / "subject00.edf"}).probabilities
+    found = model.predict({"x": study / "recordings" / "subject00.edf"}).outputs
     written = np.array([[row["p(12 Hz)"], row["p(5 Hz)"]] for row in rows[:8]]).astype(np.float32)
     assert np.array_equal(written, found)
     assert means[0]["windows"] == "8"
@@ -138,3 +138,14 @@ def test_gaps_cost_windows_and_it_is_said(keep: Keep, signal, tmp_path, capsys):
     assert predict(found, tmp_path / "x.npz", "--out", tmp_path / "p.csv") == 0
     assert "note: dropped for missing samples: 1 of 5 windows" in capsys.readouterr().err
     assert [row["start_s"] for row in rows_of(tmp_path / "p.csv")] == ["0", "2.56", "3.84", "5.12"]
+
+
+def test_a_value_stands_in_a_column_of_its_own(keep: Keep, study, tmp_path):
+    found, _ = keep(**VALUE)
+    out = tmp_path / "p.csv"
+    assert predict(found, study / "recordings" / "subject00.edf", "--out", out) == 0
+    assert list(rows_of(out)[0]) == ["recording", "start_s", "stop_s", "value"]
+    values = [float(row["value"]) for row in rows_of(out)]
+    assert len(values) == 8
+    (mean,) = rows_of(tmp_path / "p-recordings.csv")
+    assert float(mean["value"]) == pytest.approx(np.mean(values), rel=1e-5)

@@ -7,9 +7,9 @@ import pytest
 
 from citrus_ray import records
 from citrus_ray.evidence.evidence import read_evidence
-from citrus_ray.evidence.predicted import PredictedCell, Reliability, predicted, probabilities
+from citrus_ray.evidence.predicted import PredictedCell, Reliability, predicted
 from citrus_ray.store import predictions
-from citrus_ray.store.predictions import TestOutputs
+from citrus_ray.store.predictions import TestOutputs, probabilities_of
 from tests.evidence.synthetic import MadeUp
 
 SUBJECTS = ("ann", "ann", "bob", "bob")
@@ -80,7 +80,7 @@ def test_a_part_comes_back_as_it_was_written(tmp_path):
         assert np.array_equal(was.y, other.y)
         assert np.array_equal(was.window, other.window)
         assert (was.start_s is None) == (other.start_s is None)
-    assert probabilities(wide).sum() == pytest.approx(1)
+    assert probabilities_of(wide.outputs).sum() == pytest.approx(1)
 
 
 def test_what_was_not_kept_or_is_damaged_is_left_out(tmp_path):

@@ -85,8 +85,6 @@ def test_a_level_lies_where_scores_can() -> None:
     assert sweep_of(of_values).cells
 
 
-def test_a_model_of_values_is_not_kept_and_it_is_said() -> None:
+def test_a_model_of_values_is_kept_as_others_are() -> None:
     text = (OF_VALUES + MAE).replace("final: {rounds: 5}", "final: {rounds: 5, keep: true}")
-    assert refusals(text) == [
-        "small.yaml:22: final.keep: keep=true: models that predict a value are not kept; drop it"
-    ]
+    assert sweep_of(text).final.keep

@@ -18,6 +18,11 @@ from citrus_ray.training.members import learner_of
 from tests.small import SCRATCH
 
 RATE = 50.0
+VALUE: dict[str, Any] = {  # a number for each class, as a table would have it
+    "finetune__target__labels": "values.csv",
+    "finetune__target__target": "value",
+    "finetune__labels": {"count": 16},
+}
 Keep = Callable[..., tuple[KeptModel, Learner]]
 
 
@@ -35,6 +40,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         normalize="none",
     )
     write_recordings(source, root, "edf")
+    (root / "values.csv").write_text((root / "labels.csv").read_text().replace(" Hz,", ","))
     return root
 
 

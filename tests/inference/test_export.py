@@ -8,19 +8,25 @@ import torch
 
 from citrus_ray.cli.export import main
 from citrus_ray.inference import export as exporting
-from tests.inference.conftest import RATE, Keep, target_of
+from tests.inference.conftest import RATE, VALUE, Keep, target_of
 
 
 @pytest.mark.parametrize(
     "edits",
-    [{}, {"model": "citrus"}, {"finetune__head": {"moments": True, "power": True, "bins": 2}}],
-    ids=["conv", "citrus", "head"],
+    [
+        {},
+        {"model": "citrus"},
+        {"finetune__head": {"moments": True, "power": True, "bins": 2}},
+        VALUE,
+    ],
+    ids=["conv", "citrus", "head", "value"],
 )
 def test_torchscript_says_what_the_model_says(keep: Keep, study, signal, tmp_path, edits, capsys):
     model, _ = keep(target_of(study, normalize="none"), **edits)
     out = tmp_path / "model.pt"
     assert main([str(model.folder), "--to", "torchscript", "--out", str(out)]) == 0
-    assert "float32 (B, 2, 64) -> probabilities (B, 2)" in capsys.readouterr().out
+    gives = "values (B, 1)" if edits is VALUE else "probabilities (B, 2)"
+    assert f"float32 (B, 2, 64) -> {gives}" in capsys.readouterr().out
     windows = signal[:, :320].reshape(2, 5, 64).swapaxes(0, 1)
     again = torch.jit.load(str(out))  # type: ignore[no-untyped-call]
     found = again(torch.from_numpy(np.ascontiguousarray(windows)))

@@ -10,13 +10,13 @@ import pytest
 
 from citrus_ray.data.sources.given import Allowed
 from citrus_ray.data.tools.export import write, write_edf, write_npz
-from citrus_ray.inference.model import KeptModel, load_model, probabilities_of
+from citrus_ray.inference.model import KeptModel, load_model, said_of
 from citrus_ray.records import write_bytes
 from citrus_ray.spec import SpecError
 from citrus_ray.store import kept as kept_models
 from citrus_ray.store import predictions
 from citrus_ray.training.learner import Learner
-from tests.inference.conftest import RATE, Keep, target_of
+from tests.inference.conftest import RATE, VALUE, Keep, target_of
 
 NAMES = ("syn0", "syn1")
 
@@ -40,6 +40,8 @@ def recorded(learner: Learner, folder: Path) -> predictions.TestOutputs:
         {"finetune__mode": "probe", "finetune__subjects": "recentre"},
         {"model": {"kind": "minirocket", "n_kernels": 84}},
         {"model": {"kind": "bag", "trees": 5}},
+        VALUE,
+        VALUE | {"model": {"kind": "bag", "trees": 5}},
     ],
     ids=[
         "conv",
@@ -51,6 +53,8 @@ def recorded(learner: Learner, folder: Path) -> predictions.TestOutputs:
         "recentre",
         "minirocket",
         "bag",
+        "value",
+        "bag of values",
     ],
 )
 def test_test_recordings_are_predicted_as_they_were_recorded_bit_for_bit(
@@ -60,7 +64,7 @@ def test_test_recordings_are_predicted_as_they_were_recorded_bit_for_bit(
     before = recorded(learner, tmp_path)
     names = sorted(set(before.group))
     found = model.predict({name: study / "recordings" / f"{name}.edf" for name in names})
-    assert np.array_equal(found.probabilities, probabilities_of(before.outputs))
+    assert np.array_equal(found.outputs, said_of(before.outputs, model.target))
     assert before.start_s is not None
     assert found.start_s == pytest.approx(before.start_s)
     assert found.stop_s == pytest.approx(before.start_s + before.seconds)
@@ -85,7 +89,7 @@ def test_an_array_says_what_its_recording_says(model: KeptModel, signal, tmp_pat
     found = model(signal, RATE, NAMES)
     assert found.shape == (5, 2)
     assert found.sum(axis=1) == pytest.approx(1)
-    assert np.array_equal(found, asked.probabilities)
+    assert np.array_equal(found, asked.outputs)
     assert np.array_equal(model(signal[::-1], RATE, NAMES[::-1]), found)
     windows = signal[:, :320].reshape(2, 5, 64).swapaxes(0, 1)
     assert np.array_equal(model(windows, RATE), found)
@@ -100,18 +104,18 @@ def test_channels_may_stand_in_any_order_among_others_and_under_other_names(
     want = model(signal, RATE, NAMES)
     more = np.concatenate([signal[::-1], 9 * signal[:1]])
     write_npz(tmp_path / "a.npz", more, RATE, ("syn1", "syn0", "trigger"), ("eeg", "eeg", "stim"))
-    assert np.array_equal(model.predict({"a": tmp_path / "a.npz"}).probabilities, want)
+    assert np.array_equal(model.predict({"a": tmp_path / "a.npz"}).outputs, want)
     write_npz(tmp_path / "b.npz", signal, RATE, ("EEG A", "EEG B"), ("ecg", "ecg"))
     names = {"syn0": "EEG A", "syn1": "EEG B"}
     asked = model.predict({"b": tmp_path / "b.npz"}, Allowed(names))
-    assert np.array_equal(asked.probabilities, want)
+    assert np.array_equal(asked.outputs, want)
 
 
 def test_an_array_is_filtered_as_recordings_are(keep: Keep, study, signal, tmp_path):
     model, _ = keep(target_of(study, band=[1.0, 20.0], clip=3.0))
     write_npz(tmp_path / "x.npz", signal, RATE, NAMES, ("eeg", "eeg"))
     found = model(signal, RATE)
-    assert np.array_equal(found, model.predict({"x": tmp_path / "x.npz"}).probabilities)
+    assert np.array_equal(found, model.predict({"x": tmp_path / "x.npz"}).outputs)
     with pytest.raises(SpecError, match="recordings were filtered before they were cut"):
         model(np.zeros((2, 2, 64)), RATE)
     referenced, _ = keep(target_of(study, reference="average"))
@@ -175,11 +179,11 @@ def test_units_matter_where_amplitude_does(keep: Keep, study, signal, tmp_path):
     said = refusal(model, tmp_path / "mV.edf")
     assert "syn0 is in mV, but the model reads uV" in said
     assert "--units convert" in said
-    want = model.predict({"x": tmp_path / "uV.edf"}).probabilities
+    want = model.predict({"x": tmp_path / "uV.edf"}).outputs
     path = {"x": tmp_path / "mV.edf"}
-    converted = model.predict(path, Allowed(units="convert")).probabilities
+    converted = model.predict(path, Allowed(units="convert")).outputs
     assert converted == pytest.approx(want, abs=1e-4)
-    assert not np.allclose(model.predict(path, Allowed(units="ignore")).probabilities, want)
+    assert not np.allclose(model.predict(path, Allowed(units="ignore")).outputs, want)
 
 
 def test_units_do_not_matter_where_windows_are_z_scored(model, signal, tmp_path):
@@ -317,8 +321,8 @@ def test_a_model_of_several_rates_reads_recordings_that_have_them_or_lack_one(ke
             facts |= {f"x_{part.name}": x, f"sfreq_{part.name}": part.sfreq}
         np.savez(tmp_path / "x.npz", **facts)
         found = model.predict({"x": tmp_path / "x.npz"})
-        want = probabilities_of(learner.fitted()(index))
-        assert found.probabilities == pytest.approx(want, abs=1e-6)
+        want = said_of(learner.fitted()(index))
+        assert found.outputs == pytest.approx(want, abs=1e-6)
     with pytest.raises(SpecError, match="several rates, which one array cannot hold"):
         model(np.zeros((2, 99)), 64.0)
     slow = np.zeros((2, 999), np.float32)
