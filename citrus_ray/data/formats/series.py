@@ -6,6 +6,7 @@ rate is stated, too. Columns of text are no channels, but may be labels. `Cells`
 three piece by piece; what is wrong with a row of text is looked for by line in `tables.py`.
 """
 
+import itertools
 import math
 import os
 import re
@@ -29,7 +30,7 @@ from citrus_ray.data.formats.signals import (
     as_texts,
     check_layout,
 )
-from citrus_ray.data.formats.tables import MISSING, TextHead, read_head, wrong_row
+from citrus_ray.data.formats.tables import MISSING, TextHead, number_of, read_head, wrong_row
 from citrus_ray.data.modality import guess_modality
 
 Floats = npt.NDArray[np.float64]
@@ -121,13 +122,30 @@ class Cells:
             skip_rows=head.skip,
             encoding=head.encoding,
         )
-        parse = csv.ParseOptions(delimiter=head.delimiter)
+        parse = csv.ParseOptions(delimiter=head.delimiter, ignore_empty_lines=not head.alone)
+        given = 0
         try:
-            reader = csv.open_csv(self.path, read, parse, convert)
-            yield from reader
-        except pa.ArrowInvalid as err:
+            for batch in csv.open_csv(self.path, read, parse, convert):
+                given += len(batch)
+                yield batch
+        except pa.ArrowInvalid:
             wrong_row(self.path, head, [n for n in columns if self.kinds[n] == "number"])
-            raise broken(self.path, f"cannot be read: {str(err).splitlines()[0]}") from None
+            # nothing is wrong but how it is written: spaces around what is missing, and the like
+            yield from self._slowly(head, columns, given)
+
+    def _slowly(self, head: TextHead, columns: Sequence[str], skip: int) -> Iterator[Any]:
+        """The same row by row, from one on."""
+        import pyarrow as pa
+
+        at = [head.names.index(name) for name in columns]
+        is_number = [self.kinds[name] == "number" for name in columns]
+        rows = itertools.islice((fields for _, fields in head.records()), skip, None)
+        while part := list(itertools.islice(rows, BATCH)):
+            found = [
+                [number_of(row[i], head.decimal) if number else row[i] for row in part]
+                for i, number in zip(at, is_number, strict=True)
+            ]
+            yield pa.RecordBatch.from_pydict(dict(zip(columns, found, strict=True)))
 
 
 def _kind(of: Any) -> str:
@@ -245,7 +263,8 @@ def _on_grid(cells: Cells, name: str, seconds: Floats, start: float | None) -> R
     """The grid that the times lie on to half a sample, with gaps; or one to interpolate on."""
     layout, path, n = cells.layout, cells.path, len(seconds)
     if n < 3:
-        raise broken(path, f"`{name}` has {n} times, too few for a rate", "layout.time")
+        way = "give it more rows, or leave it out of `pattern`"
+        raise broken(path, f"`{name}` has {n} times, too few for a rate; {way}", "layout.time")
     steps = np.diff(seconds)
     back = np.flatnonzero(steps <= 0)
     if len(back):
@@ -255,22 +274,31 @@ def _on_grid(cells: Cells, name: str, seconds: Floats, start: float | None) -> R
     if layout.rate:
         n_times = int(seconds[-1] * layout.rate + 1e-6) + 1
         return RowTimes(layout.rate, n_times, start, times=seconds)
-    usual = 1 / float(np.median(steps))
-    at = np.concatenate([[0], np.cumsum(np.maximum(np.rint(steps * usual), 1))])
-    for _ in range(3):  # a median of rounded times is a rough rate, the slope over all is not
-        rate = float(np.polyfit(seconds, at, 1)[0])
-        at = np.rint(seconds * rate)
-    rate = _plain(rate, float(seconds[-1]))
-    place = seconds * rate
-    off = place - at - np.median(place - at)
+    # where rows are missing the usual step may be none of the grid, but the shortest is
+    rate, at, off = min(
+        (_grid(seconds, float(np.quantile(steps, q))) for q in (0.5, 0.25, 0)),
+        key=lambda found: float(np.abs(found[2]).max()),
+    )
     worst = int(np.abs(off).argmax())
-    if np.abs(off[worst]) > 0.5 or (np.diff(at) < 1).any():
+    if np.abs(off[worst]) > 0.5:
         rule = f"`{name}` lies on no grid: {abs(off[worst]):.2f} samples of {rate:g} Hz from one"
         way = f"say `layout: {{rate: {rate:.3g}}}` to interpolate between the rows"
         raise broken(path, f"{rule}; {way}", "layout.rate", _line(cells, worst))
-    at = at.astype(np.int64)
-    regular = at[-1] == n - 1
-    return RowTimes(rate, int(at[-1]) + 1, start, at=None if regular else at)
+    place = at.astype(np.int64)
+    return RowTimes(rate, int(place[-1]) + 1, start, at=None if place[-1] == n - 1 else place)
+
+
+def _grid(seconds: Floats, step: float) -> tuple[float, Floats, Floats]:
+    """Rate of the grid whose step is about so long, the sample on it of each time, and how many
+    samples off that is; infinitely many for two times of one sample."""
+    at = np.concatenate([[0], np.cumsum(np.maximum(np.rint(np.diff(seconds) / step), 1))])
+    for _ in range(3):  # one step is a rough rate, the slope over all is not
+        rate = float(np.polyfit(seconds, at, 1)[0])
+        at = np.rint(seconds * rate)
+    rate = _plain(rate, float(seconds[-1]))
+    off = seconds * rate - at
+    off -= np.median(off)
+    return rate, at, np.full_like(off, np.inf) if (np.diff(at) < 1).any() else off
 
 
 def _plain(rate: float, seconds: float) -> float:

@@ -60,6 +60,10 @@ def read_table(path: Path, needed: Collection[str], field: str) -> DelimitedTabl
 
 
 def _check_names(path: Path, head: Sequence[str], field: str, line: int) -> None:
+    odd = next((name for name in head if not name.isprintable()), None)
+    if odd is not None:
+        rule = f"names a column {odd!r}, which cannot be shown; write it with letters"
+        raise broken(path, rule, field, line)
     twice = [name for i, name in enumerate(head) if name and name in head[:i]]
     if twice:
         rule = f"names the column {twice[0]} twice; keep one, or rename the other"
@@ -92,8 +96,10 @@ class _RowError(ValueError):
         self.line = line
 
 
-def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that hold something, each with the line that it begins at."""
+def _records(
+    lines: Iterable[str], delimiter: str, blank: bool = False
+) -> Iterator[tuple[int, list[str]]]:
+    """Rows that hold something, each with the line that it begins at; of `blank` fields, too."""
     how = {"delimiter": delimiter, "skipinitialspace": True, "strict": True}
     reader = csv.reader(lines, **how)  # type: ignore[arg-type]
     while True:
@@ -108,7 +114,7 @@ def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[s
         if any("\n" in value or "\r" in value for value in fields):
             rule = "holds a line break inside quotes; close the quotes that begin here"
             raise _RowError(line, rule)
-        if any(fields):
+        if any(fields) or (blank and fields):
             yield line, fields
 
 
@@ -154,10 +160,17 @@ class TextHead:
         first = next((value for value in values if value.lower() not in MISSING), None)
         return first is None or NUMBER.fullmatch(first) is not None
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is but one column: a blank line is a row of it, not nothing."""
+        return len(self.names) == 1
+
     def records(self) -> Iterator[tuple[int, list[str]]]:
-        """Rows with their lines, one after another."""
+        """Rows with their lines, one after another, those of empty fields too."""
         with self.path.open(encoding=self.encoding, newline="") as handle:
-            yield from (row for row in _records(handle, self.delimiter) if row[0] > self.skip)
+            lines = ('""\n' if self.alone and not line.strip() else line for line in handle)
+            rows = _records(lines, self.delimiter, blank=True)
+            yield from (row for row in rows if row[0] > self.skip)
 
     def line_of(self, row: int) -> int | None:
         return next((line for i, (line, _) in enumerate(self.records()) if i == row), None)
@@ -176,6 +189,9 @@ def read_head(path: Path, n_bytes: int, names: Sequence[str] | None) -> TextHead
         raise broken(path, f"is no text: {err}; save it as UTF-8") from None
     if not whole:
         text = text[: text.rfind("\n") + 1]
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise broken(path, "holds zero bytes, so it is no text; save it as UTF-8", line=line)
     delimiter = max(DELIMITERS, key=lambda mark: _width(text, mark))
     try:
         rows = list(_records(io.StringIO(text, newline=""), delimiter))
@@ -185,7 +201,7 @@ def read_head(path: Path, n_bytes: int, names: Sequence[str] | None) -> TextHead
         raise broken(path, f"is empty; {AGAIN}, or leave it out of `pattern`")
     line, first = rows[0]
     if names is None:
-        _check_head(path, first, delimiter, line)
+        _check_head(path, first, [fields for _, fields in rows[1:2]], line)
         skip, shown, rows = line, tuple(first), rows[1:]
     elif len(names) != len(first):
         rule = f"has {len(first)} columns, but `names` names {len(names)}"
@@ -196,22 +212,23 @@ def read_head(path: Path, n_bytes: int, names: Sequence[str] | None) -> TextHead
     return TextHead(path, shown, skip, delimiter, _decimal(sample, delimiter), encoding, sample)
 
 
-def _width(text: str, delimiter: str) -> int:
-    """Fields of the first two rows, if a delimiter finds as many in each."""
+def _width(text: str, delimiter: str) -> tuple[int, bool]:
+    """How many fields a delimiter finds in each of the first rows, and whether as many."""
     try:
-        rows = itertools.islice(_records(io.StringIO(text, newline=""), delimiter), 2)
+        rows = itertools.islice(_records(io.StringIO(text, newline=""), delimiter), 50)
         found = [len(fields) for _, fields in rows]
     except _RowError:
-        return 0
-    return min(found, default=0)
+        return 0, False
+    return min(found[:2], default=0), len(set(found)) == 1
 
 
-def _check_head(path: Path, head: Sequence[str], delimiter: str, line: int) -> None:
+def _check_head(path: Path, head: Sequence[str], below: Sequence[Sequence[str]], line: int) -> None:
     if all(NUMBER.fullmatch(name) for name in head if name):
         rule = f"begins with numbers, not with names: {', '.join(head)[:60]}"
         way = "add a first line of names, or say them in `layout: {names: […]}`"
         raise broken(path, f"{rule}; {way}", "layout.names", line)
-    if len(head) == 1 and len(head[0].split()) > 1 and not re.search(r"[\[(]", head[0]):
+    words = [len(fields[0].split()) for fields in (head, *below) if len(fields) == 1]
+    if len(words) == 2 and words[0] == words[1] > 1:
         marks = ", ".join(f"{name}s" for name in DELIMITERS.values())
         rule = f"has one column, `{head[0][:60]}`"
         raise broken(path, f"{rule}; part fields by {marks}, not by spaces", line=line)
@@ -244,6 +261,11 @@ def wrong_row(path: Path, head: TextHead, numbers: Sequence[str]) -> None:
         raise broken(path, f"is no text: {err}; save it as UTF-8") from None
     if wrong:
         raise SpecError([problem for of in wrong.values() for problem in capped(of)])
+
+
+def number_of(value: str, decimal: str) -> float:
+    """A field as a number, NaN where it is missing. It was looked at by `wrong_row`."""
+    return float("nan") if value.lower() in MISSING else float(value.replace(decimal, "."))
 
 
 def _no_number(row: dict[str, str], numbers: Sequence[str], other: str) -> tuple[str, str] | None:
