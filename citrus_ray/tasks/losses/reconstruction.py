@@ -11,6 +11,12 @@ from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.electrodes import distances
+from citrus_ray.models.nets.attention import (
+    cross_attention,
+    place_turns,
+    side_by_side,
+    turned,
+)
 from citrus_ray.models.nets.blocks import Block, apply_rope, in_pairs, rope_turns
 from citrus_ray.models.nets.crossmodal import CrossmodalEncoder
 from citrus_ray.models.nets.encoder import Encoder
@@ -293,9 +299,11 @@ class QueryDecoder(nn.Module):
         self, tokens: torch.Tensor, shown: torch.Tensor, asked: torch.Tensor
     ) -> torch.Tensor:
         """Tokens (B, C, V, D) of the places `shown`."""
-        keys, values = self._heads(self.read, tokens.flatten(0, 1)).chunk(
-            2, dim=2
-        )  # (R, V, H, D/H) each
+        rows = tokens.flatten(0, 1)  # (R, V, D)
+        if side_by_side(tokens, asked.shape[2], shown.shape[2], len(rows)):
+            answers = self._by_place(rows, shown.flatten(0, 1), asked.flatten(0, 1))
+            return self.decoder(answers.transpose(0, 1).reshape(*asked.shape, -1))  # type: ignore[no-any-return]
+        keys, values = self._heads(self.read, rows).chunk(2, dim=2)  # (R, V, H, D/H) each
         keys, values = apply_rope(keys, self._turns(shown)).transpose(1, 2), values.transpose(1, 2)
         turns, answers = self._turns(asked), self.question  # (1, 1, D), then (R, A, D)
         for norm, ask, out in zip(self.norms, self.asks, self.outs, strict=True):
@@ -306,6 +314,29 @@ class QueryDecoder(nn.Module):
                 F.scaled_dot_product_attention(questions, keys, values).transpose(1, 2).flatten(2)
             )
         return self.decoder(self.norm(answers).view(*asked.shape, -1))  # type: ignore[no-any-return]
+
+    def _by_place(
+        self, tokens: torch.Tensor, shown: torch.Tensor, asked: torch.Tensor
+    ) -> torch.Tensor:
+        """Answers (A, R, D), from tokens (R, V, D), with the rows of a place side by side."""
+        x = tokens.transpose(0, 1)  # (V, R, D)
+        read = self._features(self.read, x).view(2, self.HEADS, self.head_dim, *x.shape[:2])
+        keys = turned(read[0], place_turns(shown, self.head_dim))
+        turns, shape = place_turns(asked, self.head_dim), asked.t().shape  # (A, R)
+        answers = self.question.expand(1, 1, -1)  # then (A, R, D)
+        for norm, ask, out in zip(self.norms, self.asks, self.outs, strict=True):
+            asking = self._features(ask, norm(answers))  # of the first round the same everywhere
+            questions = asking.view(self.HEADS, self.head_dim, *answers.shape[:2])
+            questions = questions.expand(self.HEADS, self.head_dim, *shape)
+            found = cross_attention(turned(questions, turns), keys, read[1])
+            found = found.view(-1, shape.numel()).t()  # (A*R, H*D/H)
+            answers = answers + out(found).view(*shape, -1)
+        return self.norm(answers)  # type: ignore[no-any-return]
+
+    def _features(self, linear: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """(N, R, D) -> (D', N*R)."""
+        assert isinstance(linear, nn.Linear)
+        return torch.addmm(linear.bias[:, None], linear.weight, x.reshape(-1, x.shape[-1]).t())
 
     def _turns(self, places: torch.Tensor) -> torch.Tensor:
         """(B, C, N) -> (R, N, 1, D/H / 2)."""
