@@ -2,8 +2,8 @@
 
 import operator
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,9 @@ class Windows:
     n_segments: int = 1
     padding: tuple[int, int] = (0, 0)
     target: TargetKind = "classes"  # what `y` is
+    # what else a table says of windows, (n,) each by the name of its column: session, site, part
+    tags: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
+    unit: str = "group"  # or the column by which a split parts groups
 
     def __post_init__(self) -> None:
         problem = self._broken_rule()
@@ -152,7 +155,9 @@ class Windows:
         origins = self.origins and self.origins.take(index)
         # without origins they are of windows, which are numbered anew
         known = self.fingerprints if self.origins else None
+        tags = {name: of[index] for name, of in self.tags.items()}
         kept = replace(self, x=x, group=self.group[index], y=y, streams=streams, origins=origins)
+        kept = replace(kept, tags=tags)
         return replace(kept, fingerprints=known)
 
     @property

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from citrus_ray.data.windowing import cache
+from citrus_ray.data.windowing.splits import caveats_on
 from citrus_ray.evidence.cost import GpuMeter, cost, saved
 from citrus_ray.evidence.evidence import Evidence, evidence_of
 from citrus_ray.evidence.intervals import INTERVAL
@@ -154,6 +155,8 @@ def _caveats(cell: Cell) -> list[str]:
     members = [trial for _, trial in cell.members({}, 0)]
     sources = {source.digest(): source for trial in members for source in trial.sources().values()}
     said = [caveat for source in sources.values() for caveat in cache.load(source).caveats]
+    for member in members:
+        said += caveats_on(cache.load(member.finetune.target), member.finetune.split)
     said += map(str, all_left_out(members))
     return list(dict.fromkeys([*said, *_order_of_ends(cell)]))
 

@@ -15,7 +15,7 @@ from citrus_ray.context import SignalContext
 from citrus_ray.data.source import Source, looked_once
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.align import Align, Native
-from citrus_ray.data.windowing.splits import spend, split
+from citrus_ray.data.windowing.splits import in_units, spend, split
 from citrus_ray.data.windowing.subjects import check_subjects
 from citrus_ray.experiment import stored_weights
 from citrus_ray.experiment.hold_out import all_left_out, copies_tested, left_out, seen
@@ -105,7 +105,7 @@ def _misspent(trial: Trial) -> Iterator[Problem]:
     """What stands in the way of splitting the target and spending its labels."""
     spec = trial.finetune
     try:
-        windows = cache.load(spec.target, spec.align)
+        windows = in_units(cache.load(spec.target, spec.align), spec.split)
         parts = split(windows, spec.split, trial.seed)
         spent, _ = spend(windows, parts, spec.labels, spec.validation, trial.seed)
         if spec.subjects != "keep" and trial.uses("subjects"):
@@ -328,7 +328,8 @@ def _pretrain_seconds(trial: Trial, steps: StepTimes) -> float:
 
 
 def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:
-    spec, windows = trial.finetune, cache.load(trial.finetune.target, trial.finetune.align)
+    spec = trial.finetune
+    windows = in_units(cache.load(spec.target, spec.align), spec.split)
     parts = split(windows, spec.split, trial.seed)
     spent, learnt = spend(windows, parts, spec.labels, spec.validation, trial.seed)
     if isinstance(trial.model, ClosedForm):

@@ -9,7 +9,7 @@ import numpy as np
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.contents import Contents
-from citrus_ray.data.windowing.splits import Split, split
+from citrus_ray.data.windowing.splits import Split, in_units, split
 from citrus_ray.data.windows import Index, Windows
 from citrus_ray.experiment.trial import HoldOut, Pretrain, Trial
 from citrus_ray.spec import refuse
@@ -53,13 +53,15 @@ class Seen:
 
 def copies_tested(target: Source, spec: Split) -> str | None:
     """Why choices would see who is tested: a recording of a test group is another group's too."""
-    windows = cache.load(target)
+    windows = in_units(cache.load(target), spec)
     contents = Contents.of(windows)
-    # the test part hangs on split.seed alone, and holds whoever is tested in any round
-    everyone = spec.model_copy(update={"round": None})
-    tested = np.unique(windows.group[split(windows, everyone, seed=0).test])
-    others = np.setdiff1d(np.unique(windows.group), tested)
-    pairs = contents.among(tested).shared_with(contents.among(others))
+    if spec.rotates:  # everyone is tested at some time, and the others train then
+        pairs = [(a, b) for a, b in contents.shared_with(contents) if a < b]
+    else:
+        # the test part hangs on split.seed alone, and holds whoever is tested in any round
+        tested = np.unique(windows.group[split(windows, spec.everyone, seed=0).test])
+        others = np.setdiff1d(np.unique(windows.group), tested)
+        pairs = contents.among(tested).shared_with(contents.among(others))
     if not pairs:
         return None
     shown = _listed([f"{windows.groups[a]} and {windows.groups[b]}" for a, b in pairs])
@@ -78,12 +80,13 @@ def seen(windows: Windows, source: Source, hold_out: HoldOut) -> Seen:
     Recordings are known by their samples. In one and the same folder a name stands for a person
     too: a phone and a watch share no sample.
     """
-    target = cache.load(hold_out.target)
+    target = in_units(cache.load(hold_out.target), hold_out.split)
     test = split(target, hold_out.split, seed=0).test  # the test part hangs on split.seed alone
     tested = np.unique(target.group[test])
     there = np.unique(windows.group)
     pairs = Contents.of(windows).shared_with(Contents.of(target).among(tested))
-    if {*source.places()} & {*hold_out.target.places()}:
+    by_name = hold_out.split.unit == "group"  # of other units a subject is on both sides
+    if by_name and {*source.places()} & {*hold_out.target.places()}:
         mine = {windows.groups[g]: int(g) for g in there}
         pairs += [(mine[n], int(g)) for g in tested if (n := target.groups[g]) in mine]
     groups = np.unique(np.array([a for a, _ in pairs], np.int64))

@@ -196,7 +196,7 @@ class Cell:
         drawn: dict[str, Any] = {"seed": seed}
         if self.trial.pretraining is not None:
             drawn["pretrain.seed"] = seed
-        if self.trial.finetune.split.folds is None:  # a fold is tested whole
+        if self.trial.finetune.split.fold is None:  # a fold that is named is tested whole
             drawn["finetune.split.round"] = number
         return [other | drawn for other in unique]
 
@@ -283,6 +283,7 @@ class _Cells:
             self._check_reached(cells)
             self._check_claims(cells)
             self._check_sampler(numbered)
+            self._check_rotation(numbered)
             self._check_speed(cells)
         if self.problems:
             raise SpecError(list(self.problems.values()))
@@ -433,6 +434,16 @@ class _Cells:
             if path in getattr(self.sweep, section):
                 message = "rounds are drawn by the sweep itself; give `final: {rounds: 6}`"
                 self.problems[path, message] = Problem(f"{section}.{path}", message)
+
+    def _check_rotation(self, cells: Sequence[Cell]) -> None:
+        """Rounds that test every fold in turn leave nobody to choose by."""
+        for cell in cells:
+            if cell.trial.finetune.split.rotates and min(cell.n_trials, n_points(cell.search)) > 1:
+                rule = "every group is tested in some round, and a search would choose by them"
+                message = f"folds without fold: {rule}; give `fold` under compare, a study for"
+                message += " each, or search nothing (`budget: {trials: 1}`)"
+                path = "trial.finetune.split"
+                self.problems["rotates", path] = Problem(path, message)
 
     def _check_sampler(self, cells: Sequence[Cell]) -> None:
         """What learns from results would try an axis at other points in each arm."""

@@ -75,7 +75,7 @@ class HoldOut(Spec):
     @classmethod
     def of(cls, target: Source, split: Split) -> "HoldOut":
         """Everyone of a target who is ever tested, in whichever round."""
-        return cls(target=target, split=split.model_copy(update={"round": None}))
+        return cls(target=target, split=split.everyone)
 
 
 class Pretrain(Spec):
@@ -323,6 +323,13 @@ class Finetune(Spec):
             if getattr(self, name):
                 rule = "features are made once, of whole windows"
                 raise ValueError(f"mode=frozen: {rule}; {name} needs mode: full")
+        return self
+
+    @model_validator(mode="after")
+    def _subjects_are_groups(self) -> "Finetune":
+        if self.subjects != "keep" and self.split.unit != "group":
+            rule = f"a subject is its group, and split.unit={self.split.unit} parts it"
+            raise refuse(f"subjects={self.subjects}: {rule}; give `keep`", "subjects")
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from citrus_ray.context import SignalContext
 from citrus_ray.data.windowing import cache
-from citrus_ray.data.windowing.splits import folds_inside, spend, split
+from citrus_ray.data.windowing.splits import folds_inside, in_units, spend, split
 from citrus_ray.data.windowing.view import View
 from citrus_ray.data.windows import Index, Signal, Targets, Windows
 from citrus_ray.experiment.trial import Trial
@@ -56,8 +56,8 @@ class Learner(Reader, ABC):
 
     def __init__(self, trial: Trial, metric: str) -> None:
         self.trial, self.metric = trial, metric
-        self.windows = cache.load(trial.finetune.target, trial.finetune.align)
         spec = trial.finetune
+        self.windows = in_units(cache.load(spec.target, spec.align), spec.split)
         self.parts, self.labelled = spend(  # labelled: those that are learnt from
             self.windows,
             split(self.windows, spec.split, trial.seed),

@@ -132,3 +132,26 @@ def test_what_contradicts_a_value_is_refused(tmp_path: Path) -> None:
         ({"target": "value", "value_channel": "c9"}, "`c9` is not there; there are c0"),
     ):
         assert rule in refused(tmp_path, **edits), edits
+
+
+def test_other_columns_of_a_table_stay_with_their_windows(tmp_path: Path) -> None:
+    head = "file,start_s,stop_s,label,group,part,session"
+    table(tmp_path, "a,0,2,x,A,train,1", "a,2,4,y,A,train,2", "b,0,3,x,B,test,1", head=head)
+    edits: dict[str, Any] = {"labels": "labels.csv", "columns": ("recording", "part", "session")}
+    found = raw(tmp_path, **edits)
+    assert found.tags["part"].tolist() == ["train"] * 4 + ["test"] * 3
+    assert found.tags["session"].tolist() == ["1", "1", "2", "2", "1", "1", "1"]
+    assert found.tags["recording"].tolist() == ["a"] * 4 + ["b"] * 3
+    again = cache.load(files(tmp_path, **edits))
+    assert {name: of.tolist() for name, of in again.tags.items()} == {
+        name: of.tolist() for name, of in found.tags.items()
+    }
+    few = again.take(np.array([6, 0]))
+    assert few.tags["recording"].tolist() == ["b", "a"]
+    assert "has no column site; there are file, start_s" in refused(
+        tmp_path, labels="labels.csv", columns=("site",)
+    )
+    assert "are of a table, and `labels` names none" in refused(tmp_path, columns=("part",))
+    assert (
+        raw(tmp_path, columns=("recording",)).tags["recording"].tolist() == ["a"] * 10 + ["b"] * 10
+    )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -328,9 +329,9 @@ def test_folds_are_disjoint_cover_all_groups_and_hold_every_class() -> None:
     assert all(groups[i].isdisjoint(groups[j]) for i in range(5) for j in range(i))
 
 
-@pytest.mark.parametrize("given", [{"folds": 5}, {"fold": 1}, {"folds": 3, "fold": 3}])
-def test_half_a_fold_is_refused(given: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="give both or none"):
+@pytest.mark.parametrize("given", [{"fold": 1}, {"folds": 3, "fold": 3}])
+def test_half_a_fold_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a fold is one of folds"):
         Split(**given)
 
 

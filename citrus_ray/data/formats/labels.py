@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -44,6 +44,7 @@ class Stretch:
     line: int = 0  # of the table that says so; 0: an annotation
     table: str = ""
     in_samples: bool = False  # start and stop are so until `at` turns them into seconds
+    tags: tuple[str, ...] = ()  # what other columns of the table say
 
     def at(self, sfreq: float) -> "Stretch":
         """The stretch in seconds, of a recording at a rate in Hz."""
@@ -65,10 +66,11 @@ class Stretch:
 
 
 def read_labels(
-    path: Path, grouped: bool = True, column: str = "label"
+    path: Path, grouped: bool = True, column: str = "label", tags: Sequence[str] = ()
 ) -> tuple[list[Stretch], list[Problem]]:
     """The rows that make sense, and what is wrong with the others. Where they are not `grouped`,
-    the names of recordings say the group, and no column may. Labels are in `column`."""
+    the names of recordings say the group, and no column may. Labels are in `column`, what else is
+    wanted of a row in columns `tags`."""
     try:
         table = read_table(path, (*COLUMNS, column), "labels")
     except SpecError as err:
@@ -76,6 +78,10 @@ def read_labels(
     fault = _head_fault(table.head, grouped, column)
     if fault:
         return [], [Problem("labels", fault, str(path), table.line)]
+    gone = [name for name in tags if name not in table.head]
+    if gone:
+        rule = f"has no column {', '.join(gone)}; there are {', '.join(table.head)}"
+        return [], [Problem("columns", rule, str(path), table.line)]
     if not table.rows and not table.problems:
         rule = "holds no row; add stretches, or leave `labels` out"
         return [], [Problem("labels", rule, str(path))]
@@ -84,7 +90,7 @@ def read_labels(
     for row in table.rows:
         read = _stretch(row, times, column, table.delimiter, marks, str(path))
         if isinstance(read, Stretch):
-            rows.append(read)
+            rows.append(replace(read, tags=tuple(row.values[name] for name in tags)))
         else:
             wrong[read[0]].append(Problem("labels", read[1], str(path), row.line))
     problems = [problem for of in wrong.values() for problem in capped(of)]

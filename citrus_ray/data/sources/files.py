@@ -71,6 +71,7 @@ from citrus_ray.spec import Aside, Later, Problem, Spec, SpecError
 
 # words for `labels` that stand in the recordings, beside each of them, and in their names
 ANNOTATIONS, EVENTS, NAMES = "annotations", "events.tsv", "names"
+RECORDING = "recording"  # what `columns` calls the name of a file
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,9 @@ class Files(Cleaned):
     path."""
     label_column: Annotated[Name, Later()] = "label"
     """Column of the table that holds the labels."""
+    columns: Annotated[Names | None, Later()] = None
+    """Other columns of the table that windows keep, for `split`: session, site, split; `recording`
+    is the name of the file, which needs no column."""
     target: Annotated[Literal["classes", "value"], Later()] = "classes"
     """What labels are. classes: names, of which each window has one; value: numbers, which are to
     be predicted (regression)."""
@@ -194,6 +198,11 @@ class Files(Cleaned):
         if self.label_column != "label" and not self._in_table:
             rule = f"label_column={self.label_column} is of a table, and `labels` names none"
             raise ValueError(f"{rule}; give `labels:` a CSV or drop it")
+        if self._tabled_tags and not self._in_table:
+            rule = (
+                f"columns={', '.join(self._tabled_tags)}: are of a table, and `labels` names none"
+            )
+            raise ValueError(f"{rule}; drop them")
         self._check_target()
         for name in ("channels", "streams", "classes"):
             names = getattr(self, name) or ()
@@ -215,6 +224,10 @@ class Files(Cleaned):
     @property
     def _grouped_by_column(self) -> bool:
         return isinstance(self.labels, LabelColumn) and self.labels.group is not None
+
+    @property
+    def _tabled_tags(self) -> tuple[str, ...]:
+        return tuple(name for name in self.columns or () if name != RECORDING)
 
     @property
     def _in_table(self) -> bool:
@@ -392,7 +405,8 @@ class Files(Cleaned):
         read = list[Stretch]()
         for table in self._tables():
             grouped = self.group_pattern is None
-            rows, bad_rows = read_labels(table, grouped, self.label_column)
+            columns = self.label_column, self._tabled_tags
+            rows, bad_rows = read_labels(table, grouped, *columns)
             of, unmatched = match(rows, files, table, left_out) if rows else ({}, [])
             problems += [*bad_rows, *unmatched]
             read += rows
@@ -559,6 +573,8 @@ class Files(Cleaned):
         classes = (self.classes or tuple(labels)) if is_classes else ()
         target = self.target
         windows = assemble(cut, gathered, classes, self.digest(), caveats, target=target)
+        if self.columns:
+            windows = replace(windows, tags=self._tags(gathered.stretches))
         if self.group_blocks:
             return time_blocks(windows, gathered, cut.n_times, self.group_blocks)
         return windows
@@ -566,6 +582,16 @@ class Files(Cleaned):
     def _caveats_on_channels(self) -> list[str]:
         """What else is to be said of the channels of this kind of folder."""
         return []
+
+    def _tags(self, stretches: Sequence[Stretch]) -> dict[str, np.ndarray]:
+        """What the columns say of each window."""
+        by_column = {
+            name: np.array([stretch.tags[i] for stretch in stretches], np.str_)
+            for i, name in enumerate(self._tabled_tags)
+        }
+        files = [str(PurePosixPath(stretch.file).with_suffix("")) for stretch in stretches]
+        own = {RECORDING: np.array(files, np.str_)}
+        return {name: (by_column | own)[name] for name in self.columns or ()}
 
     def _all_tracks(self, items: Sequence[Item]) -> tuple[Track, ...]:
         """Tracks of the set: every channel that some recording has."""

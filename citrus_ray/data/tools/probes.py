@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from citrus_ray.data.windowing.contents import Contents
-from citrus_ray.data.windowing.splits import Parts, Split, split
+from citrus_ray.data.windowing.splits import Parts, Split, in_units, split
 from citrus_ray.data.windows import Index, Signal, Windows
 from citrus_ray.spec import SpecError
 
@@ -78,6 +78,7 @@ def probe(windows: Windows, spec: Split) -> Probes:
     counts = list(windows.class_counts().values())
     chance, majority = 1 / len(counts), max(counts) / sum(counts)
     try:
+        windows = in_units(windows, spec)
         found = split(windows, spec, seed=0)
     except SpecError:  # said elsewhere, as are sets that cannot be split
         return Probes(chance=chance, majority=majority, shared=shared)

@@ -92,12 +92,15 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
     if windows.origins is not None:  # (3, n) or (3, n, 2)
         np.save(partial / "places.npy", np.stack(list(vars(windows.origins).values())))
     np.save(partial / "fingerprints.npy", fingerprints_in(windows))
+    for name, tags in windows.tags.items():
+        np.save(partial / f"tag-{digest_of(name)}.npy", tags)
     facts = ["sfreq", "ch_names", "modalities", "groups", "classes", "caveats"]
     facts += ["n_segments", "padding"]
     # older caches are of classes, and do not say so
     facts += ["target"] * (windows.target != "classes")
     meta = {name: getattr(windows, name) for name in facts} | {"digest": digest}
     streams = [{name: getattr(stream, name) for name in STREAM_FACTS} for stream in windows.streams]
+    meta |= {"tags": list(windows.tags)} if windows.tags else {}
     (partial / "meta.json").write_text(json.dumps(meta | {"streams": streams}))
     for path in partial.iterdir():
         with path.open("rb") as handle:
@@ -110,7 +113,9 @@ def _open(folder: Path) -> Windows:
     y, origins, facts = folder / "y.npy", folder / "places.npy", meta.pop("streams", [])
     names = ["x", *(f"x{i}" for i in range(1, len(facts)))]
     xs = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
+    tags = {name: np.load(folder / f"tag-{digest_of(name)}.npy") for name in meta.pop("tags", [])}
     return Windows(
+        tags=tags,
         x=xs[0],
         group=np.load(folder / "group.npy"),
         y=np.load(y) if y.exists() else None,
