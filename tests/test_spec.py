@@ -350,6 +350,7 @@ WORDS = (
     "shuffled",
     "erase",
     "value",
+    "allow",
 )
 
 

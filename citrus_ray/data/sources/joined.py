@@ -94,6 +94,11 @@ class Joined(Source):
             raise ValueError(f"{rule}, but must name parts that do not lead: {others}")
         if self.moment is not None:
             self._check_moment(self.moment)
+        for name, part in self.of.items():
+            if part.target_kind != "classes" or part.columns:
+                what = f"target={part.target}" if part.target_kind != "classes" else "columns"
+                rule = f"{what}: joined windows have classes, and no columns"
+                raise ValueError(f"of.{name}: {rule}; drop it")
         return self
 
     def _check_moment(self, moment: str) -> None:
