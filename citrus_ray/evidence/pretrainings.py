@@ -17,7 +17,6 @@ SAID = {
     "seam": "the seam of A and B",
     "visible": "the mean of visible tokens",
     "signal": "samples in place of tokens",
-    "views": "what masked views show",
 }
 
 

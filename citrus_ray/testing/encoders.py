@@ -11,6 +11,7 @@ from citrus_ray.context import SignalContext
 from citrus_ray.models.nets.encoder import Encoder
 from citrus_ray.models.specs import KINDS, EncoderSpec
 from citrus_ray.spec import validate
+from citrus_ray.tasks.specs import KINDS as TASKS
 from citrus_ray.testing.device import DEVICE, FakeDevice
 from citrus_ray.training.loop import seeded
 
@@ -177,6 +178,26 @@ class EncoderContract:
             for name, p in encoder.named_parameters()
             if p.grad is None or not p.grad.abs().sum() > 0
         ]
+        assert not dead
+
+    @pytest.mark.parametrize("task", ["masked", "spectral"])
+    def test_what_is_hidden_can_be_predicted_from_its_tokens(
+        self, spec: EncoderSpec, task: str
+    ) -> None:
+        """Of each channel, whether tokens are of one or of all of them together."""
+        if spec.multimodal:
+            pytest.skip("each sensor's encoder learns from itself")
+        ctx = replace(CTX, n_chans=2, modalities=("eeg",) * 2)
+        asked = TASKS({"kind": task})
+        assert asked.misfit(spec, ctx) is None
+        encoder = self.build(spec)
+        with seeded(0):
+            learnt = asked.build(ctx, encoder)
+        x = signals(3, 2, min(12, ctx.n_times // encoder.patch) * encoder.patch)
+        loss = learnt(x, torch.Generator().manual_seed(0))[0]
+        assert loss.isfinite()
+        loss.backward()
+        dead = [name for name, p in encoder.named_parameters() if p.grad is None]
         assert not dead
 
     def test_a_window_alone_is_encoded_as_it_is_among_others(self, spec: EncoderSpec) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from citrus_ray.models.specs import Conv, Crossmodal
+from citrus_ray.models.specs import KINDS, Conv, Crossmodal
 from citrus_ray.tasks.losses.contrast import SimMtmTask, Ts2VecTask
 from citrus_ray.tasks.specs import SimMtm, Ts2Vec
 from citrus_ray.testing.tasks import CTX, generator, rhythms
@@ -99,10 +99,15 @@ def test_the_window_itself_is_whole_and_its_views_are_not():
     assert (hidden[5:].sum(dim=-1) == 6).all()
 
 
-def test_what_views_show_together_beats_the_mean_patch():
-    task, x = task_of(SimMtm()), rhythms(32)
-    found = task.references(x, generator())(x, generator(1))
-    assert found["views"] < found["constant"]
+@pytest.mark.parametrize("cls", [None, "tests.models.mixing:MixNet"])
+def test_windows_that_are_put_together_from_samples_beat_the_mean_patch(cls):
+    encoder = KINDS({"kind": "custom", "cls": cls}) if cls else ENCODER
+    task = SimMtm().build(CTX, encoder.build(CTX)).eval()
+    x = rhythms(32)
+    found = task.references(x, generator())
+    assert found is not None
+    losses = found(x, generator(1))
+    assert losses["signal"] < losses["constant"]
 
 
 @pytest.mark.parametrize("spec", [Ts2Vec(), SimMtm()])

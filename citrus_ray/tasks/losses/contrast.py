@@ -193,23 +193,37 @@ class SimMtmTask(ContrastiveTask):
     def references(
         self, x: torch.Tensor, generator: torch.Generator, *_: torch.Tensor
     ) -> References:
-        """Of the mean patch, windows being told apart by chance; and of what views show of each
-        moment, windows being told apart without fail."""
+        """Of the mean patch, windows being told apart by chance; and of what is seen of each view,
+        in place of its tokens."""
         middle = self._target(x).mean(dim=(0, 2), keepdim=True)  # (1, C, 1, P)
 
         def losses(x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
             target, hidden = self._target(x), self._hidden(x, generator)
-            seen = ~hidden.view(self.views + 1, *target.shape[:3])[1:]
-            shown = torch.where(seen.any(dim=0)[..., None], target, middle)
             n = len(hidden)
             alike = self._among_others(torch.zeros(1, n, n, device=x.device))
             chance = self.weight * self._apart(alike, len(x))
             return {
                 "constant": F.mse_loss(middle.expand_as(target), target) + chance,
-                "views": F.mse_loss(shown, target),
+                "signal": self._of_samples(target - middle, hidden),
             }
 
         return losses
+
+    def _of_samples(self, target: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """The loss of windows (B, C, N, P) that are put together from samples, by how alike these
+        are."""
+        there = (~hidden[..., None]).to(target.dtype)  # (S*B, C, N, 1)
+        seen = (target.repeat(self.views + 1, 1, 1, 1) * there).transpose(0, 1)  # (C, S*B, N, P)
+        series = seen.flatten(2)
+        if self.encoder.mixes_channels:
+            series = series.transpose(0, 1).flatten(1)[None]
+        alike = self._among_others(self.alike(series, series))
+        shares = alike[:, : len(target)].softmax(dim=-1)  # (R, B, S*B)
+        shares = shares.expand(len(seen), -1, -1)
+        found = torch.einsum("cbs,csnp->bcnp", shares, seen)
+        share = torch.einsum("cbs,csnp->bcnp", shares, there.transpose(0, 1))
+        rebuilt = found / share.clamp(min=1e-6)
+        return F.mse_loss(rebuilt, target) + self.weight * self._apart(alike, len(target))
 
     def _target(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T) -> (B, C, N, P)."""

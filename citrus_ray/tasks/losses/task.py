@@ -37,7 +37,7 @@ class Task(nn.Module):
         both are asked the same. Its names: `constant` for one answer whatever the window, `linear`
         for the best linear one, `spectrum` for the mean spectrum of what is visible, `seam` for
         how A's last and B's first volume compare, `visible` for the mean of visible tokens,
-        `signal` for patches of samples in place of tokens, `views` for what masked views show.
+        `signal` for samples in place of tokens.
         """
         return None
 
