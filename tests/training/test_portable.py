@@ -38,6 +38,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "erase": {"finetune.subjects": "erase"},
     "recentre": {"finetune.subjects": "recentre", "finetune.mode": "probe"},
     "late": {"finetune.pool": "late"},
+    "lora": {"model": "citrus", "finetune.mode": "lora"},
     "best": {"finetune.validation": "full"},
     "values": VALUES,
     "values by trees": VALUES | {"model": {"kind": "bag", "trees": 10}},
