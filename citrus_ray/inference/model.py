@@ -133,7 +133,8 @@ class KeptModel:
         assert windows.origins is not None
         start = windows.origins.first / min(stream.sfreq for stream in self.expected.streams)
         labels = () if windows.y is None else tuple(windows.classes[k] for k in windows.y)
-        notes = tuple(said for said in windows.caveats if not said.startswith(NO_NEWS))
+        notes = [said for said in windows.caveats if not said.startswith(NO_NEWS)]
+        notes += [f"{name}: no row of the table is of it" for name in paths if name not in names]
         return Predicted(
             tuple(names),
             windows.origins.run,
@@ -141,7 +142,7 @@ class KeptModel:
             start + self.seconds,
             self.said(windows),
             labels,
-            notes,
+            tuple(notes),
         )
 
     def said(self, windows: Windows) -> Floats:

@@ -135,7 +135,9 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
         for (repeat, _), state in zip(self.members, self.population.states, strict=True):
             if state in scored and state.member is not None:
                 about = {"round": self.job["round"], "repeat": repeat, "metrics": state.metrics}
-                self._keep_model(state.member, about)
+                digest = state.trial.digest()
+                recorded = next((r.metrics for r in self.known if r.digest == digest), None)
+                self._keep_model(state.member, about | {"recorded": recorded})
 
     def _keep_model(self, member: "Learner", about: dict[str, Any]) -> None:
         """One model. What stands in its way must not cost the sweep its numbers: the last screen

@@ -73,6 +73,17 @@ def test_a_table_says_what_to_cut_and_its_labels_come_back(model, study, tmp_pat
     assert [row["p(5 Hz)"] for row in rows_of(plain)] == [row["p(5 Hz)"] for row in rows]
 
 
+def test_a_table_of_a_whole_study_tells_of_the_recordings_that_are_given(
+    model, study, tmp_path, signal, capsys
+):
+    out = tmp_path / "p.csv"
+    write_npz(tmp_path / "other.npz", signal, RATE, NAMES, ("eeg", "eeg"))
+    given = [study / "recordings" / "subject03.edf", tmp_path / "other.npz"]
+    assert predict(model, *given, "--where", study / "labels.csv", "--out", out) == 0
+    assert {Path(row["recording"]).name for row in rows_of(out)} == {"subject03.edf"}
+    assert "other.npz: no row of the table is of it" in capsys.readouterr().err
+
+
 def test_what_does_not_fit_writes_nothing_and_can_be_left_out(model, signal, tmp_path, capsys):
     write_edf(tmp_path / "good.edf", signal, RATE, NAMES)
     write_edf(tmp_path / "short.edf", signal[:, :60], RATE, NAMES)

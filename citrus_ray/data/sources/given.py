@@ -127,7 +127,11 @@ class GivenRecordings(Files):
         return [Path(self.table)] if self.table else []
 
     def _left_out(self, files: object) -> set[str]:
-        return set()
+        """Recordings of the table that were not given: it may be of a whole study."""
+        if self.table is None:
+            return set()
+        rows = read_table(Path(self.table), COLUMNS, "labels").rows
+        return {row.values["file"] for row in rows if "file" in row.values}
 
     # ---- reading ----
 
