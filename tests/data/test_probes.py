@@ -85,6 +85,14 @@ def test_people_who_test_are_named_and_not_looked_at():
     assert f"held out    {', '.join(sorted(names))}: tested" in render(measure(windows, "s"), one)
 
 
+def test_of_values_parts_and_who_tests_are_said_and_nothing_of_classes():
+    values = noisy(y=RNG.normal(size=len(Y)), classes=(), target="value")
+    found = probe(values, Split())
+    assert [part.windows for part in found.parts] == [72, 24, 24]
+    assert (found.chance, found.one_feature, found.recognised) == (None, None, None)
+    assert "\ntest        2 groups, 24 windows\n" in render(measure(values, "s"), found)
+
+
 def test_groups_that_share_a_recording_are_named():
     same = RNG.normal(size=(1, 4000))
     known = [fingerprints_of(RNG.normal(size=(1, 4000)), [32.0]) for _ in range(N_GROUPS - 2)]

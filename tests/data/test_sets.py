@@ -17,6 +17,7 @@ from citrus_ray.data.root import data_root
 from citrus_ray.data.sources.files import Files
 from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.tools.catalogue import HOLDS
+from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.experiment.sweep import parse_sweep
 from citrus_ray.experiment.trial import Finetune, Pretrain
@@ -367,3 +368,18 @@ def test_a_real_set_loads_and_can_be_split(name, monkeypatch):
     parts = split(windows, Split(), seed=0)
     for part in (parts.train, parts.val, parts.test):
         assert len(np.unique(windows.labels[part])) == n_classes
+
+
+@pytest.mark.slow
+def test_abide_has_values_of_people_and_sites_that_no_split_cuts(monkeypatch):
+    monkeypatch.setenv("CITRUS_DATA", str(DATA))
+    if not (DATA / "abide_cc200").is_dir():
+        pytest.skip(f"abide_cc200 is not under {DATA}; set CITRUS_DATA to the folder that holds it")
+    text = (sets.FOLDER / "abide_cc200.yaml").read_text(encoding="utf-8")
+    age, sites = re.findall(r"^#   (\{.*\})$", text, re.MULTILINE)
+    found = cache.load(source_of(parse_yaml(f"target: {age}").tree["target"]))
+    assert (len(found), len(found.groups), found.target) == (619, 619, "value")
+    assert found.y is not None
+    assert 6 < found.y.min() < found.y.max() < 60
+    found = cache.load(source_of(parse_yaml(f"target: {sites}").tree["target"]))
+    assert (len(found.groups), found.classes) == (10, ("autism", "control"))

@@ -177,7 +177,7 @@ def _probe_lines(probes: Probes) -> Iterator[str]:
     for part in probes.parts:
         of = ", ".join(f"{name} {n}" for name, n in part.classes.items())
         groups = f"{len(part.groups)} group{'s' if len(part.groups) > 1 else ''}"
-        yield f"{part.name:12}{groups}, {sum(part.classes.values())} windows: {of}"
+        yield f"{part.name:12}{groups}, {part.windows} windows{': ' if of else ''}{of}"
     if probes.parts:
         tested = probes.parts[-1].groups
         more = f" and {len(tested) - TESTED} more" if len(tested) > TESTED else ""

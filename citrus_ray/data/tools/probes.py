@@ -35,7 +35,8 @@ class PartCounts:
 
     name: str
     groups: tuple[str, ...]
-    classes: dict[str, int]
+    windows: int
+    classes: dict[str, int]  # empty where labels are values
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,20 @@ class Probes:
 def probe(windows: Windows, spec: Split) -> Probes:
     """The probes of a set that is split as `spec` says."""
     shared = tuple(_shared(windows))
-    if len(windows.classes) < 2:
+    if windows.y is None:
         return Probes(shared=shared)
-    counts = list(windows.class_counts().values())
-    chance, majority = 1 / len(counts), max(counts) / sum(counts)
     try:
         windows = in_units(windows, spec)
         found = split(windows, spec, seed=0)
     except SpecError:  # said elsewhere, as are sets that cannot be split
-        return Probes(chance=chance, majority=majority, shared=shared)
-    parts = tuple(
-        _part(windows, name, index)
-        for name, index in (("train", found.train), ("val", found.val), ("test", found.test))
-    )
+        found = None
+    parts = _parts(windows, found) if found else ()
+    if not windows.classes:
+        return Probes(parts, shared=shared)
+    counts = list(windows.class_counts().values())
+    chance, majority = 1 / len(counts), max(counts) / sum(counts)
+    if found is None:
+        return Probes((), chance, majority, shared=shared)
     names, index, x = features(windows, np.union1d(found.train, found.val))
     one, who = _one_feature(windows, spec, names, index, x), _recognised(windows, index, x)
     when = None
@@ -95,10 +97,18 @@ def probe(windows: Windows, spec: Split) -> Probes:
     return Probes(parts, chance, majority, one, when, who, shared)
 
 
+def _parts(windows: Windows, found: Parts) -> tuple[PartCounts, ...]:
+    named = (("train", found.train), ("val", found.val), ("test", found.test))
+    return tuple(_part(windows, name, index) for name, index in named)
+
+
 def _part(windows: Windows, name: str, index: Index) -> PartCounts:
     groups = [windows.groups[g] for g in np.unique(windows.group[index])]
-    n = np.bincount(windows.labels[index], minlength=len(windows.classes))
-    return PartCounts(name, tuple(groups), dict(zip(windows.classes, n.tolist(), strict=True)))
+    counts = dict[str, int]()
+    if windows.classes:
+        n = np.bincount(windows.labels[index], minlength=len(windows.classes))
+        counts = dict(zip(windows.classes, n.tolist(), strict=True))
+    return PartCounts(name, tuple(groups), len(index), counts)
 
 
 def _shared(windows: Windows) -> Iterator[str]:
