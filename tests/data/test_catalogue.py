@@ -20,8 +20,8 @@ def test_it_shows_every_set_with_what_it_holds_and_its_licence(capsys, monkeypat
     found = rows(capsys.readouterr().out)
     assert {*sets.names(), *originals(), "name"} == set(found)
     assert all(" -  -  -" not in line for line in found.values())
-    words = "eeg 36 subjects 2 125 Hz 2.4 not there ODC-BY 1.0"
-    assert found["eegmat"].split() == ["eegmat", *words.split()]
+    words = "har_watch motion 23 subjects 5 100 Hz 0.5 not there CC BY 4.0"
+    assert found["har_watch"].split() == words.split()
     page = "ODC-BY 1.0; https://physionet.org/content/sleep-edfx"
     assert page in found["sleep_edf"]
     assert "not there; fetch it" in found["sleep_edf"]

@@ -24,6 +24,7 @@ from citrus_ray.data.originals import Original, RemoteFile, originals, source_of
 from citrus_ray.data.source import Source
 from citrus_ray.data.sources.emgdb import EmgDb
 from citrus_ray.data.tools.catalogue import HOLDS
+from citrus_ray.data.tools.export import write_edf
 from citrus_ray.data.tools.fetch import (
     FetchError,
     FetchLine,
@@ -430,9 +431,19 @@ def test_the_command_fetches_what_the_source_then_reads(server, tmp_path, capsys
 
 # ---- what every source then reads ----
 
+
+def eegmat(root: Path) -> Source:
+    """Two people at rest and at sums, in files that are called so."""
+    for name in ("Subject00_1", "Subject00_2", "Subject01_1", "Subject01_2"):
+        x = np.random.default_rng(len(name)).normal(size=(2, 1000)).astype(np.float32)
+        write_edf(root / f"{name}.edf", x, 125.0, ["EEG Fp1", "ECG ECG"])
+    return source_of(parse_yaml(originals()["eegmat"].block(str(root))).tree)
+
+
 MADE: dict[str, Callable[[Path], Source]] = {
     "bidmc": layouts.bidmc,
     "bonn": published.bonn,
+    "eegmat": eegmat,
     "emgdb": lambda root: published.emgdb(root, (16, 16, 16), 1500),
     "haxby": layouts.haxby,
     "mitbih": published.mitbih,
@@ -503,7 +514,7 @@ def test_a_set_can_be_fetched_by_the_kind_that_reads_it(server, tmp_path, capsys
 def test_exit_codes_tell_a_wrong_request_from_a_failed_one(server, tmp_path, capsys):
     assert main(["fetch", "nothing", "--root", str(tmp_path)]) == 2
     assert re.search(
-        "there is no set nothing to fetch; there are .*bonn, emgdb", capsys.readouterr().err
+        "there is no set nothing to fetch; there are .*bonn, eegmat, emgdb", capsys.readouterr().err
     )
     assert main(["fetch", "emgdb", "--root", str(tmp_path), "--url", server.url]) == 1
     said = capsys.readouterr().err

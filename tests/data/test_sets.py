@@ -232,7 +232,7 @@ def test_where_the_public_original_lies_the_error_says_what_reads_it(tmp_path, m
         source_of(parse_yaml(block).tree).check()
     (tmp_path / "mitbih" / "100.atr").unlink()  # neither layout is whole
     assert "the public original" not in said_by(lambda: source_of("mitbih_beats").check())
-    assert "fetch" not in said_by(lambda: source_of("eegmat").check())
+    assert "fetch" not in said_by(lambda: source_of("myo_emg").check())
 
 
 def said_by(step: Callable[[], Any]) -> str:

@@ -60,7 +60,7 @@ from citrus_ray.data.formats.tracks import (
     spread_out,
     whole_samples,
 )
-from citrus_ray.data.originals import instead
+from citrus_ray.data.originals import PHYSIONET, Original, instead
 from citrus_ray.data.root import folder_at
 from citrus_ray.data.source import Count, Handling, Name, Names, Normalize, Positive
 from citrus_ray.data.windowing.assemble import assemble, gather, time_blocks
@@ -72,6 +72,24 @@ from citrus_ray.spec import Aside, Later, Problem, Spec, SpecError
 # words for `labels` that stand in the recordings, beside each of them, and in their names
 ANNOTATIONS, EVENTS, NAMES = "annotations", "events.tsv", "names"
 RECORDING = "recording"  # what `columns` calls the name of a file
+
+
+# A set that needs no source of its own. The address follows the others of its home; it was not
+# tried when this was written.
+EEGMAT = Original(
+    name="eegmat",
+    base_url="https://physionet.org/files/eegmat/1.0.0/",
+    page="https://physionet.org/content/eegmat/1.0.0/",
+    sums="SHA256SUMS.txt",
+    wanted=r"Subject\d\d_[12]\.edf",
+    holds="eeg, ecg; 36 subjects; 2 classes; 500 Hz; 2.4 h",
+    licence="ODC-BY 1.0",
+    citation=f"Zyma I et al. Data 4(1):14 (2019). {PHYSIONET}",
+    kind="files",
+    keys='pattern: "Subject*.edf", labels: names, label_pattern: "_([12])$", '
+    'merge: {"1": rest, "2": arithmetic}, group_pattern: "(Subject[0-9]+)", '
+    "seconds: 4, sfreq: 125",
+)
 
 
 @dataclass(frozen=True)
