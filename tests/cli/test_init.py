@@ -220,7 +220,7 @@ def test_labels_that_cannot_be_split_are_not_used_and_that_is_said(made, tmp_pat
         ({}, "is empty; point to the folder of the recordings"),
         ({"a.docx": b"x"}, "holds no recording of a known format, only .docx"),
         ({"a.edf": b"x"}, "a.edf: "),
-        ({"a.csv": b"x,y\n" + b"1,2\n" * 99}, "no column is called time"),
+        ({"a.csv": b"x,y\n" + b"1,2\n" * 99}, "where its rows are at a rate"),
     ],
 )
 def test_a_folder_of_which_nothing_can_be_made_is_one_clear_error(

@@ -10,13 +10,13 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from citrus_ray.data.faults import noted
+from citrus_ray.data.faults import noted, tidy
 from citrus_ray.data.formats.bids import PEOPLE, beside, is_recording
 from citrus_ray.data.formats.known import FORMATS, ending_of, format_of
 from citrus_ray.data.formats.recordings import Header, read_annotations, read_column, read_header
@@ -151,7 +151,10 @@ def _recordings(root: Path, names: Sequence[str], layout: FileLayout) -> Found:
         if found.headers:
             break
     else:
-        raise SpecError(problems[:5])
+        if any(problem.path == "layout" for problem in problems) and layout.rate is None:
+            way = "say `--rate HZ` where its rows are at a rate"
+            problems = [replace(p, message=f"{p.message}; {way}") for p in problems[:1]]
+        raise SpecError(tidy(problems[:5]))
     others = [f"{len(of[end])} {end}" for end in order if end != ending and end not in TABLES]
     if others:
         found.unknown.append(f"whether {', '.join(others)} are recordings, too: they are left out")
@@ -370,7 +373,7 @@ def _in_names(found: Found) -> bool:
     several people where these are known."""
     bare = [str(PurePosixPath(name).with_suffix("")) for name in found.files]
     depth = {path.count("/") for path in bare}
-    tries = [rf"^(?:[^/]+/){{{d}}}([^/]+)/" for d in range(min(depth))]
+    tries = ["^" + "[^/]+/" * d + "([^/]+)/" for d in range(min(depth))]
     tries += [
         r"[_-]([A-Za-z0-9]+)$",
         r"^([A-Za-z]+)[_-]",
