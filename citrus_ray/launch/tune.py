@@ -7,6 +7,7 @@ holding a CPU.
 import contextlib
 import json
 import math
+import os
 import tempfile
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -115,6 +117,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
         """Called when Tune is done with a trial, whichever way it went."""
         job = self.live.pop(trial_id, None)
         self.trials.pop(trial_id, None)
+        self.started.pop(trial_id, None)
         if job is None or self.interrupted:
             return
         if crash and crash.node and self.encoders.nodes.do_without(crash.node, crash.reason):
@@ -190,11 +193,15 @@ class CellSearch(Searcher):  # type: ignore[misc]
         """Nothing, see `save`."""
 
 
-class TuneNews(tune.Callback):  # type: ignore[misc]
-    """Hands Tune's news to the searcher."""
+class TuneNews(TrialProgressCallback):  # type: ignore[misc]
+    """Hands Tune's news to the searcher, in place of Tune's own screen: that one describes every
+    result, shows none of it to anyone, and keeps all trials."""
 
     def __init__(self, search: CellSearch) -> None:
         self.search = search
+
+    def on_trial_result(self, *of: Any, **info: Any) -> None:
+        """Nothing: what counts is how a trial ends."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.search.trials[trial.trial_id] = trial
@@ -206,7 +213,31 @@ class TuneNews(tune.Callback):  # type: ignore[misc]
         self.search.finish(trial.trial_id, trial.last_result, self.search.crash_of(trial))
 
 
-class AshaPerCell(FIFOScheduler):  # type: ignore[misc]
+class Forgets(FIFOScheduler):  # type: ignore[misc]
+    """First in, first out. Tune keeps every trial that it ever ran for a state that we never read
+    back, and looks through all of them at every step: here they go once they are over, so that
+    the last trial of a long sweep costs what the first did, in memory and in time."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any | None:
+        controller = tune_controller._tune_controller  # behind the part that schedulers are shown
+        *earlier, _ = controller.get_trials() or [None]  # Tune ends with a look at its last
+        for trial in [t for t in earlier if t.is_finished() and not self._is_held(controller, t)]:
+            self._forget(controller, trial)
+        return super().choose_trial_to_run(tune_controller)
+
+    def _is_held(self, controller: Any, trial: Any) -> bool:
+        return trial in controller._trial_to_actor or trial in controller._staged_trials
+
+    def _forget(self, controller: Any, trial: Any) -> None:
+        controller.get_trials().remove(trial)
+        for name in ("_live_trials", "_stopped_trials", "_failed_trials", "_trials_to_cache"):
+            getattr(controller, name).discard(trial)
+        controller._trial_metadata.pop(trial.trial_id, None)
+        with contextlib.suppress(OSError):  # not empty: something was left there
+            os.rmdir(trial.local_path)
+
+
+class AshaPerCell(Forgets):
     """ASHA within each cell: a trial is compared with trials of its own study only. Finals always
     run to their end."""
 
@@ -267,7 +298,7 @@ def run_sweep(
             ),
             tune_config=tune.TuneConfig(
                 search_alg=search,
-                scheduler=AshaPerCell(sweep) if sweep.asha else None,
+                scheduler=AshaPerCell(sweep) if sweep.asha else Forgets(),
                 num_samples=-1,
                 reuse_actors=True,
             ),

@@ -56,11 +56,18 @@ class Nothing:
         self.trial, self.best = trial, {METRIC: float(score), "round": 1.0}
         self.windows = SimpleNamespace(modalities=("synthetic",))
         self.rounds = iter([self.best])
+        self.tested: dict[str, Any] = {}
 
     def advance(self) -> dict[str, float] | None:
         return next(self.rounds, None)
 
     def n_labelled(self) -> dict[str, int]:
+        return {}
+
+    def network(self) -> dict[str, Any]:
+        return {}
+
+    def identity(self) -> dict[str, float]:
         return {}
 
     def score_test(self) -> dict[str, float]:
@@ -69,7 +76,7 @@ class Nothing:
 
 def no_finetunes() -> None:
     """Runs in every worker of this benchmark as it starts."""
-    vars(population).update(Member=Nothing, baselines=lambda trial, metric: {})
+    vars(population).update(Member=Nothing, baselines=lambda *_: {})
 
 
 def run(full: bool = False) -> dict[str, Any]:

@@ -138,6 +138,7 @@ cache.load(SOURCE)
 """
 
 
+@pytest.mark.slow
 def test_of_several_processes_that_come_at_once_one_prepares(root):
     call = [sys.executable, "-c", ONE_OF_SEVERAL]
     several = [

@@ -194,7 +194,7 @@ def false_verdicts(draw: str, speaks_of: SpeaksOf) -> float:
         ("noise", "these targets"),
         ("encoders", "these targets"),
         ("noise", "the next target"),
-        ("targets", "the next target"),
+        pytest.param("targets", "the next target", marks=pytest.mark.slow),
     ],
 )
 def test_a_look_after_every_round_finds_nothing_where_nothing_is(draw: str, speaks_of: SpeaksOf):

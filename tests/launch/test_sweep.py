@@ -230,3 +230,37 @@ def _get(url: str, body: bytes | None = None, patience_s: float = 60) -> Any:
             last = err
         time.sleep(0.5)
     raise AssertionError(f"{url} gave nothing in {patience_s} s: {last}")
+
+
+def test_trials_that_are_over_are_forgotten_and_no_placement_group_is_left(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Tune keeps of a long sweep, and what Ray Train leaves where a trial ends, stays."""
+    from ray.util import placement_group_table
+
+    from citrus_ray.launch.tune import Forgets
+
+    held: list[int] = []
+    choose = Forgets.choose_trial_to_run
+
+    def noted(scheduler: Forgets, controller: Any) -> Any:
+        chosen = choose(scheduler, controller)
+        held.append(len(controller.get_trials()))
+        return chosen
+
+    monkeypatch.setattr(Forgets, "choose_trial_to_run", noted)
+    tree = tiny(budget={"trials": 9}, asha={"grace": 1, "reduction": 2})
+    tree["trial"] = copy.deepcopy(TINY["trial"]) | {"seed": 77}
+    tree["trial"]["pretrain"] |= {"workers": 2, "seed": 77}
+    tree["repeat"] = {"seed": [0]}
+    code, _ = run(tree)
+    assert code == 0
+    assert max(held) <= 6, "of 18 trials and 4 rounds, those under way and a few that just ended"
+    _wait_until(lambda: {g["state"] for g in placement_group_table().values()} <= {"REMOVED"})
+
+
+def _wait_until(true: Callable[[], bool], patience_s: float = 30.0) -> None:
+    until = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < until, "it never was"
+        time.sleep(0.2)

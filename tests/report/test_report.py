@@ -425,6 +425,7 @@ def _light(rgb: list[int]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@pytest.mark.slow
 def test_long_names_of_regimes_leave_room_for_the_map(tmp_path: Path):
     folder = MadeUp(labels=({"per_class": 8}, {"per_class": 20})).write(tmp_path)
     long = "a network that is fine-tuned as nobody did before"

@@ -110,7 +110,11 @@ def said(sweep: Sweep, folder: Path) -> str:
     return json.dumps([cells, found], sort_keys=True)
 
 
-@pytest.mark.parametrize("edits", [{}, {"budget": {"trials": 12, "patience": 3}}], ids=str)
+@pytest.mark.parametrize(
+    "edits",
+    [{}, pytest.param({"budget": {"trials": 12, "patience": 3}}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_neither_the_order_of_ends_nor_that_of_rows_changes_the_summary(edits, tmp_path):
     summaries = set()
     for seed, turned in enumerate([False, True, True]):

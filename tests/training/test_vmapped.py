@@ -66,7 +66,7 @@ def test_members_get_the_numbers_that_they_get_alone(kind):
         {"finetune.head_init": "solved", "finetune.encoder_rate": 0.1},
         {"finetune.smoothing": 0.2, "finetune.sampling": "shuffled", "finetune.anchor": 100.0},
         {"finetune.validation": "none", "finetune.rounds": 8},
-        {"finetune.epochs": 30, "finetune.labels": {"fraction": 0.6}},
+        {"finetune.epochs": 4, "finetune.labels": {"fraction": 0.6}},
         {"finetune.validation": "full"},
         {"finetune.patience": 1, "finetune.rounds": 8, "finetune.validation": "full"},
     ],
