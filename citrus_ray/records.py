@@ -1,6 +1,8 @@
 """Records are the truth: a small file per trial, a line of JSON per member, written before anyone
-hears of it."""
+hears of it. Many of them may be put together into a part, a file that bears the digest of its
+bytes; trials that come later lie beside it."""
 
+import hashlib
 import json
 import os
 import platform
@@ -18,6 +20,9 @@ from typing import Any, Literal
 
 Status = Literal["ok", "failed", "pruned"]
 Phase = Literal["search", "final"]
+
+PARTS = "parts"  # the folder of parts, beside files of single trials
+FEW = 2000  # files of single trials that a folder may hold: a shared disk lists no more at ease
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,20 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 def read_trial(folder: Path, name: str) -> list[Record]:
     """The members of one trial, or an empty list where it has no record yet."""
-    path = folder / f"{name}.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [Record(**json.loads(line)) for line in lines]
+    return [Record(**json.loads(line)) for line in _lines(folder, name)]
+
+
+def _lines(folder: Path, name: str) -> list[str]:
+    try:
+        return (folder / f"{name}.jsonl").read_text().splitlines()
+    except FileNotFoundError:  # also where it became part of one a moment ago
+        for part in parts(folder):
+            if name in (places := _places(part)):
+                with part.open("rb") as file:
+                    start, stop = places[name]
+                    file.seek(start)
+                    return file.read(stop - start).decode().splitlines()
+    return []
 
 
 def read_done(folder: Path, name: str) -> list[Record]:
@@ -109,8 +125,78 @@ def read_done(folder: Path, name: str) -> list[Record]:
 
 def read_all(folder: Path) -> Iterator[list[Record]]:
     """Every recorded trial, in order of their digests."""
-    for path in sorted(folder.glob("*.jsonl")):
-        yield read_trial(folder, path.stem)
+    alone = {path.stem for path in folder.glob("*.jsonl")}
+    for name in sorted(alone.union(*map(_places, parts(folder)))):
+        yield read_trial(folder, name)
+
+
+def files(folder: Path) -> list[Path]:
+    """Every file of records: parts, then those of single trials."""
+    return [*parts(folder), *sorted(folder.glob("*.jsonl"))]
+
+
+# ---- parts ----
+
+
+def parts(folder: Path) -> list[Path]:
+    """Files of many trials each, named by the digest of their bytes."""
+    return sorted((folder / PARTS).glob("*.jsonl"))
+
+
+@cache
+def _places(part: Path) -> dict[str, tuple[int, int]]:
+    """First and last byte of each trial in a part, which never changes."""
+    found: dict[str, tuple[int, int]] = {}
+    start = 0
+    with part.open("rb") as file:
+        for line in file:
+            trial, stop = json.loads(line)["trial"], start + len(line)
+            found[trial] = found.get(trial, (start, 0))[0], stop
+            start = stop
+    return found
+
+
+def compact(folder: Path, at_least: int = FEW) -> Path | None:
+    """Put the files of single trials into one part, where they are `at_least` so many; the part.
+
+    The part is on disk before the first of them goes, and whoever reads meanwhile finds one or the
+    other. Trials that are to be computed again, and files that cannot be read, stay as they are.
+    """
+    alone = sorted(folder.glob("*.jsonl"))
+    if len(alone) < at_least:
+        return None
+    taken = [(path, text) for path in alone if (text := _whole(path))]
+    if not taken:
+        return None
+    content = "".join(text for _, text in taken).encode()
+    part = write_bytes(
+        folder / PARTS / f"{hashlib.sha256(content).hexdigest()[:16]}.jsonl", content
+    )
+    for path, text in taken:
+        if path.read_text() == text:
+            path.unlink()
+    return part
+
+
+def _whole(path: Path) -> str:
+    """The text of a trial's file, empty where it is to be read or written again."""
+    try:
+        text = path.read_text()
+        rows = [json.loads(line) for line in text.splitlines()]
+        mine = all(row["trial"] == path.stem and not row.get("crashed") for row in rows)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return text if rows and mine and text.endswith("\n") else ""
+
+
+def damaged(folder: Path) -> list[Path]:
+    """Parts whose bytes are not those that they were made of."""
+    return [part for part in parts(folder) if _digest(part) != part.stem]
+
+
+def _digest(part: Path) -> str:
+    with part.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def take_over(source: Path, folder: Path, axes: dict[str, dict[str, Any]]) -> int:
@@ -121,7 +207,7 @@ def take_over(source: Path, folder: Path, axes: dict[str, dict[str, Any]]) -> in
     sweep's; so are the hours of its budget, which the other sweep has not spent.
     """
     found = [rows for rows in read_all(source) if rows[0].cell in axes and not rows[0].crashed]
-    new = [rows for rows in found if not (folder / f"{rows[0].trial}.jsonl").exists()]
+    new = [rows for rows in found if not _lines(folder, rows[0].trial)]
     for rows in new:
         ours = [replace(row, axes=axes[row.cell], asked_s=0.0) for row in rows]
         write(folder, rows[0].trial, ours)

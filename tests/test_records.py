@@ -4,11 +4,14 @@ import json
 import math
 import os
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from citrus_ray import records
+from citrus_ray.cli.citrus import main as citrus
+from citrus_ray.evidence.reading import collect, trials_in
 from citrus_ray.records import Record
 from tests.small import record_of, sweep_of
 
@@ -143,3 +146,92 @@ def test_taken_over_trials_bring_neither_lost_ones_nor_the_hours_of_the_other_sw
     (cell,) = {row.cell for row in rows(1)}
     assert records.take_over(tmp_path / "theirs", tmp_path / "mine", {cell: {}}) == 1
     assert [row.asked_s for row in records.read_trial(tmp_path / "mine", "good")] == [0.0, 0.0]
+
+
+# ---- parts ----
+
+
+def filled(folder: Path, *names: str, **fields: object) -> dict[str, list[Record]]:
+    """Trials of three members on disk, and as they are read back."""
+    for name in names:
+        records.write(folder, name, rows(3, trial=name, **fields))
+    return {name: records.read_trial(folder, name) for name in names}
+
+
+def test_trials_in_a_part_are_read_like_any_others_and_more_lie_beside_it(tmp_path):
+    written = filled(tmp_path, "b", "d", "a", reason="two \u2028 lines — é")
+    part = records.compact(tmp_path, at_least=3)
+    assert part is not None
+    assert records.files(tmp_path) == [part]
+    written |= filled(tmp_path, "c")
+    assert {name: records.read_trial(tmp_path, name) for name in "abcd"} == written
+    assert list(records.read_all(tmp_path)) == [written[name] for name in "abcd"]
+    assert [trial[0].trial for trial in trials_in(tmp_path)] == ["a", "b", "c", "d"]
+    assert records.read_trial(tmp_path, "e") == []
+    again = records.compact(tmp_path, at_least=1)
+    assert again is not None
+    assert sorted([part, again]) == records.files(tmp_path)
+    assert list(records.read_all(tmp_path)) == [written[name] for name in "abcd"]
+
+
+def test_what_is_to_be_computed_again_or_cannot_be_read_stays_alone(tmp_path):
+    filled(tmp_path, "a", "b")
+    filled(tmp_path, "lost", crashed=True, status="failed")
+    (tmp_path / "torn.jsonl").write_text('{"trial": ')
+    assert records.compact(tmp_path, at_least=5) is None
+    assert records.compact(tmp_path, at_least=4)
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == ["lost.jsonl", "torn.jsonl"]
+    later = filled(tmp_path, "a")["a"]  # a file of its own stands for the part's
+    assert records.read_trial(tmp_path, "a") == later
+
+
+def test_a_compaction_that_was_killed_before_it_cleared_up_counts_nothing_twice(
+    tmp_path, monkeypatch
+):
+    written = filled(tmp_path, "a", "b")
+    monkeypatch.setattr("pathlib.Path.unlink", lambda *_, **__: None)
+    assert records.compact(tmp_path, at_least=2)
+    assert len(records.files(tmp_path)) == 3
+    assert list(records.read_all(tmp_path)) == [written["a"], written["b"]]
+    assert [len(trial) for trial in trials_in(tmp_path)] == [3, 3]
+
+
+def test_a_part_whose_bytes_have_changed_is_named_and_not_believed(tmp_path):
+    filled(tmp_path, "a", "b")
+    part = records.compact(tmp_path, at_least=2)
+    assert part is not None
+    assert records.damaged(tmp_path) == []
+    part.write_text(part.read_text().replace("0.1", "0.9"))
+    assert records.damaged(tmp_path) == [part]
+    (unreadable,) = collect([tmp_path]).unreadable
+    assert part.name in unreadable.file
+    assert "bytes have changed" in unreadable.reason
+
+
+def test_the_command_compacts_checks_and_names_what_is_damaged(tmp_path, capsys):
+    filled(tmp_path / "records", "a", "b", "c")
+    assert citrus(["records", "verify", str(tmp_path)]) == 0
+    assert "9 records in 3 files, 0 of them damaged" in capsys.readouterr().out
+    assert citrus(["records", "compact", str(tmp_path)]) == 0
+    assert "3 files are 1 now" in capsys.readouterr().out
+    assert citrus(["records", "compact", str(tmp_path)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    (part,) = records.files(tmp_path / "records")
+    part.write_bytes(part.read_bytes()[:-9])
+    assert citrus(["records", "verify", str(tmp_path)]) == 1
+    assert part.name in capsys.readouterr().err
+    assert citrus(["records", "verify", str(tmp_path / "nowhere")]) == 2
+
+
+def test_a_reader_that_a_compaction_overtakes_misses_nothing(tmp_path, monkeypatch):
+    filled(tmp_path, "a", "b", "c")
+    real = Path.read_bytes
+
+    def overtaken(path: Path) -> bytes:
+        records.compact(tmp_path, at_least=2)
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", overtaken)
+    found = collect([tmp_path])
+    assert not found.unreadable
+    assert {row.trial for row in found.rows} == {"a", "b", "c"}

@@ -25,6 +25,7 @@ COMMANDS = {
     "init": Command("citrus_ray.cli.init:main", "a first sweep for a folder of recordings"),
     "data": Command("citrus_ray.data.__main__:main", "list, describe and fetch sets of recordings"),
     "convert": Command("citrus_ray.data.tools.convert:main", "recordings of any format as npz"),
+    "records": Command("citrus_ray.cli.record_files:main", "check or compact a sweep's records"),
     "store": Command("citrus_ray.store.__main__:main", "list, check and prune encoders"),
 }
 

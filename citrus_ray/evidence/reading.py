@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from citrus_ray import records
 from citrus_ray.records import Record
 
 TOLERANCE = 1e-6  # of a metric; two machines may round differently below it
@@ -106,14 +107,24 @@ def collect(folders: Sequence[Path], wanted: Wanted = lambda number, cell: True)
 
 
 def _read_folder(folder: Path, unreadable: list[Unreadable]) -> Iterator[Record]:
-    share = _Shared()
-    for path in sorted(folder.glob("*.jsonl")):
-        try:
-            lines = path.read_bytes().splitlines()
-            # pydantic's parser takes a third of the time of json's, and makes each key once
-            yield from [share.record(tree) for tree in from_json(b"[" + b",".join(lines) + b"]")]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-            unreadable.append(Unreadable(path.name, f"{type(err).__name__}: {err}"))
+    share, read, bad = _Shared(), set[Path](), set(records.damaged(folder))
+    # a trial may become part of a part while we read: then the part is read, which is new
+    while left := [path for path in records.files(folder) if path not in read]:
+        read.update(left)
+        for path in left:
+            if path in bad:
+                rule = "is a part whose bytes have changed; bring it back from a copy"
+                unreadable.append(Unreadable(f"{records.PARTS}/{path.name}", rule))
+                continue
+            try:
+                lines = path.read_bytes().splitlines()
+                # pydantic's parser takes a third of the time of json's, and makes each key once
+                trees = from_json(b"[" + b",".join(lines) + b"]")
+                yield from [share.record(tree) for tree in trees]
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+                unreadable.append(Unreadable(path.name, f"{type(err).__name__}: {err}"))
 
 
 class _Shared:

@@ -106,6 +106,7 @@ class Study:
         self.learns = self.sweep.sampler in LEARNING
         self.results: dict[str, Result] = {}
         self.tried = Tried()  # the same, by their points
+        self._leader: Result | None = None  # the best of them: ranking all anew takes its time
         self.patience.cells.append(self.tried)
         self.running: dict[str, Job] = {}  # by digest
         self.asked = 0
@@ -212,8 +213,12 @@ class Study:
         self._teach(result)
 
     def _take(self, result: Result) -> None:
+        again = result.digest in self.results  # it was lost before, and ranks otherwise now
         self.results[result.digest] = result
         self.tried.add(result)
+        ahead = [self._leader] if self._leader else []
+        among = self.results.values() if again else [*ahead, result]
+        self._leader = winner(among, self.sweep.objective.mode)
 
     def _teach(self, result: Result) -> None:
         if self.optuna is not None:
@@ -324,9 +329,9 @@ class Study:
     @property
     def best(self) -> Result | None:
         """The best trial that reached its full length, of those that count."""
-        stops = not self.learns and self.patience.over
-        results = self.tried.along(self.patience.counted) if stops else self.results.values()
-        return winner(results, self.sweep.objective.mode)
+        if self.learns or not self.patience.over:
+            return self._leader
+        return winner(self.tried.along(self.patience.counted), self.sweep.objective.mode)
 
     def _result(self, rows: list[Record]) -> Result:
         return result_of(rows, self.sweep.objective.metric, self.sweep.objective.each)

@@ -150,7 +150,7 @@ def _prune(storage: Storage, options: argparse.Namespace) -> int:
 def _all_uses(results: list[Path]) -> Counter[str]:
     """Refuses where it would only seem that nothing is used."""
     for folder in results:
-        if not any(folder.rglob("records/*.jsonl")):
+        if not any(folder.rglob("records/**/*.jsonl")):
             rule = "must hold the records that say which encoders are used, and holds none"
             raise refuse(f"{folder} {rule}; give the results folders with --results DIR")
     return usage.count_uses(results)

@@ -24,7 +24,8 @@ def count_uses(results: Iterable[Path]) -> Counter[str]:
     to anything."""
     found: Counter[str] = Counter()
     problems = []
-    paths = {path.resolve() for folder in results for path in folder.rglob("records/*.jsonl")}
+    patterns = ("records/*.jsonl", "records/parts/*.jsonl")
+    paths = {path.resolve() for folder in results for of in patterns for path in folder.rglob(of)}
     for path in sorted(paths):
         try:
             found.update(_encoders(path))

@@ -30,6 +30,7 @@ from citrus_ray.launch.tune import run_sweep
 from citrus_ray.records import Record
 from citrus_ray.search.study import Studies
 from citrus_ray.spec import Document
+from citrus_ray.store import predictions
 from citrus_ray.training import members as population
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +71,9 @@ class Nothing:
     def identity(self) -> dict[str, float]:
         return {}
 
+    def test_outputs(self) -> None:
+        return None
+
     def score_test(self) -> dict[str, float]:
         return {METRIC.replace("val", "test"): self.best[METRIC]}
 
@@ -77,6 +81,7 @@ class Nothing:
 def no_finetunes() -> None:
     """Runs in every worker of this benchmark as it starts."""
     vars(population).update(Member=Nothing, baselines=lambda *_: {})
+    vars(predictions).update(write=lambda *_: None)
 
 
 def run(full: bool = False) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tests.launch.conftest import TINY, lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 Run = Callable[..., tuple[int, Path]]
+LR = {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}
 
 
 def tiny(**changes: Any) -> dict[str, Any]:
@@ -249,13 +250,12 @@ def test_trials_that_are_over_are_forgotten_and_no_placement_group_is_left(
         return chosen
 
     monkeypatch.setattr(Forgets, "choose_trial_to_run", noted)
-    tree = tiny(budget={"trials": 9}, asha={"grace": 1, "reduction": 2})
-    tree["trial"] = copy.deepcopy(TINY["trial"]) | {"seed": 77}
+    tree = tiny(budget={"trials": 8}, repeat={"seed": [0]}, search=LR)
+    tree["compare"] = {"pretrain.task": [{"kind": "masked"}]}
     tree["trial"]["pretrain"] |= {"workers": 2, "seed": 77}
-    tree["repeat"] = {"seed": [0]}
     code, _ = run(tree)
     assert code == 0
-    assert max(held) <= 6, "of 18 trials and 4 rounds, those under way and a few that just ended"
+    assert max(held) <= 5, "of 8 trials and 2 rounds, those under way and a few that just ended"
     _wait_until(lambda: {g["state"] for g in placement_group_table().values()} <= {"REMOVED"})
 
 

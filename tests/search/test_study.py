@@ -8,6 +8,7 @@ import pytest
 from citrus_ray import records
 from citrus_ray.evidence.kept import model_folder
 from citrus_ray.evidence.summary import summarise
+from citrus_ray.evidence.trials import winner
 from citrus_ray.experiment.sweep import Cell
 from citrus_ray.search.study import Clock, Job, Studies, Study
 from citrus_ray.store import kept
@@ -209,3 +210,23 @@ def test_the_hours_of_earlier_calls_count_and_winners_are_refitted(tmp_path):
     )
     more = Studies(sweep_of(budget={"trials": 40, "hours": 1}), tmp_path)
     assert more.studies[0].searching
+
+
+def test_the_best_so_far_is_known_without_ranking_all_trials_anew(tmp_path, monkeypatch):
+    """A search of ten thousand trials asks for it at each."""
+    ranked: list[int] = []
+
+    def noted(results, mode):
+        among = list(results)
+        ranked.append(len(among))
+        return winner(among, mode)
+
+    monkeypatch.setattr("citrus_ray.search.study.winner", noted)
+    cell = sweep_of(budget={"trials": 12}).cells[0]
+    study = Study(cell, tmp_path, [])
+    for score in (0.5, 0.7, 0.7, 0.2, 0.9, 0.9, 0.1, 0.9, 0.3, 0.6, 0.9, 0.8):
+        job = study.next_job()
+        assert job is not None
+        record(study, job, score)
+        assert study.best == winner(study.results.values())
+    assert max(ranked) <= 2

@@ -214,3 +214,21 @@ def test_rounds_are_scored_as_they_are_and_the_last_by_what_is_kept():
     assert state.member is not None
     assert len(state.curve) == 4
     assert state.curve[-1][0] == state.metrics[METRIC] == state.member.score_val()[METRIC]
+
+
+def test_the_member_of_the_benchmarks_has_all_that_a_trial_asks_of_one(monkeypatch):
+    """`tests.bench engine`, `growth` and `many` run it in place of a network."""
+    from citrus_ray.launch.runner import row_of
+    from citrus_ray.training import members
+    from tests.bench import engine
+
+    monkeypatch.setattr(members, "Member", engine.Nothing)
+    monkeypatch.setattr(members, "baselines", lambda *_: {})
+    found = finished([SCRATCH])
+    found.score_test(with_baselines=True)
+    assert found.status == "ok", found.states[0].reason
+    job = {"digest": "d", "phase": "final", "params": {}, "concurrency": 1, "asked_s": 0.0}
+    row = row_of(job, engine.sweep_of(1, 1).cells[0], {}, SCRATCH, found.states[0].outcome())
+    assert row.metrics.keys() >= {"val/balanced_accuracy", "test/balanced_accuracy"}
+    assert found.states[0].member is not None
+    assert found.states[0].member.test_outputs() is None
