@@ -55,7 +55,7 @@ class Nothing:
     def __init__(self, trial: Trial, weights: object, metric: str, device: str) -> None:
         score = 1 - (np.log10(trial.finetune.optim.lr) + 3) ** 2 / 9
         self.trial, self.best = trial, {METRIC: float(score), "round": 1.0}
-        self.windows = SimpleNamespace(modalities=("synthetic",))
+        self.view = SimpleNamespace(names=["synthetic"])
         self.rounds = iter([self.best])
         self.tested: dict[str, Any] = {}
 
