@@ -201,7 +201,7 @@ def test_the_cells_of_a_spec_are_kept_so_that_an_older_one_can_be_told_apart(
         {"digest": cell.digest, "axes": cell.axes, "n_trials": cell.n_trials}
         for cell in sweep.cells
     ]
-    assert kept["final"] == {"rounds": sweep.final.rounds}
+    assert kept["final"] == sweep.final.tree()
 
 
 # ---- what is wrong ----
