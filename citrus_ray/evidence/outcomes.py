@@ -190,7 +190,8 @@ class Outcome:
                 if key not in least or found["moved"] < least[key]["moved"]:
                     least[key] = found
         said = [sentence(name, found) for (name, _), found in least.items()]
-        return {**most, "weights": said}
+        reads = dict.fromkeys(str(row.network["reads"]) for row in rows if "reads" in row.network)
+        return {**most, "reads": list(reads), "weights": said}
 
     @cached_property
     def validation(self) -> Validation | None:

@@ -211,9 +211,19 @@ class DryRun:
         yield from (f"  {_describe(path, source)}" for path, source in self._sources())
         yield from (f"  signals: {said}" for said in self._signals())
         yield from (f"  {found}" for found in all_left_out(self._searched()))
+        yield from self._read()
         yield from self._weights()
         yield self._cost()
         yield self._resources()
+
+    def _read(self) -> Iterator[str]:
+        """What encoders that are built for some channels make of the targets' windows."""
+        said = dict[str, None]()
+        for trial in self._searched():
+            if trial.model.mixes_channels and not trial.model.is_solved:
+                ctx = cache.load(trial.finetune.target, trial.finetune.align).context
+                said[f"{trial.model.kind} reads {trial.model.reads(ctx)}"] = None
+        yield from (f"  {line}" for line in said)
 
     def _weights(self) -> Iterator[str]:
         """Proof that weights from files arrive in the encoders that fine-tuning begins with."""

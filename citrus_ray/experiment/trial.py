@@ -464,6 +464,7 @@ class Trial(Spec):
             ("pretrain.source", source and target and self._target_misfit(source, target)),
             ("finetune.drop_modality", target and self._one_modality(target)),
             ("finetune.head", target and self._head_misfit(target)),
+            ("finetune.mode", source and target and self._stands_by_lot(source, target)),
             ("finetune.lora.targets", target and self._lora_misfit(target)),
             ("finetune.augment", target and self._nothing_to_augment(target)),
             ("finetune.align.sfreq", source and self._other_rate(source)),
@@ -489,6 +490,16 @@ class Trial(Spec):
 
     def _head_misfit(self, target: SignalContext) -> str | None:
         return self.finetune.head.misfit(self.model, target) if self.uses("head") else None
+
+    def _stands_by_lot(self, source: SignalContext, target: SignalContext) -> str | None:
+        """Of a pre-trained encoder that stands still, a step that would be drawn by lot for it."""
+        mode = self.finetune.mode
+        projects = getattr(self.model, "channels", "") == "project"
+        same = (source.n_chans, source.names) == (target.n_chans, target.names)
+        if not projects or same or mode not in ("frozen", "probe"):
+            return None
+        rule = "its projection is new for other channels than those of pretrain.source"
+        return f"mode={mode}: {rule}, and nothing would train it; give full or lora"
 
     def _lora_misfit(self, target: SignalContext) -> str | None:
         """Patterns that fit no tensor; to know that the encoder has to be built."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.electrodes import place_of
+from citrus_ray.models.electrodes import electrode, place_of
 from citrus_ray.models.specs import AnySingle, EncoderSpec, Name, Sequence, Size
 from citrus_ray.spec import refuse
 
@@ -66,6 +66,15 @@ class Adapted(EncoderSpec):
         n = len(self.names) or self.n_chans or 0
         kinds = ctx.modalities[:1] * n
         return replace(ctx, n_chans=n, names=self.names, modalities=kinds, streams=(), n_segments=1)
+
+    def reads(self, ctx: SignalContext) -> str:
+        inner = self.encoder.reads(self.inside(ctx))
+        how: str = self.channels
+        if how == "match":
+            there = {electrode(name) or name for name in ctx.names}
+            n = sum((electrode(name) or name) in there for name in self.names)
+            how = f"match ({n} of {len(self.names)} are there)"
+        return f"{super().reads(ctx)}, brought by {how} to {inner}"
 
     def check(self, ctx: SignalContext) -> str | None:
         if ctx.streams:

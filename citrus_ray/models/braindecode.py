@@ -67,12 +67,13 @@ class Braindecode(EncoderSpec):
     def patch(self) -> int:
         return NETWORKS[self.name].patch
 
-    @property
-    def label(self) -> str:
-        return self.name
-
     def sizes(self) -> dict[str, Any]:
         return super().sizes() | {"patch": self.patch}
+
+    def reads(self, ctx: SignalContext) -> str:
+        rate = NETWORKS[self.name].sfreq
+        trained = f" (published weights: {rate:g} Hz)" if rate else ""
+        return f"{super().reads(ctx)} into {self.name}{trained}"
 
     def check(self, ctx: SignalContext) -> str | None:
         known = NETWORKS[self.name]

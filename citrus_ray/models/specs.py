@@ -72,6 +72,10 @@ class EncoderSpec(Spec):
         """The encoder with first weights, drawn by lot."""
         return locate(self.net)(ctx, **self.sizes())  # type: ignore[no-any-return]
 
+    def reads(self, ctx: SignalContext) -> str:
+        """What a window is to it: channels, samples, rate."""
+        return f"{ctx.n_chans} channels x {ctx.n_times} samples at {ctx.sfreq:g} Hz"
+
     def untrained(self) -> Self:
         """The same with all weights drawn by lot, those of encoders inside it too."""
         inner = {n: v.untrained() for n, v in self if isinstance(v, EncoderSpec)}

@@ -280,12 +280,13 @@ def _networks(cells: Sequence[Outcome]) -> Table | None:
             f"{cell.network['parameters']:,}",
             f"{cell.network['trained']:,}",
             f"{cell.network['trained'] / cell.network['parameters']:.2%}",
+            Field("; ".join(cell.network["reads"]) or DASH, style="wide"),
             Field("; ".join(cell.network["weights"]) or DASH, style="wide"),
         )
         for cell in cells
         if cell.network
     )
-    head = ("cell", "parameters", "trained", "share", "weights from files")
+    head = ("cell", "parameters", "trained", "share", "reads", "weights from files")
     return (
         Table("Parameters of each network, and weights that arrived", head, rows) if rows else None
     )

@@ -276,6 +276,7 @@ class Member(Learner):
         return {
             "parameters": sum(p.numel() for p in self.classifier.parameters()),
             "trained": sum(trained.values()),
+            "reads": self.trial.model.reads(self.context),
             "weights": arrivals(self.classifier.encoder),
         }
 

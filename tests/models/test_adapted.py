@@ -1,5 +1,6 @@
 """Encoders of one set of channels go to others: by a learned layer, by names, by places."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,3 +142,50 @@ def test_an_encoder_of_pairs_reads_a_window_alone_as_their_first(positions):
     first = pair._joined([pair._read(x.transpose(1, 2))], pair.cls, None) + pair.segments[0]
     wanted = pair.transformer(first, None, n_chans=1)
     torch.testing.assert_close(alone._tokens(x, None), wanted)
+
+
+def test_a_projection_that_nothing_would_train_is_refused():
+    ctxs = {"pretrain.source": replace(CTX, n_chans=3, names=()), "finetune.target": CTX}
+    trial = of_sets().at({"finetune.mode": "probe"})
+    (said,) = trial.problems(ctxs)
+    assert said.path == "finetune.mode"
+    assert "nothing would train it; give full or lora" in said.message
+    assert not trial.problems({"pretrain.source": CTX, "finetune.target": CTX})
+    assert not trial.at({"finetune.mode": "lora"}).problems(ctxs)
+
+
+def test_what_it_reads_is_said():
+    spec = adapted(channels="match", names=["Oz", "T7", "C3"])
+    said = spec.reads(CTX)
+    assert said.startswith("5 channels x 64 samples at 50 Hz, brought by match (2 of 3 are there)")
+    assert said.endswith("to 3 channels x 64 samples at 50 Hz")
+    assert Member(of_sets(), None).network()["reads"].startswith("2 channels x 64 samples")
+
+
+@pytest.mark.slow
+def test_regions_go_to_voxels_and_pairs_to_windows_alone():
+    """Next Thought Prediction on pairs of few voxels, then windows of many."""
+    few = {"kind": "synthetic_fmri", "n_voxels": 12, "seed": 1}
+    many = {"kind": "synthetic_fmri", "n_voxels": 20, "seed": 2}
+    trial = validate(
+        Trial,
+        {
+            "model": {
+                "kind": "adapted",
+                "encoder": {"kind": "sequence", "dim": 16, "layers": 1, "heads": 2},
+                "n_chans": 8,
+            },
+            "pretrain": {
+                "source": {"kind": "pairs", "of": few, "ask": "next"},
+                "task": {"kind": "next_thought"},
+                "epochs": 1,
+            },
+            "finetune": {"target": many, "labels": {"per_class": 4}, "steps": 4, "rounds": 2},
+        },
+    )
+    assert trial.pretraining is not None
+    weights = run(trial.pretraining, trial.model).weights
+    member = Member(trial, weights)
+    assert set(member.not_loaded) >= {"encoder.step.weight"}
+    member.finish()
+    assert 0 <= member.best["val/balanced_accuracy"] <= 1
