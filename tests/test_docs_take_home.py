@@ -52,13 +52,14 @@ def run(folder: Path, commands: str) -> str:
         env=os.environ | places,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(900)  # a sweep, then five commands: 90 s of a free machine
 def test_the_page_from_a_sweep_to_a_table_and_an_exported_file(folder):
     keep, predict, ask, export = blocks("sh")
     run(folder, keep)

@@ -14,7 +14,11 @@ from citrus_ray.store import predictions
 from citrus_ray.training.members import learner_of
 from tests.launch.conftest import TINY, lines
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.usefixtures("cluster"),
+    pytest.mark.timeout(900),  # five sweeps in a row
+]
 
 
 def tiny(keep: bool, **changes: Any) -> dict[str, Any]:
