@@ -23,6 +23,7 @@ def broken(path: Path, message: str, field: str = "", line: int | None = None) -
 def unreadable(path: Path, what: str, err: Exception) -> SpecError:
     """An error about a file on which a library gave up, in the first line of its words."""
     said = str(err).strip().partition("\n")[0] or type(err).__name__
+    said = "".join(c if c.isprintable() else "?" for c in said)  # a broken file may say anything
     return broken(path, f"cannot be read{what}: {said}; {AGAIN}")
 
 

@@ -22,6 +22,7 @@ def wfdb_header(path: Path, layout: FileLayout) -> tuple[Channel, ...]:
         raise broken(path, rule, "pattern")
     if not record.n_sig:
         return ()
+    _check_whole(path, record.n_sig)
     frames = {name: _wfdb_frames(path, record, name) for name in set(record.file_name)}
     n_frames = record.sig_len or min(frames.values())
     names = unique([name or f"signal{i}" for i, name in enumerate(record.sig_name)])
@@ -32,6 +33,14 @@ def wfdb_header(path: Path, layout: FileLayout) -> tuple[Channel, ...]:
         kind, rate = guess_modality(name, unit or ""), float(record.fs * n)
         out.append(Channel(name, rate, n_frames * n, kind, unit or "", index=i, fault=fault))
     return tuple(out)
+
+
+def _check_whole(path: Path, n_sig: int) -> None:
+    """Refuse a header that is cut off in its last signal: what is lost may be its gain."""
+    signals = wfdb_lines(path)[1 : n_sig + 1]
+    cut = len(signals) == n_sig and len(signals[-1]) < len(signals[0])
+    if cut and not path.read_bytes().endswith(b"\n"):
+        raise broken(path, f"is cut off in its last line; {AGAIN}")
 
 
 def _wfdb_frames(path: Path, record: Any, name: str) -> int:
