@@ -143,13 +143,19 @@ def adamw_step(optimizer: torch.optim.AdamW) -> None:
         learning = [p for p in options["params"] if p.grad is not None]
         if any(p not in state or p.device.type != "cpu" for p in learning):
             optimizer.step()  # the first time, what it keeps of a weight is made
+            for known in optimizer.param_groups:
+                _count_together([state[p] for p in known["params"] if p in state])
             return
         if learning:
             groups.append((options, learning))
     for options, learning in groups:
         kept = [state[p] for p in learning]
         steps = [one["step"] for one in kept]
-        torch._foreach_add_(steps, 1)
+        all_of = steps[0]._base
+        if all_of is not None and len(all_of) == len(steps):
+            all_of.add_(1)  # one for all weights
+        else:
+            torch._foreach_add_(steps, 1)
         torch._fused_adamw_(
             learning,
             [p.grad for p in learning],
@@ -165,6 +171,14 @@ def adamw_step(optimizer: torch.optim.AdamW) -> None:
             amsgrad=False,
             maximize=False,
         )
+
+
+def _count_together(kept: Sequence[dict[str, torch.Tensor]]) -> None:
+    """Counts of steps as parts of one tensor: each by itself, they cost more than the kernel."""
+    if kept:
+        counts = torch.stack([one["step"] for one in kept]).unbind()
+        for one, count in zip(kept, counts, strict=True):
+            one["step"] = count
 
 
 def pull_to_first(rate: float, anchor: float) -> float:

@@ -4,6 +4,7 @@ import argparse
 import json
 
 from tests.bench import (
+    against,
     curves,
     data,
     engine,
@@ -25,6 +26,7 @@ from tests.bench import (
 )
 
 BENCHES = {
+    "against": against.run,
     "curves": curves.run,
     "data": data.run,
     "engine": engine.run,

@@ -1,0 +1,44 @@
+"""Fine-tunes asked for by lines of JSON, in whichever version of the package is on the path: each
+answer is a line with its processor seconds and scores. Run as a script by `against.py`."""
+
+import json
+import sys
+import time
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from citrus_ray.spec import validate
+
+METRIC = "val/balanced_accuracy"
+
+
+def version() -> tuple[Any, Any]:
+    """`Trial` and `Population`, where this version has them."""
+    has_rooms = find_spec("citrus_ray.training") is not None
+    names = ("experiment.trial", "training.members") if has_rooms else ("trial", "population")
+    trial, population = (import_module(f"citrus_ray.{name}") for name in names)
+    return trial.Trial, population.Population
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    make_trial, make_population = version()
+    for line in sys.stdin:
+        trial = validate(make_trial, json.loads(line))
+        started = time.process_time()
+        population = make_population([trial], [None], METRIC)
+        while population.advance() is not None:
+            pass
+        seconds = time.process_time() - started
+        population.score_test()
+        (state,) = population.states if hasattr(population, "states") else population.slots
+        if state.status != "ok":
+            raise SystemExit(state.reason)
+        print(json.dumps({"seconds": seconds, "metrics": state.metrics}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
