@@ -16,6 +16,8 @@ from citrus_ray.spec import Aside, MachineError, Problem, refuse
 
 # None: the folder of that name under the data root. May hold ~ and $VARIABLES.
 Root = Annotated[Annotated[str, Field(min_length=1)] | None, Aside()]
+# the folder that relative paths of specs start from, in workers too, which run in folders of Ray
+HERE = "CITRUS_FOLDER"
 OURS = r"\$(CITRUS_DATA\b|\{CITRUS_DATA\})"
 
 
@@ -23,7 +25,7 @@ def data_root() -> Path:
     """`$CITRUS_DATA`, else `~/.local/share/citrus_ray`."""
     base = os.environ.get("CITRUS_DATA")
     if base:
-        return Path(base).expanduser()
+        return _from_here(base)
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "citrus_ray"
 
 
@@ -31,7 +33,7 @@ def cache_root() -> Path:
     """`$CITRUS_CACHE`, else the user's cache folder."""
     base = os.environ.get("CITRUS_CACHE")
     if base:
-        return Path(base)
+        return _from_here(base)
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "citrus_ray"
 
 
@@ -64,7 +66,11 @@ def folder_of(root: str | None, name: str) -> Path:
 def place_at(root: str) -> Path:
     """Where `root` points, there or not. $CITRUS_DATA has a default, others must be set."""
     text = re.sub(OURS, lambda _: str(data_root()), root)
-    return Path(os.path.expandvars(text)).expanduser()
+    return _from_here(os.path.expandvars(text))
+
+
+def _from_here(text: str) -> Path:
+    return Path(os.environ.get(HERE, "")) / Path(text).expanduser()
 
 
 def folder_at(root: str, instead: Callable[[], str] = str) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+from citrus_ray.data.root import HERE
 from citrus_ray.spec import MachineError, Problem, refuse
 
 # seconds that a local Ray may take to start, try after try; the first is Ray's own limit
@@ -59,14 +60,13 @@ def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Ca
     parts = ("", ".tune", ".train", ".data", ".tune.analysis.experiment_analysis")
     for part in parts:
         logging.getLogger(f"ray{part}").setLevel(level)
-    # the dashboard's State API is what lets Ray Train clean up after itself, on loopback only,
-    # which
+    # the dashboard's State API is what lets Ray Train clean up after itself, on loopback only, as
     # is its default; no one else asks it, and its twelve processes hold up the first trial by two
-    # to
-    # three seconds on two cores
+    # to three seconds on two cores
     here: dict[str, Any] = {"include_dashboard": with_train}
+    os.environ.setdefault(HERE, os.getcwd())
     # workers of a cluster have an environment of their own
-    names = ("CITRUS_DATA", "CITRUS_CACHE", "CITRUS_COMMIT")
+    names = ("CITRUS_DATA", "CITRUS_CACHE", "CITRUS_COMMIT", HERE)
     variables = {name: os.environ[name] for name in names if name in os.environ}
     there: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": variables}}
     options = {"log_to_driver": verbose, "logging_level": level, "configure_logging": verbose}

@@ -18,6 +18,7 @@ from citrus_ray.data import AnySource
 from citrus_ray.data.formats import digests
 from citrus_ray.data.formats.signals import FileLayout
 from citrus_ray.data.modality import guess_modality
+from citrus_ray.data.root import HERE, data_root, folder_at
 from citrus_ray.data.sources.files import Files
 from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.tools import export
@@ -1074,6 +1075,20 @@ def test_root_may_hold_a_variable_and_stays_out_of_the_identity(tmp_path, monkey
     assert "root" not in spec.identity()
     assert spec.digest() == files(tmp_path).digest()
     assert cache.load(spec).digest == spec.digest()
+
+
+def test_a_relative_root_is_the_same_in_a_worker_which_runs_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    write_npz(tmp_path / "mine" / "a.npz", noise())
+    monkeypatch.chdir(tmp_path / "mine")
+    monkeypatch.setenv(HERE, str(tmp_path))
+    for root in ("mine", "./mine", str(tmp_path / "mine")):
+        assert folder_at(root) == tmp_path / "mine"
+    monkeypatch.setenv("CITRUS_DATA", "mine")
+    assert data_root() == folder_at("$CITRUS_DATA") == tmp_path / "mine"
+    monkeypatch.delenv(HERE)
+    with pytest.raises(SpecError, match="there is no folder"):
+        folder_at("mine")
 
 
 def test_the_union_knows_files_by_their_kind(tmp_path):
