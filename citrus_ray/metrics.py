@@ -196,17 +196,24 @@ def sign_of(name: str) -> int:
 
 
 def score(
-    y: npt.NDArray[Any], predicted: Scores, split: str, target: TargetKind = "classes"
+    y: npt.NDArray[Any],
+    predicted: Scores,
+    split: str,
+    target: TargetKind = "classes",
+    names: Sequence[str] = (),
 ) -> dict[str, float]:
     """Every metric that is defined for `y`, as `split/metric`. Predicted are logits (n, K) of
-    classes, or values (n, 1)."""
+    classes or labels, or values (n, 1); labels have one each by `names`, `split/auroc:NAME`."""
     if not np.isfinite(predicted).all():
         what, n_bad = ("values" if target == "value" else "logits"), ~np.isfinite(predicted)
         raise ValueError(
             f"{split}: {what} must be finite, but those of {int(n_bad.any(axis=1).sum())} of "
             f"{len(y)} windows are not"
         )
-    found = (_of_value if target == "value" else _of_classes)(y, predicted)
+    if target == "labels":
+        found = _of_labels(y, predicted, names)
+    else:
+        found = (_of_value if target == "value" else _of_classes)(y, predicted)
     return {f"{split}/{name}": value for name, value in found.items() if value is not None}
 
 
@@ -214,6 +221,17 @@ def _of_classes(y: Labels, logits: Scores) -> dict[str, float | None]:
     predicted = logits.argmax(axis=1).astype(np.int64)
     found = {name: metric(y, predicted) for name, metric in HARD.items()}
     return found | {name: metric(y, logits) for name, metric in RANKED.items()}
+
+
+def _of_labels(y: Labels, logits: Scores, names: Sequence[str]) -> dict[str, float | None]:
+    """Areas of each label that some windows have and others lack, and the mean over these."""
+    found: dict[str, float | None] = {}
+    for metric, area in (("auroc", area_under_roc), ("auprc", average_precision)):
+        known = [k for k in range(y.shape[1]) if 0 < y[:, k].sum() < len(y)]
+        areas = {k: area(y[:, k] > 0, logits[:, k]) for k in known}
+        found[metric] = float(np.mean(list(areas.values()))) if areas else None
+        found |= {f"{metric}:{names[k]}": value for k, value in areas.items() if names}
+    return found
 
 
 def _of_value(y: Scores, predicted: Scores) -> dict[str, float | None]:

@@ -16,7 +16,7 @@ from citrus_ray.spec import refuse
 Signal = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
 NO_LABELS = "no labels"
-Targets = npt.NDArray[Any]  # int64 of classes, float64 of a value
+Targets = npt.NDArray[Any]  # int64 of classes and labels, float64 of a value
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Windows:
     ch_names: tuple[str, ...]
     modalities: tuple[str, ...]  # one per channel: eeg, ecg, emg, …
     groups: tuple[str, ...]  # subject or recording names
-    # (n,), index into `classes`, or the value of each; None for an unlabelled source
+    # (n,), index into `classes`, or the value of each; (n, K) of labels, 1 of those that a window
+    # has, named by `classes`; None for an unlabelled source
     y: Targets | None = None
     classes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()  # printed beside every number computed from this set
@@ -87,7 +88,8 @@ class Windows:
         if n == 0:
             why = "is the window longer than every recording or labelled stretch?"
             return f"no window was found; {why}"
-        if self.group.shape != (n,) or (self.y is not None and self.y.shape != (n,)):
+        of_one = (len(self.classes),) if self.target == "labels" else ()
+        if self.group.shape != (n,) or (self.y is not None and self.y.shape != (n, *of_one)):
             return f"{n} windows need {n} groups and labels, but got {self.group.shape[0]} groups"
         if len(self.ch_names) != n_chans or len(self.modalities) != n_chans:
             rule = f"{n_chans} channels need as many names and modalities"
@@ -131,9 +133,14 @@ class Windows:
 
     @property
     def strata(self) -> Index:
-        """(n,): what parts and subsets of windows must all hold, and share alike: the classes. A
-        value has none."""
+        """(n,): what parts and subsets of windows must all hold, and share alike: the classes, or
+        of several labels the rarest that a window has. A value has none."""
         labels: Index = self.labels
+        if self.target == "labels":
+            none = np.full(len(labels), len(self.classes))
+            rare_first = np.argsort(labels.sum(axis=0), kind="stable")
+            there = labels[:, rare_first] > 0
+            return np.where(there.any(axis=1), rare_first[there.argmax(axis=1)], none)
         return np.zeros(len(labels), np.int64) if self.target == "value" else labels
 
     @property
@@ -166,8 +173,13 @@ class Windows:
         if self.target == "value" and self.y is not None:
             low, middle, high = np.quantile(self.y, [0, 0.5, 1])
             return f"values from {low:.4g} to {high:.4g}, median {middle:.4g}"
+        if self.target == "labels":
+            counts = ", ".join(f"{name} {n}" for name, n in self.class_counts().items())
+            return f"{len(self.classes)} labels, any at once: {counts}"
         return f"{len(self.classes)} classes" if self.classes else NO_LABELS
 
     def class_counts(self) -> dict[str, int]:
+        if self.target == "labels":
+            return dict(zip(self.classes, self.labels.sum(axis=0).tolist(), strict=True))
         counts = Counter(self.labels.tolist())
         return {name: counts[k] for k, name in enumerate(self.classes)}

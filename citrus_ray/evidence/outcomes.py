@@ -136,6 +136,18 @@ class Outcome:
         return {choice: _mean(values) for choice, values in self._scored_as("missing:").items()}
 
     @cached_property
+    def by_label(self) -> dict[str, float]:
+        """Mean test score of each label, where windows have any of several at once; weighed as
+        the score itself."""
+        found: dict[str, list[Value]] = defaultdict(list)
+        start = f"{self.design.test_metric}:"
+        for row in self.scored:
+            for name, value in row.metrics.items():
+                if name.startswith(start):
+                    found[name.removeprefix(start)].append(self._value(row, value))
+        return {name: _mean(values) for name, values in found.items()}
+
+    @cached_property
     def worth(self) -> dict[str, Effect]:
         """What each view of a window adds to the test score of all: the score less that of the
         others alone, by round."""

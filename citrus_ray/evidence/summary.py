@@ -102,6 +102,7 @@ def _cell(
         },
         "baselines": outcome.baselines,
         "missing": outcome.missing,
+        **({"by_label": outcome.by_label} if outcome.by_label else {}),
         "worth": {view: effect.tree() for view, effect in outcome.worth.items()},
         "identity": outcome.identity,
         "network": outcome.network,

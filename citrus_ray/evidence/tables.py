@@ -28,6 +28,7 @@ def table(summary: dict[str, Any]) -> str:
         *_fronts(cells),
         *_controls(cells),
         *_robustness(summary),
+        *_labels(cells),
         *_worth(summary),
         *_trained(cells),
         *_arrived(cells),
@@ -98,6 +99,14 @@ def _robustness(summary: dict[str, Any]) -> list[str]:
         for c in cells
     ]
     return [aligned([("test score, missing", "nothing", *names), *rows])]
+
+
+def _labels(cells: Sequence[dict[str, Any]]) -> list[str]:
+    """The score of each label, where windows have any of several at once."""
+    found = [(cell["label"], cell["by_label"]) for cell in cells if cell.get("by_label")]
+    names = list(dict.fromkeys(name for _, of in found for name in of))
+    rows = [(label, *(_score(of.get(name)) for name in names)) for label, of in found]
+    return [aligned([("test score by label", *names), *rows])] if rows else []
 
 
 def _worth(summary: dict[str, Any]) -> list[str]:

@@ -252,6 +252,8 @@ def classes_of(windows: Windows, index: Index) -> tuple[Index, tuple[str, ...]]:
     """Classes of the windows at `index` and their names; of values their thirds."""
     if windows.target == "classes":
         return windows.labels[index], windows.classes
+    if windows.target == "labels":
+        return windows.strata[index], (*windows.classes, "none")
     values = windows.labels[index]
     edges = np.unique(np.quantile(values, [1 / 3, 2 / 3]))
     names = [f"up to {edges[0]:.3g}", *(f"up to {edge:.3g}" for edge in edges[1:])]

@@ -48,6 +48,7 @@ def page(findings: Findings) -> str:
         exhibits=[*findings.exhibits, *drawn],
         cell_table=_cell_table(findings),
         missing=_missing_modalities(findings.cells),
+        by_label=_by_label(findings.cells),
         worth=_worth(findings.cells),
         identity=_identity(findings.cells),
         networks=_networks(findings.cells),
@@ -247,6 +248,23 @@ def _missing_modalities(cells: Sequence[Outcome]) -> Table | None:
         for cell in found
     )
     return Table("Test scores by what is missing", ("cell", "nothing missing", *choices), rows)
+
+
+def _by_label(cells: Sequence[Outcome]) -> Table | None:
+    """The score of each label, where windows have any of several at once."""
+    found = [cell for cell in cells if cell.by_label]
+    names = list(dict.fromkeys(name for cell in found for name in cell.by_label))
+    if not found:
+        return None
+    rows = tuple(
+        (
+            cell.label,
+            number(cell.test.mean if cell.test else None),
+            *(number(cell.by_label.get(name)) for name in names),
+        )
+        for cell in found
+    )
+    return Table("Test scores by label", ("cell", "mean over labels", *names), rows)
 
 
 def _worth(cells: Sequence[Outcome]) -> Table | None:

@@ -30,7 +30,7 @@ class TestOutputs:
     group: tuple[str, ...]  # (n,), whose they are
     start_s: npt.NDArray[np.float64] | None  # (n,), in their recording, where that is known
     seconds: float  # of a window
-    y: npt.NDArray[Any]  # (n,), into `classes`, or values
+    y: npt.NDArray[Any]  # (n,), into `classes`, or values; (n, K) of labels
     outputs: npt.NDArray[np.float32]  # (n, K): logits, or values
 
     @property
@@ -55,6 +55,9 @@ def write(folder: Path, trial: str, parts: Sequence[TestOutputs]) -> None:
         return pa.chunked_array([pa.array(of, kind) for of in values], kind)
 
     are_classes = all(np.issubdtype(p.y.dtype, np.integer) for p in parts)
+    kind_of_y = pa.int16() if are_classes else pa.float64()
+    if any(p.y.ndim == 2 for p in parts):
+        kind_of_y = pa.list_(pa.int8())
     text = pa.dictionary(pa.int32(), pa.string())
     table = pa.table(
         {
@@ -62,7 +65,7 @@ def write(folder: Path, trial: str, parts: Sequence[TestOutputs]) -> None:
             "window": column((p.window for p in parts), pa.int32()),
             "group": column((list(p.group) for p in parts), pa.string()),
             "start_s": column((_or_none(p) for p in parts), pa.float64()),
-            "y": column((p.y for p in parts), pa.int16() if are_classes else pa.float64()),
+            "y": column((list(p.y) for p in parts), kind_of_y),
             "outputs": column((list(p.outputs) for p in parts), pa.list_(pa.float32())),
         }
     )
@@ -81,6 +84,8 @@ def _or_none(part: TestOutputs) -> Any:
 
 
 def _labels(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if y.dtype == object:
+        return np.stack(list(y)).astype(np.int64)  # (n, K), of labels
     return y.astype(np.int64) if np.issubdtype(y.dtype, np.integer) else y
 
 

@@ -78,6 +78,8 @@ def _same_for_all_models(trial: Trial, metric: str) -> Scores:
     member = Given(trial, metric)
     built = BASELINES | (OF_PAIRS if member.windows.are_pairs else {}) | _of_others()
     built.pop("random_encoder", None)  # of the model alone
+    if member.windows.target == "labels":
+        built = {**built, "majority": prior, "nearest": nearest_labels}
     if member.windows.target == "value":
         built = dict(OF_VALUES.get(name, (name, build)) for name, build in built.items())
     found = {name: _score(member, build(member)) for name, build in built.items()}
@@ -179,6 +181,17 @@ def median(member: Learner) -> Predict:
     smallest absolute error."""
     middle = float(np.median(member.windows.labels[member.labelled]))
     return lambda index: np.full((len(index), 1), middle)
+
+
+def prior(member: Learner) -> Predict:
+    """How many labelled windows have each label, whatever the window."""
+    share = member.windows.labels[member.labelled].mean(axis=0)
+    return lambda index: np.tile(share, (len(index), 1))
+
+
+def nearest_labels(member: Learner) -> Predict:
+    """Of each label, how much farther the nearest window without it is than that with it."""
+    return partial(_nearest, member, _with_and_without)
 
 
 def amplitude(member: Learner) -> Predict:
@@ -351,6 +364,21 @@ def _values(member: Learner, x: Signal) -> Floats:
         value = np.where(least < near, member.windows.labels[part][first], value)
         near = np.minimum(near, least)
     return value[:, None]
+
+
+def _with_and_without(member: Learner, x: Signal) -> Floats:
+    """(B, K)."""
+    n = len(member.windows.classes)
+    near = np.full((2, len(x), n), np.inf)  # lacking, having
+    for part in parts(member, member.labelled):
+        y, squares = member.windows.labels[part], squared_distances(x, filled(member.signal(part)))
+        for k, has in ((k, has) for k in range(n) for has in (0, 1)):
+            of = squares[:, y[:, k] == has]
+            if of.shape[1]:
+                near[has, :, k] = np.minimum(near[has, :, k], of.min(axis=1))
+    far = np.isinf(near)
+    roots = np.sqrt(np.where(far, 4 * near[~far].max() + 1, near))
+    return np.asarray(roots[0] - roots[1])
 
 
 def _distances(member: Learner, x: Signal) -> Floats:

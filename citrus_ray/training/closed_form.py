@@ -133,6 +133,8 @@ def evenly(y: Targets, most: int) -> Labels:
     least to greatest; all where there are no more."""
     if len(y) <= most:
         return np.arange(len(y))
+    if y.ndim == 2:
+        return np.arange(most) * len(y) // most
     in_order = np.argsort(y, kind="stable")
     return np.sort(in_order[np.arange(most) * len(y) // most])
 
@@ -262,6 +264,8 @@ def wanted(y: Targets, n_outputs: int, kind: TargetKind) -> tuple[Floats, Floats
     """(n, K) that ridge regression is to reach, and (n,) what each window counts."""
     if kind == "value":
         return y[:, None].astype(np.float64), np.ones(len(y))
+    if kind == "labels":
+        return 2.0 * y - 1, np.ones(len(y))
     counts = np.bincount(y, minlength=n_outputs)
     weights = (len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[y]
     return 2 * np.eye(n_outputs)[y] - 1, weights

@@ -113,7 +113,8 @@ class Learner(Reader, ABC):
         self, index: Index, predicted: npt.NDArray[np.floating], split: str
     ) -> dict[str, float]:
         """Metrics of what was predicted of the windows at `index`."""
-        return score(self.windows.labels[index], predicted, split, self.windows.target)
+        windows = self.windows
+        return score(windows.labels[index], predicted, split, windows.target, windows.classes)
 
     def is_better(self, one: dict[str, float], other: dict[str, float]) -> bool:
         """Whether metrics beat others, by what the trial is chosen by."""

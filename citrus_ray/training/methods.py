@@ -127,6 +127,8 @@ def bag(learner: Learner, spec: Bag) -> Predict:
 def said(votes: Floats, never: float, target: TargetKind) -> Floats:
     """Votes (n, K) as what is predicted: log of probabilities, of which `never` is the least, or
     values as they are."""
+    if target == "labels":
+        return np.asarray(np.log(votes + never) - np.log(1 - votes + never))
     return np.asarray(votes if target == "value" else np.log(votes + never))
 
 

@@ -46,6 +46,7 @@ PARTS = frozenset(
         "citrus_ray.training.portable:Network",
         "citrus_ray.training.scalars:scalars",
         "citrus_ray.training.targets:TaughtClasses",
+        "citrus_ray.training.targets:TaughtLabels",
         "citrus_ray.training.targets:TaughtValue",
         "citrus_ray.training.views:Ensemble",
         "citrus_ray.training.views:Forests",

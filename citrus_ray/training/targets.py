@@ -109,8 +109,28 @@ class TaughtValue(Taught):
         return weights / self.scale, (bias - self.mean) / self.scale
 
 
+@dataclass(frozen=True)
+class TaughtLabels(Taught):
+    """Any of several labels at once: cross-entropy of each by itself."""
+
+    def tensor(self, y: Targets) -> torch.Tensor:
+        return torch.from_numpy(y.astype(np.float32))
+
+    def loss(
+        self,
+        outputs: torch.Tensor,
+        y: torch.Tensor,
+        weights: torch.Tensor | None = None,
+        smoothing: float = 0.0,
+    ) -> torch.Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(outputs, y)
+
+    def votes(self, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs.sigmoid()
+
+
 def taught(windows: Windows, labelled: Index) -> Taught:
     """How the target of these windows is learnt from the labelled ones."""
     if windows.target == "value":
         return TaughtValue.of(windows.labels[labelled])
-    return TaughtClasses()
+    return TaughtLabels() if windows.target == "labels" else TaughtClasses()

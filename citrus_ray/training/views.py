@@ -292,6 +292,8 @@ class Ridges:
         x = over(self.reader, self.features, index)
         if self.target == "value":
             return np.stack([probe(x) for probe in self.probes])
+        if self.target == "labels":  # -1 to 1 as a chance
+            return np.stack([np.clip((probe(x) + 1) / 2, 0, 1) for probe in self.probes])
         return np.stack([softmax(self.sharpness * probe(x), axis=1) for probe in self.probes])
 
 
@@ -309,8 +311,9 @@ def _sharpened(
         unseen = np.zeros((len(y), ridges[0].target.shape[1]))
         for ridge, out in zip(ridges, places, strict=True):
             unseen[out] = ridge.solved(penalty)(x[out])
-        if target == "value":
-            loss = float(np.mean(np.abs(unseen[:, 0] - y)))
+        if target != "classes":
+            aimed = y[:, None] if target == "value" else 2 * y - 1
+            loss = float(np.mean(np.abs(unseen - aimed)))
             if loss < least:
                 best, least = (penalty, SHARP[0]), loss
             continue
@@ -356,7 +359,8 @@ class Ensemble:
         if self.chosen_on is None:
             return even
         votes, y, share = self.chosen_on
-        greedily = greedy_value if self.target == "value" else greedy
+        by = {"value": greedy_value, "labels": greedy_labels}
+        greedily = by.get(self.target, greedy)
         return share * greedily(votes[list(among)], y) + (1 - share) * even
 
     def votes(self, index: Index) -> Votes:
@@ -387,6 +391,12 @@ def greedy(votes: Votes, y: Labels) -> Floats:
 def greedy_value(votes: Votes, y: Floats) -> Floats:
     """The same of values, by the absolute error of their mean."""
     return _taken(votes[..., 0], lambda mean: np.abs(mean - y).mean(axis=1))
+
+
+def greedy_labels(votes: Votes, y: Targets) -> Floats:
+    """The same of labels, by the cross-entropy of each."""
+    right = np.where(y > 0, votes, 1 - votes).reshape(len(votes), -1)  # (V, n * K)
+    return _taken(right, lambda mean: -np.log(mean + NEVER).mean(axis=1))
 
 
 def _taken(votes: Floats, losses_of: Callable[[Floats], Floats]) -> Floats:

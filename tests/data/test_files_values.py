@@ -155,3 +155,20 @@ def test_other_columns_of_a_table_stay_with_their_windows(tmp_path: Path) -> Non
     assert (
         raw(tmp_path, columns=("recording",)).tags["recording"].tolist() == ["a"] * 10 + ["b"] * 10
     )
+
+
+def test_labels_of_a_row_are_parted_and_none_is_none(tmp_path: Path) -> None:
+    table(tmp_path, "a,0,2,af|pvc,A", "a,2,3,none,A", "b,0,2, pvc ,B")
+    found = raw(tmp_path, labels="labels.csv", target="labels")
+    assert found.classes == ("af", "pvc")
+    assert found.labels.tolist() == [[1, 1], [1, 1], [0, 0], [0, 1], [0, 1]]
+    assert found.strata.tolist() == [0, 0, 2, 1, 1]
+    assert found.labels_said == "2 labels, any at once: af 2, pvc 4"
+    again = cache.load(files(tmp_path, labels="labels.csv", target="labels"))
+    assert again.labels.tolist() == found.labels.tolist()
+    ordered = raw(tmp_path, labels="labels.csv", target="labels", classes=("pvc", "af"))
+    assert ordered.labels.tolist()[0] == [1, 1]
+    assert ordered.classes == ("pvc", "af")
+    assert "`x` is not there" in refused(
+        tmp_path, labels="labels.csv", target="labels", classes=("x",)
+    )

@@ -88,3 +88,12 @@ def test_a_level_lies_where_scores_can() -> None:
 def test_a_model_of_values_is_kept_as_others_are() -> None:
     text = (OF_VALUES + MAE).replace("final: {rounds: 5}", "final: {rounds: 5, keep: true}")
     assert sweep_of(text).final.keep
+
+
+def test_what_is_of_one_class_is_refused_of_several_labels() -> None:
+    several = OF_VALUES.replace("target: value", "target: labels")
+    assert sweep_of(several + "objective: {metric: val/auroc}\n").cells
+    (said,) = refusals(several)
+    assert "`target: labels`; give one of val/auroc, val/auprc" in said
+    counted = several.replace("{count: 12}", "{per_class: 4}")
+    assert any("a set of labels has no classes to count by" in one for one in refusals(counted))

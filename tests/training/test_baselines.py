@@ -357,7 +357,7 @@ def test_what_all_models_share_is_computed_once_and_again_where_it_was_damaged(
 def test_test_data_are_scored_once_per_baseline(monkeypatch):
     seen = []
 
-    def spy(y, logits, split, target):
+    def spy(y, logits, split, *rest):
         seen.append(split)
         return {f"{split}/accuracy": 1.0}
 

@@ -173,6 +173,12 @@ def _number(name: str, text: str, delimiter: str, marks: set[str]) -> float | tu
     return value
 
 
+def labels_in(label: str) -> list[str]:
+    """The names that are joined in a label of several; `none` says that there is none."""
+    names = (name.strip() for name in label.split("|"))
+    return [name for name in names if name and name != "none"]
+
+
 def not_numbers(rows: Iterable[Stretch]) -> list[Problem]:
     """What is wrong with labels that are to be values."""
     odd = [row for row in rows if math.isnan(value_of(row.label))]

@@ -38,6 +38,7 @@ from citrus_ray.data.formats.known import ending_of, with_ending
 from citrus_ray.data.formats.labels import (
     Stretch,
     crossing,
+    labels_in,
     lookalikes,
     match,
     not_numbers,
@@ -152,9 +153,9 @@ class Files(Cleaned):
     columns: Annotated[Names | None, Later()] = None
     """Other columns of the table that windows keep, for `split`: session, site, split; `recording`
     is the name of the file, which needs no column."""
-    target: Annotated[Literal["classes", "value"], Later()] = "classes"
+    target: Annotated[TargetKind, Later()] = "classes"
     """What labels are. classes: names, of which each window has one; value: numbers, which are to
-    be predicted (regression)."""
+    be predicted (regression); labels: any of several names at once, joined by |, or `none`."""
     value_channel: Annotated[Name | None, Later()] = None
     """With `target: value`, the channel whose mean over a window is its value, in place of
     `labels`. No model sees it."""
@@ -254,10 +255,13 @@ class Files(Cleaned):
 
     def _check_target(self) -> None:
         """A value comes from one place, and is no class."""
-        if self.target == "classes":
+        if self.target != "value":
             if self.value_channel:
                 rule = f"value_channel={self.value_channel} is a number, not a class"
                 raise ValueError(f"{rule}; give `target: value` or drop it")
+            if self.target == "labels" and (self.merge or not self.labels):
+                rule = "target=labels reads names joined by | from `labels`, and merges none"
+                raise ValueError(f"{rule}; give `labels`, and drop `merge`")
             return
         for name in ("classes", "merge"):
             if getattr(self, name):
@@ -395,6 +399,10 @@ class Files(Cleaned):
         if self.target == "value":
             problems += not_numbers(read)
             new = {row.label: row.label for row in read}
+        elif self.target == "labels":
+            new = {row.label: row.label for row in read}
+            names = {name for row in read for name in labels_in(row.label)}
+            problems += [unknown("classes", n, names) for n in self.classes or () if n not in names]
         else:
             with noted(problems):
                 new = self._rename({row.label for row in read})
@@ -587,7 +595,9 @@ class Files(Cleaned):
         lacking = (*_lacking(items, tracks), *self._caveats_on_channels())
         caveats = (*(self.caveats or ()), *on_labels, *lacking)
         labels = sorted({stretch.label for item in items for stretch in item.stretches})
-        is_classes = self.labels and self.target == "classes"
+        if self.target == "labels":
+            labels = sorted({name for label in labels for name in labels_in(label)})
+        is_classes = self.labels and self.target != "value"
         classes = (self.classes or tuple(labels)) if is_classes else ()
         target = self.target
         windows = assemble(cut, gathered, classes, self.digest(), caveats, target=target)

@@ -46,9 +46,9 @@ class Synthetic(Source):
     """Rhythm over background, as amplitudes."""
     normalize: Normalize = "window"
     """z-score each window, or not at all."""
-    target: Annotated[Literal["classes", "value"], Later()] = "classes"
+    target: Annotated[TargetKind, Later()] = "classes"
     """classes: which of the rhythms there is; value: its frequency in Hz, anywhere between the
-    least and the greatest of them."""
+    least and the greatest of them; labels: which of them there are, any at once."""
 
     @property
     def n_times(self) -> int:
@@ -90,6 +90,8 @@ class Synthetic(Source):
         n = self.windows_per_subject
         shape = (n, self.n_chans, self.n_times)
         y: Targets
+        if self.target == "labels":
+            return self._of_labels(rng, shape)
         if self.target == "value":
             y = rng.uniform(min(self.rhythms), max(self.rhythms), n)
         else:
@@ -98,6 +100,16 @@ class Synthetic(Source):
         hz = y if self.target == "value" else np.asarray(self.rhythms)[y]
         hz = hz * rng.uniform(0.95, 1.05)
         x += self.rhythm_gain * self._rhythm(rng, hz)
+        x += self._bursts(rng, shape) + self._evoked(rng, shape)
+        return x * rng.lognormal(0.0, 0.3), y
+
+    def _of_labels(self, rng: Rng, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Windows in which each rhythm is or is not, whatever the others are."""
+        y = (rng.random((shape[0], len(self.rhythms))) < 0.4).astype(np.int64)
+        x = coloured_noise(rng, shape, self.sfreq, exponent=rng.uniform(0.8, 1.4))
+        for k, hz in enumerate(np.asarray(self.rhythms) * rng.uniform(0.95, 1.05)):
+            there = y[:, k, None, None]
+            x += self.rhythm_gain * there * self._rhythm(rng, np.full(shape[0], hz))
         x += self._bursts(rng, shape) + self._evoked(rng, shape)
         return x * rng.lognormal(0.0, 0.3), y
 

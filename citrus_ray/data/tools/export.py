@@ -61,8 +61,17 @@ def _write_labels(path: Path, windows: Windows, names: Sequence[str]) -> None:
             start = seen[names[group]] * seconds
             seen[names[group]] += 1
             times = f"{start:.9g}", f"{start + seconds:.9g}"
-            label = repr(float(y)) if windows.target == "value" else windows.classes[y]
+            label = _label(windows, y)
             rows.writerow([names[group], *times, label, windows.groups[group]])
+
+
+def _label(windows: Windows, y: Any) -> str:
+    """As `kind: files` reads it."""
+    if windows.target == "value":
+        return repr(float(y))
+    if windows.target == "labels":
+        return "|".join(windows.classes[k] for k in np.flatnonzero(y)) or "none"
+    return windows.classes[int(y)]
 
 
 def write_npz(

@@ -74,7 +74,7 @@ class Probes:
 def probe(windows: Windows, spec: Split) -> Probes:
     """The probes of a set that is split as `spec` says."""
     shared = tuple(_shared(windows))
-    if windows.y is None:
+    if windows.y is None or windows.target == "labels":
         return Probes(shared=shared)
     try:
         windows = in_units(windows, spec)

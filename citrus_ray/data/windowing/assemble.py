@@ -9,7 +9,7 @@ import numpy as np
 
 from citrus_ray.context import TargetKind
 from citrus_ray.data.fingerprints import Fingerprints
-from citrus_ray.data.formats.labels import Stretch, value_of
+from citrus_ray.data.formats.labels import Stretch, labels_in, value_of
 from citrus_ray.data.formats.tracks import Track
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windowing.disk import DiskArray, rows_on_disk
@@ -84,7 +84,10 @@ def assemble(
     stretches, main = gathered.stretches, gathered.streams[0]
     groups = tuple(sorted({stretch.group for stretch in stretches}))
     group = np.searchsorted(groups, [stretch.group for stretch in stretches]).astype(np.int64)
-    gone = sorted(set(classes) - {stretch.label for stretch in stretches})
+    there = {stretch.label for stretch in stretches}
+    if target == "labels":
+        there = {name for label in there for name in labels_in(label)}
+    gone = sorted(set(classes) - there)
     if gone and stretches:
         rule = (
             f"{', '.join(gone)}: no window of {cut.n_times / cut.sfreq:g} s is left of this class"
@@ -96,6 +99,10 @@ def assemble(
         y = np.array([value_of(s.label) for s in stretches], dtype=np.float64)
         caveats = (*caveats, *_one_value_each(y, group))
         stretches = tuple(replace(stretch, label="") for stretch in stretches)  # no class
+    elif target == "labels":
+        said = [set(labels_in(s.label)) for s in stretches]
+        y = np.array([[int(name in of) for name in classes] for of in said], dtype=np.int64)
+        stretches = tuple(replace(stretch, label="") for stretch in stretches)
     elif classes:
         y = np.array([classes.index(s.label) for s in stretches], dtype=np.int64)
     return Windows(

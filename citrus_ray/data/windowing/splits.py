@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from citrus_ray.data.faults import suggest
-from citrus_ray.data.windows import Index, Windows
+from citrus_ray.data.windows import Index, Targets, Windows
 from citrus_ray.spec import Later, Spec, refuse
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -275,6 +275,8 @@ def _check_classes(windows: Windows, groups: Index, part: str, spec: Split) -> N
 
 def classes_lacking(windows: Windows, mask: npt.NDArray[np.bool_]) -> list[str]:
     """Classes of the set that windows of `mask` have none of."""
+    if windows.target == "labels":
+        return [windows.classes[k] for k in np.flatnonzero(_half_known(windows.labels, mask))]
     if windows.target != "classes":
         return []
     there = np.unique(windows.strata[mask])
@@ -305,6 +307,11 @@ def _check_labels(windows: Windows) -> None:
         if np.ptp(windows.labels) == 0:
             rule = f"every window has the value {windows.labels[0]:g}: nothing can be told apart"
             raise refuse(f"{rule}; look at the labels")
+    elif windows.target == "labels":
+        said = [name for name, n in windows.class_counts().items() if n in (0, len(windows))]
+        if said:
+            rule = f"labels: every window has {said[0]}, or none has: nothing can be told apart"
+            raise refuse(f"{rule}; leave it out")
     elif len(windows.classes) < 2:
         rule = f"classes: {list(windows.classes)}: must be at least 2 to tell apart"
         raise refuse(f"{rule}; look at the labels")
@@ -367,7 +374,8 @@ def _draw(
         if all(_suits(windows, mask, spec) for mask in (picked & inside, ~picked & inside)):
             return np.sort(chosen)
     y = windows.strata
-    few = {windows.classes[k]: len(np.unique(windows.group[y == k])) for k in np.unique(y)}
+    names = (*windows.classes, "none")
+    few = {names[k]: len(np.unique(windows.group[y == k])) for k in np.unique(y)}
     rule = f"no choice of {n} of {len(groups)} groups puts every class into {part} and leaves"
     rule += f" every class outside it; groups per class: {few}"
     way = "merge rare classes, drop them with `classes:`, change the shares, or `lacking: allow`"
@@ -381,7 +389,15 @@ def _suits(windows: Windows, mask: npt.NDArray[np.bool_], spec: Split) -> bool:
 
 def _holds_all(windows: Windows, mask: npt.NDArray[np.bool_]) -> bool:
     """Whether the windows of `mask` hold every class that there is."""
+    if windows.target == "labels":
+        return not _half_known(windows.labels, mask).any()
     return len(np.unique(windows.strata[mask])) == len(np.unique(windows.strata))
+
+
+def _half_known(y: Targets, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(K,): labels that some windows have and some lack, but not so among those of `mask`."""
+    varies, inside = (of.any(axis=0) & ~of.all(axis=0) for of in (y > 0, y[mask] > 0))
+    return np.asarray(varies & ~inside)
 
 
 def spend(
@@ -411,7 +427,7 @@ def _kept(windows: Windows, known: Index, seed: int) -> Index:
         if windows.target == "value":
             rule = "labels: one window is labelled, which cannot be learnt from and score the trial"
         else:
-            rare = windows.classes[names[counts.argmin()]]
+            rare = (*windows.classes, "none")[names[counts.argmin()]]
             rule = f"labels: class {rare!r} has one labelled window"
             rule += ", and of each class one is learnt from and another scores the trial"
         raise refuse(f"{rule}; ask for more labels, or give `validation: full`", "labels")
@@ -476,7 +492,7 @@ def label_subset(windows: Windows, pool: Index, labels: Labels, seed: int) -> In
     n = labels.count or int(np.ceil((labels.fraction or 1.0) * len(order)))
     if not len(names) <= n <= len(order):
         rule = f"labels: {n} of the {len(order)} training windows"
-        if windows.target == "classes":
+        if windows.target != "value":
             rule += f" cannot hold one of each of the {len(names)} classes"
         raise refuse(f"{rule}; ask for {len(names)} to {len(order)}")
     return np.sort(order[:n])
