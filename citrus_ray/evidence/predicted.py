@@ -139,5 +139,7 @@ def _parts(cell: Outcome, folders: Sequence[Path]) -> Iterator[tuple[Record, Tes
         if row.trial not in known:
             read = (predictions.read(f / predictions.FOLDER, row.trial) for f in folders)
             known[row.trial] = {part.member: part for parts in read for part in parts}
-        if (part := known[row.trial].get(row.digest)) is not None and len(part.window):
+        part = known[row.trial].get(row.digest)
+        # of several labels at once no class is taken for another
+        if part is not None and len(part.window) and part.y.ndim == 1:
             yield row, part

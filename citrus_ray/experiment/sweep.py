@@ -532,6 +532,9 @@ class _Cells:
                 rule = f"metric=val/{name}: is of {' and '.join(of)}, and finetune.target has"
                 message = f"{rule} `target: {kind}`; give one of {fit}"
                 self.problems["metric", kind] = Problem("objective.metric", message)
+            if kind == "labels" and self.sweep.final.keep:
+                message = "keep=true: models of several labels at once are not kept; drop it"
+                self.problems["keep", kind] = Problem("final.keep", message)
 
     def _check_fresh_seeds(self) -> None:
         seeds = [

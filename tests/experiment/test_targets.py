@@ -97,3 +97,6 @@ def test_what_is_of_one_class_is_refused_of_several_labels() -> None:
     assert "`target: labels`; give one of val/auroc, val/auprc" in said
     counted = several.replace("{count: 12}", "{per_class: 4}")
     assert any("a set of labels has no classes to count by" in one for one in refusals(counted))
+    kept = several.replace("final: {rounds: 5}", "final: {rounds: 5, keep: true}")
+    said = refusals(kept + "objective: {metric: val/auroc}\n")[0]
+    assert "models of several labels at once are not kept; drop it" in said
