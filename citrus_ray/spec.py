@@ -95,8 +95,6 @@ def _identity(value: Any) -> Any:
         return value.identity()
     if isinstance(value, tuple | list):
         return [_identity(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _identity(item) for name, item in value.items()}
     return value
 
 

@@ -64,6 +64,7 @@ def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Ca
     # is its default; no one else asks it, and its twelve processes hold up the first trial by two
     # to three seconds on two cores
     here: dict[str, Any] = {"include_dashboard": with_train}
+    starts_here = HERE not in os.environ
     os.environ.setdefault(HERE, os.getcwd())
     # workers of a cluster have an environment of their own
     names = ("CITRUS_DATA", "CITRUS_CACHE", "CITRUS_COMMIT", HERE)
@@ -84,6 +85,8 @@ def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Ca
         yield capacity()
     finally:
         ray.shutdown()
+        if starts_here:
+            del os.environ[HERE]
 
 
 def _start(options: dict[str, Any]) -> None:

@@ -504,6 +504,8 @@ def test_what_refits_predicted_stands_on_the_page_and_in_parquet(tmp_path: Path)
         "stop_s": 10.0,
         "true": "task",
         "predicted": "task",
+        "true_value": None,  # of sets whose target is a number
+        "predicted_value": None,
         "probabilities": pytest.approx([0.25, 0.75]),
         "classes": ["rest", "task"],
     }

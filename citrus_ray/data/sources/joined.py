@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -120,6 +120,9 @@ class Joined(Source):
         bare = {key: Files.model_fields[key].get_default() for key in CUTS}
         others = {name: self.of[name].model_copy(update=bare) for name in sorted(self.of)}
         return {self.lead: self.first} | {n: of for n, of in others.items() if n != self.lead}
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"of": {n: part.identity() for n, part in self.of.items()}}
 
     def recordings(self) -> str:
         return digest_of(sorted({part.recordings() for part in self.of.values()}))
