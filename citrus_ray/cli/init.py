@@ -239,8 +239,9 @@ def sweep_text(first: FirstSweep, out: Path) -> tuple[str, str]:
 
 
 def costs(text: str, out: Path) -> str:
-    minutes = sum(DryRun(parse_sweep(parse_yaml(text, str(out)))).cpu_seconds) / 60
-    return f"about {max(1, round(minutes))} minutes of one core; --dry-run says more"
+    minutes = round(sum(DryRun(parse_sweep(parse_yaml(text, str(out)))).cpu_seconds) / 60)
+    said = f"{minutes} minutes" if minutes > 1 else "a minute"
+    return f"about {said} of one core; --dry-run says more"
 
 
 def _text(first: FirstSweep, out: Path, pretrained: bool) -> str:
