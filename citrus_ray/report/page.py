@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from citrus_ray.evidence.gains import Gain
@@ -235,36 +235,33 @@ def _cell_line(findings: Findings, cell: Outcome, gain: Gain | None) -> TableRow
 
 def _missing_modalities(cells: Sequence[Outcome]) -> Table | None:
     """Nothing where no set has two modalities."""
-    found = [cell for cell in cells if cell.missing]
-    choices = list(dict.fromkeys(choice for cell in found for choice in cell.missing))
-    if not found:
-        return None
-    rows = tuple(
-        (
-            cell.label,
-            number(cell.test.mean if cell.test else None),
-            *(number(cell.missing.get(choice)) for choice in choices),
-        )
-        for cell in found
-    )
-    return Table("Test scores by what is missing", ("cell", "nothing missing", *choices), rows)
+    missing = [(cell, cell.missing) for cell in cells]
+    return _beside_test("Test scores by what is missing", "nothing missing", missing)
 
 
 def _by_label(cells: Sequence[Outcome]) -> Table | None:
     """The score of each label, where windows have any of several at once."""
-    found = [cell for cell in cells if cell.by_label]
-    names = list(dict.fromkeys(name for cell in found for name in cell.by_label))
+    by_label = [(cell, cell.by_label) for cell in cells]
+    return _beside_test("Test scores by label", "mean over labels", by_label)
+
+
+def _beside_test(
+    title: str, test: str, scores: Sequence[tuple[Outcome, Mapping[str, float]]]
+) -> Table | None:
+    """Further scores of cells by name, beside the one that is reported; nothing without any."""
+    found = [(cell, more) for cell, more in scores if more]
+    names = list(dict.fromkeys(name for _, more in found for name in more))
     if not found:
         return None
     rows = tuple(
         (
             cell.label,
             number(cell.test.mean if cell.test else None),
-            *(number(cell.by_label.get(name)) for name in names),
+            *(number(more.get(name)) for name in names),
         )
-        for cell in found
+        for cell, more in found
     )
-    return Table("Test scores by label", ("cell", "mean over labels", *names), rows)
+    return Table(title, ("cell", test, *names), rows)
 
 
 def _worth(cells: Sequence[Outcome]) -> Table | None:
