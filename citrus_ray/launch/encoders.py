@@ -9,9 +9,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from citrus_ray.experiment.trial import Pretrain, Trial
-from citrus_ray.launch.failures import Crash, WorkerLost, is_lost, last_line, node_error
+from citrus_ray.launch.failures import WorkerLost, is_lost, last_line, node_error
 from citrus_ray.launch.pretrain import pretrain
-from citrus_ray.launch.runner import ResultPaths
+from citrus_ray.launch.runner import Crash, ResultPaths
 from citrus_ray.launch.slots import PRETRAIN_SHARE, Nodes, threads
 from citrus_ray.store import checkpoint, open_storage
 from citrus_ray.store.leases import Leases

@@ -4,7 +4,6 @@ node was lost."""
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ray import cloudpickle, exceptions
 from ray.util.state import get_log
 
 from citrus_ray import records
+from citrus_ray.launch.runner import Crash
 from citrus_ray.spec import MachineError
 
 LOST = (
@@ -49,21 +49,6 @@ def on_this_node() -> Iterator[None]:
         yield
     except MachineError as err:
         raise NodeError(ray.util.get_node_ip_address(), records.host(), str(err)) from None
-
-
-@dataclass(frozen=True)
-class Crash:
-    """How a trial ended that wrote no record."""
-
-    reason: str
-    lost: bool = False  # with its worker or node: the next run computes it again
-    node: str | None = None  # the address of one that cannot run any trial
-
-
-def stack_file(folder: Path, digest: str) -> Path:
-    """Where a trial leaves its stack should it hang: beside the records, which driver and worker
-    both reach."""
-    return folder / f"{digest}.stack"
 
 
 def crash_of(trial: Any, stack: Path, ran_s: float, limit_s: float | None) -> Crash:

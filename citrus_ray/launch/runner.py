@@ -1,4 +1,5 @@
-"""Warm Ray Tune workers, which run a trial's members, write its record, then report."""
+"""What runs a trial: its members, then its record, then what came of it. Knows nothing of Ray, so
+that a sweep can be run in one process."""
 
 import faulthandler
 import json
@@ -9,8 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ray import tune
-
 from citrus_ray import records
 from citrus_ray.data.root import cache_root
 from citrus_ray.data.source import looked_once
@@ -20,8 +19,6 @@ from citrus_ray.experiment.budgets import Race
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.launch import tensorboard
-from citrus_ray.launch.failures import Crash, on_this_node, stack_file
-from citrus_ray.launch.storage import WAY_OUT
 from citrus_ray.records import Record
 from citrus_ray.search.racing import order, p_worse
 from citrus_ray.spec import MachineError, Problem, SpecError, flatten
@@ -33,6 +30,9 @@ if TYPE_CHECKING:
     from citrus_ray.training.members import MemberState, Population
 
 
+WAY_OUT = "give a folder that all nodes mount at this path"
+
+
 @dataclass(frozen=True)
 class ResultPaths:
     """Where a sweep's results go."""
@@ -42,22 +42,31 @@ class ResultPaths:
     tensorboard: Path
 
 
-class TrialRunner(tune.Trainable):  # type: ignore[misc]
-    """`config` is `Job.config`. One process runs trial after trial (`reuse_actors`)."""
+@dataclass(frozen=True)
+class Crash:
+    """How a trial ended that wrote no record."""
 
-    def setup(self, config: dict[str, Any], sweep_json: str, paths: ResultPaths) -> None:
+    reason: str
+    lost: bool = False  # with its worker or node: the next run computes it again
+    node: str | None = None  # the address of one that cannot run any trial
+
+
+def stack_file(folder: Path, digest: str) -> Path:
+    """Where a trial leaves its stack should it hang: beside the records, which driver and worker
+    both reach."""
+    return folder / f"{digest}.stack"
+
+
+class JobRunner:
+    """One job after another in this process, each as its `Job.config` says."""
+
+    def __init__(self, sweep: Sweep, paths: ResultPaths) -> None:
+        self.sweep, self.paths = sweep, paths
+
+    def begin(self, config: dict[str, Any]) -> None:
         import torch
 
         torch.set_num_threads(1)  # one trial per CPU: more threads would fight over it
-        self.sweep = Sweep.model_validate_json(sweep_json)
-        self.paths = paths
-        self._begin(config)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._begin(new_config)
-        return True
-
-    def _begin(self, config: dict[str, Any]) -> None:
         self.job, self.started = config, time.monotonic()
         self.cell = self.sweep.cells[config["cell"]]
         self.members = self.cell.members(config["params"], config["round"])
@@ -67,7 +76,7 @@ class TrialRunner(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """The whole trial in one step, or one validation round where a scheduler may stop it in
         between."""
-        with on_this_node(), looked_once():
+        with looked_once():
             self._same_place()
             with self._watched():
                 return self._step()

@@ -7,11 +7,11 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from citrus_ray.launch.runner import WAY_OUT
 from citrus_ray.spec import Problem, SpecError
 from citrus_ray.store import open_storage
 
 ANSWER_S = 90.0  # a node starts a process and imports this; a slow one takes half a minute
-WAY_OUT = "give a folder that all nodes mount at this path"
 
 
 @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]

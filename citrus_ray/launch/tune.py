@@ -22,11 +22,12 @@ from ray.tune.search import Searcher
 from citrus_ray import records
 from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.launch.encoders import Encoders
-from citrus_ray.launch.failures import Crash, crash_of, stack_file
+from citrus_ray.launch.failures import crash_of
 from citrus_ray.launch.interrupt import on_ctrl_c
 from citrus_ray.launch.progress import ProgressLine
-from citrus_ray.launch.runner import ResultPaths, TrialRunner, crashed, show
+from citrus_ray.launch.runner import Crash, ResultPaths, crashed, show, stack_file
 from citrus_ray.launch.slots import Nodes, Slots
+from citrus_ray.launch.worker import TrialRunner
 from citrus_ray.records import Record
 from citrus_ray.search.study import Job, Studies
 

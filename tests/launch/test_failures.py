@@ -18,10 +18,11 @@ from ray.util.state import list_actors
 
 from citrus_ray import records
 from citrus_ray.launch.cluster import Capacity
-from citrus_ray.launch.failures import Crash, NodeError, crash_of, is_lost, node_error, stack_file
-from citrus_ray.launch.runner import ResultPaths, TrialRunner
+from citrus_ray.launch.failures import NodeError, crash_of, is_lost, node_error
+from citrus_ray.launch.runner import Crash, JobRunner, ResultPaths, stack_file
 from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.tune import CellSearch
+from citrus_ray.launch.worker import TrialRunner
 from citrus_ray.search.study import Studies
 from citrus_ray.spec import MachineError
 from tests.launch.conftest import TINY, lines
@@ -251,19 +252,20 @@ def test_two_tries_of_a_trial_at_once_do_not_fail_over_their_stack_file(tmp_path
         paths=SimpleNamespace(records=tmp_path),
         job={"digest": "abc"},
     )
-    with TrialRunner._watched(runner):  # type: ignore[arg-type]
+    with JobRunner._watched(runner):  # type: ignore[arg-type]
         stack_file(tmp_path, "abc").unlink()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_node_without_the_results_folder_or_with_other_data_cannot_run_trials(tmp_path):
-    runner = object.__new__(TrialRunner)
+    runner, worker = object.__new__(JobRunner), object.__new__(TrialRunner)
     runner.paths = ResultPaths(tmp_path / "gone" / "records", "", tmp_path)
+    worker.runner = runner
     with pytest.raises(
         NodeError,
         match=r"on node .*: there is no results folder .*gone; give a folder that all nodes",
     ):
-        runner.step()
+        worker.step()
     assert not (tmp_path / "gone").exists()
     runner.members, runner.job = [({}, PRETRAINED)], {"digest": "of the head", "phase": "search"}
     with pytest.raises(
