@@ -276,10 +276,10 @@ def _dependence(
 
 
 def surface(found: Explored, order: Sequence[Dependence]) -> Surface | None:
-    """Mask ratio by band where both were searched, else the two settings of pre-training that
-    matter most."""
+    """Mask ratio by place of the band where both were searched, else the two settings of
+    pre-training that matter most."""
     mine = [item.path for item in order if item.path.startswith("pretrain.")]
-    named = [path for path in ("pretrain.task.ratio", "pretrain.task.band") if path in mine]
+    named = [path for path in ("pretrain.task.ratio", "pretrain.task.hide.center") if path in mine]
     pair = named if len(named) == 2 else mine[:2]
     if len(pair) < 2:
         return None

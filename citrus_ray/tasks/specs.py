@@ -147,13 +147,18 @@ class Hide(Spec):
     """Bands of frequency that the encoder does not see."""
 
     band: tuple[float, float] | None = None
-    """The band, low and high in `unit`; null: bands are drawn anew for every channel."""
+    """The band, low and high in `unit`; null: that around `center`, or bands that are drawn anew
+    for every channel."""
+    center: Annotated[Annotated[float, Field(ge=0)] | None, Later()] = None
+    """Middle of one band of `width`, in `unit`, cut where the spectrum ends: where a band lies and
+    how wide it is as two axes to search; null: `band`, or drawn bands."""
     count: Count = 1
     """How many bands are drawn."""
     width: Annotated[float, Field(gt=0)] = 0.2
-    """Width of each drawn band, in `unit`."""
+    """Width of each drawn band, or of that around `center`, in `unit`."""
     unit: Literal["hz", "share"] = "share"
-    """Of `band` and `width`; a share is of the spectrum, which goes from 0 to half the rate."""
+    """Of `band`, `center` and `width`; a share is of the spectrum, which goes from 0 to half the
+    rate."""
     fill: Literal["zero", "noise", "swap"] = "zero"
     """What stands in a hidden band: nothing, noise of the same power, or the band of another
     window."""
@@ -165,10 +170,36 @@ class Hide(Spec):
         if self.unit == "share" and self.band is not None and self.band[1] > 1:
             way = "give unit: hz for a band in Hz"
             raise ValueError(f"band={list(self.band)}: a share ends at 1; {way}")
-        if self.unit == "share" and self.band is None and self.count >= self.n_slots(1.0):
+        if self.center is not None and (self.band is not None or self.count > 1):
+            rule = "is one band of `width`; drop `band` and `count`"
+            raise ValueError(f"center={self.center:g}: {rule}")
+        if self.unit == "share" and (said := self._nothing_seen(1.0)):
+            raise ValueError(said)
+        if self.unit == "share" and self._draws and self.count >= self.n_slots(1.0):
             rule = f"count={self.count} bands of width={self.width:g}"
             raise ValueError(f"{rule} would leave nothing of the spectrum to see; lower either")
         return self
+
+    @property
+    def _draws(self) -> bool:
+        return self.band is None and self.center is None
+
+    def _edges(self, top: float) -> tuple[float, float] | None:
+        """The band that is given, by its ends or by its middle."""
+        if self.center is None:
+            return self.band
+        return max(0.0, self.center - self.width / 2), min(top, self.center + self.width / 2)
+
+    def _nothing_seen(self, top: float) -> str | None:
+        """Why a band around `center` is none, or is all that there is, or None."""
+        if self.center is None:
+            return None
+        if self.center > top:
+            return f"center={self.center:g}: the spectrum ends at {top:g}; take a lower one"
+        if self._edges(top) == (0.0, top):
+            rule = f"center={self.center:g}, width={self.width:g} leaves nothing of the spectrum"
+            return f"{rule} to see; lower the width"
+        return None
 
     def n_slots(self, nyquist: float) -> int:
         """How many bands of `width` lie side by side."""
@@ -181,7 +212,7 @@ class Hide(Spec):
     def sizes(self, nyquist: float) -> dict[str, Any]:
         """What the loss draws bands from."""
         top = self.top(nyquist)
-        own: dict[str, Any] = {"band": self.band, "count": self.count, "top": top}
+        own: dict[str, Any] = {"band": self._edges(top), "count": self.count, "top": top}
         return own | {"n_slots": self.n_slots(nyquist), "width": self.width / top}
 
     def problem(self, nyquist: float) -> str | None:
@@ -190,7 +221,9 @@ class Hide(Spec):
         if self.unit == "hz" and self.band is not None and self.band[1] > nyquist:
             rule = f"signals end at {nyquist:g} Hz; take a lower band"
             return f"hide.band={list(self.band)}: {rule}"
-        if self.unit == "hz" and self.band is None and self.count >= self.n_slots(nyquist):
+        if self.unit == "hz" and (said := self._nothing_seen(nyquist)):
+            return f"hide.{said}"
+        if self.unit == "hz" and self._draws and self.count >= self.n_slots(nyquist):
             rule = f"{self.count} bands of {self.width:g} Hz leave nothing of {nyquist:g} Hz to see"
             return f"hide: {rule}; lower either"
         return None

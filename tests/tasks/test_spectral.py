@@ -104,6 +104,20 @@ def test_bands_differ_from_row_to_row_and_a_given_band_is_the_same_in_all():
     assert given_band.reshape(6, 2).tolist() == [pytest.approx([0.16, 0.24])] * 6
 
 
+@pytest.mark.parametrize(
+    ("hide", "edges"),
+    [
+        (Hide(center=0.3, width=0.2), [0.2, 0.4]),
+        (Hide(center=0.95, width=0.2), [0.85, 1.0]),
+        (Hide(center=10, width=4, unit="hz"), [0.16, 0.24]),
+    ],
+    ids=["share", "cut at the end", "hz"],
+)
+def test_a_band_is_given_by_its_middle_and_width_as_two_axes_to_search(hide, edges):
+    drawn = draw_bands(3, 2, generator(), **hide.sizes(50.0))
+    assert drawn.reshape(6, 2).tolist() == [pytest.approx(edges)] * 6
+
+
 def test_a_band_in_hertz_covers_its_frequencies_and_no_others():
     edges = draw_bands(1, 1, generator(), **Hide(band=(8, 12), unit="hz").sizes(SFREQ / 2))
     at = np.fft.rfftfreq(400, 1 / SFREQ)
@@ -253,6 +267,9 @@ def test_every_combination_trains(predict, transform, loss):
         ({"hide": {"band": [12, 8], "unit": "hz"}}, "band=[12.0, 8.0]: 0 <= low < high must hold"),
         ({"hide": {"band": [4, 8]}}, "a share ends at 1; give unit: hz"),
         ({"hide": {"count": 3, "width": 0.34}}, "count=3 bands of width=0.34 would leave nothing"),
+        ({"hide": {"center": 0.5, "count": 2}}, "center=0.5: is one band of `width`"),
+        ({"hide": {"center": 0.5, "width": 1.0}}, "leaves nothing of the spectrum to see"),
+        ({"hide": {"center": 1.5}}, "center=1.5: the spectrum ends at 1"),
         ({"drop_modality": 0.5}, "set mix to 1 or more"),
     ],
 )
@@ -268,3 +285,5 @@ def test_bands_beyond_the_signals_are_refused():
         Spectral(hide=Hide(width=30, unit="hz", count=2)).check(CTX)
     )
     assert Spectral(hide=Hide(width=10, unit="hz", count=2)).check(CTX) is None
+    beyond = Spectral(hide=Hide(center=60, width=4, unit="hz"))
+    assert "spectrum ends at 50" in str(beyond.check(CTX))
