@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from citrus_ray.evidence.comparison import Compared, Side, differences, verdict
 from citrus_ray.evidence.tables import aligned
-from citrus_ray.report.exhibits import Table
 from citrus_ray.report.numbers import interval, number, probability, spread
 from citrus_ray.report.render import rendered
+from citrus_ray.report.tables import Table
 
 HEAD = (
     *("cell", "what", "A", "B", "B - A", "95 % interval"),

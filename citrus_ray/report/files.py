@@ -23,8 +23,8 @@ from citrus_ray.evidence.predicted import PredictedCell, predicted
 from citrus_ray.evidence.reading import no_collector, plain, table
 from citrus_ray.evidence.rounds import round_of
 from citrus_ray.records import Phase, Record, write_text
-from citrus_ray.report.exhibits import Findings
 from citrus_ray.report.figures import ink
+from citrus_ray.report.findings import Findings
 from citrus_ray.report.page import page
 from citrus_ray.store.predictions import TestOutputs, probabilities_of
 

@@ -14,10 +14,12 @@ from citrus_ray.evidence.worth import pooled_worth
 from citrus_ray.experiment.labels import canonical, count, settings_label
 from citrus_ray.records import Phase, Record
 from citrus_ray.report import captions as words
-from citrus_ray.report.exhibits import Field, Findings, Table, TableRow, badge, by_regime
+from citrus_ray.report.exhibits.gains import badge, by_regime
+from citrus_ray.report.findings import Findings
 from citrus_ray.report.numbers import DASH, duration, number, sentence, spread
 from citrus_ray.report.pictured import pictured
 from citrus_ray.report.render import rendered
+from citrus_ray.report.tables import Field, Table, TableRow
 
 CARDS = 4  # gains; beyond it, one line each
 MANY = 12  # undecided gains that are shown without being asked for
@@ -195,7 +197,7 @@ def _card(findings: Findings, gain: Gain) -> dict[str, Any]:
         "sentence": words.verdict_sentence(gain),
         "evidence": words.evidence(gain),
         "line": words.verdict_line(gain),
-        "notes": findings.gain_notes(gain),
+        "notes": findings.notes.of_gain(gain),
     }
 
 
@@ -217,7 +219,7 @@ def _cell_line(findings: Findings, cell: Outcome, gain: Gain | None) -> TableRow
     best = cell.best
     gained: str | Field = DASH
     if gain:
-        gained = Field(spread(gain.effect, sign=True), findings.gain_notes(gain))
+        gained = Field(spread(gain.effect, sign=True), findings.notes.of_gain(gain))
     baselines = ", ".join(f"{name} {number(score)}" for name, score in cell.baselines.items())
     return (
         cell.label,

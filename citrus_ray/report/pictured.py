@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from citrus_ray.report.exhibits import Table
 from citrus_ray.report.figures import ink
+from citrus_ray.report.tables import Table
 
 FOLDER = "pictures"
 

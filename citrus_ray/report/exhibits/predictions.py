@@ -1,0 +1,129 @@
+"""Exhibits of test predictions: who was taken for whom, and how far probabilities can be
+believed."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from citrus_ray.evidence.facts import target_of
+from citrus_ray.evidence.predicted import N_BINS, PredictedCell
+from citrus_ray.experiment.labels import count
+from citrus_ray.report.exhibits.exhibit import MAX_PANELS, Exhibit, first
+from citrus_ray.report.figures import results
+from citrus_ray.report.numbers import interval, number, sentence
+from citrus_ray.report.tables import Table, TableRow
+
+
+def predictions(found: Sequence[PredictedCell]) -> Iterable[Exhibit]:
+    """Who was taken for whom, and how far probabilities can be believed; of classes alone."""
+    found = [one for one in found if one.are_classes]
+    if not found:
+        return
+    shown = found[:MAX_PANELS]
+    each = "Test windows of all refits of a cell's winner, every round's added up."
+    yield Exhibit(
+        "confusion",
+        "What was taken for what",
+        _confusion_shown(found),
+        f"{each} Each row is a true class, its fields the share of its windows that were taken "
+        "for each class." + first(len(found), MAX_PANELS, "cells"),
+        (
+            Table(
+                "What was taken for what",
+                ("cell", "true class", "windows", "taken for", "windows so", "share"),
+                tuple(row for one in found for row in _confusion_lines(one)),
+            ),
+            Table(
+                "Scores by class",
+                ("cell", "class", "windows", "recall", "precision"),
+                tuple(
+                    (_named(one), name, f"{n:,}", number(recall), number(precision))
+                    for one in found
+                    for name, n, recall, precision in one.of_classes()
+                ),
+            ),
+            Table(
+                "Scores by subject",
+                ("cell", "subject", "refits", "windows", "accuracy"),
+                tuple(
+                    (_named(one), name, str(n), f"{n_windows:,}", number(right))
+                    for one in found
+                    for name, n, n_windows, right in one.of_subjects()
+                ),
+            ),
+        ),
+        lambda: results.confusions([(_named(one), one) for one in shown]),
+    )
+    yield Exhibit(
+        "calibration",
+        "How far probabilities can be believed",
+        _calibration_shown(found),
+        f"{each} Windows in ten bins of the probability of the class that they were taken for: a "
+        "point on the diagonal is right as often as it says. Larger points hold more windows. The "
+        "expected calibration error is the mean distance from the diagonal, by windows, of each "
+        "refit by itself." + first(len(found), MAX_PANELS, "cells"),
+        (
+            Table(
+                "How far probabilities can be believed",
+                ("cell", "expected calibration error", "95 % interval", "counted"),
+                tuple(
+                    (
+                        _named(one),
+                        number(one.calibration_error.mean),
+                        interval(one.calibration_error),
+                        count(one.calibration_error.n, "round"),
+                    )
+                    for one in found
+                ),
+            ),
+            Table(
+                "Reliability",
+                ("cell", "bin", "windows", "mean probability", "accuracy"),
+                tuple(row for one in found for row in _reliability_lines(one)),
+            ),
+        ),
+        lambda: results.reliabilities([(_named(one), one.reliability) for one in shown]),
+    )
+
+
+def _named(one: PredictedCell) -> str:
+    several = len({target_of(row) for row in one.cell.scored}) > 1
+    return f"{one.cell.label}, {one.target}" if several else one.cell.label
+
+
+def _confusion_lines(one: PredictedCell) -> Iterable[TableRow]:
+    for name, row in zip(one.classes, one.confusion, strict=True):
+        for other, n in zip(one.classes, row, strict=True):
+            share = number(n / row.sum() if row.sum() else None)
+            yield _named(one), name, f"{row.sum():,}", other, f"{n:,}", share
+
+
+def _confusion_shown(found: Sequence[PredictedCell]) -> str:
+    """The error that is most often made, as a share of the class."""
+    most = (0.0, "")
+    for one in found:
+        shares = one.confusion / np.maximum(one.confusion.sum(axis=1, keepdims=True), 1)
+        np.fill_diagonal(shares, 0)
+        i, j = np.unravel_index(shares.argmax(), shares.shape)
+        if shares[i, j] > most[0]:
+            said = f"{one.classes[i]} is taken for {one.classes[j]} ({_named(one)})"
+            most = float(shares[i, j]), said
+    share, said = most
+    return f"Most often {said}: {share:.0%} of its windows." if said else "No window was mistaken."
+
+
+def _calibration_shown(found: Sequence[PredictedCell]) -> str:
+    best, worst = (pick(found, key=lambda one: one.calibration_error.mean) for pick in (min, max))
+    said = f"{_named(best)} is {best.calibration_error.mean:.1%} away from what it says"
+    if best is not worst:
+        said += f", {_named(worst)} {worst.calibration_error.mean:.1%}"
+    return f"{sentence(said)}."
+
+
+def _reliability_lines(one: PredictedCell) -> Iterable[TableRow]:
+    found = one.reliability
+    for i, n in enumerate(found.counts):
+        if n:
+            ends = f"{i / N_BINS:.1f} to {(i + 1) / N_BINS:.1f}"
+            means = number(found.confidence[i]), number(found.accuracy[i])
+            yield _named(one), ends, f"{n:,.0f}", *means
