@@ -1,11 +1,12 @@
-"""Scores against the number of labels, and labels saved: how many more labels scratch needs for
-the same score."""
+"""Scores against the number of labels, or of steps of fine-tuning, and what is saved: how many more
+scratch needs for the same score."""
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import isotonic_regression
@@ -18,22 +19,28 @@ from citrus_ray.evidence.pooled import regime_axes
 from citrus_ray.evidence.rounds import round_of
 from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, settings_label
 from citrus_ray.metrics import sign_of
+from citrus_ray.records import Record
 
 DRAWS = 1999
 CLOSE = 1e-9  # logarithms and back
 FEWEST = 8  # rounds; of fewer, the percentiles of resamples cover too seldom
-UNITS: dict[LabelKind, str] = {
+STEPS = "finetune.steps"
+AmountKind = LabelKind | Literal["steps"]
+Amount = tuple[AmountKind, float]
+UNITS: dict[AmountKind, str] = {
     "per_class": "labels per class",
     "count": "labels",
     "fraction": "share of all labels",
+    "steps": "steps of fine-tuning",
 }
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores of every arm over amounts of labels, in the rounds that all of them share."""
+    """Scores of every arm over amounts of labels, or of steps, in the rounds that all of them
+    share."""
 
-    kind: LabelKind
+    kind: AmountKind
     setting: str  # what else was compared, empty where nothing was
     amounts: tuple[float, ...]  # rising
     scores: dict[str, Floats]  # arm -> (round, amount), means over targets
@@ -54,12 +61,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Saved:
-    """What scratch needs for the score that pre-training reaches with `amount` labels."""
+    """What scratch needs for the score that pre-training reaches with `amount` labels or steps."""
 
     arm: str
-    kind: LabelKind
+    kind: AmountKind
     amount: float
-    needed: float  # labels; outside the measured range, its end
+    needed: float  # labels or steps; outside the measured range, its end
     low: float
     high: float
     lowest: float  # the measured range
@@ -93,27 +100,41 @@ class Saved:
 
 
 def curves(cells: Sequence[Outcome]) -> list[Curve]:
-    """One per kind of label amount and other compared setting; only where there are two amounts
-    or more."""
+    """One per kind of amount and other compared setting; only where there are two amounts or
+    more."""
     groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
-    for cell in cells:
-        amount = labels_of(cell.scored[0]) if cell.scored else None
-        if amount is not None:
-            groups[amount.kind, canonical(_rest(cell))].append(cell)
-    found = [_curve(group) for group in groups.values()]
+    for axis in (LABELS, STEPS):
+        for cell in cells:
+            amount = _amount(cell.scored[0], axis) if cell.scored else None
+            if amount is not None:
+                groups[amount[0], canonical(_rest(cell, axis))].append(cell)
+    found = [
+        _curve(group, STEPS if kind == "steps" else LABELS) for (kind, _), group in groups.items()
+    ]
     return [curve for curve in found if curve is not None]
 
 
-def _curve(cells: Sequence[Outcome]) -> Curve | None:
+def _amount(row: Record, axis: str) -> Amount | None:
+    """How much of what this axis is of a row had; steps only where they are compared."""
+    if axis == STEPS:
+        n = row.axes.get(STEPS)
+        return None if n is None else ("steps", float(n))
+    found = labels_of(row)
+    return None if found is None else (found.kind, found.n)
+
+
+def _curve(cells: Sequence[Outcome], axis: str) -> Curve | None:
     by_arm: dict[str, dict[float, dict[tuple[str, int], float]]] = defaultdict(
         lambda: defaultdict(dict)
     )
+    kind: AmountKind = "steps"
     for cell in cells:
         for row in cell.scored:
-            amount = labels_of(row)
+            amount = _amount(row, axis)
             if amount is not None:
+                kind, n = amount
                 place = (target_of(row), round_of(row))
-                by_arm[cell.arm_label][amount.n][place] = row.metrics[cell.design.test_metric]
+                by_arm[cell.arm_label][n][place] = row.metrics[cell.design.test_metric]
     amounts = tuple(sorted(set.intersection(*(set(found) for found in by_arm.values()))))
     places = [set(found[n]) for found in by_arm.values() for n in amounts]
     shared = set.intersection(*places) if places else set()
@@ -129,20 +150,14 @@ def _curve(cells: Sequence[Outcome]) -> Curve | None:
         )
         for arm, found in by_arm.items()
     }
-    amount = labels_of(cells[0].scored[0])
-    assert amount is not None
-    return Curve(amount.kind, _setting(cells[0]), amounts, scores, cells[0].design.test_metric)
+    setting = settings_label(_rest(cells[0], axis))
+    return Curve(kind, setting, amounts, scores, cells[0].design.test_metric)
 
 
-def _setting(cell: Outcome) -> str:
-    rest = _rest(cell)
-    return settings_label(rest)
-
-
-def _rest(cell: Outcome) -> Axes:
-    """What is compared apart from pre-training, target and labels."""
+def _rest(cell: Outcome, axis: str) -> Axes:
+    """What is compared apart from pre-training, target and the axis of the curve."""
     return {
-        path: value for path, value in regime_axes(cell.axes).items() if not path.startswith(LABELS)
+        path: value for path, value in regime_axes(cell.axes).items() if not path.startswith(axis)
     }
 
 

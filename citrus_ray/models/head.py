@@ -41,6 +41,10 @@ class Head(Spec):
     """Features of the encoder too are standardised as the labelled windows first have them, clipped
     at 6, and weighed down where they are more than 64, in place of a norm over those of a window.
     Power and covariance always are."""
+    pairs: Annotated[Literal["joint", "siamese", "bilinear"], Later()] = "joint"
+    """Of a pair of windows, how the encoder reads it. joint: both together, as one window; siamese:
+    each alone, and the head reads the distance of A and B in each feature; bilinear: their product.
+    Distances and products always are standardised."""
     segments: Literal["apart", "joined"] = "apart"
     """What of a window that alignment cut into segments. apart: each is a channel of its own;
     joined: the tokens of a channel follow each other in time."""
@@ -56,10 +60,23 @@ class Head(Spec):
             raise refuse(f"delays={list(self.delays)}: {rule}; give covariance: true", "delays")
         return self
 
+    @model_validator(mode="after")
+    def _compares_summaries(self) -> "Head":
+        if self.pairs != "joint" and self.of_time:
+            rule = "compares one summary of A with one of B"
+            way = "drop moments, bins and segments, or give `pairs: joint`"
+            raise refuse(f"pairs={self.pairs}: {rule}; {way}", "pairs")
+        return self
+
     def identity(self) -> dict[str, Any]:
         """With the text of modules of others."""
         code = [code_of(path.partition(":")[0]) for path in self.own]
         return super().identity() | ({"code": code} if code else {})
+
+    @property
+    def standardises(self) -> bool:
+        """Whether features of the encoder are standardised, not normed."""
+        return self.standardise or self.pairs != "joint"
 
     @property
     def of_time(self) -> bool:
@@ -78,6 +95,12 @@ class Head(Spec):
         if model.multimodal:
             rule = f"its parts read one array of channels, and {model.kind} has sensors"
             return f"{rule}; leave it out"
+        if self.pairs != "joint" and ctx.n_parts != 2:
+            way = "give finetune.target `{kind: pairs, of: …}`, or `pairs: joint`"
+            return f"pairs={self.pairs}: compares A and B, and these are single windows; {way}"
+        if self.pairs != "joint" and ctx.n_times // 2 < model.patch:
+            rule = f"A and B hold {ctx.n_times // 2} samples each, fewer than a token"
+            return f"pairs={self.pairs}: {rule} of {model.patch}; lengthen them"
         if self.segments == "joined" and model.mixes_channels:
             rule = f"segments=joined: {model.kind} reads all channels, segments too, as one"
             return f"{rule}; give segments: apart"

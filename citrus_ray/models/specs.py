@@ -434,6 +434,16 @@ class Bag(CappedForm):
         return super().seconds(ctx, 0, n_seen) + growing
 
 
+class OfSensors(ClosedForm):
+    """25 scalars of each channel of every sensor, at its own rate, and logistic regression. A
+    sensor that is missing is taken to be as it is on average."""
+
+    multimodal: ClassVar[bool] = True
+    method: ClassVar[str] = "citrus_ray.training.methods:scalars_of_sensors"
+
+    kind: Literal["scalars"] = "scalars"
+
+
 # ---- the registry ----
 
 MODELS = {
@@ -474,6 +484,7 @@ METHODS = {
     "bag": "citrus_ray.models.specs:Bag",
     "band_power": "citrus_ray.models.specs:BandPower",
     "minirocket": "citrus_ray.models.specs:MiniRocket",
+    "scalars": "citrus_ray.models.specs:OfSensors",
     "tangent": "citrus_ray.models.specs:Tangent",
     "views": "citrus_ray.models.views:Views",
 }

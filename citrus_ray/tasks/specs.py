@@ -480,6 +480,9 @@ class NextThought(TaskSpec):
     """Weights of the two losses."""
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Share of volumes that is hidden, where the masked loss has a weight."""
+    head: Annotated[Literal["joint", "siamese", "bilinear"], Later()] = "joint"
+    """What tells whether B follows A: the summary of both, read together; or, each read alone, the
+    distance of their summaries in each feature (siamese), or their product (bilinear)."""
 
     def check(self, ctx: SignalContext) -> str | None:
         if ctx.n_parts != 2:
@@ -490,7 +493,7 @@ class NextThought(TaskSpec):
     def build(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
         own = {"next_weight": self.weights.next, "masked_weight": self.weights.masked}
         net = locate(f"{LOSSES}.next_thought:NextThoughtTask")
-        return net(ctx, encoder, ratio=self.ratio, **own)  # type: ignore[no-any-return]
+        return net(ctx, encoder, ratio=self.ratio, compares=self.head, **own)  # type: ignore[no-any-return]
 
 
 # ---- a task from outside ----

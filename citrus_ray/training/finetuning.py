@@ -13,7 +13,6 @@ import torch
 
 from citrus_ray.data.windowing.normalize import SAMPLE, some
 from citrus_ray.data.windowing.subjects import by_subject, check_subjects
-from citrus_ray.data.windowing.view import fewer
 from citrus_ray.data.windows import Index
 from citrus_ray.experiment.trial import EVAL_BATCH, Trial
 from citrus_ray.models.nets.arrival import arrivals
@@ -284,7 +283,7 @@ class Member(Learner):
         """The kept weights' score on test data. Called once per reported number, after selection is
         over."""
         self.classifier.load_state_dict(self._best_state)
-        return score_on_test(self, self.outputs_on_test) | self._score_missing()
+        return score_on_test(self, self.outputs_on_test) | self.scores_missing(self.predict)
 
     def fitted(self) -> "Votes":
         """The kept weights, as they were scored on test data."""
@@ -292,16 +291,6 @@ class Member(Learner):
         middle = None if self._centres is None else self._centres.middle()
         network = Network(self.blueprint, self.classifier)
         return Votes(self, network, middle, self.taught)
-
-    def _score_missing(self) -> dict[str, float]:
-        """The metric on test data had some modalities not been recorded, by which, and the mean
-        over all choices."""
-        name, found = self.metric.removeprefix("val/"), dict[str, float]()
-        for missing in fewer(self.view.names):
-            scores = score_on_test(self, partial(self.predict, missing=missing))
-            found["+".join(missing)] = scores[f"test/{name}"]
-        mean = {f"missing/{name}": float(np.mean(list(found.values())))} if found else {}
-        return mean | {f"missing:{missing}/{name}": value for missing, value in found.items()}
 
     def predict(self, index: Index, missing: Sequence[str] = ()) -> npt.NDArray[np.floating]:
         """Logits (n, K), or values (n, 1), of the windows at `index`, as they are or without some

@@ -3,7 +3,7 @@ that it may see, and how it is scored."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from citrus_ray.context import SignalContext
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.splits import folds_inside, in_units, spend, split
-from citrus_ray.data.windowing.view import View
+from citrus_ray.data.windowing.view import View, fewer
 from citrus_ray.data.windows import Index, Signal, Targets, Windows
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.metrics import score, sign_of
@@ -115,6 +115,16 @@ class Learner(Reader, ABC):
         """Metrics of what was predicted of the windows at `index`."""
         windows = self.windows
         return score(windows.labels[index], predicted, split, windows.target, windows.classes)
+
+    def scores_missing(self, predict: Callable[..., npt.NDArray[np.floating]]) -> dict[str, float]:
+        """The metric on test data had some modalities not been recorded, by which, and the mean
+        over all choices, by what `predict` says of windows without those that are `missing`."""
+        name, found = self.metric.removeprefix("val/"), dict[str, float]()
+        for missing in fewer(self.view.names):
+            scores = score_on_test(self, partial(predict, missing=missing))
+            found["+".join(missing)] = scores[f"test/{name}"]
+        mean = {f"missing/{name}": float(np.mean(list(found.values())))} if found else {}
+        return mean | {f"missing:{missing}/{name}": value for missing, value in found.items()}
 
     def is_better(self, one: dict[str, float], other: dict[str, float]) -> bool:
         """Whether metrics beat others, by what the trial is chosen by."""

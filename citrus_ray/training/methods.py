@@ -13,7 +13,7 @@ from citrus_ray.context import TargetKind
 from citrus_ray.data.windowing.view import filled
 from citrus_ray.data.windows import Index, Signal
 from citrus_ray.experiment.trial import Trial
-from citrus_ray.models.specs import Bag, BandPower, ClosedForm, MiniRocket, Tangent
+from citrus_ray.models.specs import Bag, BandPower, ClosedForm, MiniRocket, OfSensors, Tangent
 from citrus_ray.spec import locate
 from citrus_ray.store.checkpoint import Weights
 from citrus_ray.training.closed_form import Floats, Probe, Scaler
@@ -61,7 +61,10 @@ class Solved(Learner):
         return self._predict(index)
 
     def score_test(self) -> dict[str, float]:
-        return score_on_test(self, self.outputs_on_test) | self._without_each()
+        whole = score_on_test(self, self.outputs_on_test)
+        if isinstance(self._predict, Sensed):
+            return whole | self.scores_missing(self._predict)
+        return whole | self._without_each()
 
     def fitted(self) -> Predict:
         assert self._predict is not None, "nothing is solved before the first round"
@@ -122,6 +125,53 @@ def bag(learner: Learner, spec: Bag) -> Predict:
     scaler = Scaler.of(found)  # what is constant but for rounding tells nothing
     forest = Forest.of(scaler(found), learnt, learner, spec.trees, learner.trial.seed)
     return Polled(described, scaler, forest, learner.windows.target)
+
+
+def scalars_of_sensors(learner: Learner, spec: OfSensors) -> Predict:
+    """25 scalars of each channel of every sensor, and logistic regression."""
+    bare = ScalarsAt(learner, np.full(1, np.nan))
+    seen = bare(learner.labelled)
+    known = np.isfinite(seen)
+    typical = np.where(known, seen, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    at = ScalarsAt(learner, typical)
+    y, n_outputs = learner.windows.labels, learner.windows.n_outputs
+    return Sensed(at, learner.regression(at, y, n_outputs))
+
+
+@dataclass(frozen=True)
+class ScalarsAt:
+    """25 scalars a channel (n, F) of windows by their places, of all streams; those of a channel
+    that is absent, or `missing`, are the typical ones."""
+
+    reader: Reader
+    typical: Floats  # (F,)
+
+    def __call__(self, index: Index, missing: Sequence[str] = ()) -> Floats:
+        return np.concatenate([self._of(part, missing) for part in parts(self.reader, index)])
+
+    def _of(self, index: Index, missing: Sequence[str]) -> Floats:
+        x = self.reader.view.without(self.reader.signal(index), missing)
+        found, first = list[Floats](), 0
+        for n_chans, n_times in (array.shape[1:] for array in self.reader.view.arrays):
+            own = x[:, first : first + n_chans, :n_times]
+            own = _without(self.reader.windows.padding, own)
+            absent = np.isnan(own[..., 0])  # (B, C): a channel is, for all of a window
+            described = scalars(np.nan_to_num(own)).reshape(len(x), -1, n_chans)
+            found.append(np.where(absent[:, None], np.nan, described).reshape(len(x), -1))
+            first += n_chans
+        known = np.concatenate(found, axis=1)
+        return np.where(np.isnan(known), self.typical, known)
+
+
+@dataclass(frozen=True)
+class Sensed:
+    """Logits, or values, of windows by a regression on what sensors say that are there."""
+
+    of: ScalarsAt
+    probe: Probe
+
+    def __call__(self, index: Index, missing: Sequence[str] = ()) -> Floats:
+        return self.probe(self.of(index, missing))
 
 
 def said(votes: Floats, never: float, target: TargetKind) -> Floats:

@@ -40,6 +40,8 @@ PARTS = frozenset(
         "citrus_ray.training.methods:LogPowers",
         "citrus_ray.training.methods:Polled",
         "citrus_ray.training.methods:Probed",
+        "citrus_ray.training.methods:ScalarsAt",
+        "citrus_ray.training.methods:Sensed",
         "citrus_ray.training.methods:Unpadded",
         "citrus_ray.training.methods:powers_in_bands",
         "citrus_ray.training.minirocket:MiniRocketFeatures",

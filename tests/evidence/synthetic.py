@@ -17,6 +17,7 @@ from citrus_ray.spec import digest_of, flatten
 
 MASKED = {"kind": "masked"}
 METRIC = "balanced_accuracy"
+OF_TRIAL = ("pretrain.task", "finetune.labels")
 QUESTION = "# Does it help? A made-up sweep.\n"
 
 
@@ -123,8 +124,12 @@ class MadeUp:
             "labels": axes["finetune.labels"],
             "split": {"seed": part},
         }
+        others = {path: v for path, v in axes.items() if path not in OF_TRIAL}
         config = (
-            flatten(trial) | params | {f"model.setting_{i}": i / 7 for i in range(self.n_settings)}
+            flatten(trial)
+            | others
+            | params
+            | {f"model.setting_{i}": i / 7 for i in range(self.n_settings)}
         )
         digest = digest_of([config, phase, self.seed])
         metrics = self._metrics(digest, axes, phase, params, (target, part))

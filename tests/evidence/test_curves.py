@@ -1,6 +1,7 @@
 """Labels saved, on curves whose truth is known."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +84,18 @@ def test_curves_come_from_test_scores_and_both_arms_share_their_rounds(tmp_path:
     first = labels_saved(curve)[0]
     assert first.needed == pytest.approx(3 * np.e)  # 0.1 more is what a factor of e buys
     assert first.saved == pytest.approx(3 * (np.e - 1))
+
+
+def test_steps_that_are_compared_are_a_curve_too(tmp_path: Path):
+    class Stepped(MadeUp):
+        def cells(self) -> list[dict[str, Any]]:
+            return [axes | {"finetune.steps": n} for axes in super().cells() for n in (10, 40)]
+
+    cells = read_evidence([Stepped(n_final_seeds=8).write(tmp_path)]).cells
+    (curve,) = curves(cells)
+    assert curve.kind == "steps"
+    assert curve.amounts == (10, 40)
+    assert curve.scores["masked"].shape == (8, 2)
 
 
 def test_amounts_in_different_units_are_not_put_on_one_axis(tmp_path: Path):

@@ -224,6 +224,27 @@ def test_the_encoders_features_have_a_norm_of_their_own_or_the_scale_of_labelled
         assert torch.allclose(over, torch.zeros_like(over), atol=1e-5)
 
 
+@pytest.mark.parametrize(("how", "pool"), [("siamese", "mean"), ("bilinear", "channels")])
+def test_a_head_of_pairs_compares_what_the_encoder_makes_of_each_alone(how, pool) -> None:
+    ctx = replace(CTX, n_parts=2)
+    classifier = Classifier(encoder_of(ctx), ctx, pool, Head(pairs=how))
+    classifier.fit([X])
+    a, b = (classifier.encoder.rows(half) for half in X.chunk(2, dim=2))
+    rows = (a - b).abs() if how == "siamese" else a * b
+    want = rows.mean(dim=1) if pool == "mean" else rows.flatten(1)
+    found = classifier.features(X)
+    assert torch.allclose(found, want, atol=1e-5)
+    seen = classifier.head.norm(found)  # a norm over features would take how far they are apart
+    assert torch.allclose(seen.mean(dim=0), torch.zeros(seen.shape[1]), atol=1e-4)
+    assert "these are single windows" in (Head(pairs=how).misfit(CONV, CTX) or "")
+    assert "fewer than a token" in (Head(pairs=how).misfit(CONV, replace(ctx, n_times=6)) or "")
+
+
+def test_a_head_of_pairs_has_no_parts_over_time() -> None:
+    with pytest.raises(ValueError, match="compares one summary of A with one of B"):
+        Head(pairs="siamese", bins=2)
+
+
 @pytest.mark.parametrize("standardise", [False, True])
 def test_gradients_reach_the_encoder_through_its_parts_and_not_through_the_window(
     standardise,

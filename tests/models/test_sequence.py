@@ -78,6 +78,15 @@ def test_every_voxel_reaches_every_token():
         assert (slope[0].abs().sum(dim=1) > 0).all()
 
 
+@pytest.mark.parametrize("summary", ["cls", "mean"])
+def test_halves_are_read_alone_as_the_window_that_the_weights_go_to_reads_them(summary):
+    encoder, single = built(PAIR, summary=summary), built(WINDOW, summary=summary)
+    single.load_state_dict(single.adopted(encoder.state_dict())[0])
+    x = x_of(PAIR)
+    for half, found in zip((x[..., :5], x[..., 5:]), encoder.halves(x), strict=True):
+        torch.testing.assert_close(found, single.rows(half))
+
+
 def test_the_mean_over_volumes_can_be_read_instead():
     encoder, x = built(PAIR, summary="mean"), x_of(PAIR)
     torch.testing.assert_close(encoder.summary(x), encoder(x).mean(dim=2))

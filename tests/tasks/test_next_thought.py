@@ -20,9 +20,9 @@ SERIES = {"kind": "synthetic_fmri", "n_subjects": 4, "labelled": False}
 SHOWN = {"kind": "synthetic_fmri", "n_subjects": 4, "seed": 1}
 
 
-def built(**weights: float) -> NextThoughtTask:
+def built(head: str = "joint", **weights: float) -> NextThoughtTask:
     with seeded(0):
-        spec = validate(NextThought, {"weights": weights} if weights else {})
+        spec = validate(NextThought, {"head": head} | ({"weights": weights} if weights else {}))
         task = spec.build(CTX, Sequence(dim=16, heads=2, dropout=0.0).build(CTX))
     assert isinstance(task, NextThoughtTask)
     return task
@@ -46,6 +46,17 @@ def test_the_loss_is_the_cross_entropy_of_logits():
     assert float(task(X, masks(), torch.ones_like(Y))[0].detach()) < 1e-6
     assert float(task(X, masks(), Y)[1]["next_accuracy"]) == 0.5
     assert metrics.keys() == {"next_loss", "next_accuracy"}
+
+
+@pytest.mark.parametrize(("head", "sign"), [("siamese", 1.0), ("bilinear", 1.0), ("joint", None)])
+def test_a_head_that_compares_does_not_know_which_came_first(head, sign):
+    task = built(head).eval()
+    other = torch.cat([X[..., 5:], X[..., :5]], dim=-1)
+    one, two = (task._read(x).detach() for x in (X, other))
+    assert torch.allclose(one, two, atol=1e-6) == (sign is not None)
+    a, b = (of.detach() for of in task.encoder.halves(X))
+    want = {"siamese": (a - b).abs(), "bilinear": a * b}.get(head)
+    assert want is None or torch.allclose(one, want, atol=1e-6)
 
 
 def test_weights_are_of_the_two_losses():
@@ -72,12 +83,13 @@ def test_hidden_volumes_are_hidden_in_every_voxel_and_are_what_is_scored():
     assert (hidden[:, 0].sum(dim=1) == 2).all()  # 0.15 of 10
 
 
+@pytest.mark.parametrize("head", ["joint", "siamese"])
 @pytest.mark.parametrize(
     "weights", [{}, {"next": 1.0, "masked": 1.0}, {"next": 0.0, "masked": 1.0}]
 )
-def test_every_parameter_that_asks_for_a_gradient_has_one(weights):
+def test_every_parameter_that_asks_for_a_gradient_has_one(weights, head):
     """Workers that share gradients wait for all of them."""
-    task = built(**weights)
+    task = built(head, **weights)
     task(X, masks(), Y)[0].backward()
     asking = {name: p for name, p in task.named_parameters() if p.requires_grad}
     assert [name for name, p in asking.items() if p.grad is None] == []

@@ -130,6 +130,6 @@ def with_signal(windows: Windows, x: np.ndarray) -> Windows:
 
 def test_methods_that_stand_beside_every_final_are_kinds():
     beside = {"band_power", "tangent", "minirocket", "bag"}
-    assert beside | {"views"} == METHODS.keys()
+    assert beside | {"scalars", "views"} == METHODS.keys()
     assert beside <= BASELINES.keys()
     assert all(KINDS(kind).is_solved for kind in METHODS)

@@ -20,7 +20,9 @@ from citrus_ray.experiment.trial import Trial
 from citrus_ray.spec import SpecError, validate
 from citrus_ray.training.baselines import baselines
 from citrus_ray.training.finetuning import Member
+from citrus_ray.training.methods import Sensed, Solved
 from citrus_ray.training.pretraining import ensure_encoder
+from citrus_ray.training.scalars import scalars
 from citrus_ray.training.vmapped import vmap_groups
 from tests.small import record_of, sweep_of
 
@@ -153,6 +155,28 @@ def test_recordings_that_lack_a_modality_go_through_pretraining_finetuning_and_t
     choices = {"eda", "motion", "ppg", "eda+motion", "eda+ppg", "motion+ppg"}
     assert names == {f"missing:{choice}/{METRIC}" for choice in choices}
     assert found[f"missing/{METRIC}"] == pytest.approx(np.mean([found[name] for name in names]))
+
+
+def test_scalars_of_sensors_take_one_that_is_missing_to_be_typical(folder):
+    spec = trial(folder).at({"model": "scalars"})
+    solved = Solved(spec)
+    solved.finish()
+    found = solved.score_test()
+    assert len([name for name in found if name.startswith("missing:")]) == 6
+    said = solved.fitted()
+    assert isinstance(said, Sensed)
+    bvp, eda_alone = (scalars(np.zeros((1, 1, n), np.float32)).shape[1] for n in (128, 32))
+    eda = slice(bvp, bvp + eda_alone)
+    typical = said.of(solved.labelled)[:, eda]
+    lacking = solved.windows.group[solved.labelled] == 1
+    mean = typical[~lacking].mean(axis=0)
+    assert said.of.typical[eda] == pytest.approx(mean)
+    everyone = np.arange(64)
+    without, whole = said.of(everyone, ["eda"]), said.of(everyone)
+    assert without[:, eda] == pytest.approx(np.tile(mean, (64, 1)))
+    others = np.delete(np.arange(whole.shape[1]), eda)
+    assert np.array_equal(without[:, others], whole[:, others])
+    assert whole[solved.windows.group == 1][:, eda] == pytest.approx(np.tile(mean, (8, 1)))
 
 
 @pytest.mark.usefixtures("small_portfolio")

@@ -59,6 +59,9 @@ class AdaptedEncoder(Encoder):
     def tokens(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.inner.tokens(self._brought(x))
 
+    def halves(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.inner.halves(self._brought(x))
+
     def _brought(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T) -> (B, C', T)."""
         brought: torch.Tensor = self.step.weight @ x

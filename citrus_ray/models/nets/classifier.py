@@ -33,7 +33,7 @@ class Classifier(nn.Module):
         self.encoder, self.by_row = encoder, pool != "mean"
         self.parts = None if head == PLAIN else HeadParts(encoder, ctx, pool, head)
         if self.parts is not None:
-            n_normed = 0 if head.standardise else self.parts.n_learnt
+            n_normed = 0 if head.standardises else self.parts.n_learnt
             self.head: LinearHead | FeatureHead = FeatureHead(
                 self.parts.sizes, n_normed, ctx.n_outputs
             )

@@ -2,13 +2,15 @@
 samples never seen."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
     from citrus_ray.models.nets.arrival import Arrival
+
+Compared = Literal["siamese", "bilinear"]  # what is read of A and B, each encoded alone
 
 
 class Encoder(nn.Module):
@@ -66,11 +68,16 @@ class Encoder(nn.Module):
         nothing was recorded."""
         return self.summary(x)
 
-    def without_mask(self) -> None:
-        """No token will be hidden: what stands for one asks for no gradient, which workers that
-        share them wait for."""
+    def halves(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pairs (B, C, 2T) -> twice (B, R, D): the rows of A and of B, each read alone."""
+        a, b = x.chunk(2, dim=-1)
+        return self.rows(a), self.rows(b)
+
+    def without_mask(self, *others: str) -> None:
+        """No token will be hidden, nor a tensor of these other names be read: what stands there
+        asks for no gradient, which workers that share them wait for."""
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(not name.endswith("mask_token"))
+            parameter.requires_grad_(not name.endswith(("mask_token", *others)))
 
     def adopted(
         self, weights: dict[str, torch.Tensor]
@@ -86,6 +93,12 @@ class Encoder(nn.Module):
 
     def __call__(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         return super().__call__(x, hidden)  # type: ignore[no-any-return]
+
+
+def compared(encoder: Encoder, x: torch.Tensor, how: Compared) -> torch.Tensor:
+    """Pairs (B, C, 2T) -> (B, R, D): how A and B differ, or go together, feature by feature."""
+    a, b = encoder.halves(x)
+    return (a - b).abs() if how == "siamese" else a * b
 
 
 def patches(x: Any, patch: int) -> Any:

@@ -10,7 +10,7 @@ from torch import nn
 
 from citrus_ray.context import SignalContext
 from citrus_ray.models.head import MOST_ROWS, Head, kept_delays
-from citrus_ray.models.nets.encoder import Encoder
+from citrus_ray.models.nets.encoder import Encoder, compared
 from citrus_ray.spec import locate, refuse
 
 POWER_BANDS = 8
@@ -25,6 +25,7 @@ class HeadParts(nn.Module):
         super().__init__()
         joined = ctx.n_segments if head.segments == "joined" else 1
         self.by_row, self.moments = pool == "channels", head.moments
+        self.pairs = head.pairs
         n_rows = encoder.n_rows(ctx.n_chans) // joined if self.by_row else 1
         self.time = Time(encoder, ctx, head.bins, joined) if head.of_time else None
         of_encoder = [head.bins * n_rows * encoder.dim] + [n_rows * encoder.dim] * head.moments
@@ -48,7 +49,9 @@ class HeadParts(nn.Module):
             part.fit(batches)
 
     def _of_encoder(self, encoder: Encoder, x: torch.Tensor) -> list[torch.Tensor]:
-        """(B, C, T) -> (B, F) each: means, and log variances."""
+        """(B, C, T) -> (B, F) each: means, and log variances; or of pairs how A and B compare."""
+        if self.pairs != "joint":
+            return [self._pooled(compared(encoder, x, self.pairs))]
         if self.time is None:
             return [self._pooled(encoder.rows(x) if self.by_row else encoder.summary(x))]
         tokens, unnormed = encoder.tokens(x)

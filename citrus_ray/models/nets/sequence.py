@@ -50,6 +50,17 @@ class SequenceEncoder(Encoder):
         tokens = self._tokens(x, None)
         return tokens[:, :1] if self.by_cls else self._of_volumes(tokens).mean(dim=1, keepdim=True)
 
+    def halves(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A window alone is the first part of a pair, as in `adopted`."""
+        volumes = self._read(torch.cat(x.chunk(2, dim=-1)).transpose(1, 2))  # (2B, T, D)
+        tokens = self._joined([volumes], self.cls, None)
+        if self.segments is not None:
+            tokens = tokens + self.segments[0]
+        tokens = self.transformer(tokens, None, n_chans=1)
+        read = tokens[:, :1] if self.by_cls else tokens[:, 1:].mean(dim=1, keepdim=True)
+        a, b = read.chunk(2)
+        return a, b
+
     def _tokens(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         """(B, C, T) -> (B, 1 + T, D), or (B, 2 + T, D) of a pair, special tokens included."""
         return self.transformer.norm(self._unnormed(x, hidden))  # type: ignore[no-any-return]

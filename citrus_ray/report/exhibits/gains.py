@@ -173,34 +173,29 @@ def _pooled_shown(found: Sequence[PooledGain], metric: str) -> str:
 
 
 def learning(found: Sequence[Curve]) -> Iterable[Exhibit]:
-    shown = found[:MAX_CURVES]
-    if not shown:
-        return
+    of_steps = [curve for curve in found if curve.kind == "steps"]
+    of_labels = [curve for curve in found if curve.kind != "steps"]
+    if of_labels:
+        yield _learning("curves", "labels", of_labels, "labels that they had")
+    if of_steps:
+        yield _learning("steps", "steps", of_steps, "steps of fine-tuning that they took")
+
+
+def _learning(name: str, what: str, found: Sequence[Curve], had: str) -> Exhibit:
+    """Curves over labels or steps, and how many of them are saved."""
+    shown, title = found[:MAX_CURVES], f"{what.capitalize()} saved"
     saved = [item for curve in found for item in labels_saved(curve)]
-    yield Exhibit(
-        "curves",
-        "Labels saved",
-        _saved_shown(saved),
-        "Test scores of the winners over the labels that they had, with 95 % intervals. "
-        "Labels saved: from scratch, a never-falling curve through the means (isotonic, straight "
+    heads = ("setting", "pre-training", what, "scratch needs", "95 % interval", f"{what} saved")
+    return Exhibit(
+        name,
+        title,
+        _saved_shown(saved, what),
+        f"Test scores of the winners over the {had}, with 95 % intervals. "
+        f"{title}: from scratch, a never-falling curve through the means (isotonic, straight "
         "between points on the log scale) is read where it reaches the score of the pre-trained "
         "arm; 'or more' where it was not measured so far. The interval resamples whole rounds, "
         "both arms together, and needs 8 of them." + first(len(found), MAX_CURVES, "settings"),
-        (
-            Table(
-                "Labels saved",
-                (
-                    "setting",
-                    "pre-training",
-                    "labels",
-                    "scratch needs",
-                    "95 % interval",
-                    "labels saved",
-                    "counted",
-                ),
-                tuple(_saved_line(item) for item in saved),
-            ),
-        ),
+        (Table(title, (*heads, "counted"), tuple(_saved_line(item) for item in saved)),),
         lambda: results.learning_curves(shown),
     )
 
@@ -232,14 +227,14 @@ def _saved_line(item: Saved) -> tuple[str, ...]:
     )
 
 
-def _saved_shown(saved: Sequence[Saved]) -> str:
+def _saved_shown(saved: Sequence[Saved], what: str) -> str:
     told = [item for item in saved if item.amount < item.highest]
     if not told:
-        return "No from-scratch curve to read labels saved from."
+        return f"No from-scratch curve to read {what} saved from."
     best = max(told, key=lambda item: item.needed / item.amount)
     own, needs = best.bounded_own(), best.bounded(best.needed)
     if best.needed <= best.amount:
-        return "Nowhere does scratch need more labels than pre-training for the same score."
+        return f"Nowhere does scratch need more {what} than pre-training for the same score."
     unit = UNITS[best.kind]
     return (
         f"Most is saved by {best.arm}: what it reaches with {own}, scratch reaches with "

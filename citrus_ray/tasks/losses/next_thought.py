@@ -5,13 +5,14 @@ Optionally some volumes of the pair are hidden too and have to be told from the 
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from citrus_ray.context import SignalContext
-from citrus_ray.models.nets.encoder import Encoder, patches
+from citrus_ray.models.nets.encoder import Encoder, compared, patches
 from citrus_ray.tasks.losses.masking import over_hidden, span_mask
 from citrus_ray.tasks.losses.references import Hidden, Predictors
 from citrus_ray.tasks.losses.task import Loss, References, Task
@@ -28,15 +29,16 @@ class NextThoughtTask(Task):
         next_weight: float,
         masked_weight: float,
         ratio: float,
+        compares: Literal["joint", "siamese", "bilinear"] = "joint",
     ) -> None:
         super().__init__()
         self.next_weight, self.masked_weight, self.ratio = next_weight, masked_weight, ratio
-        self.ctx, self.encoder = ctx, encoder
+        self.ctx, self.encoder, self.compares = ctx, encoder, compares
         self.head = _head(encoder.dim, 2) if next_weight else None
         n_out = encoder.patch * (ctx.n_chans if encoder.mixes_channels else 1)
         self.decoder = _head(encoder.dim, n_out) if masked_weight else None
         if self.decoder is None:
-            encoder.without_mask()
+            encoder.without_mask(*(() if compares == "joint" else ("sep",)))
 
     def forward(
         self, x: torch.Tensor, generator: torch.Generator, y: torch.Tensor | None = None
@@ -47,7 +49,7 @@ class NextThoughtTask(Task):
             )
         loss, metrics = torch.zeros((), device=x.device), dict[str, torch.Tensor]()
         if self.head is not None:
-            logits = self.head(self.encoder.summary(x).mean(dim=1))  # (B, C, D) -> (B, 2)
+            logits = self.head(self._read(x).mean(dim=1))  # (B, R, D) -> (B, 2)
             asked = F.cross_entropy(logits, y)
             loss = loss + self.next_weight * asked
             hits = (logits.argmax(dim=1) == y).float().mean()
@@ -57,6 +59,11 @@ class NextThoughtTask(Task):
             loss = loss + self.masked_weight * masked
             metrics |= {"masked_mse": masked.detach()}
         return loss, metrics
+
+    def _read(self, x: torch.Tensor) -> torch.Tensor:
+        if self.compares == "joint":
+            return self.encoder.summary(x)
+        return compared(self.encoder, x, self.compares)
 
     def _masked(
         self, decoder: nn.Module, x: torch.Tensor, generator: torch.Generator
