@@ -351,6 +351,7 @@ WORDS = (
     "erase",
     "value",
     "allow",
+    "siamese",
 )
 
 
