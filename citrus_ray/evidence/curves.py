@@ -14,10 +14,11 @@ from scipy.optimize import isotonic_regression
 from citrus_ray.evidence.design import score_bounds
 from citrus_ray.evidence.facts import LABELS, LabelKind, labels_of, target_of
 from citrus_ray.evidence.intervals import Effect, Floats, OverRounds, score_effect, widened
+from citrus_ray.evidence.labels import labels_of_axes
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pooled import regime_axes
 from citrus_ray.evidence.rounds import round_of
-from citrus_ray.experiment.labels import SCRATCH, Axes, canonical, settings_label
+from citrus_ray.experiment.labels import SCRATCH, Axes, canonical
 from citrus_ray.metrics import sign_of
 from citrus_ray.records import Record
 
@@ -108,9 +109,10 @@ def curves(cells: Sequence[Outcome]) -> list[Curve]:
             amount = _amount(cell.scored[0], axis) if cell.scored else None
             if amount is not None:
                 groups[amount[0], canonical(_rest(cell, axis))].append(cell)
-    found = [
-        _curve(group, STEPS if kind == "steps" else LABELS) for (kind, _), group in groups.items()
-    ]
+    axes = [STEPS if kind == "steps" else LABELS for kind, _ in groups]
+    rest = [_rest(of[0], axis) for of, axis in zip(groups.values(), axes, strict=True)]
+    each = zip(groups.values(), axes, labels_of_axes(rest), strict=True)
+    found = [_curve(*of) for of in each]
     return [curve for curve in found if curve is not None]
 
 
@@ -123,7 +125,7 @@ def _amount(row: Record, axis: str) -> Amount | None:
     return None if found is None else (found.kind, found.n)
 
 
-def _curve(cells: Sequence[Outcome], axis: str) -> Curve | None:
+def _curve(cells: Sequence[Outcome], axis: str, setting: str) -> Curve | None:
     by_arm: dict[str, dict[float, dict[tuple[str, int], float]]] = defaultdict(
         lambda: defaultdict(dict)
     )
@@ -150,7 +152,6 @@ def _curve(cells: Sequence[Outcome], axis: str) -> Curve | None:
         )
         for arm, found in by_arm.items()
     }
-    setting = settings_label(_rest(cells[0], axis))
     return Curve(kind, setting, amounts, scores, cells[0].design.test_metric)
 
 

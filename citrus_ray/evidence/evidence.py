@@ -10,7 +10,9 @@ from citrus_ray.evidence.design import Design, design_of, read_design
 from citrus_ray.evidence.gains import Gain, gains
 from citrus_ray.evidence.labels import labelled
 from citrus_ray.evidence.outcomes import Outcome, nothing_of, outcomes
+from citrus_ray.evidence.pooled import PooledGain, pools
 from citrus_ray.evidence.reading import Collection, collect
+from citrus_ray.evidence.standings import Standings, standings
 from citrus_ray.evidence.verdicts import Judged, judge
 
 if TYPE_CHECKING:
@@ -42,6 +44,16 @@ class Evidence:
         claims = [claim for design in self.designs for claim in design.claims]
         asked = {claim.identity_of_claim(first.verdicts): claim for claim in claims}
         return judge(tuple(asked.values()), self.cells, replace(first, stamps=stamps))
+
+    @cached_property
+    def pools(self) -> list[PooledGain]:
+        """Gains over everything, and in parts."""
+        return pools(self.gains)
+
+    @cached_property
+    def standings(self) -> Standings | None:
+        """All methods side by side."""
+        return standings(self.cells)
 
     @cached_property
     def gain_of(self) -> dict[str, Gain]:

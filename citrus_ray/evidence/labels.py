@@ -1,5 +1,5 @@
-"""Labels of cells, made last and over all cells that are shown together: longer until no two
-read the same."""
+"""Labels of cells, made last and over all cells that are shown together: as short as they can be,
+longer until no two read the same."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,13 +9,13 @@ from citrus_ray.experiment.labels import (
     SCRATCH,
     Axes,
     axis_names,
+    brief,
     canonical,
+    exact_label,
     is_pretrain,
     joined,
     part_of,
-    regime_labels,
     settings_label,
-    shortened,
     unique,
     value_label,
 )
@@ -70,9 +70,15 @@ def labelled(cells: Sequence["Outcome"]) -> list["Outcome"]:
     """The cells with their labels."""
     arms = {cell.arm: cell for cell in cells}
     arm_labels = dict(zip(arms, _arm_labels(list(arms.values())), strict=True))
+    regimes = labels_of_axes([part_of(cell.axes, False) for cell in cells])
     named = [
-        replace(cell, arm_label=arm_labels[cell.arm], regime_label=regime)
-        for cell, regime in zip(cells, regime_labels([c.axes for c in cells]), strict=True)
+        replace(
+            cell,
+            arm_label=arm_labels[cell.arm],
+            regime_label=regime,
+            settings=settings_label(cell.axes),
+        )
+        for cell, regime in zip(cells, regimes, strict=True)
     ]
     wordings: list[Callable[[Outcome], str]] = [
         _of_parts,
@@ -82,6 +88,20 @@ def labelled(cells: Sequence["Outcome"]) -> list["Outcome"]:
     ]
     labels = unique(named, wordings)
     return [replace(cell, label=label) for cell, label in zip(named, labels, strict=True)]
+
+
+def labels_of_axes(all_axes: Sequence[Axes]) -> list[str]:
+    """A label for each of these settings, the same for equal ones; empty where nothing is
+    compared."""
+    known = {canonical(axes): axes for axes in all_axes}
+    different = list(known.values())
+    wordings: list[Callable[[Axes], str]] = [
+        lambda axes: settings_label(brief(axes, different)),
+        settings_label,
+        exact_label,
+    ]
+    said = dict(zip(known, unique(different, wordings), strict=True))
+    return [said[canonical(axes)] for axes in all_axes]
 
 
 def _of_parts(cell: "Outcome") -> str:
@@ -116,7 +136,7 @@ def _arm_labels(cells: Sequence["Outcome"]) -> list[str]:
     return unique(
         range(len(cells)),
         [
-            in_words(lambda i: shortened(compared[i], compared)),
+            in_words(lambda i: brief(compared[i], compared)),
             in_words(lambda i: compared[i]),
             in_words(with_what_differs),
         ],

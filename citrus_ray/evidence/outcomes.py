@@ -72,6 +72,7 @@ class Outcome:
     arm_label: str = ""  # the next three are made last, over all cells that are shown together
     regime_label: str = ""
     label: str = ""
+    settings: str = ""  # all that is compared, in words and to every key
 
     @cached_property
     def arm(self) -> str:

@@ -4,12 +4,13 @@ pairs, cut anew."""
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from citrus_ray.evidence.facts import LABELS, SPLIT, TARGET, modality_of
 from citrus_ray.evidence.gains import Gain, Pair, findings, signs_of
 from citrus_ray.evidence.intervals import Effect
-from citrus_ray.evidence.rounds import Finding, Measured, Verdict, corrected, measured
-from citrus_ray.experiment.labels import Axes, axis_names, canonical, value_label
+from citrus_ray.evidence.rounds import Finding, Measured, Verdict, corrected, in_words, measured
+from citrus_ray.experiment.labels import Axes, axis_names, brief, canonical, count, value_label
 
 ALL = "everything"
 Cut = tuple[str, str]  # what pairs are cut by, and the part
@@ -49,10 +50,11 @@ def pools(gains: Sequence[Gain]) -> list[PooledGain]:
     found: dict[str, dict[tuple[str, str], list[tuple[Gain, Pair]]]]
     found = defaultdict(lambda: defaultdict(list))
     labels: dict[Cut, str] = {}
+    compared = [gain.cell.axes for gain in gains]
     for gain in gains:
         axes = regime_axes(gain.cell.axes)
-        names = axis_names(axes)
-        labels |= {(names[p], canonical(v)): value_label(p, v) for p, v in axes.items()}
+        names, short = axis_names(axes), brief(axes, compared)
+        labels |= {(names[p], canonical(v)): value_label(p, short[p]) for p, v in axes.items()}
         regime = [(names[path], canonical(value)) for path, value in axes.items()]
         for pair in gain.pairs:
             said = (("signal", modality_of(pair.row)), ("target", pair.target))
@@ -75,10 +77,10 @@ def regime_axes(axes: Axes) -> Axes:
     return {p: v for p, v in axes.items() if not p.startswith(("pretrain", TARGET, f"{SPLIT}."))}
 
 
-def regime_of(axes: Axes) -> str:
+def regime_of(axes: Axes, compared: Sequence[Axes]) -> str:
     """One name per compared set of labels and all else that both arms share; empty where nothing
-    is compared."""
-    shared = regime_axes(axes)
+    is compared. Short beside the others that are `compared`."""
+    shared = brief(regime_axes(axes), compared)
     names = axis_names(shared)
     said = (
         f"{'' if p == LABELS else names[p] + ' '}{value_label(p, v)}" for p, v in shared.items()
@@ -111,8 +113,9 @@ def by_target_and_regime(gains: Sequence[Gain]) -> dict[str, dict[tuple[str, str
     """arm -> (target, regime) -> the gain there: what a heat map shows."""
     found: dict[str, dict[tuple[str, str], list[tuple[Gain, Pair]]]]
     found = defaultdict(lambda: defaultdict(list))
+    compared = [gain.cell.axes for gain in gains]
     for gain in gains:
-        regime = regime_of(gain.cell.axes)
+        regime = regime_of(gain.cell.axes, compared)
         for pair in gain.pairs:
             found[gain.cell.arm_label][pair.target, regime].append((gain, pair))
     return {
@@ -123,3 +126,37 @@ def by_target_and_regime(gains: Sequence[Gain]) -> dict[str, dict[tuple[str, str
         }
         for arm, parts in found.items()
     }
+
+
+# ---- over everything: in words, and for summary.json ----
+
+
+def over_everything(found: Sequence[PooledGain]) -> list[PooledGain]:
+    """One for each pre-training."""
+    return [pool for pool in found if pool.by == ALL]
+
+
+def tree(pool: PooledGain) -> dict[str, Any]:
+    up, down, tied = pool.signs
+    return {
+        "arm": pool.arm,
+        **pool.found.tree(),
+        "n_pairs": len(pool.pairs),
+        "up": up,
+        "down": down,
+        "tied": tied,
+        "next": pool.next.tree() if pool.next else None,
+        "says": told(pool),
+    }
+
+
+def told(pool: PooledGain) -> str:
+    """What a pre-training gains over everything that was measured, in a line."""
+    these, up = pool.found, pool.signs[0]
+    line = (
+        f"{pool.arm}: {these.verdict}: gain {in_words(these.effect.mean, these.tree())} "
+        f"(up in {up:,} of {count(len(pool.pairs), 'pair')})"
+    )
+    if pool.next is None:
+        return line
+    return f"{line}; {pool.next.verdict}: {in_words(pool.next.effect.mean, pool.next.tree())}"

@@ -7,11 +7,11 @@ other targets can tell: that interval counts targets.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -169,7 +169,7 @@ class Finding:
         """`6 rounds`, `5 targets`: what the interval rests on."""
         return count(self.effect.n, COUNTS[self.speaks_of])
 
-    def tree(self) -> dict[str, object]:
+    def tree(self) -> dict[str, Any]:
         """For `summary.json`."""
         return self.effect.tree() | {
             "counts": COUNTS[self.speaks_of],
@@ -181,6 +181,14 @@ class Finding:
             "decided_after": self.decided_after,
             "takes": self.takes if self.verdict == "undecided" else None,
         }
+
+
+def in_words(mean: float, tree: Mapping[str, Any]) -> str:
+    """`+0.102 [+0.080, +0.124] for these targets: 12 rounds`, from what `Finding.tree` keeps."""
+    ends = "no interval"
+    if tree["low"] is not None:
+        ends = f"[{tree['low']:+.3f}, {tree['high']:+.3f}]"
+    return f"{mean:+.3f} {ends} for {tree['speaks_of']}: {count(tree['n'], tree['counts'])}"
 
 
 def finding(

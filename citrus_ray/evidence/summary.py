@@ -6,6 +6,7 @@ from typing import Any
 
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.splits import caveats_on
+from citrus_ray.evidence import pooled, standings
 from citrus_ray.evidence.cost import GpuMeter, cost, saved
 from citrus_ray.evidence.evidence import Evidence, evidence_of
 from citrus_ray.evidence.intervals import INTERVAL
@@ -42,6 +43,8 @@ def summary_of(sweep: Sweep, evidence: Evidence, seconds: float, store: Path) ->
             for cell, outcome, stop in zip(sweep.cells, evidence.cells, stops, strict=True)
         ],
         "claims": [one.tree() for one in evidence.claims],
+        "pooled": [pooled.tree(one) for one in pooled.over_everything(evidence.pools)],
+        "standings": standings.tree(evidence.standings),
         "worth": [
             {
                 "label": one.label,
@@ -86,6 +89,7 @@ def _cell(
     return {
         "axes": cell.axes,
         "label": outcome.label,
+        "settings": outcome.settings,
         "metric": outcome.design.test_metric,
         "n_trials": len(outcome.searched),
         "earlier_search": outcome.is_earlier,

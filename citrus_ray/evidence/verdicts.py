@@ -23,6 +23,7 @@ from citrus_ray.evidence.rounds import (
     Verdict,
     corrected,
     finding,
+    in_words,
     measured,
     round_of,
     somewhere,
@@ -87,15 +88,15 @@ class Judged:
     def tree(self) -> dict[str, Any]:
         """For `summary.json`."""
         found, rounds = self.found, self.measured
-        said = found.tree() if found else dict.fromkeys(("mean", "low", "high"))
+        tree = found.tree() if found else dict.fromkeys(("mean", "low", "high"))
         effects = [one.effect for one in self.of_places if one]
         return {
             "says": self.claim.says,
             "measure": self.claim.measure,
             "level": self.claim.level,
             "holds": self.claim.holds,
-            "effect": said.pop("mean"),
-            **said,
+            "effect": tree.pop("mean"),
+            **tree,
             "n": found.effect.n if found else 0,
             "speaks_of": self.claim.speaks_of,
             "within": found.within if found else None,
@@ -104,7 +105,7 @@ class Judged:
             "places": [
                 {"place": place, "effect": None, "low": None, "high": None, "n": 0}
                 if one is None
-                else {"place": place, "effect": (tree := one.effect.tree()).pop("mean")} | tree
+                else {"place": place, "effect": (ends := one.effect.tree()).pop("mean")} | ends
                 for place, one in zip(self.places, self.of_places, strict=True)
             ],
             "places_up": sum(effect.mean > 0 for effect in effects),
@@ -278,13 +279,9 @@ def told(claim: dict[str, Any]) -> str:
     if claim["decided_after"]:
         small = f", though smaller than {claim['within']:g}," if claim["small"] else ""
         verdict += f"{small} after {claim['decided_after']} rounds"
-    ends = "no interval"
-    if claim["low"] is not None:
-        ends = f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"
-    places, counts = len(claim["places"]), claim["counts"]
+    places = len(claim["places"])
     of = "best place" if claim["holds"] == "somewhere" else f"mean of {places} places"
-    whom = f"{claim['speaks_of']}: {claim['n']} {counts}{'s' * (claim['n'] != 1)}"
     return (
-        f"{verdict}: {WHAT[claim['measure']]} {claim['effect']:+.3f} {ends} for {whom} "
+        f"{verdict}: {WHAT[claim['measure']]} {in_words(claim['effect'], claim)} "
         f"({of}; up in {claim['places_up']} of {places})"
     )

@@ -87,6 +87,31 @@ def shortened(axes: Mapping[str, Any], all_axes: Sequence[Axes]) -> Axes:
     return short
 
 
+def brief(axes: Axes, all_axes: Sequence[Axes]) -> Axes:
+    """`axes` with each block by its kind or set, and by no more of its keys than tell it from
+    others that are compared at the same path."""
+    return {
+        path: _brief(value, [other[path] for other in all_axes if path in other])
+        for path, value in axes.items()
+    }
+
+
+def _brief(value: Any, compared: Sequence[Any]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    name = next((key for key in ("kind", "set") if key in value), None)
+    blocks = {canonical(one): one for one in compared if isinstance(one, dict)}.values()
+    alike = [one for one in blocks if name is None or one.get(name) == value[name]]
+    if name is not None and len(alike) <= 1:
+        return {name: value[name]}
+    differs = {
+        key: inner
+        for key, inner in value.items()
+        if key == name or len({canonical(one.get(key)) for one in alike}) > 1
+    }
+    return differs or value
+
+
 def part_of(axes: Axes, pretrain: bool) -> Axes:
     """The compared settings of pre-training, or all the others."""
     return {path: value for path, value in axes.items() if is_pretrain(path, value) == pretrain}

@@ -3,6 +3,7 @@
 import pytest
 
 from citrus_ray.experiment.labels import (
+    brief,
     cell_labels,
     exact_label,
     settings_label,
@@ -39,6 +40,19 @@ def test_a_block_is_called_by_its_kind_where_no_other_is_of_that_kind():
         "masked",
         "spectral",
     ]
+
+
+def test_a_block_is_said_by_no_more_of_its_keys_than_tell_it_from_others():
+    conv = {"kind": "conv", "dim": 32, "strides": [4, 4]}
+    models = [conv, conv | {"dim": 64}, {"kind": "patch", "dim": 32}, "minirocket"]
+    sets = [{"set": "a", "channels": ["Fz"]}, {"set": "b", "channels": ["Fz"]}]
+    axes = [{"model": model, "finetune.target": of} for model in models for of in sets]
+    said = [settings_label(brief(one, axes)) for one in axes]
+    assert said[0] == "conv (dim 32), target a"
+    assert said[3] == "conv (dim 64), target b"
+    assert said[4] == "patch, target a"
+    assert said[6] == "model minirocket, target a"
+    assert brief({"head": {"bins": 4}}, [{"head": {"bins": 4}}]) == {"head": {"bins": 4}}
 
 
 def test_labels_grow_until_no_two_cells_share_one():
