@@ -333,8 +333,8 @@ def _pretrain_seconds(trial: Trial, steps: StepTimes) -> float:
     assert encoder is not None
     windows, size = cache.load(spec.source), spec.optim.batch_size
     n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // size)
-    step = steps.pretraining(encoder, spec, windows.context, min(size, len(windows)))
-    return n_steps * step
+    part = -(-min(size, len(windows)) // spec.accumulate)
+    return n_steps * spec.accumulate * steps.pretraining(encoder, spec, windows.context, part)
 
 
 def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from citrus_ray.spec import Spec
+from citrus_ray.spec import Later, Spec
 
 
 class Optim(Spec):
@@ -19,6 +19,9 @@ class Optim(Spec):
     """Windows per step, over all workers."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps in which the rate rises."""
+    clip: Annotated[Annotated[float, Field(gt=0)] | None, Later()] = None
+    """Largest norm of a step's gradient, over all weights that learn; a longer one is scaled
+    down to it. null: none is."""
 
     def rate(self, step: int, n_steps: int) -> float:
         """Rate of a step, counted from 0: the schedule in the middle of the step, above 0 in every

@@ -95,6 +95,9 @@ class Pretrain(Spec):
     """Share of groups whose loss is watched, never trained on."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products and convolutions in training; weights, losses, validation are float32 always."""
+    accumulate: Annotated[Count, Later()] = 1
+    """Parts in which each worker takes its windows of a batch, one after another: memory of a part,
+    gradient of the batch up to rounding."""
     hold_out: HoldOut | Literal["target"] | None = None
     """Whose test recordings are left out, known by their samples; target: those of the trial's
     target. Filled in where source and target lie in one folder, or one's folder in the other's."""
@@ -469,6 +472,7 @@ class Trial(Spec):
             ("finetune.augment", target and self._nothing_to_augment(target)),
             ("finetune.align.sfreq", source and self._other_rate(source)),
             ("pretrain.workers", self._more_workers_than_windows()),
+            ("pretrain.accumulate", self._parts_that_are_no_whole()),
         )
         return [Problem(path, message) for path, message in found if message]
 
@@ -537,6 +541,18 @@ class Trial(Spec):
         if spec is None or spec.workers <= spec.optim.batch_size:
             return None
         return "must not exceed pretrain.optim.batch_size: each needs a window"
+
+    def _parts_that_are_no_whole(self) -> str | None:
+        spec, encoder = self.pretraining, self.model.backbone
+        if spec is None or spec.task is None or encoder is None or spec.accumulate == 1:
+            return None
+        if spec.accumulate * spec.workers > spec.optim.batch_size:
+            rule = "times pretrain.workers must not exceed pretrain.optim.batch_size"
+            return f"accumulate={spec.accumulate}: {rule}: each part needs a window"
+        if spec.task.takes_parts(encoder):
+            return None
+        rule = f"of {spec.task.kind} with {encoder.kind}, a window's loss hangs on the whole batch"
+        return f"accumulate={spec.accumulate}: {rule}; drop it, and lower the batch size"
 
     def run(self) -> dict[str, float]:
         """Validation metrics of this one trial's kept weights, run in this process, without Ray."""

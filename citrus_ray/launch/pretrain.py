@@ -15,7 +15,8 @@ from citrus_ray.launch.failures import WorkerLost, is_lost, last_line, node_erro
 
 if TYPE_CHECKING:
     from citrus_ray.experiment.trial import Pretrain, Trial
-    from citrus_ray.training.pretraining import Report, Worker
+    from citrus_ray.training.parts import Worker
+    from citrus_ray.training.pretraining import Report
 
 # after worker processes died (out of memory, a node lost); each goes on from the last saved epoch
 RESTARTS = 3
@@ -89,7 +90,7 @@ class LoneWorker:
 
     def run(self, config: dict[str, str]) -> None:
         from citrus_ray.experiment.trial import Trial
-        from citrus_ray.training.pretraining import Worker
+        from citrus_ray.training.parts import Worker
 
         trial = Trial.model_validate_json(config["trial"])
         assert trial.pretraining is not None
@@ -125,7 +126,7 @@ def _one_of_many(config: dict[str, str]) -> None:
     import ray.train.torch
 
     from citrus_ray.experiment.trial import Trial
-    from citrus_ray.training.pretraining import Worker
+    from citrus_ray.training.parts import Worker
 
     context = ray.train.get_context()
     worker = Worker(

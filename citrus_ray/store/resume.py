@@ -25,7 +25,7 @@ from citrus_ray.store.files import Where, open_storage
 # it rarer.
 EVERY_S = 30.0
 SHARE = 0.03
-FORMAT = 1
+FORMAT = 2
 Saved = dict[str, Any]
 
 

@@ -39,6 +39,11 @@ class TaskSpec(Spec):
         """Why this task and this encoder do not go together on such windows, or None."""
         return None
 
+    def takes_parts(self, model: EncoderSpec) -> bool:
+        """Whether parts of a batch add up to the whole: no window's loss hangs on another, and what
+        is drawn by lot is drawn `by_window`."""
+        return False
+
 
 # ---- something is hidden and predicted ----
 
@@ -138,6 +143,9 @@ class Masked(Reconstruction):
     kind: Literal["masked"] = "masked"
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Share of every channel's patches that is hidden."""
+
+    def takes_parts(self, model: EncoderSpec) -> bool:
+        return not model.multimodal  # of which each sensor counts the windows that have it
 
     def single(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
         return locate(f"{LOSSES}.masked:MaskedTask")(ctx, encoder, **self.common())  # type: ignore[no-any-return]
@@ -268,6 +276,10 @@ class Spectral(Reconstruction):
 
     def misfit(self, model: EncoderSpec, ctx: SignalContext) -> str | None:
         return super().misfit(model, ctx) or self._nothing_left(model)
+
+    def takes_parts(self, model: EncoderSpec) -> bool:
+        swaps = self.hide is not None and self.hide.fill == "swap"
+        return not model.multimodal and not swaps
 
     def _nothing_left(self, model: EncoderSpec) -> str | None:
         """That a smooth trend would be all that there is."""
@@ -489,6 +501,9 @@ class NextThought(TaskSpec):
             way = "give pretrain.source `{kind: pairs, ask: next, of: …}`"
             return f"next_thought is asked of pairs; {way}"
         return None
+
+    def takes_parts(self, model: EncoderSpec) -> bool:
+        return True
 
     def build(self, ctx: SignalContext, encoder: "Encoder") -> "Task":
         own = {"next_weight": self.weights.next, "masked_weight": self.weights.masked}

@@ -18,6 +18,8 @@ from citrus_ray.experiment.optim import Optim
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LossOf = Callable[[Index], torch.Tensor]  # window indices of a batch -> scalar loss
+# or those of its parts, which add up to it
+LossesOf = Callable[[Index], torch.Tensor | Iterator[torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Training:
     def __init__(
         self,
         module: nn.Module,
-        loss_of: LossOf,
+        loss_of: LossesOf,
         batches: Iterator[Index],
         optim: Optim,
         n_steps: int,
@@ -101,8 +103,13 @@ class Training:
                     # without a gradient the optimiser leaves it, and it costs no backward
                     parameter.requires_grad_(step >= group.wait)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss_of(next(self.batches))
-        loss.backward()  # type: ignore[no-untyped-call]
+        found = self.loss_of(next(self.batches))
+        losses = list[torch.Tensor]()
+        for loss in [found] if isinstance(found, torch.Tensor) else found:
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        if self.optim.clip is not None:
+            clip_gradient([p for group in self.groups for p in group.parameters], self.optim.clip)
         adamw_step(self.optimizer)
         for group, first in zip(self.groups, self.first, strict=True):
             if group.anchor:
@@ -110,7 +117,7 @@ class Training:
                 with torch.no_grad():
                     for parameter, value in zip(group.parameters, first, strict=True):
                         parameter.lerp_(value, pull)
-        return loss.detach()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def state_dict(self) -> dict[str, Any]:
         return {"round": self.round, "optimizer": self.optimizer.state_dict()}
@@ -181,6 +188,16 @@ def _count_together(kept: Sequence[dict[str, torch.Tensor]]) -> None:
             one["step"] = count
 
 
+@torch.no_grad()
+def clip_gradient(parameters: Sequence[nn.Parameter], longest: float) -> None:
+    """Scale the gradient of all parameters together down to a norm: `clip_grad_norm_` without a
+    factor that some devices hand to the host."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    scale = (longest / (nn.utils.get_total_norm(grads) + 1e-6)).clamp(max=1)
+    for grad in grads:
+        grad.mul_(scale)
+
+
 def pull_to_first(rate: float, anchor: float) -> float:
     """Share of the way back to its first value that a weight goes after a step: apart from the
     gradient, as AdamW has its decay towards 0, so that its moments do not divide it away."""
@@ -210,7 +227,7 @@ def shuffled(
     """Batches of indices below `n`, reshuffled when all were seen, for ever.
 
     `shard` is (rank, world size). Every rank draws the same permutation and takes its part of each
-    batch, so the union over ranks is the batch that one worker would have seen.
+    batch, every so-manieth window of the batch that one worker would have seen.
     """
     rank, world = shard
     batch_size = min(batch_size, n)
@@ -218,7 +235,7 @@ def shuffled(
         order = rng.permutation(n)
         for start in range(0, n - batch_size + 1, batch_size):
             # sorted: memory-mapped reads go forward
-            yield np.sort(order[start : start + batch_size][rank::world])
+            yield np.sort(order[start : start + batch_size])[rank::world]
 
 
 def balanced(

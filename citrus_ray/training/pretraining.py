@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from citrus_ray import records
 from citrus_ray.data.windowing import cache
@@ -26,23 +26,12 @@ from citrus_ray.store.leases import Leases
 from citrus_ray.store.resume import State, made_by
 from citrus_ray.tasks.losses.task import References, Task
 from citrus_ray.training.loop import Training, seeded, shuffled
+from citrus_ray.training.parts import ALONE, BatchParts, Take, Worker
 
 Report = Callable[[dict[str, float]], None]
-Take = Callable[[Index], list[torch.Tensor]]  # windows -> what a task takes beside the generator
 
 # numbers that predictors without a network learn from: seconds, whatever the set
 NUMBERS, FEWEST = 1 << 20, 64
-
-
-@dataclass(frozen=True)
-class Worker:
-    """One worker of a run: which of how many it is, and how it wraps a module to share
-    gradients."""
-
-    rank: int = 0
-    world: int = 1
-    device: str = "cpu"
-    wrap: Callable[[nn.Module], nn.Module] = lambda module: module
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ class Pretrained:
 def run(
     spec: Pretrain,
     model: AnyEncoder,
-    worker: Worker = Worker(),
+    worker: Worker = ALONE,
     report: Report = lambda metrics: None,
     state: State | None = None,
 ) -> Pretrained:
@@ -78,22 +67,28 @@ def run(
         encoder = model.build(windows.context)
         task = spec.task.build(windows.context, encoder).to(worker.device)
     wrapped = worker.wrap(task)
-    # each worker hides other patches: the same masks on every rank would waste half of them
-    seed = spec.seed * 1009 + worker.rank
-    masks = torch.Generator(worker.device).manual_seed(seed)
-
+    seed, in_parts = spec.seed * 1009 + worker.rank, spec.task.takes_parts(model)
+    # what a batch hides is drawn once for all workers; where a loss is of the batch as a whole,
+    # each draws for its own windows, and other masks than the rest
+    lot = seed - worker.rank if in_parts else seed
+    masks = torch.Generator(worker.device).manual_seed(lot)
+    parts = BatchParts(min(size, len(train_index)), spec.accumulate, worker, task, masks)
     take = partial(batch, task, windows, view, device=worker.device)
 
-    def loss_of(index: Index) -> torch.Tensor:
-        x, *y = take(train_index[index])
+    def lost(x: torch.Tensor, *y: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
             return wrapped(x, masks, *y)[0]  # type: ignore[no-any-return]
+
+    def loss_of(index: Index) -> torch.Tensor | Iterator[torch.Tensor]:
+        if in_parts and (worker.world > 1 or spec.accumulate > 1):
+            return parts.losses(wrapped, lost, take, train_index[index])
+        return lost(*take(train_index[index]))
 
     order, shard = np.random.default_rng([4, spec.seed]), (worker.rank, worker.world)
     batches = shuffled(len(train_index), size, order, shard)
     n_steps = spec.epochs * max(1, len(train_index) // size)
     training = Training(wrapped, loss_of, batches, spec.optim, n_steps, spec.epochs, seed)
-    done = _resumed(task, training, masks, worker, state)
+    done = _resumed(task, training, masks, worker, state, in_parts)
     started -= done.seconds
     val_batches = partial(_in_turn, take, val_index, size)
     references = dict[str, float]()
@@ -101,14 +96,15 @@ def run(
         some = take(fitted_on(train_index, view, spec.seed))
         references = _references(task, some, val_batches(), worker.device)
     while not training.over:
-        metrics = {"epoch": training.round + 1.0, "train/loss": training.advance()}
+        loss = float(np.mean(_gathered(training.advance())))
+        metrics = {"epoch": float(training.round), "train/loss": loss}
         metrics |= _validated(task, val_batches(), worker.device)
         done.history.append(metrics)
         report(metrics)
         # not in the first half: some begin narrow
         if 2 * training.round >= spec.epochs and (complaint := task.complaint(metrics)):
             raise refuse(f"epoch {training.round} of {spec.epochs}: {complaint}", "pretrain.task")
-        all_masks = _gathered(masks.get_state())
+        all_masks = [masks.get_state()] if in_parts else _gathered(masks.get_state())
         if state is not None and worker.rank == 0:
             so_far = {"history": done.history, "seconds": time.perf_counter() - started}
             so_far |= {"masks": all_masks, "resumed": done.resumed}
@@ -126,28 +122,35 @@ def _saved(task: nn.Module, training: Training, worker: Worker) -> dict[str, Any
 
 
 def _resumed(
-    task: nn.Module, training: Training, masks: torch.Generator, worker: Worker, state: State | None
+    task: nn.Module,
+    training: Training,
+    masks: torch.Generator,
+    worker: Worker,
+    state: State | None,
+    in_parts: bool,
 ) -> Pretrained:
-    """How far the saved state is, with everything brought there."""
+    """How far the saved state is, with everything brought there. With `in_parts` all workers have
+    the masks of one."""
     read = state.read(made_by(task, worker.device)) if state and worker.rank == 0 else None
     saved = _gathered(read)[0]  # rank 0's: what it reads, all go on from
     if saved is None:
         return Pretrained({}, [], 0.0)
     task.load_state_dict(saved["task"])
     training.load_state_dict(saved["training"])
+    rank = 0 if in_parts else worker.rank
     # a worker more than last time keeps the masks of its own seed
-    if worker.rank < len(saved["masks"]):
-        masks.set_state(saved["masks"][worker.rank])
+    if rank < len(saved["masks"]):
+        masks.set_state(saved["masks"][rank])
     resumed = [*saved["resumed"], {"epoch": training.round, "commit": records.commit()}]
     return Pretrained({}, saved["history"], saved["seconds"], resumed)
 
 
 def _gathered(value: Any) -> list[Any]:
     """Everyone's value, by rank."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not (distributed.is_available() and distributed.is_initialized()):
         return [value]
-    found = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, value)
+    found = [None] * distributed.get_world_size()
+    distributed.all_gather_object(found, value)
     return found
 
 

@@ -179,7 +179,7 @@ class VmappedMembers:
         anchors = torch.tensor(
             [self.members[i].trial.finetune.anchor for i in chunk], device=self.device
         )
-        for name, slope in slopes.items():
+        for name, slope in _clipped(slopes, [optim.clip for optim in optims]).items():
             own, (first, second) = self.params[name], self.moments[name]
             shape = (-1, *[1] * (own.dim() - 1))
             rate, decay = (rates * self.factors[name]).view(shape), decays.view(shape)
@@ -191,6 +191,18 @@ class VmappedMembers:
             if name in self.first:
                 pull = (rate * anchors.view(shape)).clamp(max=1)
                 own[at] = torch.lerp(own[at], self.first[name][at], pull)
+
+
+def _clipped(slopes: Named, longest: list[float | None]) -> Named:
+    """Slopes (M, ...) of which each member's own is no longer than it may be, as
+    `torch.nn.utils.clip_grad_norm_` has it."""
+    if not any(longest):
+        return slopes
+    parts = [slope.flatten(1).square().sum(dim=1) for slope in slopes.values()]
+    norms = torch.stack(parts).sum(dim=0).sqrt()  # (M,)
+    most = norms.new_tensor([torch.inf if one is None else one for one in longest])
+    scales = (most / (norms + 1e-6)).clamp(max=1)
+    return {n: slope * scales.view(-1, *[1] * (slope.dim() - 1)) for n, slope in slopes.items()}
 
 
 def _factors(member: Member) -> dict[str, float]:

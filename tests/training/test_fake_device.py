@@ -20,7 +20,8 @@ from citrus_ray.testing.device import DEVICE, FakeDevice
 from citrus_ray.training import pretraining
 from citrus_ray.training.loop import Training
 from citrus_ray.training.members import Population
-from citrus_ray.training.pretraining import Pretrained, Worker
+from citrus_ray.training.parts import Worker
+from citrus_ray.training.pretraining import Pretrained
 from citrus_ray.training.vmapped import VmappedMembers
 from tests.small import SCRATCH
 
@@ -185,6 +186,14 @@ def test_a_pretraining_on_a_device_gives_the_losses_and_references_of_a_cpu(
     assert not places or MODELS[model]["kind"] == "crossmodal"
 
 
+def test_parts_of_a_batch_on_a_device_let_no_step_wait(device, waits):
+    trial = pretrained(CONV, TASKS["bands"], accumulate=3)
+    here, there = (run(trial, where).history[-1] for where in ("cpu", THERE))
+    assert there["train/loss"] == pytest.approx(here["train/loss"], rel=1e-4)
+    assert waits
+    assert not any(waits)
+
+
 def test_validation_waits_no_longer_for_more_batches(device):
     """Once for each number that it gives."""
     looks = []
@@ -228,7 +237,7 @@ FINETUNES: dict[str, dict[str, Any]] = {
     "probe": {"mode": "probe"},
     "solved": {"head_init": "solved", "encoder_rate": 0.1},
     "augment": {"augment": ["shift", "scale", "noise", "drop_channels", "surrogate"]},
-    "mixup": {"mixup": 0.2},
+    "mixup": {"mixup": 0.2, "optim.clip": 0.2},
     "anchor": {"anchor": 100.0, "smoothing": 0.1},
     "head first": {"head_first": 0.5, "layer_decay": 0.5},
     "class weights": {"class_weights": "balanced", "sampling": "shuffled"},

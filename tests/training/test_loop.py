@@ -98,6 +98,18 @@ def test_what_is_frozen_stays():
     assert moved == [False, False, True, True]
 
 
+@pytest.mark.parametrize("clip", [0.1, 1e3])
+def test_a_gradient_is_no_longer_than_it_may_be_and_a_short_one_stays_as_it_is(clip):
+    norms = []
+    for longest in (None, clip):
+        module = linear()
+        list(Training(module, line_fit(module), batches(), Optim(clip=longest), 1, 1).rounds())
+        grads = [p.grad for p in module.parameters() if p.grad is not None]
+        norms.append(float(torch.cat([grad.flatten() for grad in grads]).norm()))
+    assert norms[0] > 0.1
+    assert norms[1] == pytest.approx(min(norms[0], clip), rel=1e-5)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_names_step_rate_and_parameter(value):
     module = linear()

@@ -62,7 +62,7 @@ def test_members_get_the_numbers_that_they_get_alone(kind):
             "finetune.sampling": "shuffled",
             "finetune.labels": {"fraction": 0.6},
         },
-        {"finetune.optim.weight_decay": 0.3},
+        {"finetune.optim.weight_decay": 0.3, "finetune.optim.clip": 0.2},
         {"finetune.head_init": "solved", "finetune.encoder_rate": 0.1},
         {"finetune.smoothing": 0.2, "finetune.sampling": "shuffled", "finetune.anchor": 100.0},
         {"finetune.validation": "none", "finetune.rounds": 8},

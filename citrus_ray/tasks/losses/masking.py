@@ -2,8 +2,11 @@
 tokens."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
+
+from citrus_ray.tasks.losses.lots import by_window
 
 
 def n_hidden(n_tokens: int, ratio: float) -> int:
@@ -24,15 +27,12 @@ def span_mask(
     n_rows = n_batch * n_chans
     device = generator.device
     n_blocks = n_tokens // span + 2
-    offset = torch.randint(span, (n_rows, 1), generator=generator, device=device)
+    lot = partial(torch.rand, generator=generator, device=device)
+    offset = by_window(partial(torch.randint, span, generator=generator, device=device), n_rows, 1)
     block = (
         torch.arange(n_tokens, device=device) + offset
     ) // span  # (R, N): the run each token belongs to
-    rank_of_block = (
-        torch.rand(n_rows, n_blocks, generator=generator, device=device)
-        .argsort(dim=1)
-        .argsort(dim=1)
-    )
+    rank_of_block = by_window(lot, n_rows, n_blocks).argsort(dim=1).argsort(dim=1)
     rank = rank_of_block.gather(1, block) * n_tokens + torch.arange(n_tokens, device=device)
     chosen = rank.argsort(dim=1)[
         :, : n_hidden(n_tokens, ratio)
@@ -50,9 +50,10 @@ def neighbourhoods(
     Groups are taken from the rim inwards, to a channel that is drawn: what is left stays together.
     """
     n_chans, device = len(distances), generator.device
-    centre = torch.randint(n_chans, (n_batch,), generator=generator, device=device)
+    whole = partial(torch.randint, generator=generator, device=device)
+    centre = by_window(partial(whole, n_chans), n_batch)
     # the first takes any number, or all borders would be multiples of the size away from the rim
-    first = torch.randint(1, size + 1, (n_batch, 1), generator=generator, device=device)
+    first = by_window(partial(whole, 1, size + 1), n_batch, 1)
     outwards = distances[centre]  # (B, C)
     groups = torch.full_like(outwards, -1, dtype=torch.int64)
     sizes = [first, *[torch.full_like(first, size)] * -(-(n_chans - 1) // size)]
@@ -98,8 +99,9 @@ def hide_modalities(
     of_channel = torch.tensor(
         [names.index(name) for name in modalities], device=hidden.device
     )  # (C,)
-    drops = torch.rand(len(hidden), 1, generator=generator, device=hidden.device) < share
-    which = torch.randint(len(names), (len(hidden), 1), generator=generator, device=hidden.device)
+    own = {"generator": generator, "device": hidden.device}
+    drops = by_window(partial(torch.rand, **own), len(hidden), 1) < share
+    which = by_window(partial(torch.randint, len(names), **own), len(hidden), 1)
     return hidden | (drops & (of_channel == which))[..., None]
 
 

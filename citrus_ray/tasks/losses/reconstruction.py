@@ -115,6 +115,15 @@ class ReconstructionTask(Task):
         n_tokens = hidden.shape[-1]
         return places(hidden, n_tokens - n_hidden(n_tokens, self.ratio) if self.ratio else n_tokens)
 
+    def n_asked(
+        self, shape: tuple[int, int, int], generator: torch.Generator
+    ) -> torch.Tensor | None:
+        if not self.drop_modality:
+            return None
+        n_batch, n_chans, n_times = shape
+        n_tokens = self.encoder.n_tokens(n_times)
+        return self.hidden((n_batch, n_chans, n_tokens), generator).sum(dim=(1, 2))
+
     @abstractmethod
     def question(self, x: torch.Tensor, generator: torch.Generator) -> Hidden:
         """What `forward` would hide of such a batch, by the same draws, and what is left to see."""

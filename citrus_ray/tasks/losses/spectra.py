@@ -1,8 +1,11 @@
 """Spectra of patches, and bands of frequency that are taken out of signals."""
 
+from functools import partial
+
 import torch
 
 from citrus_ray.models.nets.encoder import patches
+from citrus_ray.tasks.losses.lots import by_window
 
 
 def draw_bands(
@@ -23,11 +26,11 @@ def draw_bands(
     device = generator.device
     if band is not None:
         return torch.tensor(band, device=device).div(top).expand(n_batch, n_chans, 1, 2)
-    shape = (n_batch, n_chans)
-    order = torch.rand(*shape, n_slots, generator=generator, device=device).argsort(dim=-1)
+    lot = partial(torch.rand, generator=generator, device=device)
+    order = by_window(lot, n_batch, n_chans, n_slots).argsort(dim=-1)
     # the slots are shifted together, so that bands start anywhere where the width leaves room
     room = 1 - n_slots * width
-    shift = torch.rand(*shape, 1, generator=generator, device=device) * room
+    shift = by_window(lot, n_batch, n_chans, 1) * room
     low = order[..., :count] * width + shift
     return torch.stack([low, low + width], dim=-1)
 
@@ -65,7 +68,8 @@ def _filling(
         return spectrum[(torch.arange(n_batch, device=device) + shift) % n_batch]
     if fill == "noise":
         power = (spectrum.abs() ** 2 * hidden).sum(-1, keepdim=True) / hidden.sum(-1, keepdim=True)
-        parts = torch.randn(*spectrum.shape, 2, generator=generator, device=device)
+        lot = partial(torch.randn, generator=generator, device=device)
+        parts = by_window(lot, *spectrum.shape, 2)
         return torch.view_as_complex(parts) * (power / 2).sqrt()
     return torch.zeros_like(spectrum)
 

@@ -56,6 +56,16 @@ class SpectralTask(ReconstructionTask):
         predicted = self._predicted(asked.x, asked.hidden).view(asked.target.shape)
         return self.compared(predicted, asked.target, asked.wanted)
 
+    def n_asked(
+        self, shape: tuple[int, int, int], generator: torch.Generator
+    ) -> torch.Tensor | None:
+        if self.hide is None:
+            return super().n_asked(shape, generator)
+        n_batch, n_chans, n_times = shape
+        hidden = self.hidden((n_batch, n_chans, n_times // self.encoder.patch), generator)
+        bands = in_bands(draw_bands(n_batch, n_chans, generator, **self.hide), self.n_bins)
+        return (hidden[..., None] | bands[:, :, None]).sum(dim=(1, 2, 3))
+
     def question(self, x: torch.Tensor, generator: torch.Generator) -> Hidden:
         asked, patch = self._drawn(x, generator), self.encoder.patch
         seen = patch_spectra(hide_samples(asked.x, asked.hidden, patch), patch, self.n_fft)

@@ -27,6 +27,13 @@ class Task(nn.Module):
     def forward(self, x: torch.Tensor, generator: torch.Generator) -> Loss:
         """(B, C, T) -> (), metrics. All randomness comes from `generator`."""
 
+    def n_asked(
+        self, shape: tuple[int, int, int], generator: torch.Generator
+    ) -> torch.Tensor | None:
+        """(B,): of how many numbers of each window (B, C, T) the loss is a mean, by the draws of
+        `forward`; None: of as many of each. Only for tasks whose spec `takes_parts`."""
+        return None
+
     def references(
         self, x: torch.Tensor, generator: torch.Generator, *y: torch.Tensor
     ) -> References | None:
