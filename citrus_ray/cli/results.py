@@ -81,6 +81,7 @@ class ResultsFolder:
             "spec_digest": self.sweep.digest(),
             "cells": cells,
             "points": self.sweep.points,
+            "warm_start": self.sweep.warm_start and self.sweep.warm_start.tree(),
             "final": self.sweep.final.tree(),
             "decide": self.sweep.decide and self.sweep.decide.tree(),
         }

@@ -87,6 +87,7 @@ def last(
     for key, word in (("caveats", "caveat"), ("failures", "failed")):
         texts = dict.fromkeys(text for cell in cells for text in cell[key])
         lines += [f"{word}: {text}" for text in texts]
+    lines += sweep.warm_start.lines(sweep.first) if sweep.warm_start else []
     if sweep.race:
         n = sum(cell["cost"]["members_saved"] for cell in cells)
         seconds = sum(cell["cost"]["seconds_saved"] for cell in cells)

@@ -18,11 +18,13 @@ from citrus_ray.cli.results import ResultsFolder, results_path
 from citrus_ray.data.source import looked_once
 from citrus_ray.evidence.evidence import Evidence, evidence_of
 from citrus_ray.evidence.kept import kept_models
+from citrus_ray.evidence.prior import look_up
 from citrus_ray.evidence.summary import summary_of
 from citrus_ray.experiment.dry_run import DryRun, check_data
 from citrus_ray.experiment.sweep import Sweep, parse_sweep
 from citrus_ray.experiment.trial import Pretrain
-from citrus_ray.spec import Document, SpecError, parse_yaml, put, read_yaml, refuse
+from citrus_ray.experiment.warm_start import Prior
+from citrus_ray.spec import Document, SpecError, parse_yaml, put, read_yaml, refuse, validate
 from citrus_ray.store import absolute, open_storage
 
 INTERRUPTED = "interrupted"
@@ -42,9 +44,14 @@ class SweepCommand:
         document = read_yaml(spec)
         edits = dict(_edit(text) for text in args.edits)
         sweep = parse_sweep(document, edits)
-        text = _edited(document, edits) if edits else document.text
-        results = ResultsFolder(sweep, text, results_path(args.out, sweep))
-        return cls(sweep, document, results, args)
+        out = results_path(args.out, sweep)
+        if sweep.warm_start and sweep.warm_start.found is None:
+            earlier = None if args.fresh else out / "spec.yaml"
+            found = _found_before(_edited(document, edits), earlier) or look_up(sweep)
+            edits["warm_start.found"] = found.tree()
+            sweep = parse_sweep(document, edits)
+        text = _as_run(document, edits) if edits else document.text
+        return cls(sweep, document, ResultsFolder(sweep, text, out), args)
 
     @property
     def out(self) -> Path:
@@ -203,10 +210,31 @@ def _edit(text: str) -> tuple[str, Any]:
     return path, parse_yaml(f"value: {value}", "--set").tree["value"]
 
 
-def _edited(document: Document, edits: dict[str, Any]) -> str:
-    """The spec's text with the edits in it, under its own question."""
-    tree = json.loads(json.dumps(document.tree))
+def _edited(document: Document, edits: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = json.loads(json.dumps(document.tree))
     for path, value in edits.items():
         put(tree, path, value)
+    return tree
+
+
+def _as_run(document: Document, edits: dict[str, Any]) -> str:
+    """The spec's text with the edits in it, under its own question."""
     question = document.text.splitlines()[0] if document.text.startswith("#") else "# a sweep"
-    return f"{question}\n# edited with --set\n" + yaml.safe_dump(tree, sort_keys=False)
+    tree = yaml.safe_dump(_edited(document, edits), sort_keys=False)
+    return f"{question}\n# as it ran: edited with --set, or by what warm_start found\n{tree}"
+
+
+# on which what a warm start finds depends
+ASKED = ("trial", "objective", "compare", "arms", "repeat", "search")
+
+
+def _found_before(tree: dict[str, Any], spec: Path | None) -> Prior | None:
+    """What the warm start of the same question found when it first ran: a search that goes on
+    does not begin elsewhere because earlier records have grown."""
+    try:
+        before = read_yaml(spec).tree if spec else {}
+        found = validate(Prior, before["warm_start"].pop("found"))
+    except (SpecError, KeyError, TypeError, AttributeError):
+        return None
+    keys = (*ASKED, "warm_start")
+    return found if all(before.get(key) == tree.get(key) for key in keys) else None

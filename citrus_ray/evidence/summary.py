@@ -56,6 +56,7 @@ def summary_of(sweep: Sweep, evidence: Evidence, seconds: float, store: Path) ->
         ],
         "interval": INTERVAL,
         "decide": _decided(sweep, evidence),
+        "warm_start": sweep.warm_start and sweep.warm_start.tree(),
         "seconds": round(seconds, 2),
         "compute_seconds": round(
             sum(total[f"{part}_seconds"] for part in ("search", "final", "pretrain")), 2
@@ -163,6 +164,9 @@ def _caveats(cell: Cell) -> list[str]:
     for member in members:
         said += caveats_on(cache.load(member.finetune.target), member.finetune.split)
     said += map(str, all_left_out(members))
+    if cell.sweep.warm_start:
+        targets = dict.fromkeys(member.finetune.target.digest() for member in members)
+        said += [text for of in targets for text in cell.sweep.warm_start.caveats(of)]
     return list(dict.fromkeys([*said, *_order_of_ends(cell)]))
 
 

@@ -6,6 +6,7 @@ share, whatever else either of them searches.
 """
 
 import itertools
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -24,24 +25,69 @@ def project(point: Point, paths: Iterable[str]) -> Point:
     return {path: point[path] for path in paths}
 
 
+class Common:
+    """Points that all cells try, each new to one space at least and to every continuous one, until
+    one more would leave a space with more than `n` different projections."""
+
+    def __init__(self, spaces: Collection[SearchSpace], n: int) -> None:
+        self.n, self.points, self.full = n, list[Point](), False
+        by_paths = {tuple(sorted(space)): space for space in spaces}
+        self.taken: dict[tuple[str, ...], set[str]] = {paths: set() for paths in by_paths}
+        self.endless = {p for p, space in by_paths.items() if n_points(space) == math.inf}
+
+    def add(self, point: Point) -> bool:
+        """Whether it was taken: it is new, and there is room for it."""
+        names = {paths: canonical(project(point, paths)) for paths in self.taken}
+        new = {paths for paths, name in names.items() if name not in self.taken[paths]}
+        # a continuous space that had it already would be searched at a point less than others
+        if not new or not self.endless <= new:
+            return False
+        self.full = any(len(self.taken[paths]) == self.n for paths in new)
+        if self.full:
+            return False
+        for paths in new:
+            self.taken[paths].add(names[paths])
+        self.points.append(point)
+        return True
+
+
 def common_points(
-    sampler: Sampler, spaces: Collection[SearchSpace], n: int, seed: int
+    sampler: Sampler,
+    spaces: Collection[SearchSpace],
+    n: int,
+    seed: int,
+    first: Iterable[Point] = (),
 ) -> tuple[Point, ...]:
-    """As many points of a design as leave no space with more than `n` different projections.
+    """As many points, those of a design after the `first`, as leave no space with more than `n`
+    different projections.
 
     A larger `n` adds to them and moves none, so that a budget can grow.
     """
-    axes = {tuple(sorted(space)) for space in spaces}
-    taken: dict[tuple[str, ...], set[str]] = {paths: set() for paths in axes}
-    found: list[Point] = []
-    for point in design(sampler, spaces, seed):
-        names = {paths: canonical(project(point, paths)) for paths in axes}
-        if any(len(taken[paths] | {name}) > n for paths, name in names.items()):
+    common = Common(spaces, n)
+    for point in itertools.chain(first, design(sampler, spaces, seed)):
+        common.add(point)
+        if common.full:
             break
-        for paths, name in names.items():
-            taken[paths].add(name)
-        found.append(point)
-    return tuple(found)
+    return tuple(common.points)
+
+
+def completed(
+    known: Sequence[Point], sampler: Sampler, spaces: Collection[SearchSpace], seed: int
+) -> tuple[Point, ...]:
+    """Points of which some values are known, with the others from the first points of a design.
+
+    A value that its axis has not is filled in too.
+    """
+    joint = {path: axis for space in spaces for path, axis in space.items()}
+    return tuple(
+        full
+        | {
+            path: joint[path].nearest(value)
+            for path, value in point.items()
+            if path in joint and joint[path].place(value) is not None
+        }
+        for point, full in zip(known, design(sampler, spaces, seed), strict=False)
+    )
 
 
 def design(sampler: Sampler, spaces: Collection[SearchSpace], seed: int) -> Iterator[Point]:

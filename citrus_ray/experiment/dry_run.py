@@ -207,6 +207,8 @@ class DryRun:
                 f"  {cell.label}: {cell.n_trials} trials x {len(cell.repeat)} members + "
                 f"{cell.sweep.final.rounds} rounds of {len(cell.members({}, 0))}; searches {paths}"
             )
+        if self.sweep.warm_start:
+            yield from self.sweep.warm_start.lines(self.sweep.first)
         yield "data:"
         yield from (f"  {_describe(path, source)}" for path, source in self._sources())
         yield from (f"  signals: {said}" for said in self._signals())

@@ -101,6 +101,27 @@ def seen(windows: Windows, source: Source, hold_out: HoldOut) -> Seen:
     )
 
 
+def saw_tested(was: Trial, now: HoldOut) -> str | None:
+    """Why what was chosen by an earlier trial would have seen who is tested now; None: it did not.
+
+    Whom it tested itself it did not see, and what its pre-training left out neither.
+    """
+    if was.tested == now:
+        return None
+    if was.finetune.target.digest() == now.target.digest() and now.split.unit != "group":
+        return "it split the same target's subjects otherwise"
+    for path, source in was.sources().items():
+        windows = cache.load(source)
+        if path == "finetune.target" or was.pretraining is None:
+            unseen: Seen | None = seen(windows, source, was.tested)
+        else:
+            unseen = left_out(windows, was.pretraining)
+        found = seen(windows, source, now)
+        if np.setdiff1d(found.groups, unseen.groups if unseen else []).size:
+            return f"it saw who is tested here: {found.found}"
+    return None
+
+
 def left_out(windows: Windows, spec: Pretrain) -> Seen | None:
     """What this pre-training leaves out of its source, whose windows these are; None: not asked."""
     if spec.hold_out == "target":

@@ -76,6 +76,35 @@ class SearchAxis(Spec):
         low, high = self.bounds
         return min(i * (self.step or 0.0) + low, high)
 
+    def place(self, value: Any) -> float | None:
+        """The share of the axis that lies below a value, 0 to 1; None where it has no such
+        value. Of a choice, its number."""
+        if self.choice is not None:
+            named = [json.dumps(one, sort_keys=True) for one in self.choice]
+            wanted = json.dumps(value, sort_keys=True)
+            return float(named.index(wanted)) if wanted in named else None
+        low, high = self.bounds
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        if not low <= value <= high:
+            return None
+        if low == high:
+            return 0.0
+        if self.loguniform:
+            return math.log(value / low) / math.log(high / low)
+        return float(value - low) / (high - low)
+
+    def nearest(self, value: Any) -> Any:
+        """The axis's own value at the place of this one, which it must have."""
+        place, n = self.place(value), self.n_values()
+        assert place is not None
+        if self.choice is not None:
+            return self.choice[int(place)]
+        if n == math.inf:
+            return float(value)
+        steps = round((value - self.bounds[0]) / (self.step or 1))
+        return self.value(min(steps, int(n) - 1))
+
     def quantile(self, u: float) -> Any:
         """The value that a share `u` of the axis lies below, 0 <= u < 1. Rounded, so that every
         machine's logarithms name the same trial."""

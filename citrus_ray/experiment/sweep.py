@@ -24,11 +24,12 @@ from citrus_ray.experiment.budgets import (
     Objective,
     Race,
 )
-from citrus_ray.experiment.designs import Point, common_points, project
+from citrus_ray.experiment.designs import Point, common_points, completed, project
 from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts, side
 from citrus_ray.experiment.labels import canonical, cell_labels, value_label
 from citrus_ray.experiment.search_space import LEARNING, Sampler, SearchAxis, misfits, n_points
 from citrus_ray.experiment.trial import Trial
+from citrus_ray.experiment.warm_start import WarmStart
 from citrus_ray.metrics import METRICS, metric_of
 from citrus_ray.models.specs import KINDS
 from citrus_ray.records import Phase
@@ -76,6 +77,8 @@ class Sweep(Spec):
     to all rows; tpe, gp and cmaes where results lead, for axes that one row alone searches."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the sampler, the same for every row."""
+    warm_start: Annotated[WarmStart | None, Later()] = None
+    """Points that did well in earlier records, which every row tries first; null: none."""
     asha: Asha | None = None
     """Stop trials that fall behind after some rounds of validation; null: none."""
     claims: Annotated[tuple[Hypothesis, ...], Aside()] = ()
@@ -122,7 +125,16 @@ class Sweep(Spec):
         if self.sampler in LEARNING:
             return None
         spaces = [cell.search for cell in self.cells]
-        return common_points(self.sampler, spaces, self.budget.trials, self.seed)
+        return common_points(self.sampler, spaces, self.budget.trials, self.seed, self.first)
+
+    @cached_property
+    def first(self) -> tuple[Point, ...]:
+        """Where the search begins, for all cells together: the points of its warm start."""
+        if self.warm_start is None or self.warm_start.found is None:
+            return ()
+        known = self.warm_start.found.points[: self.warm_start.points]
+        sampler: Sampler = "random" if self.sampler == "random" else "qmc"
+        return completed(known, sampler, [cell.search for cell in self.cells], self.seed)
 
     @property
     def objectives(self) -> list[str]:
@@ -264,6 +276,7 @@ class _Cells:
         self._check_folds()
         self._check_doubles()
         self._check_arms()
+        self._check_warm_start()
         compared = _products(self.sweep.compared)
         asked = (axes for axes in compared if not self._has_no_encoder(axes))
         cells = [cell for axes in asked if (cell := self._cell(axes))]
@@ -455,6 +468,16 @@ class _Cells:
                 f"searched at different points of {', '.join(shared)}; take sampler: qmc"
             )
             self.problems["sampler", message] = Problem("sampler", message)
+
+    def _check_warm_start(self) -> None:
+        """A warm start takes a part of the trials, and a grid is tried whole anyway."""
+        warm, n_trials = self.sweep.warm_start, self.sweep.budget.trials
+        if warm and self.sweep.sampler == "grid":
+            message = "a grid is tried whole, wherever it begins; drop warm_start"
+            self.problems["warm", message] = Problem("warm_start", message)
+        elif warm and warm.points > n_trials:
+            message = f"points={warm.points}: there are {n_trials} trials; lower it, or raise these"
+            self.problems["warm", message] = Problem("warm_start.points", message)
 
     def _check_race(self, cells: list[Cell]) -> None:
         race, n_members = self.sweep.race, min((len(cell.repeat) for cell in cells), default=0)

@@ -26,7 +26,7 @@ from citrus_ray.evidence.trials import (
     why_stop,
     winner,
 )
-from citrus_ray.experiment.designs import Point, design
+from citrus_ray.experiment.designs import Point, design, project
 from citrus_ray.experiment.search_space import LEARNING, n_points
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
 from citrus_ray.experiment.trial import Trial
@@ -124,6 +124,7 @@ class Study:
         self.again = [result.params for result in listed if result.crashed]
         known = [result for result in listed if not result.crashed]
         self.optuna = self._new_search(known)
+        self.first = [project(point, cell.search) for point in self.sweep.first if self.learns]
         self.points = self._points()
         for result in known:
             self._replay(result)
@@ -253,6 +254,8 @@ class Study:
         design or a finite space has left."""
         while self.again:
             yield None, self.again.pop()
+        while self.first:
+            yield None, self.first.pop(0)
         if self.optuna is not None:
             from citrus_ray.search.optuna_bridge import space_of
 
