@@ -9,7 +9,7 @@ import platform
 import resource
 import socket
 import subprocess
-import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -79,15 +79,15 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write beside, flush to disk, rename: a reader sees the old file or the new one."""
+    """Write beside, flush to disk, rename: a reader sees the old file or the new one. Who may read
+    it is the umask's to say."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o644)  # mkstemp makes it private; results are shared
         os.replace(partial, path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -95,7 +95,7 @@ def write_bytes(path: Path, content: bytes) -> Path:
         finally:
             os.close(folder)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
     return path
 

@@ -270,7 +270,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
-        return ": ".join(part for part in (place, self.path, self.message) if part)
+        return without_secrets(": ".join(part for part in (place, self.path, self.message) if part))
 
 
 class SpecError(ValueError):
@@ -286,6 +286,25 @@ class SpecError(ValueError):
 
 class MachineError(SpecError):
     """Something is wrong with this machine, not with what it was asked: another may do it."""
+
+
+# each looks a few hundred characters ahead: an error may hold a whole file
+KEYS = r"token|secret|passw(?:or)?d|signature|credential|api_?key|access_?key|account_?key"
+NAME_AND_PASSWORD = re.compile(  # before the @ of a URI, whatever a password holds
+    r"(?<=://)(?:[^\s/?#]{1,300}@|(?![^\s/:]+:\d+(?:/|$))[^\s/@]{0,99}:\S{0,300}@)"
+)
+VALUES = (  # in the query of a URI, and of a setting
+    re.compile(rf"([?&;][\w.-]{{0,50}}(?:{KEYS}|key|sig|auth))=[^\s&;#'\",)]*[^\s&;#'\",):]", re.I),
+    re.compile(rf"\b(\w{{0,50}}(?:{KEYS}))=[^\s&;#'\",)]+\b", re.I),
+)
+
+
+def without_secrets(text: str) -> str:
+    """A text to be shown or kept, with `***` for names, passwords and keys of the URIs in it."""
+    text = NAME_AND_PASSWORD.sub("***@", text)
+    for value in VALUES:
+        text = value.sub(r"\1=***", text)
+    return text
 
 
 def refuse(message: str, path: str = "") -> SpecError:

@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +34,10 @@ def cache_root() -> Path:
     base = os.environ.get("CITRUS_CACHE")
     if base:
         return _from_here(base)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "citrus_ray"
+    own = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "citrus_ray"
+    with suppress(OSError):  # it is there, or cannot be: who writes into it says so
+        own.mkdir(mode=0o700, parents=True)  # windows of patients, and no one shares it
+    return own
 
 
 @contextmanager

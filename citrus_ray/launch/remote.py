@@ -6,7 +6,6 @@ is open to the net.
 """
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -83,7 +82,8 @@ def check(file: Path) -> None:
 def bundle(text: str) -> Iterator[Path]:
     """The code of this checkout and the spec as it is to run, in a folder of their own."""
     with tempfile.TemporaryDirectory(prefix="citrus-code-") as scratch:
-        folder = Path(scratch)
+        folder = Path(scratch) / "code"  # rsync carries its mode over; the one around it is closed
+        folder.mkdir()
         for name in CODE:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_dir():
@@ -92,5 +92,4 @@ def bundle(text: str) -> Iterator[Path]:
             else:
                 shutil.copy2(ROOT / name, folder / name)
         (folder / "spec.yaml").write_text(text)
-        os.chmod(folder, 0o755)
         yield folder

@@ -21,7 +21,7 @@ from citrus_ray.experiment.trial import Trial
 from citrus_ray.launch import tensorboard
 from citrus_ray.records import Record
 from citrus_ray.search.racing import order, p_worse
-from citrus_ray.spec import MachineError, Problem, SpecError, flatten
+from citrus_ray.spec import MachineError, Problem, SpecError, flatten, without_secrets
 from citrus_ray.store import kept as kept_models
 from citrus_ray.store import predictions
 
@@ -261,6 +261,8 @@ def row_of(
     job: dict[str, Any], cell: Cell, repeat: dict[str, Any], trial: Trial, outcome: dict[str, Any]
 ) -> Record:
     """A member's line in the record; `outcome` is what came of it, by the names of a record."""
+    reason = outcome.get("reason")
+    outcome = outcome | {"reason": reason and without_secrets(reason)}
     return Record(
         digest=trial.digest(),
         trial=job["digest"],

@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,12 +163,12 @@ def _export(storage: Storage, options: argparse.Namespace) -> int:
     entries.verify(storage, digest)
     meta = entries.read_meta(storage, digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    partial = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    partial.mkdir()
     try:
         (partial / "encoder.safetensors").write_bytes(entries.read_weights(storage, digest, meta))
         text = json.dumps(meta | {"weights": "encoder.safetensors"}, indent=1)
         (partial / entries.META).write_text(text + "\n")
-        partial.chmod(0o755)  # mkdtemp makes it private
         os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

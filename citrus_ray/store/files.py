@@ -15,7 +15,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from citrus_ray.records import write_bytes
-from citrus_ray.spec import refuse
+from citrus_ray.spec import refuse, without_secrets
 
 Where = str | Path  # a folder, or a URI
 OBJECT_STORES = ("s3", "gcs", "abfs")
@@ -41,7 +41,8 @@ class Storage:
     """Storage of a store; paths are relative to `root`, with slashes."""
 
     def __init__(self, system: fs.FileSystem, root: str, name: str) -> None:
-        self.system, self.root, self.name = system, root.rstrip("/"), name
+        self.system, self.root = system, root.rstrip("/")
+        self.name = without_secrets(name)  # to be shown
 
     @property
     def remote(self) -> bool:

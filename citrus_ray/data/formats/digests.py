@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-import tempfile
+import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -76,8 +76,8 @@ def _file_digest(path: str, size: int, mtime_ns: int) -> str:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     with suppress(OSError):  # a cache that cannot be written only costs time
         memo.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=memo.parent)
-        with os.fdopen(descriptor, "w") as handle:
+        partial = memo.with_name(f".{uuid.uuid4().hex}")
+        with partial.open("x") as handle:
             handle.write(digest)
         os.replace(partial, memo)
     return digest

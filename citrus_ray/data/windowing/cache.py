@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +66,8 @@ def _store(windows: Windows, digest: str, folder: Path) -> None:
     """Write beside, then rename: a reader sees all or nothing. The loser of a race clears up."""
     with written_to(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
+        partial = folder.parent / f".{digest}-{uuid.uuid4().hex[:8]}"
+        partial.mkdir()  # mkdtemp would close it to a group that shares the cache
     try:
         with written_to(folder.parent):
             _write(windows, digest, partial)
@@ -105,7 +106,6 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
     for path in partial.iterdir():
         with path.open("rb") as handle:
             os.fsync(handle.fileno())
-    partial.chmod(0o755)  # mkdtemp makes it private; the cache is shared
 
 
 def _open(folder: Path) -> Windows:
