@@ -9,7 +9,8 @@ from pathlib import Path
 from citrus_ray.data.originals import Original, originals
 from citrus_ray.data.root import data_root
 from citrus_ray.data.tools import catalogue
-from citrus_ray.data.tools.fetch import FetchError, FetchLine, FetchOptions, fetch
+from citrus_ray.data.tools.fetch import FetchLine, FetchOptions, Lock, fetch, lock_of
+from citrus_ray.data.tools.unpack import FetchError
 from citrus_ray.spec import SpecError, refuse
 
 
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     what = "fetch from here; may be repeated"
     get.add_argument("--url", action="append", default=[], metavar="BASE", help=what)
     get.add_argument("--only", metavar="PATTERN", help="these files only, as in '*SC400*'")
+    get.add_argument("--plain-http", action="store_true", help=argparse.SUPPRESS)  # for tests
     what = "every set that a sweep may name, and every original that can be fetched"
     show = commands.add_parser("list", help=what)
     show.add_argument("--json", action="store_true", help="for machines")
@@ -70,9 +72,14 @@ def _fetch(options: argparse.Namespace) -> int:
     original = next((o for o in known.values() if options.name in (o.name, o.kind)), None)
     if original is None:
         raise refuse(f"there is no set {options.name} to fetch; there are {', '.join(known)}")
-    paths = fetch(original, root, FetchOptions(tuple(options.url), options.only, FetchLine()))
+    how = FetchOptions(tuple(options.url), options.only, FetchLine(), plain_http=options.plain_http)
+    paths = fetch(original, root, how)
     size = sum(path.stat().st_size for path in paths)
     print(f"{original.name}: {len(paths)} files, {size / 1e6:.1f} MB in {root / original.name}")
+    if (lock := lock_of(root, original)).is_file():
+        n = len(Lock.read(lock).known)
+        what = f"no SHA-256 is published of {n} of them: later downloads are compared with this one"
+        print(f"{what} ({lock})")
     print(f"licence: {_terms(original)}\ncite: {original.citation}")
     print(f"read it as {original.block(str(root / original.name))}")
     return 0

@@ -26,6 +26,8 @@ class RemoteFile:
     checksum: str | None = None  # in hexadecimal: SHA-256, or the MD5 that older sets publish
     size: int | None = None
     urls: tuple[str, ...] = ()  # whole addresses to try where the base URL has it not
+    first: str | None = None  # SHA-256 of an earlier download, where none was published
+    most: int = 16 << 30  # bytes to take where its size is not known
 
 
 @dataclass(frozen=True)

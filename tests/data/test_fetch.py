@@ -25,14 +25,8 @@ from citrus_ray.data.source import Source
 from citrus_ray.data.sources.emgdb import EmgDb
 from citrus_ray.data.tools.catalogue import HOLDS
 from citrus_ray.data.tools.export import write_edf
-from citrus_ray.data.tools.fetch import (
-    FetchError,
-    FetchLine,
-    FetchOptions,
-    fetch,
-    read_sums,
-    unpack,
-)
+from citrus_ray.data.tools.fetch import FetchLine, FetchOptions, fetch, read_sums
+from citrus_ray.data.tools.unpack import FetchError, unpack
 from citrus_ray.spec import SpecError, parse_yaml
 from tests.data import layouts
 from tests.data import originals as published
@@ -107,7 +101,7 @@ def original(server: Server, **fields: Any) -> Original:
 
 
 def way(**fields: Any) -> FetchOptions:
-    return FetchOptions(pause_s=0.0, timeout_s=5.0, **fields)
+    return FetchOptions(pause_s=0.0, timeout_s=5.0, plain_http=True, **fields)
 
 
 def failure(step: Any, *args: Any) -> str:
@@ -119,7 +113,9 @@ def failure(step: Any, *args: Any) -> str:
 
 
 def left(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    """Names of files below, but for what is remembered of them."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return sorted(path.name for path in found)
 
 
 # ---- one file ----
@@ -217,7 +213,7 @@ def test_offline_the_host_and_what_to_do_are_named(server, tmp_path):
 
 def test_only_http_addresses_are_opened(server, tmp_path):
     (tmp_path / "a.dat").write_bytes(BODY)
-    with pytest.raises(SpecError, match="is no http or https address"):
+    with pytest.raises(SpecError, match="is no https address"):
         fetch(original(server), tmp_path, way(bases=(f"file://{tmp_path}/",)))
 
 
@@ -253,6 +249,8 @@ def test_a_list_of_the_older_md5_checks_as_well(server, tmp_path):
     assert f"MD5 is {right}, but {'0' * 32} was published" in failure(fetch, spec, tmp_path, way())
     assert left(tmp_path) == ["MD5SUMS"]
     (tmp_path / "toy" / "MD5SUMS").write_text(f"{right}  a.tar.gz\n")
+    assert "came the first time" in failure(fetch, spec, tmp_path, way())
+    (tmp_path / "toy.lock").unlink()
     assert [path.name for path in fetch(spec, tmp_path, way())] == ["a.txt"]
 
 
@@ -418,6 +416,7 @@ def test_the_command_fetches_what_the_source_then_reads(server, tmp_path, capsys
     )
     assert [file.path for file in files] == [file.path for file in known.files]
     command = ["fetch", "emgdb", "--root", str(tmp_path / "data"), "--url", server.url]
+    command.append("--plain-http")
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "emgdb: 6 files" in said
@@ -507,7 +506,8 @@ def test_what_is_fetched_is_what_the_source_reads(server, tmp_path, name):
 
 def test_a_set_can_be_fetched_by_the_kind_that_reads_it(server, tmp_path, capsys):
     server.files["MD5SUMS"] = f"{'0' * 32}  subj1-2010.01.14.tar.gz\n".encode()
-    assert main(["fetch", "fmri", "--root", str(tmp_path), "--url", server.url]) == 1
+    flags = ["--root", str(tmp_path), "--url", server.url, "--plain-http"]
+    assert main(["fetch", "fmri", *flags]) == 1
     assert "subj1-2010.01.14.tar.gz: the server says 404" in capsys.readouterr().err
 
 
@@ -516,7 +516,10 @@ def test_exit_codes_tell_a_wrong_request_from_a_failed_one(server, tmp_path, cap
     assert re.search(
         "there is no set nothing to fetch; there are .*bonn, eegmat, emgdb", capsys.readouterr().err
     )
-    assert main(["fetch", "emgdb", "--root", str(tmp_path), "--url", server.url]) == 1
+    flags = ["--root", str(tmp_path), "--url", server.url]
+    assert main(["fetch", "emgdb", *flags]) == 2
+    assert "is no https address" in capsys.readouterr().err
+    assert main(["fetch", "emgdb", *flags, "--plain-http"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: http://127.0.0.1")
     assert said.count("\n") == 1
@@ -527,7 +530,7 @@ def test_exit_codes_tell_a_wrong_request_from_a_failed_one(server, tmp_path, cap
 
 def test_every_original_says_where_it_is_from_and_what_may_be_done_with_it():
     for found in originals().values():
-        assert found.base_url.startswith("http")
+        assert found.base_url.startswith("https://")
         assert found.base_url.endswith("/")
         assert found.licence
         assert HOLDS.fullmatch(found.holds)

@@ -38,17 +38,23 @@ SETS = {
     "S": "E_S seizure",
 }
 UPF = "https://www.upf.edu/documents/229517819/234490509/"
+UKB = "https://www.ukbonn.de/site/assets/files/"
+
+
+def _zipped(letter: str, at_upf: str, at_ukb: str) -> RemoteFile:
+    return RemoteFile(f"{letter}.zip", urls=(f"{UPF}{letter}.zip/{at_upf}", UKB + at_ukb))
+
 
 ORIGINAL = Original(
     name="bonn",
-    base_url="http://epileptologie-bonn.de/cms/upload/workgroup/lehnertz/",
+    base_url=UPF,
     page="https://www.upf.edu/web/ntsa/downloads",
     files=(
-        RemoteFile("Z.zip", urls=(f"{UPF}Z.zip/9c4a0084-c0d6-3cf6-fe48-8a8767713e67",)),
-        RemoteFile("O.zip", urls=(f"{UPF}O.zip/f324f98f-1ade-e912-b89d-e313ac362b6a",)),
-        RemoteFile("N.zip", urls=(f"{UPF}N.zip/d4f08e2d-3b27-1a6a-20fe-96dcf644902b",)),
-        RemoteFile("F.zip", urls=(f"{UPF}F.zip/8219dcdd-d184-0474-e0e9-1ccbba43aaee",)),
-        RemoteFile("S.zip", urls=(f"{UPF}S.zip/7647d3f7-c6bb-6d72-57f7-8f12972896a6",)),
+        _zipped("Z", "9c4a0084-c0d6-3cf6-fe48-8a8767713e67", "21874/z.zip"),
+        _zipped("O", "f324f98f-1ade-e912-b89d-e313ac362b6a", "21872/o.zip"),
+        _zipped("N", "d4f08e2d-3b27-1a6a-20fe-96dcf644902b", "21871/n.zip"),
+        _zipped("F", "8219dcdd-d184-0474-e0e9-1ccbba43aaee", "21870/f.zip"),
+        _zipped("S", "7647d3f7-c6bb-6d72-57f7-8f12972896a6", "21875/s.zip"),
     ),
     holds="eeg; 500 segments; 5 classes; 173.61 Hz; 3.3 h",
     licence="for research, with citation; no formal licence",

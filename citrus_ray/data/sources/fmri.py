@@ -41,7 +41,7 @@ from citrus_ray.spec import Aside, Problem, SpecError, refuse
 # they were not tried when this was written.
 ORIGINAL = Original(
     name="haxby",
-    base_url="http://data.pymvpa.org/datasets/haxby2001/",
+    base_url="https://data.pymvpa.org/datasets/haxby2001/",
     page="http://www.pymvpa.org/datadb/haxby2001.html",
     sums="MD5SUMS",
     wanted=r"subj[1-6]-2010\.01\.14\.tar\.gz",
