@@ -74,7 +74,9 @@ class SweepCommand:
             return self._from_afar()
         self._check_data()
         if self.args.dry_run:
-            plan, recorded = DryRun(self.sweep).lines(), screen.recorded(self.sweep, self.out)
+            dry_run = DryRun(self.sweep)
+            plan = dry_run.lines()
+            recorded = screen.recorded(self.sweep, self.out, dry_run.prices)
             power = screen.power(self.sweep, self.out)
             again = screen.to_keep(self.sweep, self.out)
             for line in itertools.chain(plan, power, recorded, again, [f"results: {self.out}"]):
@@ -125,7 +127,7 @@ class SweepCommand:
             print(f"{self.sweep.name}: {line}", file=sys.stderr)
         print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
         with connect(self.args.address, self.args.verbose, self._shares_pretrainings) as capacity:
-            from citrus_ray.launch.progress import ProgressLine  # loaded while Ray started
+            from citrus_ray.launch.progress import Progress  # loaded while Ray started
             from citrus_ray.launch.runner import ResultPaths
             from citrus_ray.launch.slots import Slots
             from citrus_ray.launch.storage import check_shared
@@ -140,7 +142,7 @@ class SweepCommand:
             check_shared({"--out": str(self.out)} | shared)
             self.results.write_spec()
             paths = ResultPaths(self.results.records, store, self.out / "tensorboard")
-            with ProgressLine(self.sweep, studies) as progress:
+            with Progress(self.sweep, studies, folder=self.out) as progress:
                 run_sweep(self.sweep, paths, slots, studies, progress)
         # Ray Tune takes Ctrl-C itself and returns as if all were well
         return studies.gave_up or (None if studies.over else INTERRUPTED)

@@ -2,9 +2,7 @@
 
 import dataclasses
 import itertools
-import math
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,15 +16,16 @@ from citrus_ray.data.windowing.align import Align, Native
 from citrus_ray.data.windowing.splits import in_units, spend, split
 from citrus_ray.data.windowing.subjects import check_subjects
 from citrus_ray.experiment import stored_weights
+from citrus_ray.experiment.forecast import Forecast, in_words, planned, workers
 from citrus_ray.experiment.hold_out import all_left_out, copies_tested, left_out, seen
-from citrus_ray.experiment.search_space import LEARNING
+from citrus_ray.experiment.labels import count
+from citrus_ray.experiment.prices import Prices
 from citrus_ray.experiment.step_times import STEPS_TIMED, StepTimes
-from citrus_ray.experiment.sweep import Cell, Sweep, as_refit
+from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.experiment.trial import Pretrain, Trial
-from citrus_ray.models.specs import ClosedForm
 from citrus_ray.spec import Problem, SpecError, digest_of
 
-LOOK = 64  # windows of a look that is timed; a longer one takes as much longer
+START_S = 10  # until Ray has started and workers have loaded torch
 
 
 def check_data(sweep: Sweep) -> None:
@@ -170,29 +169,25 @@ class DryRun:
         return sum(sum(_n_members(cell)) for cell in self.sweep.cells)
 
     @cached_property
-    def pretrainings(self) -> list[tuple[Trial, int]]:
-        """Different pre-trainings, each with how many there are at most: cells that share an
-        encoder share its cost."""
-        shared: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
-        for cell in self.sweep.cells:
-            if cell.trial.pretraining is not None:
-                shared[_encoder_key(cell)].append(cell)
-        return [(cells[0].trial, _n_encoders(cells)) for cells in shared.values()]
+    def prices(self) -> Prices:
+        return Prices(self.sweep, self.steps)
 
     @cached_property
     def n_pretrainings(self) -> int:
-        return sum(n for _, n in self.pretrainings)
+        return sum(of.n for of in self.prices.encoders)
 
     @cached_property
-    def cpu_seconds(self) -> tuple[float, float]:
-        """(pre-training, fine-tuning) on one thread of this machine."""
-        pre = sum(n * _pretrain_seconds(trial, self.steps) for trial, n in self.pretrainings)
-        fine = 0.0
+    def cpu_seconds(self) -> tuple[float, float, float]:
+        """(pre-training, fine-tuning, scoring of refits and baselines) on one thread of this
+        machine."""
+        pre = sum(of.n * self.prices.pretraining(of) for of in self.prices.encoders)
+        fine = scoring = 0.0
         for cell in self.sweep.cells:
             n_searched, n_refitted = _n_members(cell)
-            fine += n_searched * _finetune_seconds(cell.trial, self.steps)
-            fine += n_refitted * _finetune_seconds(as_refit(cell.trial), self.steps)
-        return pre, fine
+            fine += n_searched * self.prices.training(cell, "search")
+            fine += n_refitted * self.prices.training(cell, "final")
+            scoring += n_refitted * self.prices.scoring(cell)
+        return pre, fine, scoring
 
     def lines(self) -> Iterator[str]:
         """The plan as a person reads it. What it costs comes last but one: a model that is new has
@@ -215,7 +210,7 @@ class DryRun:
         yield from (f"  {found}" for found in all_left_out(self._searched()))
         yield from self._read()
         yield from self._weights()
-        yield self._cost()
+        yield from self._cost()
         yield self._resources()
 
     def _read(self) -> Iterator[str]:
@@ -253,17 +248,36 @@ class DryRun:
     def _searched(self) -> Iterator[Trial]:
         yield from (trial for cell in self.sweep.cells for _, trial in cell.members({}))
 
-    def _cost(self) -> str:
-        pre, fine = self.cpu_seconds
+    def _cost(self) -> Iterator[str]:
+        pre, fine, scoring = map(in_words, self.cpu_seconds)
+        yield (
+            f"cost on one core of this machine: about {pre} of pre-training, {fine} of "
+            f"fine-tuning, {scoring} of scoring refits and their baselines {self._known_from}"
+        )
+        n = workers(self.sweep)
+        begun = in_words(self.wall_seconds(n) + START_S)
+        said = f"wall time on this machine: about {begun} on {count(n, 'worker')}"
+        if self.sweep.decide:
+            said += f" for {self.sweep.final.rounds} rounds; open claims add up to "
+            said += f"{self.sweep.decide.rounds - self.sweep.final.rounds} more"
+        asks_gpu = any(cell.trial.finetune.gpu for cell in self.sweep.cells)
+        yield f"{said}{', had it no GPU' if asks_gpu else ''}"
+
+    @property
+    def _known_from(self) -> str:
+        """How the cost is known."""
         hours = (time.time() - self.steps.oldest) / 3600
         age = f", {hours:.0f} h ago" if hours >= 1 else ""
-        specs = [trial.pretraining for trial, _ in self.pretrainings]
+        specs = [of.trial.pretraining for of in self.prices.encoders]
         more = "; pre-trainings with several workers take about 20 s more each to start"
         more = more if any(spec and spec.workers > 1 for spec in specs) else ""
-        return (
-            f"cost on one core of this machine: about {_minutes(pre)} of pre-training, "
-            f"{_minutes(fine)} of fine-tuning (timed on {STEPS_TIMED} steps of each{age}{more})"
-        )
+        return f"(timed on {STEPS_TIMED} steps of each{age}), baselines by their windows{more}"
+
+    def wall_seconds(self, n_workers: int) -> float:
+        """From the first trial to the last."""
+        forecast = Forecast(self.sweep)
+        forecast.expect(self.prices)
+        return forecast.seconds(planned(self.sweep, self.prices), n_workers) or 0.0
 
     def _resources(self) -> str:
         specs = [cell.trial.pretraining for cell in self.sweep.cells if cell.trial.pretraining]
@@ -282,37 +296,6 @@ def _n_members(cell: Cell) -> tuple[int, int]:
     return cell.n_trials * len(cell.repeat), n_final
 
 
-def _encoder_key(cell: Cell) -> tuple[str, ...]:
-    """Equal for cells that search among the same encoders."""
-    encoders = {trial.encoder_digest() for _, trial in cell.members({})}
-    paths = sorted(filter(_reaches_encoder, cell.search))
-    axes = [f"{path}={cell.search[path].digest()}" for path in paths]
-    return (*sorted(str(digest) for digest in encoders), *axes)
-
-
-def _reaches_encoder(path: str) -> bool:
-    return path.startswith(("pretrain.", "model."))
-
-
-def _n_encoders(cells: list[Cell]) -> int:
-    """At most: searched points that reach into the pre-training, times repeats that do, and those
-    of rounds."""
-    reaching = (axis for path, axis in cells[0].search.items() if _reaches_encoder(path))
-    n_points = math.prod(axis.n_values() for axis in reaching)
-    searched = {trial.encoder_digest() for _, trial in cells[0].members({})} - {None}
-    refits = [
-        trial
-        for cell in cells
-        for number in range(cell.sweep.final.rounds)
-        for _, trial in cell.members({}, number)
-    ]
-    fresh = {trial.encoder_digest() for trial in refits} - {None} - searched
-    # a design is the same in all of them, and so are the encoders that it asks for
-    most = sum if cells[0].sweep.sampler in LEARNING else max
-    n_trials = most(cell.n_trials for cell in cells)
-    return int(min(n_points, n_trials)) * len(searched) + len(fresh)
-
-
 def _describe(path: str, source: Source) -> str:
     windows = cache.load(source)
     ctx = windows.context
@@ -321,36 +304,3 @@ def _describe(path: str, source: Source) -> str:
         f"{len(np.unique(windows.group))} groups, {windows.labels_said}"
     )
     return "\n    caveat: ".join([text, *windows.caveats])
-
-
-def _minutes(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _pretrain_seconds(trial: Trial, steps: StepTimes) -> float:
-    spec, encoder = trial.pretraining, trial.model.backbone
-    assert spec is not None
-    assert encoder is not None
-    windows, size = cache.load(spec.source), spec.optim.batch_size
-    n_steps = spec.epochs * max(1, int(len(windows) * (1 - spec.val)) // size)
-    part = -(-min(size, len(windows)) // spec.accumulate)
-    return n_steps * spec.accumulate * steps.pretraining(encoder, spec, windows.context, part)
-
-
-def _finetune_seconds(trial: Trial, steps: StepTimes) -> float:
-    spec = trial.finetune
-    windows = in_units(cache.load(spec.target, spec.align), spec.split)
-    parts = split(windows, spec.split, trial.seed)
-    spent, learnt = spend(windows, parts, spec.labels, spec.validation, trial.seed)
-    if isinstance(trial.model, ClosedForm):
-        n_seen = len(learnt) + len(spent.val) + len(spent.test)
-        return trial.model.seconds(windows.context, len(learnt), n_seen)
-    of = (trial.model, spec.pool, windows.context)
-    n_step, n_look = min(spec.optim.batch_size, len(learnt)), len(spent.val)
-    seconds = spec.n_steps(len(learnt)) * steps.finetune(*of, n_step, spec.head)
-    if n_look:
-        size = min(LOOK, n_look)
-        seconds += spec.rounds * n_look / size * steps.look(*of, size, spec.head)
-    return seconds

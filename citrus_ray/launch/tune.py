@@ -24,7 +24,7 @@ from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.failures import crash_of
 from citrus_ray.launch.interrupt import on_ctrl_c
-from citrus_ray.launch.progress import ProgressLine
+from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import Crash, ResultPaths, crashed, show, stack_file
 from citrus_ray.launch.slots import Nodes, Slots
 from citrus_ray.launch.worker import TrialRunner
@@ -36,7 +36,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
     """Ray Tune's one searcher over all studies. Suggests only jobs that can start at once."""
 
     def __init__(
-        self, studies: Studies, encoders: Encoders, slots: Slots, progress: ProgressLine
+        self, studies: Studies, encoders: Encoders, slots: Slots, progress: Progress
     ) -> None:
         super().__init__(metric=studies.sweep.objective.metric, mode=studies.sweep.objective.mode)
         self.studies, self.encoders, self.slots, self.progress = studies, encoders, slots, progress
@@ -275,7 +275,7 @@ class AshaPerCell(Forgets):
 
 
 def run_sweep(
-    sweep: Sweep, paths: ResultPaths, slots: Slots, studies: Studies, progress: ProgressLine
+    sweep: Sweep, paths: ResultPaths, slots: Slots, studies: Studies, progress: Progress
 ) -> None:
     """Run what is missing. Returns when all cells are over, or when Ctrl-C stopped Tune."""
     if studies.over:

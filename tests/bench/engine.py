@@ -23,7 +23,7 @@ from citrus_ray import records
 from citrus_ray.experiment.sweep import Sweep, parse_sweep
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.launch import cluster  # before Ray: it sets what Ray reads when it is imported
-from citrus_ray.launch.progress import ProgressLine
+from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import ResultPaths, row_of
 from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.tune import run_sweep
@@ -143,7 +143,7 @@ def swept(sweep: Sweep) -> tuple[list[list[Record]], float]:
         slots = Slots(sweep, cluster.capacity())
         place = ResultPaths(out / "records", str(out / "store"), out / "tensorboard")
         started = time.perf_counter()
-        with ProgressLine(sweep, studies, nowhere) as progress:
+        with Progress(sweep, studies, nowhere) as progress:
             run_sweep(sweep, place, slots, studies, progress)
         wall = time.perf_counter() - started
         return [

@@ -15,7 +15,7 @@ from citrus_ray.evidence.evidence import evidence_of
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.launch import cluster  # before Ray: it sets what Ray reads when it is imported
-from citrus_ray.launch.progress import ProgressLine
+from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import ResultPaths
 from citrus_ray.launch.slots import Slots
 from citrus_ray.launch.tune import run_sweep
@@ -36,8 +36,8 @@ def run(full: bool = False) -> dict[str, Any]:
     return found
 
 
-class Growth(ProgressLine):
-    """A progress line that notes the driver's memory and processor seconds at every trial."""
+class Growth(Progress):
+    """Progress that notes the driver's memory and processor seconds at every trial."""
 
     def __init__(self, *of: Any) -> None:
         super().__init__(*of)

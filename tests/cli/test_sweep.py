@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from citrus_ray import records
 from citrus_ray.cli import main as cli
 from citrus_ray.cli import sweep as command
 from citrus_ray.cli.main import parser
+from citrus_ray.experiment.forecast import LIVE
 from citrus_ray.experiment.sweep import load_sweep
 from tests.evidence.test_summary import LR, final, search_trial
 from tests.small import SWEEP, sweep_of
@@ -131,8 +134,8 @@ def test_a_dry_run_says_what_is_recorded_already(spec, tmp_path, capsys):
     params = cell.points[3]
     final(tmp_path / "out" / "records", cell, {1000: 0.6, 1001: 0.8}, params=params)
     assert main([str(spec), "--dry-run", "--out", "out"]) == 0
-    text = "recorded already: 8 of 8 search trials, 1 of 2 winners refitted"
-    assert said(capsys).splitlines()[-2] == f"{text}; about 10% of the trials are left"
+    text = "recorded already: 8 of 8 search trials and 5 of 10 refits; about "
+    assert said(capsys).splitlines()[-2].startswith(text)
 
 
 def test_results_go_to_a_folder_of_the_sweeps_name(spec, tmp_path, capsys):
@@ -273,14 +276,33 @@ def recorded(folder: Path, n_failed: int = 0, test: bool = True) -> None:
 
 def test_status_says_what_is_recorded_and_starts_nothing(spec, tmp_path, capsys):
     assert main([str(spec), "--status", "--out", "out"]) == 0
-    assert "small: 0 of 8 search trials recorded" in said(capsys)
+    assert "small: 0 of 8 search trials and 0 of 10 refits recorded" in (text := said(capsys))
+    assert "not running; --dry-run says how long it takes" in text
     recorded(tmp_path / "out" / "records")
     before = sorted(path.name for path in (tmp_path / "out").rglob("*"))
     assert main([str(spec), "--status", "--out", "out"]) == 0
     text = said(capsys)
-    assert "small: 8 of 8 search trials recorded" in text
+    assert "small: 8 of 8 search trials and 10 of 10 refits recorded" in text
+    assert "not running; nothing is left" in text
     assert "0.700 [" in text
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == before
+
+
+@pytest.mark.parametrize("gone", ["", "process", "word"])
+def test_status_says_what_runs_as_long_as_it_does(spec, tmp_path, capsys, gone):
+    told = {"at": time.time() - 4, "pid": os.getpid(), "host": records.host(), "running": 2}
+    told |= {"pretraining": 1, "waiting": 3, "elsewhere": 0, "left_s": 480.0}
+    told |= {"pid": 2**22 + 1} if gone == "process" else {}
+    told |= {"at": time.time() - 3600} if gone == "word" else {}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / LIVE).write_text(json.dumps(told))
+    assert main([str(spec), "--status", "--out", "out"]) == 0
+    line = said(capsys).splitlines()[1]
+    if gone:
+        assert line.startswith("not running")
+    else:
+        text = "running: 2 trials, 1 pre-training (3 trials wait); about 8 min left (as of "
+        assert re.sub(r"\d+ s ago", "", line) == f"{text})"
 
 
 def test_the_best_trials_of_each_cell_are_listed_with_their_parameters(spec, tmp_path, capsys):

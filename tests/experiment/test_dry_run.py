@@ -115,14 +115,14 @@ class OneSecond(StepTimes):
 def test_refits_that_choose_nothing_are_not_charged_for_looks(validation, of_a_refit):
     cells: dict[str, Any] = {"compare": {"pretrain.task": [None]}, "search": {}}
     sweep = sweep_of(**{"trial.finetune.validation": validation}, **cells)
-    _, seconds = DryRun(sweep, OneSecond()).cpu_seconds
+    _, seconds, _ = DryRun(sweep, OneSecond()).cpu_seconds
     assert seconds == pytest.approx(3 * (8 + 4 * 10) + 5 * of_a_refit)
 
 
 def test_a_method_without_a_network_is_charged_by_windows_and_no_step_of_it_is_timed():
     def seconds(**model: Any) -> float:
         edits: dict[str, Any] = {"trial.model": {"kind": "minirocket"} | model, "compare": {}}
-        pre, fine = DryRun(sweep_of(**edits, search={}), NoStep()).cpu_seconds
+        pre, fine, _ = DryRun(sweep_of(**edits, search={}), NoStep()).cpu_seconds
         assert pre == 0
         return fine
 

@@ -1,84 +1,148 @@
 """What is shown while a sweep runs."""
 
 import io
+import json
 import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from citrus_ray.launch.progress import ProgressLine, clock
+from citrus_ray.experiment.forecast import LIVE
+from citrus_ray.launch.progress import Progress, clock
+from citrus_ray.launch.terminal import Terminal, width
+from citrus_ray.search.study import Studies
+from tests.evidence.test_summary import LR, search_trial
+from tests.launch.test_terminal import Screen
 from tests.small import sweep_of
 
+NO_ENCODERS: Any = SimpleNamespace(running={}, elsewhere={}, ready=set())
 
-class Terminal(io.StringIO):
+
+class Screened(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
-def study(values: list[float] = [], statuses: list[str] = [], final: bool = False) -> Any:  # noqa: B006
-    results = {str(i): SimpleNamespace(status=status) for i, status in enumerate(statuses)}
-    best = SimpleNamespace(value=max(values)) if values else None
-    return SimpleNamespace(results=results, rounds={0: [1]} if final else {}, best=best, n_jobs=5)
+@pytest.fixture
+def progress_of(tmp_path):
+    """Progress of a small sweep over the trials that a test recorded before."""
+
+    def call(out: Any = None, **edits: Any) -> Progress:
+        sweep = sweep_of(**edits)
+        studies = Studies(sweep, tmp_path / "records")
+        return Progress(sweep, studies, out or io.StringIO(), tmp_path)
+
+    return call
 
 
-def progress_of(*studies: Any, out: Any = None, **edits: Any) -> ProgressLine:
-    asked: Any = SimpleNamespace(studies=list(studies))
-    return ProgressLine(sweep_of(**edits), asked, out or io.StringIO())
+@pytest.fixture
+def recorded(tmp_path):
+    def call(index: int, name: str, value: float, number: int = 0, **fields: Any) -> None:
+        cell = sweep_of().cells[index]
+        point = cell.points[number]
+        search_trial(tmp_path / "records", cell, name, [value] * 3, params=point, **fields)
+
+    return call
 
 
-def test_before_anything_is_done_there_is_no_guess_at_the_end():
-    shown = progress_of(study(), study()).line()
-    assert shown.startswith(
-        "small: 0/10 trials, 0 running, 0 failed, "
-    )  # 2 cells x (4 trials + the winner's refit)
+def test_before_anything_is_done_there_is_no_guess_at_the_end(progress_of):
+    shown = progress_of().headline()
+    # 2 cells x (4 trials + 5 rounds of the winner)
+    assert shown.startswith("small: 0/18 trials, 0s gone, 0 running, 0 failed")
     assert "left" not in shown
-    assert "best" not in shown
 
 
-def test_what_was_recorded_before_counts_as_done_but_not_for_the_rate():
-    found = progress_of(study([0.5], ["ok", "failed"], final=True), study())
-    assert found.line().startswith(
-        "small: 3/10 trials, 0 running, 1 failed, best val/balanced_accuracy 0.500"
-    )
-    assert found.eta() is None
+def test_what_was_recorded_before_counts_as_done_and_tells_what_work_takes(progress_of, recorded):
+    recorded(0, "a", 0.5, seconds=2.0)
+    found = progress_of()
+    found.studies.n_slots = 2
+    assert found.headline().startswith("small: 1/18 trials, about ")
+    # members of 2 s: 7 trials of 3 and 10 rounds of 1, each 0.2 s beside, on two workers
+    assert found.work.seconds_left()[0] == pytest.approx((7 * 6.2 + 10 * 2.2) / 2, rel=0.05)
 
 
-def test_trials_running_waiting_and_failed_are_counted():
-    found = progress_of(study([0.5, 0.75], []), study([0.6]))
-    found.update({"a": 1, "b": 2}, [1, 2, 3], SimpleNamespace(running={"x": 1}, elsewhere={}))
-    found.finished(SimpleNamespace(), SimpleNamespace(status="failed"))  # type: ignore[arg-type]
-    line = found.line()
-    assert "1/10 trials, 2 running, 1 pre-training (3 trials wait for it), 1 failed" in line
-    assert "best val/balanced_accuracy 0.750" in line
-    assert "left" in line
+def test_trials_running_waiting_and_failed_are_counted(progress_of, recorded):
+    recorded(0, "a", 0.5)
+    found = progress_of()
+    job, other = found.studies.studies[0].next_job(), found.studies.studies[1].next_job()
+    encoders = SimpleNamespace(running={"x": ("e", None)}, elsewhere={"y": "process 1"}, ready=[])
+    encoders.ready = set()
+    found.update({"t": job}, [other], encoders)
+    found.finished(job, SimpleNamespace(status="failed", seconds=1.0))
+    line = found.headline()
+    assert "2/18 trials" in line
+    assert "1 running, 1 pre-training (1 trials wait for it), 1 pre-training in another" in line
+    assert line.endswith("1 failed")
 
 
-def test_time_left_is_that_of_this_run_spread_over_what_is_missing(monkeypatch):
-    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
-    found = progress_of(study([], ["ok", "ok"]), study())
-    monkeypatch.setattr(time, "monotonic", lambda: 130.0)
-    for _ in range(3):
-        found.finished(SimpleNamespace(), SimpleNamespace(status="ok"))  # type: ignore[arg-type]
-    assert found.eta() == pytest.approx(10.0 * 5)  # 10 s each, 5 of 10 missing
-    assert "30s gone, about 50s left" in found.line()
+def test_a_cell_shows_what_is_tried_and_its_best_so_far(progress_of, recorded):
+    recorded(0, "a", 0.75)
+    found = progress_of()
+    job, waiting = found.studies.studies[0].next_job(), found.studies.studies[1].next_job()
+    assert job is not None
+    found.update({"t": job}, [waiting], NO_ENCODERS)
+    scratch, masked = ([text for text, _ in found.block()])[1:]
+    assert scratch.split() == f"from scratch 1/4 +0/5 0.750 lr {job.params[LR]:.3g}".split()
+    assert masked.split() == ["masked", "0/4", "+0/5", "waits", "for", "an", "encoder"]
 
 
-def test_a_log_gets_plain_lines_and_a_last_one():
+def test_the_best_so_far_is_said_for_each_target_of_a_trial(progress_of, tmp_path):
+    targets = [sweep_of().trial.finetune.target.tree() | {"seed": seed} for seed in (0, 3)]
+    edits: dict[str, Any] = {"repeat": {"finetune.target": targets}, "compare": {}, "search": {}}
+    cell = sweep_of(**edits).cells[0]
+    search_trial(tmp_path / "records", cell, "a", [0.5, 0.9], params={})
+    found = progress_of(**edits)
+    assert ", ".join(row.best for row in found.rows).count("0.") >= 2
+    assert "0.500" in found.rows[0].best
+    assert "0.900" in found.rows[0].best
+
+
+def test_cells_for_which_there_is_no_room_are_counted(progress_of, monkeypatch):
+    monkeypatch.setattr(Terminal, "size", (60, 8))
+    many = {"finetune.optim.lr": [0.001 * i for i in range(1, 13)]}
+    found = progress_of(compare=many, search={})
+    found.claims = ["claim: a", "claim: b"]
+    lines = [text for text, _ in found.block()]
+    assert lines[-3:] == ["  and 9 more cells: 0 over, 9 not begun", "claim: a", "claim: b"]
+    assert len(lines) == 7
+
+
+def test_a_log_gets_a_first_line_and_a_last_one_and_no_more_in_a_minute(progress_of):
     out = io.StringIO()
-    with progress_of(study(), study(), out=out):
-        pass
-    assert out.getvalue().endswith("gone\n")
+    with progress_of(out) as shown:
+        shown.say("a node was lost")
+        time.sleep(0.05)
+    first, said, last = out.getvalue().splitlines()
+    assert first.startswith("small: 0/18 trials")
+    assert said == "a node was lost"
+    assert last.startswith("small: 0/18 trials")
     assert "\x1b" not in out.getvalue()
     assert "\r" not in out.getvalue()
 
 
-def test_a_terminal_gets_one_line_that_is_painted_over():
-    out = Terminal()
-    with progress_of(study(), study(), out=out) as shown:
-        shown._write(f"\r\x1b[2K{shown.line()}")
-    assert out.getvalue().count("\n") == 1
-    assert out.getvalue().count("\r\x1b[2K") == 2
+def test_a_terminal_gets_one_block_that_is_painted_over(progress_of, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(Terminal, "size", (80, 24))
+    out = Screened()
+    with progress_of(out) as shown:
+        for _ in range(5):
+            shown._show()
+    screen = Screen(80)
+    screen.feed(out.getvalue().replace("\n", "\r\n"))
+    assert sum(row.startswith("small:") for row in screen.rows) == 1
+    assert len(screen.rows) == 4  # the headline, two cells, and where the cursor is
+    assert all(width(row) < 80 for row in screen.rows)
+
+
+def test_who_asks_from_elsewhere_finds_how_far_it_is_while_it_runs(progress_of, tmp_path):
+    with progress_of():
+        until = time.monotonic() + 5
+        while not (tmp_path / LIVE).exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        told = json.loads((tmp_path / LIVE).read_text())
+        assert (told["running"], told["done"], told["total"]) == (0, 0, 18)
+    assert not (tmp_path / LIVE).exists()
 
 
 @pytest.mark.parametrize(
@@ -87,9 +151,3 @@ def test_a_terminal_gets_one_line_that_is_painted_over():
 )
 def test_a_clock_reads_as_people_say_it(seconds, text):
     assert clock(seconds) == text
-
-
-def test_what_another_sweep_computes_is_told():
-    found = progress_of(study([0.5], []))
-    found.update({}, [1], SimpleNamespace(running={}, elsewhere={"y": "process 1"}))
-    assert "1 pre-training in another sweep" in found.line()
