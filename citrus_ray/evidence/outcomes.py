@@ -360,10 +360,8 @@ def _outcome(
     axes = rows[0].axes
     of_points = [] if design.points is None else Tried(results).along(patience.counted)
     # records of an earlier design count as long as there are no others
-    by_end = sorted(
-        counted(results, design.trials_of(axes)), key=lambda trial: (trial.finished, trial.digest)
-    )
-    searched = of_points or by_end
+    in_turn = sorted(counted(results, design.trials_of(axes)), key=lambda trial: trial.turn)
+    searched = of_points or in_turn
     is_stale = patience.over
     if design.points is None and design.patience is not None:
         is_stale = n_stale(searched) >= design.patience

@@ -140,18 +140,12 @@ class _Shared:
 
 
 def _standing(rows: Sequence[Record]) -> Record:
-    """A full result before one cut short before a failure; of those that conflict the newest. Of
-    those that agree, which one ended last must not decide even the last digit."""
+    """A full result before one cut short before a failure. Which one ended last decides nothing,
+    not even the last digit: clocks of machines do not agree, and are set."""
     if len(rows) == 1:
         return rows[0]
-    conflict = any(_conflicts(rows))
     return max(
-        rows,
-        key=lambda row: (
-            PREFERENCE[row.status],
-            row.finished if conflict else "",
-            json.dumps(row.metrics, sort_keys=True),
-        ),
+        rows, key=lambda row: (PREFERENCE[row.status], json.dumps(row.metrics, sort_keys=True))
     )
 
 

@@ -26,6 +26,7 @@ class Result:
     value: float | None  # the mean over members; None where one failed, or nothing scores them
     seconds: float
     finished: str = ""
+    asked_s: float = 0.0  # of the sweep's wall time, by the clock of the one who asks
     reason: str | None = None  # of the first member that failed
     values: tuple[float | None, ...] = ()  # of the members
     scores: tuple[float, ...] = ()  # of the objectives, none where a member failed
@@ -37,6 +38,12 @@ class Result:
     def is_full(self) -> bool:
         """Whether it may win: neither failed nor stopped early."""
         return self.status == "ok" and (self.value is not None or self.alone)
+
+    @property
+    def turn(self) -> tuple[float, str, str]:
+        """Where it stands in its search. The clocks of workers, which differ and are set, decide
+        only among those that were asked for at once, as those of another sweep were."""
+        return self.asked_s, self.finished, self.digest
 
     @property
     def merits(self) -> tuple[float, ...]:
@@ -59,6 +66,7 @@ def result_of(rows: Sequence[Record], metric: str, each: str | None = None) -> R
         value=value,
         seconds=sum(row.seconds for row in rows),
         finished=max(row.finished for row in rows),
+        asked_s=max(row.asked_s for row in rows),
         reason=next((row.reason for row in rows if row.reason), None),
         values=tuple(row.metrics.get(metric) for row in rows),
         scores=() if value is None else _scores(rows, metric, each),
@@ -222,11 +230,11 @@ class Patience:
 
 
 def n_stale(results: Collection[Result]) -> int:
-    """Trials since the last progress, in the order in which they ended: of a sampler that learns
-    from it."""
+    """Trials since the last progress, in the order in which they were asked for: of a sampler that
+    learns from it."""
     seen: list[Result] = []
     stale = 0
-    for result in sorted(results, key=lambda r: (r.finished, r.digest)):
+    for result in sorted(results, key=lambda r: r.turn):
         stale = 0 if _is_progress(result, seen) else stale + 1
     return stale
 

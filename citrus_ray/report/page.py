@@ -136,7 +136,7 @@ def _trouble(findings: Findings) -> Iterable[str]:
         n = len({(conflict.digest, conflict.phase) for conflict in found.conflicts})
         yield (
             f"{count(n, 'computation')} with different results in different copies (see "
-            "Failures); the newest counts"
+            "Failures); which of them counts hangs on no clock"
         )
     if found.n_other:
         yield (

@@ -3,6 +3,7 @@ and its journal."""
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,17 @@ def test_failed_and_stopped_trials_are_on_no_front():
 def test_a_trial_that_is_new_on_the_front_is_progress():
     assert n_stale([result("a", 0.5, 0.5), result("b", 0.4, 0.6)]) == 0
     assert n_stale([result("a", 0.5, 0.5), result("b", 0.4, 0.5), result("c", 0.5, 0.5)]) == 2
+
+
+def test_a_worker_whose_clock_is_an_hour_off_does_not_end_a_search():
+    asked = [("a", 0.5), ("b", 0.6), ("c", 0.4), ("d", 0.7)]
+    trials = [
+        replace(result(name, score), asked_s=float(i), finished=f"2026-01-01T{hour:02d}")
+        for i, ((name, score), hour) in enumerate(zip(asked, (3, 4, 4, 2), strict=True))
+    ]
+    assert n_stale(trials) == 0
+    assert n_stale([replace(trial, finished="") for trial in trials]) == 0
+    assert n_stale([replace(trial, asked_s=0.0) for trial in trials]) == 3  # only clocks are left
 
 
 def scored(job: Any, study: Study, repeat: dict[str, Any]) -> Any:

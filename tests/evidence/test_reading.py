@@ -64,6 +64,19 @@ def test_of_copies_that_agree_the_end_decides_not_even_the_last_digit(tmp_path: 
     assert found[0] == found[1]
 
 
+def test_no_clock_says_which_of_two_results_counts(tmp_path: Path):
+    """The clock of a machine may be an hour off, or set while a sweep runs."""
+    found = []
+    for name, ends in (("one", ("2026-01", "2027-01")), ("other", ("2027-01", "2026-01"))):
+        folders = [MadeUp().write(tmp_path / name / machine) for machine in "ab"]
+        for off, (folder, end) in enumerate(zip(folders, ends, strict=True)):
+            change(folder, partial(moved, off=-0.1 * off, end=end))
+        together = collect([folder / "records" for folder in folders])
+        assert together.conflicts
+        found.append([row.metrics for row in together.rows])
+    assert found[0] == found[1]
+
+
 def moved(row: Record, off: float, end: str) -> Record:
     metrics = {name: value + off for name, value in row.metrics.items()}
     return replace(row, metrics=metrics, finished=end)
