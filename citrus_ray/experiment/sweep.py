@@ -451,7 +451,9 @@ class _Cells:
     def _check_rotation(self, cells: Sequence[Cell]) -> None:
         """Rounds that test every fold in turn leave nobody to choose by."""
         for cell in cells:
-            if cell.trial.finetune.split.rotates and min(cell.n_trials, n_points(cell.search)) > 1:
+            # not `n_trials`, for which all cells must be known
+            n_trials = min(self.sweep.budget.trials, n_points(cell.search))
+            if cell.trial.finetune.split.rotates and n_trials > 1:
                 rule = "every group is tested in some round, and a search would choose by them"
                 message = f"folds without fold: {rule}; give `fold` under compare, a study for"
                 message += " each, or search nothing (`budget: {trials: 1}`)"

@@ -248,6 +248,8 @@ def test_rounds_of_a_sweep_test_every_fold_in_turn() -> None:
     assert rounds == list(range(8))
     with pytest.raises(SpecError, match="folds without fold: every group is tested in some round"):
         _ = sweep_of(text).cells
+    nothing = re.sub(r"search:\n(  .*\n)+", "", still)
+    assert not sweep_of(nothing).cells[0].search
 
 
 def test_every_block_of_the_docs_is_a_split() -> None:
