@@ -6,12 +6,13 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from citrus_ray import records
 from citrus_ray.evidence.stamps import stamp
+from citrus_ray.experiment.designs import Point, project
 from citrus_ray.experiment.labels import canonical
 from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.spec import refuse
@@ -66,9 +67,10 @@ class ResultsFolder:
             n = records.take_over(other / "records", self.records, axes)
             self._say(f"{n} trials taken over from {other}")
 
-    def write_spec(self) -> None:
-        """The spec as it runs and its cells, which tell its records from those of an older spec;
-        and the claims, which were asked by now."""
+    def write_spec(self, points: Sequence[Point] | None = None) -> None:
+        """The spec as it runs, its cells and the points of the search so far, which tell its
+        records from those of an older spec; and the claims, which were asked by now."""
+        points = self.sweep.points if points is None else points
         known = {cell.digest for cell in self.sweep.cells}
         has_records = any(rows[0].cell in known for rows in records.read_all(self.records))
         stamp(self.path, self.sweep.claims, self.sweep.judged_by, has_records)
@@ -80,23 +82,26 @@ class ResultsFolder:
         plan = {
             "spec_digest": self.sweep.digest(),
             "cells": cells,
-            "points": self.sweep.points,
+            "points": points,
             "warm_start": self.sweep.warm_start and self.sweep.warm_start.tree(),
             "final": self.sweep.final.tree(),
             "decide": self.sweep.decide and self.sweep.decide.tree(),
         }
         records.write_text(self.path / "plan.json", json.dumps(plan, indent=1) + "\n")
-        self._say_what_does_not_count()
+        self._say_what_does_not_count(points)
 
-    def _say_what_does_not_count(self) -> None:
+    def _say_what_does_not_count(self, points: Sequence[Point] | None) -> None:
         known = {cell.digest: cell for cell in self.sweep.cells}
-        points = {cell.digest: set(map(canonical, cell.points)) for cell in self.sweep.cells}
+        own = {
+            cell.digest: {canonical(project(point, cell.search)) for point in points or ()}
+            for cell in self.sweep.cells
+        }
         n_other = n_elsewhere = 0
         for first, *_ in records.read_all(self.records):
             if first.cell not in known:
                 n_other += 1
-            elif first.phase == "search" and self.sweep.points is not None:
-                n_elsewhere += canonical(first.params) not in points[first.cell]
+            elif first.phase == "search" and points is not None:
+                n_elsewhere += canonical(first.params) not in own[first.cell]
         whats = [
             (n_other, "of another spec of this name"),
             (n_elsewhere, "at points that this spec does not search (sampler, seed, axes, trials)"),

@@ -119,7 +119,7 @@ class SweepCommand:
         if studies.over:
             said = f"{self.sweep.name}: every trial is recorded already, nothing to compute"
             print(said, file=sys.stderr)
-            self.results.write_spec()
+            self.results.write_spec(studies.points)
             return None
         from citrus_ray.launch.cluster import connect, most
 
@@ -140,7 +140,7 @@ class SweepCommand:
                 raise refuse(str(err), "trial.pretrain.workers") from None
             shared = {"$CITRUS_STORE": store} if self._pretrainings else {}
             check_shared({"--out": str(self.out)} | shared)
-            self.results.write_spec()
+            self.results.write_spec(studies.points)
             paths = ResultPaths(self.results.records, store, self.out / "tensorboard")
             with Progress(self.sweep, studies, folder=self.out) as progress:
                 run_sweep(self.sweep, paths, slots, studies, progress)

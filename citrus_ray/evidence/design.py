@@ -103,17 +103,28 @@ def design_of(sweep: "Sweep", folder: Path) -> Design:
     )
 
 
+def read_plan(folder: Path) -> dict[str, Any]:
+    """`plan.json` of a results folder, empty where there is none."""
+    return _read_json(folder / "plan.json")
+
+
+def planned_points(folder: Path) -> tuple[Point, ...] | None:
+    """The points of the search that its folder names; None where it names none."""
+    points = read_plan(folder).get("points")
+    return tuple(points) if points else None
+
+
 def read_design(folder: Path) -> Design:
     """The design that a folder states. Never raises: records without a readable spec are still
     worth a page."""
-    summary, plan = _read_json(folder / "summary.json"), _read_json(folder / "plan.json")
+    summary, plan = _read_json(folder / "summary.json"), read_plan(folder)
     planned = plan.get("cells") or []
     found: dict[str, Any] = {
         "folder": _shown(folder),
         "name": folder.name,
         "known": frozenset(cell["digest"] for cell in planned) if planned else None,
         "n_trials": {canonical(c["axes"]): c["n_trials"] for c in planned if "n_trials" in c},
-        "points": plan.get("points") and tuple(plan["points"]),
+        "points": planned_points(folder),
         "stamps": read_stamps(folder),
         "spec_digest": plan.get("spec_digest", summary.get("spec_digest")),
         "caveats": {

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from citrus_ray.evidence.design import Design, design_of, read_design
+from citrus_ray.evidence.design import Design, design_of, planned_points, read_design
 from citrus_ray.evidence.gains import Gain, gains
 from citrus_ray.evidence.labels import labelled
 from citrus_ray.evidence.outcomes import Outcome, nothing_of, outcomes
@@ -77,7 +77,8 @@ def evidence_of(sweep: "Sweep", records: Path) -> Evidence:
     design = design_of(sweep, records.parent)
     found = collect([records], lambda _, cell: design.has(cell))
     if found.rows:  # making the points loads scipy, and nothing is to be judged by them yet
-        design = replace(design, points=sweep.points)
+        points = planned_points(records.parent) if sweep.together else sweep.points
+        design = replace(design, points=points)
     by_digest = {cell.digest: cell for cell in outcomes(found, [design])}
     cells = [
         by_digest.get(cell.digest) or nothing_of(cell.digest, cell.axes, design)

@@ -15,7 +15,6 @@ from citrus_ray.evidence.pretrainings import caveat, losses, pretrainings
 from citrus_ray.evidence.trials import Stop, front, why_stop
 from citrus_ray.evidence.worth import pooled_worth
 from citrus_ray.experiment.hold_out import all_left_out
-from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.sweep import Cell, Sweep
 
 
@@ -185,7 +184,7 @@ def _order_of_ends(cell: Cell) -> Iterable[str]:
             "race stops a trial by the best that had ended before it: which were stopped depends "
             "on the order in which they ended"
         )
-    if sweep.sampler in LEARNING:
+    if sweep.learns_apart:
         yield (
             f"{sweep.sampler} follows the results that it has: where it searched depends on the "
             "order in which they came"
@@ -195,7 +194,7 @@ def _order_of_ends(cell: Cell) -> Iterable[str]:
 def _short_search(cell: Cell, why: Stop | None) -> Sequence[str]:
     """A cell that tried fewer settings has a worse winner by chance alone. Patience with a design
     ends at the same point in all cells."""
-    if why is None or (why == "patience" and cell.sweep.sampler not in LEARNING):
+    if why is None or (why == "patience" and not cell.sweep.learns_apart):
         return []
     rule = f"budget.{why} ended searches before all {cell.sweep.budget.trials} trials"
     return [f"{rule}: cells chose among unequally many"]

@@ -48,6 +48,7 @@ class Common:
         for paths in new:
             self.taken[paths].add(names[paths])
         self.points.append(point)
+        self.full = any(len(self.taken[paths]) == self.n for paths in self.endless)
         return True
 
 

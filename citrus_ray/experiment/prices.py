@@ -11,7 +11,6 @@ from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.splits import Parts, in_units, spend, split
 from citrus_ray.data.windows import Index, Windows
 from citrus_ray.experiment.labels import canonical
-from citrus_ray.experiment.search_space import LEARNING
 from citrus_ray.experiment.step_times import StepTimes
 from citrus_ray.experiment.sweep import Cell, Sweep, as_refit
 from citrus_ray.experiment.trial import Trial
@@ -69,7 +68,7 @@ class EncoderGroup:
         n_points = math.prod(axis.n_values() for axis in reaching)
         # a design is the same in all of them, and so are the encoders that it asks for
         each = [cell.n_trials for cell in self.cells]
-        n_trials = sum(each) if first.sweep.sampler in LEARNING else max(each)
+        n_trials = sum(each) if first.sweep.learns_apart else max(each)
         n_searched = int(min(n_points, n_trials)) * len(self.searched)
         return n_searched + len(self.fresh)
 

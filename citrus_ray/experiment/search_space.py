@@ -11,6 +11,7 @@ from citrus_ray.spec import Problem, Spec
 
 Sampler = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]
 LEARNING = ("tpe", "gp", "cmaes")  # from results; the points of the others are known beforehand
+COMMON = ("tpe", "gp")  # of these, where rows share axes, from the results of all rows
 
 
 class SearchAxis(Spec):

@@ -5,7 +5,7 @@ import difflib
 import itertools
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,7 +27,14 @@ from citrus_ray.experiment.budgets import (
 from citrus_ray.experiment.designs import Point, common_points, completed, project
 from citrus_ray.experiment.hypotheses import Hypothesis, Verdicts, side
 from citrus_ray.experiment.labels import canonical, cell_labels, value_label
-from citrus_ray.experiment.search_space import LEARNING, Sampler, SearchAxis, misfits, n_points
+from citrus_ray.experiment.search_space import (
+    COMMON,
+    LEARNING,
+    Sampler,
+    SearchAxis,
+    misfits,
+    n_points,
+)
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.experiment.warm_start import WarmStart
 from citrus_ray.metrics import METRICS, metric_of
@@ -74,7 +81,8 @@ class Sweep(Spec):
     """How winners are scored."""
     sampler: Sampler = "qmc"
     """Where the search tries: qmc, random and grid at points that are known beforehand and common
-    to all rows; tpe, gp and cmaes where results lead, for axes that one row alone searches."""
+    to all rows; tpe and gp where results lead, those of all rows together where they share an
+    axis, at points common to all; cmaes where the results of a row lead that shares none."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the sampler, the same for every row."""
     warm_start: Annotated[WarmStart | None, Later()] = None
@@ -118,6 +126,17 @@ class Sweep(Spec):
         if ARM not in axes or not self.arms:
             return axes
         return self.arms[axes[ARM]] | {path: v for path, v in axes.items() if path != ARM}
+
+    @cached_property
+    def together(self) -> bool:
+        """Whether the results of all cells lead to points that are common to them."""
+        shared = Counter(path for cell in self.cells for path in cell.search)
+        return self.sampler in COMMON and any(n > 1 for n in shared.values())
+
+    @property
+    def learns_apart(self) -> bool:
+        """Whether each cell's own results lead its search, at points of its own."""
+        return self.sampler in LEARNING and not self.together
 
     @cached_property
     def points(self) -> tuple[Point, ...] | None:
@@ -461,13 +480,13 @@ class _Cells:
                 self.problems["rotates", path] = Problem(path, message)
 
     def _check_sampler(self, cells: Sequence[Cell]) -> None:
-        """What learns from results would try an axis at other points in each arm."""
+        """What follows one arm's results alone would try an axis at other points in each."""
         sampler = self.sweep.sampler
         shared = [p for p in self.sweep.search if sum(p in cell.search for cell in cells) > 1]
-        if sampler in LEARNING and shared:
+        if sampler in LEARNING and sampler not in COMMON and shared:
             message = (
                 f"{sampler} follows each arm's own results, so the {len(cells)} arms would be "
-                f"searched at different points of {', '.join(shared)}; take sampler: qmc"
+                f"searched at different points of {', '.join(shared)}; take sampler: tpe or qmc"
             )
             self.problems["sampler", message] = Problem("sampler", message)
 

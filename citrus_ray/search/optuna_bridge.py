@@ -3,7 +3,7 @@ nothing of Ray."""
 
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from citrus_ray import records
 from citrus_ray.evidence.evidence import Evidence
 from citrus_ray.evidence.trials import Result
+from citrus_ray.experiment.designs import Point
 from citrus_ray.experiment.search_space import Sampler, SearchAxis, SearchSpace
 from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.records import Status
@@ -87,6 +88,34 @@ def sampler_of(name: Sampler, axes: SearchSpace, seed: int, known: Sequence[Resu
         past = [frozen(axes, result) for result in known if result.status == "ok"]
         return CmaEsSampler(seed=seed, source_trials=past or None, warn_independent_sampling=False)
     return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+
+def suggestions(
+    sampler: Sampler,
+    axes: SearchSpace,
+    told: Sequence[tuple[Point, tuple[float, ...] | None]],
+    seed: int,
+) -> Iterator[Point]:
+    """Points that follow from others and their merits, better when higher, without end. Each is
+    taken to be under way when the next one is asked for."""
+    n_objectives = max((len(merits) for _, merits in told if merits), default=1)
+    study = optuna.create_study(
+        directions=["maximize"] * n_objectives, sampler=sampler_of(sampler, axes, seed, [])
+    )
+    space = space_of(axes)
+    study.add_trials(
+        optuna.trial.create_trial(
+            state=TrialState.FAIL if merits is None else TrialState.COMPLETE,
+            values=merits,
+            params=named(axes, point),
+            distributions=space,
+        )
+        for point, merits in told
+    )
+    names = {path: axis.choices_by_name() for path, axis in axes.items()}
+    while True:
+        asked = study.ask(space).params
+        yield {path: names[path].get(value, value) for path, value in asked.items()}
 
 
 class _Lines(BaseJournalBackend):  # type: ignore[misc]

@@ -27,11 +27,12 @@ from citrus_ray.evidence.trials import (
     winner,
 )
 from citrus_ray.experiment.designs import Point, design, project
-from citrus_ray.experiment.search_space import LEARNING, n_points
+from citrus_ray.experiment.search_space import n_points
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Phase, Record
 from citrus_ray.search.deciding import more_rounds
+from citrus_ray.search.together import Together
 
 if TYPE_CHECKING:
     import optuna
@@ -95,21 +96,26 @@ class Study:
         meter: GpuMeter | None = None,
         beside: Sequence["Study"] | None = None,
         patience: Patience | None = None,
+        together: Together | None = None,
     ) -> None:
-        """`beside` are the studies of all cells, this one included, and `patience` is theirs."""
+        """`beside` are the studies of all cells, this one included; `patience` and `together` are
+        theirs."""
         self.cell, self.sweep, self.folder, self.clock = cell, cell.sweep, folder, clock or Clock()
         self.meter = meter or GpuMeter(
             folder.parent.parent / "store"
         )  # shared by all cells, as the clock is
         self.beside = [self] if beside is None else beside
-        self.patience = patience or Patience(self.sweep.points or (), self.sweep.budget.patience)
-        self.learns = self.sweep.sampler in LEARNING
+        self.together = together or (Together(self.sweep, folder) if self.sweep.together else None)
+        common = self.together.points if self.together else self.sweep.points or ()
+        self.patience = patience or Patience(common, self.sweep.budget.patience)
+        self.learns = self.sweep.learns_apart
         self.results: dict[str, Result] = {}
         self.tried = Tried()  # the same, by their points
         self._leader: Result | None = None  # the best of them: ranking all anew takes its time
         self.patience.cells.append(self.tried)
         self.running: dict[str, Job] = {}  # by digest
         self.asked = 0
+        self.n_common = 0  # points of all cells that were suggested here, or are recorded
         self.exhausted = False
         self.rounds: dict[int, list[Record]] = {}  # of the winner, that are back
         self.unkept: list[int] = []  # that are recorded without the models that are to be kept
@@ -117,10 +123,9 @@ class Study:
         self.n_wanted = self.sweep.final.rounds
         mine = [r for r in rows if r[0].cell == cell.digest and r[0].phase == "search"]
         recorded = [self._result(r) for r in mine]
-        if self.learns:
-            listed = counted(recorded, cell.n_trials)
-        else:  # what was tried at other points is of an earlier spec
-            listed = Tried(recorded).along(self.sweep.points or ())
+        # what was tried at other points than the common ones is of an earlier spec
+        of_points = Tried(recorded).along(common)
+        listed = counted(recorded, cell.n_trials) if self.learns else of_points
         self.again = [result.params for result in listed if result.crashed]
         known = [result for result in listed if not result.crashed]
         self.optuna = self._new_search(known)
@@ -128,6 +133,8 @@ class Study:
         self.points = self._points()
         for result in known:
             self._replay(result)
+        while self.n_common < len(common) and self.tried.at(common[self.n_common]):
+            self.n_common += 1
         if beside is None:
             self.settle()
 
@@ -139,7 +146,14 @@ class Study:
 
     @property
     def searching(self) -> bool:
-        return self.asked < self.cell.n_trials and not self.exhausted and self.stopped is None
+        return self._is_left and self.stopped is None
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether there are points to try yet, or others may still be made."""
+        if self.together is None:
+            return self.asked < self.cell.n_trials and not self.exhausted
+        return not self.together.closed or self.n_common < len(self.together.points)
 
     @property
     def stopped(self) -> Stop | None:
@@ -203,7 +217,7 @@ class Study:
         """The points of a design; for a sampler that learns, an even spread of what it leaves out
         of a finite space."""
         if not self.learns:
-            return iter(self.cell.points)
+            return iter(() if self.together else self.cell.points)
         is_finite = n_points(self.cell.search) < math.inf
         return design("qmc", [self.cell.search], self.sweep.seed) if is_finite else iter(())
 
@@ -256,6 +270,9 @@ class Study:
             yield None, self.again.pop()
         while self.first:
             yield None, self.first.pop(0)
+        while self.together and self.n_common < len(self.together.points):
+            self.n_common += 1
+            yield None, project(self.together.points[self.n_common - 1], self.cell.search)
         if self.optuna is not None:
             from citrus_ray.search.optuna_bridge import space_of
 
@@ -371,24 +388,37 @@ class Studies:
         meter = GpuMeter(self.store or self.folder.parent.parent / "store")
         meter.add(row for trial in rows if trial[0].cell in cells for row in trial)
         self.clock = clock
-        patience = Patience(self.sweep.points or (), self.sweep.budget.patience)
+        self.together = Together(self.sweep, self.folder) if self.sweep.together else None
+        patience = Patience(self.points or (), self.sweep.budget.patience)
         for cell in self.sweep.cells:
-            shared = clock, meter, self.studies, patience
+            shared = clock, meter, self.studies, patience, self.together
             self.studies.append(Study(cell, self.folder, rows, *shared))
+        self._extend()
         for study in self.studies:
             study.settle()
         self._add_rounds()
+
+    @property
+    def points(self) -> Sequence[Point] | None:
+        """The points of the search so far, for all cells together; None where each has its own."""
+        return self.together.points if self.together else self.sweep.points
 
     def next_job(self, has_room: Callable[[Cell], bool] = lambda cell: True) -> Job | None:
         """From the study that has asked least, and then has the fewest rounds, so that cells
         advance together, of those whose trials have room."""
         if self.gave_up:
             return None
+        self._extend()
         for study in sorted(self.studies, key=lambda s: (s.asked / s.cell.n_trials, s.n_rounds)):
             job = study.next_job() if has_room(study.cell) else None
             if job is not None:
                 return job
         return self.next_job(has_room) if self._add_rounds() else None
+
+    def _extend(self) -> None:
+        """Add points that are common to all cells, once all have tried those that are there."""
+        if self.together and all(study.stopped is None for study in self.studies):
+            self.together.extend([study.tried for study in self.studies])
 
     def _add_rounds(self) -> bool:
         """Whether rounds were added, once all that are wanted are back, where claims are open."""

@@ -10,7 +10,13 @@ import pytest
 
 from citrus_ray.experiment.designs import Point, common_points, design, grid, project
 from citrus_ray.experiment.labels import canonical
-from citrus_ray.experiment.search_space import LEARNING, Sampler, SearchSpace, n_points
+from citrus_ray.experiment.search_space import (
+    COMMON,
+    LEARNING,
+    Sampler,
+    SearchSpace,
+    n_points,
+)
 from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.spec import SpecError
 from tests.experiment.test_search_space import BAND, DIM, FINITE, LR, MIXED, RATIO
@@ -150,7 +156,8 @@ def test_a_spec_whose_arms_could_be_searched_at_different_points_is_impossible(s
         shared = one.search.keys() & other.search.keys()
         n_shared += bool(shared)
         if sampler in LEARNING:
-            assert not shared
+            assert one.sweep.together if shared else True
+            assert sampler in COMMON or not shared
         assert values_of(one, shared) == values_of(other, shared)
     assert n_shared > 3 or sampler in LEARNING
     for cell in (cell for sweep in taken for cell in sweep.cells):
@@ -163,14 +170,20 @@ def values_of(cell: Cell, shared: Iterable[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("sampler", LEARNING)
-def test_a_sampler_that_learns_is_refused_where_two_arms_search_an_axis_and_taken_for_one(sampler):
+def test_where_arms_share_an_axis_what_learns_learns_from_all_of_them_or_is_refused(sampler):
     search = {path: SEARCHED[path] for path in ("finetune.optim.lr", "pretrain.epochs")}
-    with pytest.raises(SpecError) as caught:
-        sweep_of(sampler=sampler, search=search)
-    said = [p.message for p in caught.value.problems if p.path == "sampler"]
-    assert any("different points of finetune.optim.lr; take sampler: qmc" in m for m in said)
+    if sampler in COMMON:
+        assert sweep_of(sampler=sampler, search=search).together
+    else:
+        with pytest.raises(SpecError) as caught:
+            sweep_of(sampler=sampler, search=search)
+        said = [p.message for p in caught.value.problems if p.path == "sampler"]
+        way_out = "different points of finetune.optim.lr; take sampler: tpe or qmc"
+        assert any(way_out in m for m in said)
     alone = {"pretrain.epochs": {"int": [1, 3]}, "pretrain.task.ratio": {"uniform": [0.2, 0.8]}}
-    assert [len(c.search) for c in sweep_of(sampler=sampler, search=alone).cells] == [0, 2]
+    sweep = sweep_of(sampler=sampler, search=alone)
+    assert [len(c.search) for c in sweep.cells] == [0, 2]
+    assert sweep.learns_apart
     assert sweep_of(sampler=sampler, search=LINES, compare={}).points is None
 
 

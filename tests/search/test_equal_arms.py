@@ -17,10 +17,12 @@ from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.gains import gain_caveats
 from citrus_ray.evidence.outcomes import EARLIER, OTHER_POINTS
 from citrus_ray.evidence.summary import summarise
+from citrus_ray.evidence.trials import Result
 from citrus_ray.experiment.labels import canonical
 from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.records import Record
 from citrus_ray.search.study import Job, Studies
+from citrus_ray.search.together import merits
 from tests.evidence.test_summary import TEST, VAL
 from tests.small import record_of, sweep_of
 
@@ -76,6 +78,8 @@ def play(sweep: Sweep, folder: Path, seed: int, at_once: int = 5) -> Studies:
     while not studies.over:
         while len(live) < at_once and (job := studies.next_job()) is not None:
             live.append(job)
+        if studies.over:  # rounds that were asked for last were recorded already
+            break
         job = live.pop(rng.randrange(len(live)))
         rows = rows_of(job, number := number + 1)
         records.write(folder, job.digest, rows)
@@ -105,6 +109,7 @@ def said(sweep: Sweep, folder: Path) -> str:
     for part in (found, *cells.values()):
         del part["cost"]
     del found["spec_digest"], found["compute_seconds"]
+    found.get("pooled", []).sort(key=lambda one: str(one["arm"]))
     for claim in found["claims"]:
         claim["places"].sort(key=lambda place: str(place["place"]))
     return json.dumps([cells, found], sort_keys=True)
@@ -180,6 +185,81 @@ def test_an_earlier_search_is_shown_as_such_until_the_next_run(played):
     found = summarise(other, played, 0.0)["cells"]
     assert {(cell["n_trials"], cell["earlier_search"]) for cell in found} == {(5, False)}
     assert not any(EARLIER in cell["caveats"] for cell in found)
+
+
+# ---- a sampler that learns, from all arms together ----
+
+LEARNS: dict[str, Any] = {
+    "sampler": "tpe",
+    "search": {LR: SEARCH[LR], RATIO: {"uniform": [0.2, 0.8]}},
+    "budget": {"trials": 17},
+    "compare": {"pretrain.task": TASKS[:2]},
+    "claims": [],
+}
+
+
+def test_where_results_lead_arms_still_try_the_same_points_whatever_order_trials_end_in(tmp_path):
+    found = []
+    for seed, turned in enumerate([False, True]):
+        edits = LEARNS | {"compare": {"pretrain.task": TASKS[:2][:: -1 if turned else 1]}}
+        play(sweep_of(**edits), tmp_path / str(seed) / "records", seed, at_once=1 + 4 * seed)
+        found.append(tried(tmp_path / str(seed) / "records"))
+    one, other = found
+    assert one == other
+    assert {len(rates) for rates in one.values()} == {17}
+    assert len(set(map(frozenset, one.values()))) == 1
+    plain = sweep_of(**LEARNS | {"sampler": "qmc"})
+    (rates, _) = one.values()
+    known = [point[LR] for point in plain.points or ()]
+    assert [rate in rates for rate in known] == [True] * 10 + [False] * 7, "then it follows results"
+
+
+def test_a_search_that_all_arms_lead_goes_on_with_the_points_that_were_tried(tmp_path):
+    """Though a trial that was lost with its worker ends otherwise the second time."""
+    sweep, folder = sweep_of(**LEARNS | {"budget": {"trials": 15}}), tmp_path / "records"
+    studies = play(sweep, folder, 0)
+    (points,) = {canonical(studies.points)}
+    lost = next(rows for rows in records.read_all(folder) if rows[0].phase == "search")
+    records.write(folder, lost[0].trial, [replace(row, crashed=True) for row in lost])
+    again = Studies(sweep_of(**LEARNS), folder)
+    assert canonical(again.points) == points
+    more = play(sweep_of(**LEARNS), folder, 1)
+    assert canonical((more.points or ())[:15]) == points
+    assert len(more.points or ()) == 17
+    assert Studies(sweep_of(**LEARNS), folder).over
+    summary = summarise(sweep_of(**LEARNS), folder, 0.0)["cells"]
+    assert {(cell["n_trials"], cell["stopped"]) for cell in summary} == {(17, None)}
+    assert not any("depends on the order" in text for c in summary for text in c["caveats"])
+    assert not any(OTHER_POINTS in text for c in summary for text in c["caveats"])
+
+
+def test_points_follow_what_all_arms_found_and_no_arm_more_than_another():
+    def result(value: float | None) -> Result:
+        scores = () if value is None else (value,)
+        status: Any = "failed" if value is None else "ok"
+        return Result("d", {}, status, value, 1.0, scores=scores)
+
+    one, other = [0.2, 0.3, 0.9, None], [80.0, 50.0, 20.0, None]
+    found = merits([[result(a), result(b)] for a, b in zip(one, other, strict=True)])
+    assert found[0] == found[1] == found[2] == pytest.approx((0.625,))
+    assert found[3] is None
+
+
+def test_a_finite_space_that_all_arms_lead_is_tried_whole(tmp_path):
+    sweep = sweep_of(
+        **LEARNS | {"search": {LR: {"choice": [1e-3, 2e-3, 4e-3]}, RATIO: SEARCH[RATIO]}}
+    )
+    studies = play(sweep, tmp_path / "records", 0)
+    assert [len(study.results) for study in studies.studies] == [3, 9]
+    assert Studies(sweep, tmp_path / "records").over
+
+
+def test_patience_ends_a_search_that_all_arms_lead_at_one_point(tmp_path):
+    sweep = sweep_of(**LEARNS | {"budget": {"trials": 40, "patience": 6}})
+    play(sweep, tmp_path / "records", 0)
+    found = summarise(sweep, tmp_path / "records", 0.0)["cells"]
+    assert len({cell["n_trials"] for cell in found}) == 1
+    assert {cell["stopped"] for cell in found} == {"patience"}
 
 
 # ---- caveats ----
