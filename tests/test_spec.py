@@ -210,7 +210,7 @@ def test_a_complete_trial_is_read():
             "lr: 1e-3\n    epochs: 3",
             7,
             "finetune.optim.epochs",
-            "known keys: batch_size, lr",
+            "known keys: batch_size, clip, lr",
         ),
         ("dim: 8", "dim: 0", 2, "model.dim", "must be greater than or equal to 1"),
         ("dim: 8", "dims: 8", 2, "model.dims", "did you mean `dim`?"),
