@@ -15,6 +15,7 @@ import yaml
 from citrus_ray import records
 from citrus_ray.cli import screen
 from citrus_ray.cli.results import ResultsFolder, results_path
+from citrus_ray.cli.viewers import write_viewers
 from citrus_ray.data.source import looked_once
 from citrus_ray.evidence.evidence import Evidence, evidence_of
 from citrus_ray.evidence.kept import kept_models
@@ -164,12 +165,10 @@ class SweepCommand:
         return any(spec.workers > 1 for spec in self._pretrainings)
 
     def _summarise(self, evidence: Evidence, seconds: float) -> dict[str, Any]:
-        """The summary and Optuna's journal, from one reading of the records."""
+        """The summary and what viewers open, from one reading of the records."""
         found = summary_of(self.sweep, evidence, seconds, self.out.parent / "store")
         records.write_text(self.out / "summary.json", json.dumps(found, indent=1) + "\n")
-        from citrus_ray.search.optuna_bridge import export  # Optuna takes a moment to load
-
-        export(self.sweep, evidence, self.out / "optuna.log")
+        write_viewers(self.sweep, evidence, self.out)
         return found
 
     def _report(self) -> Path:

@@ -156,11 +156,9 @@ def _run(trial: "Trial", config: dict[str, str], worker: "Worker", report: "Repo
         done = run(spec, encoder, worker, report, state)
     if worker.rank == 0:
         keep(trial, digest, config["store"], done, worker.world, state)
-        task, model = spec.task and spec.task.kind, encoder.kind
-        hparams = {"task": task, "model": model, "lr": spec.optim.lr}
-        folder = Path(config["tensorboard"]) / "pretrain" / digest
-        result = {"val/loss": done.history[-1]["val/loss"]}
-        tensorboard.write_run(folder, hparams, done.history, result)
+        name = f"{spec.task.kind if spec.task else 'none'}-{encoder.kind}-{digest[:8]}"
+        folder = Path(config["tensorboard"]) / tensorboard.PRETRAIN / tensorboard.slug(name)
+        tensorboard.write_run(folder, enumerate(done.history, start=1))
 
 
 assert cluster.QUIET  # imported for its environment variables, before Ray Train reads them

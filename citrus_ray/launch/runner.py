@@ -18,7 +18,7 @@ from citrus_ray.evidence.trials import result_of
 from citrus_ray.experiment.budgets import Race
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
 from citrus_ray.experiment.trial import Trial
-from citrus_ray.launch import tensorboard
+from citrus_ray.launch.tensorboard import Board
 from citrus_ray.records import Record
 from citrus_ray.search.racing import order, p_worse
 from citrus_ray.spec import MachineError, Problem, SpecError, flatten, without_secrets
@@ -290,14 +290,9 @@ def row_of(
 def show(
     paths: ResultPaths, cell: Cell, rows: list[Record], curves: list[dict[str, float]]
 ) -> None:
-    """A recorded trial as a TensorBoard run, under the cell's name."""
-    metric = cell.sweep.objective.metric
-    result = result_of(rows, cell.sweep.objective.metric)
-    constants = {"phase": rows[0].phase, "status": result.status, "members": len(rows)}
-    hparams = constants | cell.axes | rows[0].params
-    folder = paths.tensorboard / tensorboard.slug(cell.label) / rows[0].trial
-    value = {} if result.value is None else {metric: result.value}
-    tensorboard.write_run(folder, hparams, curves, value)
+    """A searched trial as a TensorBoard run, under the cell's name."""
+    if rows[0].phase == "search":  # rounds of a winner are one run, made from all of them
+        Board(cell.sweep, paths.tensorboard).show_trial(cell, rows, curves)
 
 
 def crashed(job: Any, crash: Crash, concurrency: int) -> list[Record]:

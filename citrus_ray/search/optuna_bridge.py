@@ -3,9 +3,11 @@ nothing of Ray."""
 
 import json
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -22,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from citrus_ray import records
 from citrus_ray.evidence.evidence import Evidence
+from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.trials import Result
 from citrus_ray.experiment.designs import Point
 from citrus_ray.experiment.search_space import Sampler, SearchAxis, SearchSpace
@@ -67,10 +70,9 @@ def named(axes: SearchSpace, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def frozen(axes: SearchSpace, result: Result) -> FrozenTrial:
-    """A recorded trial as one of Optuna's, which knows none that is complete without a value."""
-    scored = result.status != "ok" or result.scores
+    """A recorded trial as one of Optuna's."""
     return optuna.trial.create_trial(
-        state=STATES[result.status] if scored else TrialState.FAIL,
+        state=_state(result),
         values=list(result.scores) or None,
         params=named(axes, result.params),
         distributions=space_of({path: axes[path] for path in result.params}),
@@ -119,11 +121,11 @@ def suggestions(
 
 
 class _Lines(BaseJournalBackend):  # type: ignore[misc]
-    """What the journal would write, in memory: the file is then written once and whole, not with
-    a lock per trial."""
+    """What the journal would write, in memory: the file is then written in one piece, not with a
+    lock per trial."""
 
-    def __init__(self) -> None:
-        self.logs: list[dict[str, Any]] = []
+    def __init__(self, logs: Iterable[dict[str, Any]] = ()) -> None:
+        self.logs = list(logs)
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         return self.logs[log_number_from:]
@@ -143,23 +145,110 @@ def new_study(sweep: Sweep, **kwargs: Any) -> optuna.Study:
 
 def export(sweep: Sweep, evidence: Evidence, path: Path) -> Path:
     """Search trials as a file that Optuna's journal storage and its dashboard open, a study per
-    cell."""
-    lines = _Lines()
-    storage = JournalStorage(lines)
-    for cell, outcome in zip(sweep.cells, evidence.cells, strict=True):
-        study = new_study(sweep, storage=storage, study_name=outcome.label)
-        study.add_trials([_dated(cell, r, r is outcome.best) for r in outcome.searched])
-    logs = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in lines.logs)
-    return records.write_text(path, logs)
+    cell.
+
+    What is new is put at the end of the file, so that a dashboard that has it open goes on
+    reading. One that says something else than the records is written anew.
+    """
+    lines = _Lines(_read(path))
+    n_there = len(lines.logs)
+    try:
+        studies = _studies(sweep, evidence, JournalStorage(lines), is_new=not n_there)
+    except (_OtherError, LookupError, ValueError, TypeError, AttributeError):
+        n_there, lines = 0, _Lines()
+        studies = _studies(sweep, evidence, JournalStorage(lines), is_new=True)
+    for cell, outcome, study in zip(sweep.cells, evidence.cells, studies, strict=True):
+        known = {trial.user_attrs["trial"] for trial in study.get_trials(deepcopy=False)}
+        new = [result for result in outcome.searched if result.digest not in known]
+        curves = _curves(outcome) if sweep.objective.each is None else {}
+        study.add_trials([_dated(cell, r, curves.get(r.digest, {})) for r in _by_end(new)])
+        for name, value in _told(cell, outcome, evidence, study).items():
+            if study.user_attrs.get(name) != value:
+                study.set_user_attr(name, value)
+    text = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in lines.logs[n_there:])
+    if not n_there:
+        return records.write_text(path, text)
+    with path.open("a") as file:
+        file.write(text)
+    return path
 
 
-def _dated(cell: Cell, result: Result, is_chosen: bool) -> FrozenTrial:
+class _OtherError(Exception):
+    """The journal is of something else than the records."""
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Its lines; none where it was cut off, or there is none."""
+    try:
+        text = path.read_text()
+        return [json.loads(line) for line in text.splitlines()] if text.endswith("\n") else []
+    except (OSError, ValueError):
+        return []
+
+
+def _studies(
+    sweep: Sweep, evidence: Evidence, storage: JournalStorage, is_new: bool
+) -> list[optuna.Study]:
+    """A study for each cell: new ones, or those that are there if they say what is recorded."""
+    names = [outcome.label for outcome in evidence.cells]
+    if is_new:
+        return [new_study(sweep, storage=storage, study_name=name) for name in names]
+    if optuna.get_all_study_names(storage) != names:
+        raise _OtherError
+    studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+    for cell, outcome, study in zip(sweep.cells, evidence.cells, studies, strict=True):
+        recorded = {result.digest: result for result in outcome.searched}
+        if study.user_attrs.get("cell") != cell.digest:
+            raise _OtherError
+        for trial in study.get_trials(deepcopy=False):
+            result = recorded[trial.user_attrs["trial"]]
+            if trial.state != _state(result) or (trial.values or []) != list(result.scores):
+                raise _OtherError
+    return studies
+
+
+def _state(result: Result) -> TrialState:
+    """Optuna knows no trial that is complete without a value."""
+    scored = result.status != "ok" or result.scores
+    return STATES[result.status] if scored else TrialState.FAIL
+
+
+def _by_end(results: Iterable[Result]) -> list[Result]:
+    return sorted(results, key=lambda result: (result.finished, result.digest))
+
+
+def _curves(outcome: Outcome) -> dict[str, dict[int, float]]:
+    """The objective round by round, the mean over members, by trial."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in outcome.rows:
+        for step, (value, _) in enumerate(row.curve, start=1):
+            found[row.trial][step].append(value)
+    return {t: {step: fmean(of) for step, of in steps.items()} for t, steps in found.items()}
+
+
+def _told(cell: Cell, outcome: Outcome, evidence: Evidence, study: optuna.Study) -> dict[str, Any]:
+    """What a study says of its cell: its spec, which trial was chosen, and what came of its
+    refits. Optuna lets nobody write to a trial that is over."""
+    best, test, gain = outcome.best, outcome.test, evidence.gain_of.get(cell.digest)
+    number = {t.user_attrs["trial"]: t.number for t in study.get_trials(deepcopy=False)}
+    found: dict[str, Any] = {"cell": cell.digest, "axes": cell.axes, "spec": cell.trial.tree()}
+    if best:
+        found |= {"chosen trial": number[best.digest], "chosen": best.digest}
+    if test:
+        found |= {outcome.design.test_metric: test.tree()}
+    if gain:
+        found |= {"gain over scratch": gain.found.tree()}
+    return json.loads(json.dumps(found))  # type: ignore[no-any-return]  # as it is read back
+
+
+def _dated(cell: Cell, result: Result, curve: dict[int, float]) -> FrozenTrial:
     trial = frozen(cell.search, result)
+    trial.intermediate_values = curve
     trial.user_attrs = {
         "trial": result.digest,
         "seconds": result.seconds,
         "reason": result.reason,
-        "chosen": is_chosen,
+        "members": list(result.values),
     }
     if result.finished:
         ended = datetime.fromisoformat(result.finished).astimezone().replace(tzinfo=None)

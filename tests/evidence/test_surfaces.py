@@ -132,8 +132,8 @@ def agree(sweep: Sweep, out: Path) -> Evidence:
         found = {row.digest for rows in studies[i].rounds.values() for row in rows}
         assert found == {row.digest for row in one.final}
         journal = optuna.load_study(storage=storage, study_name=one.label)
-        (chosen,) = [t for t in journal.trials if t.user_attrs["chosen"]]
-        assert chosen.user_attrs["trial"] == one.best.digest
+        chosen = journal.trials[journal.user_attrs["chosen trial"]]
+        assert chosen.user_attrs["trial"] == journal.user_attrs["chosen"] == one.best.digest
         assert len(journal.trials) == len(one.searched) == summary["cells"][i]["n_trials"]
         assert one.best.digest in best
         assert summary["cells"][i]["best"] == one.best.params
