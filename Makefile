@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format lab bench clean help
+.PHONY: demo test check docs format lab bench clean help
 
 # a few minutes of two cores each; the others by name: python -m tests.bench --help
 BENCHES := step curves data finetune startup memory engine
@@ -25,17 +25,21 @@ lab: $(READY)  ## three hosts made of namespaces: `ray up`, lost machines, `ray 
 bench: $(READY)  ## what this machine does with a training step, batches, fine-tunes and trials, beside plain ways
 	set -e; for name in $(BENCHES); do echo "== $$name"; $(VENV)/bin/python -m tests.bench $$name; done
 
-check: $(READY)  ## lint, format and types
+check: $(READY)  ## lint, format, types, and the links of docs/
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mkdocs build --strict --site-dir site
+
+docs: $(READY)   ## docs/ as a site, on http://127.0.0.1:8000
+	$(VENV)/bin/mkdocs serve
 
 format: $(READY)  ## put the code into its format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 clean:       ## remove the virtual environment and tool caches; results stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("citrus_ray needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + "; call make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
