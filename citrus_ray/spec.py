@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import itertools
 import json
+import math
 import re
 import textwrap
 import types
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 SpecT = TypeVar("SpecT", bound="Spec")
@@ -49,6 +50,18 @@ class Spec(BaseModel):
     value."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _numbers_mean_something(self) -> Self:
+        """Refuse what no field of this package can mean, whatever bounds of its own it has."""
+        for name, value in self:
+            for number in value if isinstance(value, tuple) else (value,):
+                if type(number) in (int, float) and number and "seed" not in name:
+                    low, high = (0, 10**12) if type(number) is int else (1e-30, 1e30)
+                    if not low <= abs(number) <= high:
+                        rule = f"must be of a size from {low:g} to {high:g}"
+                        raise ValueError(f"{name}={_short(number, 40)}: {rule}; correct it")
+        return self
 
     def tree(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -475,6 +488,8 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
     """Set `a.b.c` in nested dicts, in place. The parent must be there: a typo must not create a
     branch."""
     *parents, leaf = path.split(".")
+    if not all((*parents, leaf)):
+        raise refuse(f"{path}: must be words with dots between them", path)
     node: Any = tree
     for depth, part in enumerate(parents):
         axis = ".".join([*parents[depth:], leaf])
@@ -528,8 +543,21 @@ class Document:
         """The problem with its file and the line of the nearest enclosing key."""
         path = problem.path
         while path and path not in self.lines:
-            path = re.sub(r"(\.?[^.\[]+|\[\d+\])$", "", path)
+            path = re.sub(r"(\.?[^.\[]+|\[\d+\]|.)$", "", path, flags=re.DOTALL)
         return Problem(problem.path, problem.message, self.file, self.lines.get(path))
+
+
+# what no spec needs more of, so that one that was made to be endless, or was damaged, ends at once
+MOST_BYTES = 200_000
+MOST_VALUES = 20_000  # those that aliases stand for counted
+DEEPEST = 40
+TOO_DEEP = f"is nested more than {DEEPEST} deep, or an alias stands for something that holds it"
+LONGEST_KEY = 200
+TAGS = {f"tag:yaml.org,2002:{name}" for name in ("bool", "null", "int", "float", "str")}
+# what a terminal obeys and what turns text around; lines and tabs are text
+CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -561,7 +589,10 @@ def read_yaml(path: str | Path) -> Document:
     """Parse one YAML mapping; duplicate keys and syntax errors are problems with a line."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise SpecError([Problem("", "is no file; give one", str(path))])
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1).decode("utf-8")
     except OSError as err:
         raise SpecError([Problem("", f"cannot be read: {err.strerror}", str(path))]) from None
     except UnicodeDecodeError as err:
@@ -572,57 +603,99 @@ def read_yaml(path: str | Path) -> Document:
 
 
 def parse_yaml(text: str, file: str = "<text>") -> Document:
-    loader = _Loader(text)
-    lines: dict[str, int] = {}
-    problems: list[Problem] = []
+    if len(text) > MOST_BYTES:
+        rule = f"must have at most {MOST_BYTES:,} letters; leave out what is no spec"
+        raise SpecError([Problem("", rule, file)])
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as err:
+        raise SpecError([Problem("", f"is not YAML: {_first_line(err)}", file)]) from None
+    reader = _TreeReader(loader, file)
     try:
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise SpecError([Problem("", "must hold `key: value` lines at its top level", file)])
-        tree = _read_node(loader, root, (), lines, problems, file)
+        tree = reader.read(root, ())
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
-        what = getattr(err, "problem", None) or str(err)
+        what = getattr(err, "problem", None) or _first_line(err)
         raise SpecError(
             [Problem("", f"is not YAML: {what}", file, mark.line + 1 if mark else None)]
         ) from None
     except RecursionError:
-        raise SpecError(
-            [Problem("", "is not YAML: an alias stands for something that holds it", file)]
-        ) from None
+        raise SpecError([Problem("", TOO_DEEP, file)]) from None
     finally:
         loader.dispose()
-    if problems:
-        raise SpecError(problems)
-    return Document(file, text, tree, lines)
+    if reader.problems:
+        raise SpecError(reader.problems)
+    return Document(file, text, tree, reader.lines)
 
 
-def _read_node(
-    loader: _Loader,
-    node: yaml.Node,
-    loc: Loc,
-    lines: dict[str, int],
-    problems: list[Problem],
-    file: str,
-) -> Any:
-    lines.setdefault(dotted(loc), node.start_mark.line + 1)
-    if isinstance(node, yaml.SequenceNode):
-        return [
-            _read_node(loader, item, (*loc, i), lines, problems, file)
-            for i, item in enumerate(node.value)
-        ]
-    if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node, deep=True)
-    tree: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key, line = str(key_node.value), key_node.start_mark.line + 1
-        where = (*loc, key)
-        if key in tree:
-            first = lines[dotted(where)]
-            problems.append(
-                Problem(dotted(where), f"stands twice, first on line {first}; keep one", file, line)
+def _first_line(err: Exception) -> str:
+    return (str(err).splitlines() or [type(err).__name__])[0]
+
+
+class _TreeReader:
+    """Nodes of YAML as plain values, within limits, and everything that is wrong with them."""
+
+    def __init__(self, loader: _Loader, file: str) -> None:
+        self.loader, self.file = loader, file
+        self.lines: dict[str, int] = {}
+        self.problems: list[Problem] = []
+        self.n_values = 0
+
+    def read(self, node: yaml.Node, loc: Loc) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(dotted(loc), line)
+        self.n_values += 1
+        # at once: there may be no end of what follows
+        if self.n_values > MOST_VALUES:
+            rule = f"holds more than {MOST_VALUES:,} values, what aliases stand for counted"
+            raise SpecError([Problem("", f"{rule}; write fewer", self.file, line)])
+        if len(loc) > DEEPEST:
+            raise SpecError([Problem("", TOO_DEEP, self.file, line)])
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+            return [self.read(item, (*loc, i)) for i, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+            return self._mapping(node, loc)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, loc, line)
+        return self._refuse(loc, line, f"is not YAML of a spec: the tag {node.tag[:40]}; drop it")
+
+    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        tree: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key, line = key_node.value, key_node.start_mark.line + 1
+            if not isinstance(key, str) or len(key) > LONGEST_KEY or CONTROL.search(key):
+                rule = f"a key must be a word of at most {LONGEST_KEY} letters that can be printed"
+                self._refuse(loc, line, f"{rule}, and one is {_short(str(key), 40)}")
+                continue
+            where = (*loc, key)
+            if key in tree:
+                first = self.lines[dotted(where)]
+                self._refuse(where, line, f"stands twice, first on line {first}; keep one")
+                continue
+            self.lines[dotted(where)] = line
+            tree[key] = self.read(value_node, where)
+        return tree
+
+    def _scalar(self, node: yaml.ScalarNode, loc: Loc, line: int) -> Any:
+        if node.tag not in TAGS:
+            return self._refuse(
+                loc, line, f"is not YAML of a spec: the tag {node.tag[:40]}; drop it"
             )
-            continue
-        lines[dotted(where)] = line
-        tree[key] = _read_node(loader, value_node, where, lines, problems, file)
-    return tree
+        try:
+            value = self.loader.construct_object(node, deep=True)
+        except (ValueError, KeyError):  # !!int of what is none, or of thousands of digits
+            return self._refuse(loc, line, f"{_short(node.value, 40)} is no number; correct it")
+        is_long = type(value) is int and not -(2**63) <= value < 2**64
+        if is_long or (isinstance(value, float) and not math.isfinite(value)):
+            rule = "must be a number of at most 64 bits"
+            return self._refuse(loc, line, f"{_short(node.value, 40)}: {rule}")
+        if isinstance(value, str) and (odd := CONTROL.search(value)):
+            rule = f"holds the control character {odd[0].encode('unicode_escape').decode()}"
+            return self._refuse(loc, line, f"{rule}; write text that can be printed")
+        return value
+
+    def _refuse(self, loc: Loc, line: int, message: str) -> None:
+        self.problems.append(Problem(dotted(loc), message, self.file, line))

@@ -22,8 +22,8 @@ SPECS = sorted((ROOT / "sweeps").rglob("*.yaml"))
 ARROWS: dict[str, set[str]] = {
     "spec": set(),
     "context": set(),
-    "records": set(),
     "metrics": {"context"},
+    "records": {"metrics"},
     "data": {"spec", "context"},
     "models": {"spec", "context"},
     "tasks": {"spec", "context", "models"},

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def rows(n: int = 2, **fields: object) -> list[Record]:
 
 
 def test_what_is_written_is_read_back(tmp_path):
-    written = rows(3, reason="line\none \u2028 two — ends", commit="abc+", seconds=1.25)
+    written = rows(3, trial="d1", reason="line\none \u2028 two — ends", commit="abc+", seconds=1.25)
     path = records.write(tmp_path / "records", "d1", written)
     assert path == tmp_path / "records" / "d1.jsonl"
     assert len(path.read_text().split("\n")) == 4
@@ -103,8 +104,8 @@ def test_a_metric_that_is_no_number_is_refused_and_nothing_is_written(tmp_path, 
 
 
 def test_a_second_write_replaces_the_first_as_a_whole(tmp_path):
-    records.write(tmp_path, "d", rows(3))
-    records.write(tmp_path, "d", rows(1, status="failed"))
+    records.write(tmp_path, "d", rows(3, trial="d"))
+    records.write(tmp_path, "d", rows(1, trial="d", status="failed"))
     assert [row.status for row in records.read_trial(tmp_path, "d")] == ["failed"]
 
 
@@ -196,10 +197,13 @@ def test_a_part_whose_bytes_have_changed_is_named_and_not_believed(tmp_path):
     filled(tmp_path, "a", "b")
     part = records.compact(tmp_path, at_least=2)
     assert part is not None
-    assert records.damaged(tmp_path) == []
-    part.write_text(part.read_text().replace("0.1", "0.9"))
-    assert records.damaged(tmp_path) == [part]
-    (unreadable,) = collect([tmp_path]).unreadable
+    assert not collect([tmp_path]).unreadable
+    lines = part.read_text().splitlines(keepends=True)
+    part.write_text("".join([*lines[:4], lines[4].replace("0.1", "0.9"), *lines[5:]]))
+    found = collect([tmp_path])
+    assert {row.trial for row in found.rows} == {"a"}
+    assert [[row.trial for row in rows] for rows in records.read_all(tmp_path)] == [["a"] * 3]
+    (unreadable,) = found.unreadable
     assert part.name in unreadable.file
     assert "bytes have changed" in unreadable.reason
 
@@ -231,3 +235,105 @@ def test_a_reader_that_a_compaction_overtakes_misses_nothing(tmp_path, monkeypat
     found = collect([tmp_path])
     assert not found.unreadable
     assert {row.trial for row in found.rows} == {"a", "b", "c"}
+
+
+# ---- seals ----
+
+
+def lines_of(folder: Path, name: str) -> list[bytes]:
+    return (folder / f"{name}.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def test_an_edited_number_is_found_and_what_was_not_edited_is_read_in_any_order_of_lines(tmp_path):
+    filled(tmp_path, "a")
+    first, *others = lines_of(tmp_path, "a")
+    (tmp_path / "a.jsonl").write_bytes(b"".join([*others, first]))
+    assert len(records.read_trial(tmp_path, "a")) == 3
+    (tmp_path / "a.jsonl").write_bytes(b"".join([first.replace(b"0.0", b"0.9"), *others]))
+    with pytest.raises(records.DamagedError, match="its seal does not fit"):
+        records.read_trial(tmp_path, "a")
+
+
+def test_a_record_cut_at_a_line_end_is_computed_again_and_what_is_left_stays_aside(tmp_path):
+    filled(tmp_path, "a")
+    kept = b"".join(lines_of(tmp_path, "a")[:2])
+    (tmp_path / "a.jsonl").write_bytes(kept)
+    with pytest.raises(records.DamagedError, match="holds 2 of its 3 members"):
+        records.read_trial(tmp_path, "a")
+    assert records.read_done(tmp_path, "a") == []
+    (aside,) = (tmp_path / records.ASIDE).iterdir()
+    assert aside.read_bytes() == kept
+    assert records.files(tmp_path) == []
+
+
+def test_doubled_lines_are_one(tmp_path):
+    written = filled(tmp_path, "a")
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines_of(tmp_path, "a") * 2))
+    assert [records.read_trial(tmp_path, "a")] == [*written.values()]
+    assert [len(trial) for trial in trials_in(tmp_path)] == [3]
+
+
+def test_lines_of_two_writings_are_not_mixed(tmp_path):
+    filled(tmp_path, "a")
+    before = lines_of(tmp_path, "a")
+    filled(tmp_path, "a", seconds=7.0)
+    (tmp_path / "a.jsonl").write_bytes(b"".join([*before[:1], *lines_of(tmp_path, "a")[1:]]))
+    assert len(records.read_trial(tmp_path, "a")) == 3  # each member once: seconds say nothing
+    (tmp_path / "a.jsonl").write_bytes(b"".join([*before, *lines_of(tmp_path, "a")[1:]]))
+    with pytest.raises(records.DamagedError, match="two writings"):
+        records.read_trial(tmp_path, "a")
+
+
+def test_records_from_before_seals_are_read_and_cut_ones_are_known_by_their_trial(tmp_path):
+    (written,) = filled(tmp_path, "a").values()
+    old = [json.dumps(asdict(row), sort_keys=True) for row in written]
+    (tmp_path / "a.jsonl").write_text("\n".join(old) + "\n")
+    assert records.read_trial(tmp_path, "a") == written
+    assert records.read_done(tmp_path, "a", 3) == written
+    assert records.read_done(tmp_path, "a", 4) == []
+    (tmp_path / "b.jsonl").write_text(
+        "\n".join(line.replace('"trial": "a"', '"trial": "b"') for line in old)
+    )
+    assert len(records.read_done(tmp_path, "b", 3)) == 3
+    assert citrus(["records", "verify", str(tmp_path)]) == 2  # no results folder
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"knows": 1}, "is of a newer citrus_ray, whose records have `knows`"),
+        ({"metrics": {"val/accuracy": 1.01}}, "its score val/accuracy is 1.01, and must be"),
+        ({"metrics": {"test/auroc:rest": -0.2}}, "must be a number from"),
+        ({"metrics": {"missing:ppg/kappa": -1.2}}, "must be a number from -1 to 1"),
+        ({"metrics": {"val/loss": math.inf}}, "must be a number from -inf to inf"),
+        ({"metrics": {"val/loss": math.nan}}, "must be a number"),
+        ({"baselines": {"majority": {"test/accuracy": 2}}}, "test/accuracy is 2"),
+        ({"status": "great"}, "its status is"),
+        ({"seconds": "long"}, "its seconds is"),
+        ({"axes": []}, "its axes is"),
+        ({"trial": "z"}, "holds trial z"),
+    ],
+)
+def test_what_no_record_can_say_is_refused_by_name(tmp_path, edit, said):
+    filled(tmp_path, "a")
+    trees = [json.loads(line) for line in lines_of(tmp_path, "a")]
+    for tree in trees:
+        del tree["seal"]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(tree | edit) for tree in trees))
+    with pytest.raises(records.DamagedError, match=re.escape(said)):
+        records.read_trial(tmp_path, "a")
+    assert list(records.read_all(tmp_path)) == []
+
+
+def test_what_is_good_of_a_damaged_part_becomes_a_part_and_the_rest_lies_aside(tmp_path):
+    written = filled(tmp_path, "a", "b", "c")
+    part = records.compact(tmp_path, at_least=2)
+    assert part is not None
+    content = part.read_bytes()
+    part.write_bytes(content[:-40])
+    assert records.set_aside(part)
+    (new,) = records.files(tmp_path)
+    assert new.parent.name == records.PARTS
+    assert list(records.read_all(tmp_path)) == [written["a"], written["b"]]
+    assert [path.read_bytes() for path in (tmp_path / records.ASIDE).iterdir()] == [content[:-40]]
+    assert not collect([tmp_path]).unreadable

@@ -1,6 +1,7 @@
 """Specs: strict values, YAML with line numbers, dotted edits, digests."""
 
 import math
+import os
 import pickle
 from typing import Annotated, Any
 
@@ -361,7 +362,7 @@ def other_values(value: Any) -> list[Any]:
     if isinstance(value, int | float):
         return [value + 1, value + 2, value * 0.8 + 0.01]
     if isinstance(value, list):
-        return [[*value, value[-1]], value[:-1]] if value else [[{"kind": "shift"}]]
+        return [[*value, value[-1]], value[:-1], value[::-1]] if value else [[{"kind": "shift"}]]
     return [word for word in WORDS if word != value]
 
 
@@ -487,3 +488,54 @@ def test_an_axis_whose_key_is_a_path_can_be_set():
     put(tree, "search.finetune.optim.lr", {"choice": [0.1]})
     put(tree, "budget.trials", 5)
     assert tree == {"search": {"finetune.optim.lr": {"choice": [0.1]}}, "budget": {"trials": 5}}
+
+
+# ---- limits ----
+
+LAUGHS = "x0: &x0 [1, 1]\n" + "".join(
+    f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 9)}]\n" for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\n" * 60_000, "must have at most 200,000 letters"),
+        (LAUGHS, "holds more than 20,000 values"),
+        ("a: &a\n  b: *a\n", "is nested more than 40 deep"),
+        ("a: " + "[" * 60 + "]" * 60, "is nested more than 40 deep"),
+        ("a: " + "[" * 5000 + "]" * 5000, "is nested more than 40 deep"),
+        ("a: " + "9" * 5000, "must be a number of at most 64 bits|is no number"),
+        ("a: 1e999", "must be a number of at most 64 bits"),
+        ("a: !!binary aGk=", "the tag tag:yaml.org,2002:binary"),
+        ("a: !!set {b, c}", "the tag tag:yaml.org,2002:set"),
+        ("a: !!int many", "is no number"),
+        ('a: "x\\e[2J"', "holds the control character"),
+        ("? [a, b]\n: 1", "a key must be a word of at most 200 letters"),
+        (f"{'k' * 300}: 1", "a key must be a word of at most 200 letters"),
+    ],
+)
+def test_what_has_no_end_or_means_nothing_is_refused_while_it_is_read(text, said):
+    with pytest.raises(SpecError, match=said):
+        parse_yaml(text, "odd.yaml")
+
+
+def test_all_that_is_wrong_with_values_is_said_at_once():
+    with pytest.raises(SpecError) as caught:
+        parse_yaml("a: 1e999\nb: !!binary aGk=\na: 2\n", "odd.yaml")
+    assert [p.line for p in caught.value.problems] == [1, 2, 3]
+
+
+def test_a_pipe_is_no_spec_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.yaml")
+    with pytest.raises(SpecError, match="is no file"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("path", ["budget.trials.", ".a", "a..b", "", "[0]", "a.[0].b", "x" * 99])
+def test_a_path_that_names_nothing_is_placed_and_refused_at_once(path):
+    document = parse_yaml("budget: {trials: 1}", "a.yaml")
+    assert document.place(Problem(path, "is odd")).file == "a.yaml"
+    if "." in path or not path:
+        with pytest.raises(SpecError):
+            put({"budget": {"trials": 1}}, path, 2)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from citrus_ray.cli.boundary import bounded
 from citrus_ray.spec import locate
 
 
@@ -13,6 +14,8 @@ class Command(NamedTuple):
 
     path: str
     about: str
+    nothing: str = "nothing was changed"  # said where it is refused
+    safe: str = "nothing was changed, run the same command again"  # where it ends in the middle
 
 
 COMMANDS = {
@@ -23,8 +26,16 @@ COMMANDS = {
     "predict": Command("citrus_ray.cli.predict:main", "ask a kept model about recordings"),
     "export": Command("citrus_ray.cli.export:main", "a kept model as TorchScript or ONNX"),
     "init": Command("citrus_ray.cli.init:main", "a first sweep for a folder of recordings"),
-    "data": Command("citrus_ray.data.__main__:main", "list, describe and fetch sets of recordings"),
-    "convert": Command("citrus_ray.data.tools.convert:main", "recordings of any format as npz"),
+    "data": Command(
+        "citrus_ray.data.__main__:main",
+        "list, describe, fetch and seal sets of recordings",
+        safe="what came is kept, and the same command goes on from there",
+    ),
+    "convert": Command(
+        "citrus_ray.data.tools.convert:main",
+        "recordings of any format as npz",
+        safe="what is written is whole, and the same command goes on from there",
+    ),
     "records": Command("citrus_ray.cli.record_files:main", "check or compact a sweep's records"),
     "store": Command("citrus_ray.store.__main__:main", "list, check and prune encoders"),
 }
@@ -41,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = ", ".join(COMMANDS)
         print(f"citrus {words[0]}: no such command; there are {known}", file=sys.stderr)
         return 2
-    return int(locate(command.path)(words[1:]))
+    bounds = bounded(f"citrus {words[0]}", command.nothing, command.safe)
+    return bounds(lambda argv: int(locate(command.path)(argv)))(words[1:])
 
 
 def run(argv: Sequence[str]) -> int:

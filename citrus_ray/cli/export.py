@@ -6,12 +6,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from citrus_ray.cli.boundary import bounded
+
 ABOUT = """\
 A kept network as one file: windows (B, C, T) as they are cut and z-scored for training, in the
 model's order of channels, go in; probabilities (B, K) come out. It is written only if what it says
 equals what the kept model says."""
 
 
+NOTHING = "nothing was written"
+
+
+@bounded("citrus export", nothing=NOTHING, safe=NOTHING)
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of one call."""
     cli = argparse.ArgumentParser(
@@ -26,15 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = cli.parse_args(argv)
     from citrus_ray.inference.export import export
     from citrus_ray.inference.model import load_model
-    from citrus_ray.spec import SpecError
 
     try:
         said = export(load_model(args.model), args.to, args.out)
-    except SpecError as err:
-        print(f"{err}; nothing was written", file=sys.stderr)
-        return 2
     except OSError as err:
-        print(f"{err.filename or args.out}: {err.strerror}; nothing was written", file=sys.stderr)
+        print(f"{err.filename or args.out}: {err.strerror}; {NOTHING}", file=sys.stderr)
         return 2
     print(said)
     return 0

@@ -2,47 +2,27 @@
 is missing."""
 
 import argparse
-import errno
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from citrus_ray.cli.boundary import CODES, bounded
+
 EXIT_CODES = (
-    "exit codes: 0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, "
-    "130 interrupted, 141 no one reads what it prints"
+    f"exit codes: 0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, {CODES}"
 )
+SAFE = "what was finished is recorded, run the same command to go on"
 
 
+@bounded("citrus run", nothing="nothing was started", safe=SAFE)
 def main(argv: Sequence[str] | None = None, sweeps: Path | None = None) -> int:
     """The exit code of one call; `sweeps` is the folder of the sweeps that have a name."""
     args = parser().parse_args(argv)
     if args.data:
         os.environ["CITRUS_DATA"] = str(args.data.resolve())
     from citrus_ray.cli.sweep import SweepCommand  # after parsing: `--help` waits for nothing
-    from citrus_ray.spec import SpecError
 
-    try:
-        return SweepCommand.from_args(find(args.spec, sweeps), args).run()
-    except SpecError as err:
-        n = len(err.problems)
-        print(f"{err}\n{n} problem{'s' * (n > 1)}; nothing was started", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # or Python complains when it flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as err:
-        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f"{err.filename}: " if err.filename else ""
-        way_out = "make room and run the same command to go on"
-        print(f"{where}no space left on device; {way_out}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        what = "interrupted; what was finished is recorded, run the same command to go on"
-        print(what, file=sys.stderr)
-        return 130
+    return SweepCommand.from_args(find(args.spec, sweeps), args).run()
 
 
 def parser() -> argparse.ArgumentParser:

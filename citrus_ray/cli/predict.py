@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from citrus_ray.cli.boundary import bounded
+
 if TYPE_CHECKING:
     from citrus_ray.data.formats.signals import FileLayout
     from citrus_ray.data.sources.given import Allowed
@@ -20,27 +22,19 @@ window, and for every recording: the mean over its windows.
 MODEL is a folder below results/<name>/models/, which a sweep with `final: {keep: true}` writes.
 Recordings are read, cut and scaled as those that it was trained on; what does not fit (channels,
 rate, units, length) is refused by name, and nothing is written."""
+NOTHING = "nothing was written"
 EXIT_CODES = "exit codes: 0 done, 1 some recordings were left out (--skip), 2 nothing was written"
 
 
+@bounded("citrus predict", nothing=NOTHING, safe=NOTHING)
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of one call."""
     args = parser().parse_args(argv)
-    from citrus_ray.spec import SpecError
-
     try:
         return _predict(args)
-    except SpecError as err:
-        n = len(err.problems)
-        said = f"{n} problem{'s' * (n > 1)}; nothing was written"
-        print(f"{err}\n{said}", file=sys.stderr)
-        return 2
     except OSError as err:
-        print(f"{err.filename or args.out}: {err.strerror}; nothing was written", file=sys.stderr)
+        print(f"{err.filename or args.out}: {err.strerror}; {NOTHING}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
 
 
 def parser() -> argparse.ArgumentParser:

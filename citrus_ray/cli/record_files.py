@@ -3,17 +3,22 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from citrus_ray import records
+from citrus_ray.cli.boundary import bounded
+
+SAFE = "no record is lost: a part is whole before a file of it goes; run the same command again"
 
 
+@bounded("citrus records", nothing="nothing was changed", safe=SAFE)
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0: done, 1: something is damaged, 2: there are no records there."""
     cli = argparse.ArgumentParser(prog="citrus records", description=__doc__)
     actions = cli.add_subparsers(required=True, dest="action")
     about = {
-        "verify": "whether every file can be read, and parts are as they were made; exit 1 if not",
+        "verify": "whether every line is as it was written and no member missing; exit 1 if not",
         "compact": "put single trials into one part; results stay the same, byte for byte",
     }
     for name, text in about.items():
@@ -36,6 +41,12 @@ def _compact(folder: Path) -> int:
     return 0
 
 
+def _has_no_seal(path: Path) -> bool:
+    with suppress(OSError, records.DamagedError):
+        return records.SEAL not in records.content_of(path)
+    return False
+
+
 def _verify(folder: Path) -> int:
     from citrus_ray.evidence.reading import collect  # pydantic takes a moment to load
 
@@ -44,4 +55,8 @@ def _verify(folder: Path) -> int:
         print(f"{folder / bad.file}: {bad.reason}", file=sys.stderr)
     n_files, n_bad = len(records.files(folder)), len(found.unreadable)
     print(f"{folder}: {found.n_read} records in {n_files} files, {n_bad} of them damaged")
+    if n_bad:
+        print("the next run of the sweep sets them aside and computes their trials again")
+    if n := sum(map(_has_no_seal, folder.glob("*.jsonl"))):
+        print(f"{n} files are from before lines had a seal: of these an edited number is not seen")
     return int(bool(n_bad))

@@ -5,12 +5,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from citrus_ray.cli.boundary import bounded
 from citrus_ray.evidence.comparison import compare, side
 from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.evidence.tables import gain_lines
 from citrus_ray.records import write_text
 
+SAFE = "records are as they were, run the same command again"
 
+
+@bounded("citrus gains", nothing="nothing was written", safe=SAFE)
 def transfer_gain(argv: Sequence[str] | None = None) -> int:
     """How much does pre-training help? Winners' test scores with it minus without it, as a
     table."""
@@ -25,6 +29,7 @@ def transfer_gain(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@bounded("citrus compare", nothing="nothing was written", safe=SAFE)
 def comparison(argv: Sequence[str] | None = None) -> int:
     """Two sweeps or two commits side by side, and what changed beyond noise.
 
@@ -55,6 +60,7 @@ def _are_there(folders: Sequence[str]) -> bool:
     return not absent
 
 
+@bounded("citrus report", nothing="nothing was written", safe=SAFE)
 def report(argv: Sequence[str] | None = None) -> int:
     """One self-contained page with what a sweep found, works on a sweep that is still running.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from citrus_ray import records
+from citrus_ray.evidence.reading import collect, trials_of
 from citrus_ray.evidence.stamps import stamp
 from citrus_ray.experiment.designs import Point, project
 from citrus_ray.experiment.labels import canonical
@@ -56,6 +57,21 @@ class ResultsFolder:
             aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
             shutil.move(self.path, aside)
             self._say(f"earlier results moved to {aside}")
+
+    def set_damaged_aside(self) -> None:
+        """What cannot be believed is moved away, so that its trials are computed again."""
+        found = collect([self.records])
+        damaged = {self.records / bad.file: bad.reason for bad in found.unreadable}
+        wanted = {cell.digest: len(cell.repeat) for cell in self.sweep.cells}
+        for rows in trials_of(found.rows):
+            n = wanted.get(rows[0].cell, 0)
+            if rows[0].phase == "search" and records.is_cut(rows, n):
+                path = self.records / f"{rows[0].trial}.jsonl"
+                damaged[path] = f"holds {len(rows)} of its {n} members"
+        for path, reason in damaged.items():
+            if where := records.set_aside(path):
+                now = f"moved to {where.relative_to(self.path)}, to be computed again"
+                self._say(f"{path.relative_to(self.path)}: {reason}; {now}")
 
     def take_over(self, others: Iterable[Path]) -> None:
         """Copy trials that other sweeps have computed, digest for digest, instead of computing."""

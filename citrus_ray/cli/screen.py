@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,13 @@ def status(sweep: Sweep, out: Path) -> str:
     done = Done.of(sweep, out)
     said = f"{sweep.name}: {done} recorded in {out / 'records'}"
     running = live_line(out) or f"not running; {done.rest}"
-    return f"{said}\n{running}\n\n{table(found)}"
+    return "\n".join([said, running, "", table(found), *_not_counted(found["not_counted"])])
+
+
+def _not_counted(said: Sequence[str]) -> list[str]:
+    """What is damaged under records/, each file by name, and what becomes of it."""
+    then = ["the next run moves them into records/aside/ and computes their trials again"]
+    return [f"not counted: {one}" for one in said] + then * bool(said)
 
 
 def live_line(out: Path) -> str | None:
@@ -176,7 +182,9 @@ def _is_alive(told: dict[str, Any]) -> bool:
 
 def best(sweep: Sweep, out: Path, n: int) -> str:
     """The `n` best trials of each cell."""
-    return "\n".join(top(sweep, evidence_of(sweep, out / "records"), n))
+    evidence = evidence_of(sweep, out / "records")
+    damaged = _not_counted([str(one) for one in evidence.found.unreadable])
+    return "\n".join([*top(sweep, evidence, n), *damaged])
 
 
 def last(
@@ -188,6 +196,7 @@ def last(
     lines = [f"\n{sweep.name}: {metric}\n", table(found)]
     done = (f"{path} {said}" for cell in cells for path, said in cell["signals"].items())
     lines += [f"signals: {said}" for said in dict.fromkeys(done)]
+    lines += _not_counted(found["not_counted"])
     for key, word in (("caveats", "caveat"), ("failures", "failed")):
         texts = dict.fromkeys(text for cell in cells for text in cell[key])
         lines += [f"{word}: {text}" for text in texts]

@@ -14,6 +14,7 @@ import yaml
 
 from citrus_ray import records
 from citrus_ray.cli import screen
+from citrus_ray.cli.boundary import report_into
 from citrus_ray.cli.results import ResultsFolder, results_path
 from citrus_ray.cli.viewers import write_viewers
 from citrus_ray.data.source import looked_once
@@ -46,6 +47,7 @@ class SweepCommand:
         edits = dict(_edit(text) for text in args.edits)
         sweep = parse_sweep(document, edits)
         out = results_path(args.out, sweep)
+        report_into(out)
         if sweep.warm_start and sweep.warm_start.found is None:
             earlier = None if args.fresh else out / "spec.yaml"
             found = _found_before(_edited(document, edits), earlier) or look_up(sweep)
@@ -99,6 +101,7 @@ class SweepCommand:
     def _sweep(self) -> int:
         started = time.monotonic()
         self.results.make()
+        self.results.set_damaged_aside()
         self.results.take_over(self.args.reuse)
         ended = self._launch()
         evidence = evidence_of(self.sweep, self.results.records)
@@ -205,7 +208,7 @@ class SweepCommand:
 def _edit(text: str) -> tuple[str, Any]:
     """`path=value`, the value read as YAML."""
     path, equals, value = text.partition("=")
-    if not equals or not path:
+    if not equals or not all(path.split(".")):
         rule = "must read PATH=VALUE, for example budget.trials=8"
         raise refuse(f"{text!r}: {rule}", "--set")
     return path, parse_yaml(f"value: {value}", "--set").tree["value"]

@@ -17,10 +17,20 @@ from citrus_ray.data.windows import Windows
 from citrus_ray.spec import Spec, digest_of
 
 Normalize = Literal["none", "window", "recording"]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+MOST_SAMPLES = 1e12  # 4 TB: more than any set has, and than any disk of today holds at ease
+
+
+def refuse_too_many(n: float) -> None:
+    """Refuse to make more samples than a disk holds."""
+    if n > MOST_SAMPLES:
+        rule = f"its windows would be {n:.3g} samples, {4 * n / 1e12:.3g} TB"
+        raise ValueError(f"{rule}; make fewer subjects, windows, channels or seconds")
 
 
 SCALED = {

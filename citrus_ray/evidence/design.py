@@ -118,7 +118,8 @@ def read_design(folder: Path) -> Design:
     """The design that a folder states. Never raises: records without a readable spec are still
     worth a page."""
     summary, plan = _read_json(folder / "summary.json"), read_plan(folder)
-    planned = plan.get("cells") or []
+    planned = [cell for cell in _blocks(plan.get("cells")) if isinstance(cell.get("digest"), str)]
+    told = _blocks(summary.get("cells"))
     found: dict[str, Any] = {
         "folder": _shown(folder),
         "name": folder.name,
@@ -127,25 +128,25 @@ def read_design(folder: Path) -> Design:
         "points": planned_points(folder),
         "stamps": read_stamps(folder),
         "spec_digest": plan.get("spec_digest", summary.get("spec_digest")),
-        "caveats": {
-            canonical(cell["axes"]): tuple(cell.get("caveats") or ())
-            for cell in summary.get("cells", [])
-        },
+        "caveats": {canonical(cell["axes"]): tuple(cell.get("caveats") or ()) for cell in told},
         "signals": tuple(
             dict.fromkeys(
                 f"{path} {said}"
-                for cell in summary.get("cells", [])
-                for path, said in (cell.get("signals") or {}).items()
+                for cell in told
+                for path, said in dict(cell.get("signals") or {}).items()
             )
         ),
     }
+    if (folder / "plan.json").exists() and not planned:
+        rule = "is damaged, so records of an older spec may be among those that are shown"
+        found["problem"] = f"plan.json {rule}; run the sweep's command again to write it anew"
     try:
         document = read_yaml(folder / "spec.yaml")
     except SpecError as err:
         reason = "; ".join(problem.message for problem in err.problems)
-        return Design(**found, problem=f"spec.yaml {reason}")
+        return Design(**found | {"problem": f"spec.yaml {reason}"})
     tree = document.tree
-    objective, budget = tree.get("objective") or {}, tree.get("budget") or {}
+    objective, budget = (_block(tree.get(name)) for name in ("objective", "budget"))
     metric = str(objective.get("metric", Design.metric))
     verdicts = _valid(Verdicts, tree.get("verdicts") or {}) or Verdicts()
     compared = tuple(cell["axes"] for cell in planned) or tuple(_products(_compared(tree)))
@@ -163,7 +164,7 @@ def read_design(folder: Path) -> Design:
             "verdicts": verdicts.of(metric),
             "claims": tuple(
                 claim
-                for one in tree.get("claims") or ()
+                for one in _blocks(tree.get("claims"))
                 if (claim := _valid(Hypothesis, one)) is not None
             ),
             "cells": compared,
@@ -194,7 +195,8 @@ def _question(text: str) -> str | None:
 
 
 def _compared(tree: dict[str, Any]) -> dict[str, list[Any]]:
-    compare, arms = tree.get("compare") or {}, tree.get("arms") or {}
+    compare, arms = _block(tree.get("compare")), _block(tree.get("arms"))
+    compare = {path: values for path, values in compare.items() if isinstance(values, list)}
     return {**compare, "arm": compare.get("arm", list(arms))} if arms else compare
 
 
@@ -204,9 +206,19 @@ def _products(compare: dict[str, list[Any]]) -> Iterable[Axes]:
     )
 
 
+def _block(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _blocks(value: Any) -> list[dict[str, Any]]:
+    """The blocks of a list of them, those of cells with the axes of one."""
+    of = value if isinstance(value, list) else []
+    return [one for one in of if isinstance(one, dict) and isinstance(one.get("axes", {}), dict)]
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return _block(found)

@@ -44,6 +44,9 @@ class Unreadable:
     file: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Collection:
@@ -107,36 +110,53 @@ def collect(folders: Sequence[Path], wanted: Wanted = lambda number, cell: True)
 
 
 def _read_folder(folder: Path, unreadable: list[Unreadable]) -> Iterator[Record]:
-    share, read, bad = _Shared(), set[Path](), set(records.damaged(folder))
+    parse, read = _Parser(), set[Path]()
     # a trial may become part of a part while we read: then the part is read, which is new
     while left := [path for path in records.files(folder) if path not in read]:
         read.update(left)
         for path in left:
-            if path in bad:
-                rule = "is a part whose bytes have changed; bring it back from a copy"
-                unreadable.append(Unreadable(f"{records.PARTS}/{path.name}", rule))
-                continue
             try:
-                lines = path.read_bytes().splitlines()
-                # pydantic's parser takes a third of the time of json's, and makes each key once
-                trees = from_json(b"[" + b",".join(lines) + b"]")
-                yield from [share.record(tree) for tree in trees]
+                yield from _rows_of(folder, path, parse, unreadable)
             except FileNotFoundError:
-                continue
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-                unreadable.append(Unreadable(path.name, f"{type(err).__name__}: {err}"))
+                if path.is_symlink():
+                    unreadable.append(Unreadable(path.name, "is a link to nothing"))
+            except OSError as err:
+                unreadable.append(Unreadable(path.name, f"cannot be read: {err.strerror}"))
+            except records.DamagedError as err:
+                unreadable.append(Unreadable(str(path.relative_to(folder)), str(err)))
 
 
-class _Shared:
-    """Equal version tables once in memory."""
+def _rows_of(
+    folder: Path, path: Path, parse: "_Parser", unreadable: list[Unreadable]
+) -> list[Record]:
+    """The rows of a file, all or none; of a part whose bytes have changed, of the trials that can
+    be believed."""
+    content = records.content_of(path)
+    if path.parent == folder:
+        return records.of_trial(records.rows_in(content, parse), path.stem)
+    if records.is_as_made(path, content):
+        return records.rows_in(content, parse, sealed=False)
+    whole = records.whole_in(path)
+    rule = f"is a part whose bytes have changed: {len(whole)} of its trials can be believed"
+    unreadable.append(Unreadable(f"{records.PARTS}/{path.name}", rule))
+    return [row for content in whole for row in records.rows_in(content, parse)]
+
+
+class _Parser:
+    """Lines of JSON as trees, equal version tables once in memory."""
 
     def __init__(self) -> None:
         self.versions: dict[str, dict[str, str]] = {}
 
-    def record(self, tree: dict[str, Any]) -> Record:
-        versions = tree["versions"]
-        tree["versions"] = self.versions.setdefault(repr(versions), versions)
-        return Record(**tree)
+    def __call__(self, lines: list[bytes]) -> list[Any]:
+        # pydantic's parser takes a third of the time of json's, and makes each key once
+        trees = from_json(b"[" + b",".join(lines) + b"]", allow_inf_nan=False)
+        if len(trees) != len(lines):
+            raise ValueError("lines that are more than one value")
+        for tree in trees:
+            if isinstance(tree, dict) and (versions := tree.get("versions")):
+                tree["versions"] = self.versions.setdefault(repr(versions), versions)
+        return list(trees)
 
 
 def _standing(rows: Sequence[Record]) -> Record:
@@ -187,8 +207,13 @@ def _folders_of_cells(found: Iterable[tuple[int, Record]]) -> dict[str, tuple[in
 
 def trials_in(folder: Path) -> list[list[Record]]:
     """Every readable trial of a folder of records, in order of their digests."""
+    return trials_of(collect([folder]).rows)
+
+
+def trials_of(rows: Iterable[Record]) -> list[list[Record]]:
+    """Rows by trial, in order of their digests."""
     trials: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for row in collect([folder]).rows:
+    for row in rows:
         trials[row.cell, row.trial].append(row)
     return sorted(trials.values(), key=lambda rows: rows[0].trial)
 

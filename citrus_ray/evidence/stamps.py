@@ -22,7 +22,7 @@ def read_stamps(folder: Path) -> Stamps | None:
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return {str(one["claim"]): bool(one["after_records"]) for one in found}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

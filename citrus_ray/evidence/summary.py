@@ -56,6 +56,7 @@ def summary_of(sweep: Sweep, evidence: Evidence, seconds: float, store: Path) ->
         "interval": INTERVAL,
         "decide": _decided(sweep, evidence),
         "warm_start": sweep.warm_start and sweep.warm_start.tree(),
+        "not_counted": [str(one) for one in evidence.found.unreadable],
         "seconds": round(seconds, 2),
         "compute_seconds": round(
             sum(total[f"{part}_seconds"] for part in ("search", "final", "pretrain")), 2

@@ -10,6 +10,12 @@ from citrus_ray.spec import Aside, Later, Spec
 FRESH_SEED = 1000  # winners are refitted on seeds from here up, which no search may use
 
 
+# a third of a second, and a century: what is beyond them was meant otherwise
+Hours = Annotated[float, Field(ge=1e-4, le=1e6)]
+Rounds = Annotated[int, Field(ge=2, le=10_000)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
 class Objective(Spec):
     """What the search optimises."""
 
@@ -45,20 +51,20 @@ class Objective(Spec):
 class Budget(Spec):
     """What each compared cell may spend, the same for all; winners are refitted in any case."""
 
-    trials: Annotated[int, Field(ge=1)]
+    trials: Count
     """Trials to search, the winner's refit not counted."""
-    hours: Annotated[float, Field(gt=0)] | None = None
+    hours: Hours | None = None
     """Of the sweep's wall time, all calls together; nothing new is searched after them."""
-    gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    gpu_hours: Hours | None = None
     """Of the sweep's trials, by their share of a GPU, and of their encoders; then as `hours`."""
-    patience: Annotated[int, Field(ge=1)] | None = None
+    patience: Count | None = None
     """Trials in a row, none of them the best so far, after which a search ends."""
 
 
 class Asha(Spec):
     """Stop trials whose objective falls behind at rungs of validation rounds."""
 
-    grace: Annotated[int, Field(ge=1)] = 2
+    grace: Count = 2
     """Rounds before the first rung."""
     reduction: Annotated[int, Field(ge=2)] = 3
     """One in so many trials goes on at each rung; rounds between rungs grow by as much."""
@@ -77,18 +83,18 @@ class Failures(Spec):
     """What is done about trials that fail. An exception of the trial itself is a row at once, never
     tried again."""
 
-    retries: Annotated[int, Field(ge=0)] = 1
+    retries: Annotated[int, Field(ge=0, le=1000)] = 1
     """Further tries of a trial or pre-training whose worker or node was lost."""
-    minutes: Annotated[float, Field(gt=0)] | None = None
+    minutes: Annotated[float, Field(ge=1e-3, le=1e6)] | None = None
     """A trial that is not done by then hangs, and is a failed row."""
-    in_a_row: Annotated[int, Field(ge=1)] = 10
+    in_a_row: Count = 10
     """Failed trials, over all cells, after which the sweep gives up."""
 
 
 class Final(Spec):
     """How winners are scored: refitted in rounds, and scored once in each on test data."""
 
-    rounds: Annotated[int, Field(ge=2)] = 6
+    rounds: Rounds = 6
     """Rounds of every winner. A round draws anew, once in every cell, what can be drawn: first
     weights, labelled windows, batch order, the encoder, and who of the test people is tested."""
     keep: Annotated[bool, Aside()] = False
@@ -106,7 +112,7 @@ class Final(Spec):
 class Decide(Spec):
     """Go on with rounds where claims are undecided, until all are decided or this is spent."""
 
-    rounds: Annotated[int, Field(ge=2)]
+    rounds: Rounds
     """Rounds of a winner at most, those of `final` included."""
-    hours: Annotated[float, Field(gt=0)] | None = None
+    hours: Hours | None = None
     """Of the sweep's wall time, all calls together; no round is added after them."""

@@ -64,7 +64,7 @@ def value_label(path: str, value: Any) -> str:
 def _block_label(path: str, block: dict[str, Any]) -> str:
     if set(block) == {"per_class"}:
         return f"{block['per_class']} per class"
-    if set(block) == {"fraction"}:
+    if set(block) == {"fraction"} and isinstance(block["fraction"], float):
         return f"{100 * block['fraction']:.3g} %"
     inner = (
         (key, value_label(f"{path}.{key}", v))

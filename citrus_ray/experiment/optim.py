@@ -13,9 +13,9 @@ class Optim(Spec):
 
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate at its highest, after the warm-up."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.01
     """Decay of the weights per step, as a share of the rate."""
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Annotated[int, Field(ge=1, le=10_000_000)] = 64
     """Windows per step, over all workers."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps in which the rate rises."""

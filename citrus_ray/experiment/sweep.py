@@ -50,10 +50,12 @@ from citrus_ray.spec import (
     digest_of,
     put,
     read_yaml,
+    refuse,
     validate,
 )
 
 ARM = "arm"  # the axis of named arms
+MOST_CELLS, MOST_MEMBERS = 2_000, 20_000
 MAX_CORNERS = 64  # per cell; beyond it, corners are taken one axis at a time
 
 
@@ -119,7 +121,8 @@ class Sweep(Spec):
         if not self.arms:
             return self.compare
         names = self.compare.get(ARM, tuple(self.arms))
-        return {**self.compare, ARM: tuple(name for name in names if name in self.arms)}
+        known = [name for name in names if isinstance(name, str) and name in self.arms]
+        return {**self.compare, ARM: tuple(known)}
 
     def edits(self, axes: dict[str, Any]) -> dict[str, Any]:
         """What compared values change in the trial."""
@@ -291,6 +294,7 @@ class _Cells:
         self.reached: set[str] = set()
 
     def build(self) -> tuple[Cell, ...]:
+        self._check_numbers()
         self._check_fresh_seeds()
         self._check_folds()
         self._check_doubles()
@@ -320,6 +324,17 @@ class _Cells:
         if self.problems:
             raise SpecError(list(self.problems.values()))
         return numbered
+
+    def _check_numbers(self) -> None:
+        """At once: what has more cells or members than can be computed would be built for ever."""
+        for section, axes, most, what in (
+            ("compare", self.sweep.compared, MOST_CELLS, "cells"),
+            ("repeat", self.sweep.repeat, MOST_MEMBERS, "members of each trial"),
+        ):
+            n = math.prod(len(values) for values in axes.values())
+            if n > most:
+                rule = f"its values make {n:,} {what}, and a sweep has at most {most:,}"
+                raise refuse(f"{rule}; drop some", section)
 
     def _has_no_encoder(self, axes: dict[str, Any]) -> bool:
         """Whether there is nothing to pre-train here, while other models are: of a method without a
@@ -438,7 +453,7 @@ class _Cells:
         """An arm is named by what it is, and nothing that it changes is compared beside it."""
         arms = self.sweep.arms
         asked = self.sweep.compare.get(ARM, ()) if arms else ()
-        for name in (name for name in asked if name not in arms):
+        for name in (name for name in asked if name not in [*arms]):
             message = f"{json.dumps(name)}: no such arm; `arms` has {', '.join(arms)}"
             self.problems["arm", str(name)] = Problem(f"compare.{ARM}", message)
         alike = defaultdict[str, list[str]](list)

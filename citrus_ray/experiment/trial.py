@@ -30,7 +30,7 @@ from citrus_ray.spec import (
 )
 from citrus_ray.tasks import AnyTask
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 # windows that are looked at together: nothing is learnt from them, so more cost memory alone
 EVAL_BATCH = 256

@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -76,11 +77,14 @@ def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Ca
         target=importlib.import_module, args=("citrus_ray.launch.tune",), daemon=True
     )
     loading.start()
+    heard = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             ray.init(**options, **there)
         else:
             _start(options | here)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, heard)  # not Ray's, which shows its own stack
         loading.join()
         yield capacity()
     finally:

@@ -104,7 +104,8 @@ class JobRunner:
     def _step(self) -> dict[str, Any]:
         if self.population is None:
             self._same_data()
-            self.known = records.read_done(self.paths.records, self.job["digest"])
+            folder, digest = self.paths.records, self.job["digest"]
+            self.known = records.read_done(folder, digest, len(self.members))
             if self.known and self._all_kept():
                 return self._reply(self.known)
             if self.job["best"]:

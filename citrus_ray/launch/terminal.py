@@ -25,8 +25,9 @@ class Terminal:
     """Where lines go: a terminal that can be painted on, or a log."""
 
     def __init__(self, out: TextIO) -> None:
-        self.out = out
         self.live = out.isatty() and os.environ.get("TERM") != "dumb"
+        # a stream that shows control as text, as commands have it, would show ours, too
+        self.out: TextIO = getattr(out, "painted", out) if self.live else out
         self.colour = self.live and not os.environ.get("NO_COLOR")
         self._lock = threading.RLock()
         self._block: list[int] = []  # columns of each line that stands there
@@ -55,7 +56,9 @@ class Terminal:
         with self._lock:
             home = self._home(self.size[0]) + "\x1b[J" if self.live else ""
             self._block = []
-            self._write(f"{home}{text.rstrip()}\n")
+            lines = text.rstrip().expandtabs().split("\n")
+            clean = [CONTROL.sub("", line) for line in lines] if self.live else lines
+            self._write(home + "\n".join(clean) + "\n")
 
     def close(self) -> None:
         """Leave the last painting, and go on below it."""

@@ -161,7 +161,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
         """Take in the trial's record; write it here where the trial could not: it crashed, or ASHA
         stopped it."""
         folder = self.studies.folder
-        rows = records.read_done(folder, job.digest)
+        rows = records.read_done(folder, job.digest, len(job.members))
         if not rows:
             rows = stopped or crashed(job, crash, self.slots.n)
             self._write(job, rows)

@@ -17,7 +17,7 @@ from citrus_ray.spec import Foreign, Kinds, Later, Spec, locate, refuse
 if TYPE_CHECKING:  # torch takes a second to load, and a plan does without
     from citrus_ray.models.nets.encoder import Encoder
 
-Size = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positions = Literal["rotary", "learned", "none"]
 Pooling = Literal["mean", "channels", "late"]

@@ -192,7 +192,7 @@ class Study:
         self.rounds, self.unkept, number = {}, [], 0
         while True:
             job = self._job(self.best.params, "final", of_round=number)
-            rows = records.read_done(self.folder, job.digest)
+            rows = records.read_done(self.folder, job.digest, len(job.members))
             if rows and all_kept(self.cell, self.folder, number, rows, job.members):
                 self.rounds[number] = rows
             elif rows:

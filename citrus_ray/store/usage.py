@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from citrus_ray import records
 from citrus_ray.spec import Problem, SpecError
 from citrus_ray.store.entries import CLAIM, META, STATE, Entry, Meta, entries, folders, weights_path
 from citrus_ray.store.files import File, Storage
@@ -29,7 +30,7 @@ def count_uses(results: Iterable[Path]) -> Counter[str]:
     for path in sorted(paths):
         try:
             found.update(_encoders(path))
-        except (OSError, ValueError) as err:
+        except (OSError, ValueError, RecursionError) as err:
             rule = f"must be readable records: {err}; repair it or move it away"
             problems.append(Problem("", rule, str(path)))
     if problems:
@@ -38,7 +39,13 @@ def count_uses(results: Iterable[Path]) -> Counter[str]:
 
 
 def _encoders(path: Path) -> list[str]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    content = records.content_of(path)
+    if path.parent.name == records.PARTS and not records.is_as_made(path, content):
+        raise records.DamagedError("is a part whose bytes have changed")
+    lines = [line for line in content.splitlines() if line.strip()]
+    for line in lines:
+        records.seal_of(line)
+    rows = [json.loads(line) for line in lines]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a line is no record")
     return [row["encoder"] for row in rows if row.get("encoder")]

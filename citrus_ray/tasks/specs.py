@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # torch takes a second to load, and a plan does without
     from citrus_ray.models.nets.encoder import Encoder
     from citrus_ray.tasks.losses.task import Task
 
-Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 LOSSES = "citrus_ray.tasks.losses"
 PARABOLA = 3  # numbers that it has
 

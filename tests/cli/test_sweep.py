@@ -249,8 +249,8 @@ def test_a_full_disk_is_one_line_and_exits_with_1(spec, monkeypatch, capsys):
 
     monkeypatch.setattr(command.SweepCommand, "_launch", full)
     assert main([str(spec), "--out", "out"]) == 1
-    says = "out/summary.json: no space left on device; make room and run the same command to go on"
-    assert capsys.readouterr().err.splitlines()[-1] == says
+    says = "out/summary.json: no space left on device; make room; what was finished is recorded, "
+    assert capsys.readouterr().err.splitlines()[-1] == says + "run the same command to go on"
 
 
 def test_ctrl_c_exits_with_130(spec, monkeypatch):

@@ -26,6 +26,7 @@ class MadeUp:
     """A sweep whose truth is known: pre-training adds `gain` to every test score, plus what a
     target or its test part adds by its own chance."""
 
+    level: float = 0.7  # of scores from scratch
     gain: float = 0.1
     noise: float = 0.02
     target_spread: float = 0.0  # of the gain between targets
@@ -96,10 +97,8 @@ class MadeUp:
         trial = digest_of([phase, *(row.digest for row in rows)])
         rows = [Record(**{**vars(row), "trial": trial}) for row in rows]
         (folder / "records").mkdir(parents=True, exist_ok=True)
-        lines = [
-            json.dumps(vars(row), sort_keys=True) for row in rows
-        ]  # no fsync: thousands of these are written
-        (folder / "records" / f"{trial}.jsonl").write_text("\n".join(lines) + "\n")
+        # no fsync: thousands of these are written
+        (folder / "records" / f"{trial}.jsonl").write_text(records.text_of(rows))
         return rows
 
     def row(
@@ -176,7 +175,7 @@ class MadeUp:
         place: tuple[str, int],
     ) -> dict[str, float]:
         rng = np.random.default_rng([int(digest, 16), self.seed])
-        score = 0.7 + self.noise * rng.standard_normal()
+        score = self.level + self.noise * rng.standard_normal()
         score += self.label_slope * np.log(axes["finetune.labels"].get("per_class", 1))
         if axes["pretrain.task"]:
             score += (

@@ -76,7 +76,7 @@ def test_too_few_rounds_give_no_interval():
 
 def test_curves_come_from_test_scores_and_both_arms_share_their_rounds(tmp_path: Path):
     labels = tuple({"per_class": n} for n in (3, 8, 20))
-    made = MadeUp(gain=0.1, noise=0.0, label_slope=0.1, labels=labels, n_final_seeds=8)
+    made = MadeUp(level=0.4, gain=0.1, noise=0.0, label_slope=0.1, labels=labels, n_final_seeds=8)
     (curve,) = curves(read_evidence([made.write(tmp_path)]).cells)
     assert curve.amounts == (3, 8, 20)
     assert curve.arms == ["from scratch", "masked"]

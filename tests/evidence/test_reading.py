@@ -134,7 +134,8 @@ def test_twenty_thousand_records_of_real_size_take_seconds(tmp_path: Path):
         vars(replace(row, config={f"a.setting.number_{i}": i / 7 for i in range(60)}))
     )
     for trial in range(1000):
-        lines = [line.replace(row.digest, f"{trial:08x}{i:08x}") for i in range(20)]
+        own = line.replace('"trial": ""', f'"trial": "{trial:016x}"')
+        lines = [own.replace(row.digest, f"{trial:08x}{i:08x}") for i in range(20)]
         (tmp_path / "records" / f"{trial:016x}.jsonl").write_text("\n".join(lines))
     started = time.perf_counter()
     assert len(collect([tmp_path / "records"]).rows) == 20_000

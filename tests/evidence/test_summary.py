@@ -164,6 +164,7 @@ def test_gains_over_several_targets_are_paired_within_each(tmp_path):
                 cell,
                 repeat,
                 {TEST: 0.2 + shift + 0.5 * (repeat["finetune.target"]["seed"] == 6)},
+                trial=f"final{cell.index}",
                 params={LR: 0.002},
                 data_digest=str(repeat["finetune.target"]["seed"]),
             )
@@ -226,6 +227,7 @@ def test_what_the_number_rests_on_is_said_beside_it(sweep, tmp_path):
                 cell,
                 {"seed": 1000 + n},
                 {TEST: 0.5 + 0.01 * n},
+                trial=f"final{cell.index}",
                 params={LR: 0.002},
                 encoder="one" if cell is masked else None,
                 tested="the same people",
@@ -248,7 +250,14 @@ def recentred(sweep: Sweep, folder: Path, **model: Any) -> str:
     search_trial(folder, scratch, "s", [0.5])
     scores = {TEST: 0.5, "identity/start": 0.4, "identity/untrained": 0.1}
     rows = [
-        record_of(scratch, {"seed": 1000 + n}, scores, params={LR: 0.002}, config=config)
+        record_of(
+            scratch,
+            {"seed": 1000 + n},
+            scores,
+            trial="final",
+            params={LR: 0.002},
+            config=config,
+        )
         for n in range(5)
     ]
     records.write(folder, "final", rows)
@@ -272,7 +281,8 @@ def pretrained(folder: Path, cell: Cell, encoders: dict[str, dict[str, Any]]) ->
     for n, (name, meta) in enumerate(encoders.items()):
         checkpoint.save(folder / "store", name, {}, meta)
         scores = {TEST: 0.5 + 0.01 * n}
-        rows.append(record_of(cell, {"seed": 1000 + n}, scores, params={LR: 0.002}, encoder=name))
+        how: dict[str, Any] = {"trial": "final", "params": {LR: 0.002}, "encoder": name}
+        rows.append(record_of(cell, {"seed": 1000 + n}, scores, **how))
     records.write(folder / "records", "final", rows)
     (found,) = (
         one
@@ -333,6 +343,7 @@ def test_rounds_with_people_and_encoders_of_their_own_have_no_such_caveats(sweep
             masked,
             {"seed": 1000 + n, "pretrain.seed": 1000 + n, "finetune.split.round": n},
             {TEST: 0.5 + 0.01 * n},
+            trial="final",
             params={LR: 0.002},
             encoder=f"e{n}",
             tested=f"half {n}",
@@ -405,7 +416,8 @@ def test_a_baseline_that_was_not_scored_beside_every_refit_has_no_mean_and_is_na
     search_trial(tmp_path, scratch, "s", [0.8, 0.8, 0.8])
     both = {"majority": {TEST: 0.5}, "raw_level": {TEST: 0.9}}
     for seed, found in ((1000, both), (1001, both | {"raw_level": {}})):
-        row = record_of(scratch, {"seed": seed}, {TEST: 0.8}, params={LR: 0.002}, baselines=found)
+        how: dict[str, Any] = {"trial": f"final{seed}", "params": {LR: 0.002}, "baselines": found}
+        row = record_of(scratch, {"seed": seed}, {TEST: 0.8}, **how)
         records.write(tmp_path, f"final{seed}", [row])
     cell = cells(sweep, tmp_path)[0]
     assert cell["baselines"] == {"majority": 0.5}

@@ -1,5 +1,6 @@
 """Sweeps: cells, axes, members, and everything that is refused before anything starts."""
 
+import re
 from typing import Any
 
 import pytest
@@ -565,3 +566,35 @@ def test_one_label_a_class_is_refused_where_it_is_compared():
     labels = [{"per_class": 1}, {"per_class": 4}]
     ((_, text),) = problems_of(compare={"finetune.labels": labels}, search={})
     assert text.startswith("compare.finetune.labels: 1 per class: labels.per_class=1: a third")
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"),
+    [
+        ({"trial.finetune.optim": {"lr": 1e308}}, "must be of a size from 1e-30 to 1e+30"),
+        ({"trial.finetune.steps": 10**15}, "less than or equal to 1000000000"),
+        ({"trial.finetune.labels": {"per_class": 2**53}}, "must be of a size from"),
+        (
+            {"trial.finetune.target.rhythms": [5, 5]},
+            "must be frequencies above 0, each another one",
+        ),
+        (
+            {"trial.finetune.target.rhythms": [5, 0]},
+            "must be frequencies above 0, each another one",
+        ),
+        ({"trial.finetune.target.seconds": 1e308}, "less than or equal to 1000000000"),
+        ({"trial.finetune.target.n_chans": 10**9}, "less than or equal to 10000000"),
+        (
+            {"trial.finetune.target.n_chans": 10**7, "trial.finetune.target.seconds": 1e6},
+            "TB; make",
+        ),
+        ({"budget": {"trials": 4, "hours": 1e-300}}, "greater than or equal to 0.0001"),
+        ({"trial.model": {"kind": 1}}, "kind=1: must be one of"),
+        ({"compare": {f"a{i}": [*range(90)] for i in range(9)}}, "and a sweep has at most 2,000"),
+        ({"repeat": {f"a{i}": [*range(300)] for i in range(3)}}, "has at most 20,000"),
+        ({"arms": {"a": {"seed": 1}}, "compare": {"arm": [["a"]]}}, "no such arm"),
+    ],
+)
+def test_nonsense_is_refused_with_its_rule(edits, said):
+    with pytest.raises(SpecError, match=re.escape(said)):
+        sweep_of(**edits)

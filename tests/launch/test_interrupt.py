@@ -95,7 +95,10 @@ def _wait_for(happened: object, patience_s: float = 90) -> None:
 
 
 @pytest.mark.ray
-def test_ctrl_c_is_heard_at_once_and_waits_for_no_trial(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_is_heard_at_once_and_waits_for_no_trial(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     tree = copy.deepcopy(TINY) | {"compare": {}, "budget": {"trials": 4}}
     tree["search"] = {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}
     tree["trial"]["finetune"] |= {"steps": 10_000_000}
@@ -111,11 +114,14 @@ def test_ctrl_c_is_heard_at_once_and_waits_for_no_trial(tmp_path: Path) -> None:
     assert sweep.stderr is not None
     _read_to(sweep.stderr, " running", not_in="0 running")
     sent = time.monotonic()
-    sweep.send_signal(signal.SIGINT)
+    sweep.send_signal(number)
     said = _read_to(sweep.stderr, "Ctrl-C: stopping ")
     heard = time.monotonic() - sent
-    sweep.communicate(timeout=90)
-    assert sweep.returncode == 130
+    _, rest = sweep.communicate(timeout=90)
+    assert sweep.returncode == code
+    assert "run the same command to go on" in rest
+    assert "***" not in rest, "the stack that Ray shows"
+    assert "Traceback" not in rest
     assert said.endswith("trials under way; Ctrl-C again leaves at once\n")
     assert heard < 3
     assert not list((tmp_path / "out" / "records").glob("*.jsonl"))

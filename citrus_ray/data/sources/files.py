@@ -72,6 +72,7 @@ from citrus_ray.spec import Aside, Later, Problem, Spec, SpecError
 
 # words for `labels` that stand in the recordings, beside each of them, and in their names
 ANNOTATIONS, EVENTS, NAMES = "annotations", "events.tsv", "names"
+LONGEST = 100_000_000  # samples of a window, 0.4 GB a channel
 RECORDING = "recording"  # what `columns` calls the name of a file
 
 
@@ -207,6 +208,9 @@ class Files(Cleaned):
         if n_times < self.n_least:
             rule = f"seconds={self.seconds:g} is {n_times} samples at sfreq={self.sfreq:g}"
             raise ValueError(f"{rule}; normalize={self.normalize} needs more: lengthen the window")
+        if n_times > LONGEST:
+            rule = f"seconds={self.seconds:g} is {n_times:.3g} samples at sfreq={self.sfreq}"
+            raise ValueError(f"{rule}; a window holds at most {LONGEST:,}: shorten it")
         if os.path.isabs(self.pattern):
             rule = f"pattern={self.pattern} must be relative to root"
             raise ValueError(f"{rule}; put the folder into `root`")

@@ -7,13 +7,13 @@ predicted from, so self-supervision finds it. Bursts and evoked shapes carry no 
 a network that memorises its few windows latches on to.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from citrus_ray.context import TargetKind
-from citrus_ray.data.source import Count, Handling, Normalize, Positive, Source
+from citrus_ray.data.source import Count, Handling, Normalize, Positive, Source, refuse_too_many
 from citrus_ray.data.windowing.disk import DiskArray
 from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Targets, Windows
@@ -49,6 +49,15 @@ class Synthetic(Source):
     target: Annotated[TargetKind, Later()] = "classes"
     """classes: which of the rhythms there is; value: its frequency in Hz, anywhere between the
     least and the greatest of them; labels: which of them there are, any at once."""
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        if len(set(self.rhythms)) < len(self.rhythms) or not min(self.rhythms) > 0:
+            rule = "must be frequencies above 0, each another one, and a class each"
+            raise ValueError(f"rhythms={list(self.rhythms)}: {rule}")
+        n = self.n_subjects * self.windows_per_subject * self.n_chans
+        refuse_too_many(n * self.seconds * self.sfreq)
+        return self
 
     @property
     def n_times(self) -> int:

@@ -21,7 +21,7 @@ from citrus_ray.data.fingerprints import fingerprints_of
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.signals import Channel
 from citrus_ray.data.formats.tracks import Track
-from citrus_ray.data.source import Count, Source
+from citrus_ray.data.source import Count, Source, refuse_too_many
 from citrus_ray.data.windowing.assemble import assemble, gather
 from citrus_ray.data.windowing.cutting import Cutter, RecordingWindows
 from citrus_ray.data.windowing.normalize import NormalizeBy, cleaned
@@ -95,6 +95,8 @@ class SyntheticFmri(Source):
 
     @model_validator(mode="after")
     def _means_something(self) -> "SyntheticFmri":
+        n_volumes = self.n_subjects * self.n_runs * self.n_blocks * self.block
+        refuse_too_many(n_volumes * self.n_voxels)
         if self.fewer_voxels >= self.n_voxels:
             rule = f"must leave some of n_voxels={self.n_voxels}"
             raise ValueError(f"fewer_voxels={self.fewer_voxels}: {rule}")

@@ -7,13 +7,13 @@ sensors share, the class, and one that is the sensor's own. Where both are of eq
 1`) a single sensor cannot tell which of its two is shared; that several agree can.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from citrus_ray.context import MODALITIES
-from citrus_ray.data.source import Count, Handling, Normalize, Positive, Source
+from citrus_ray.data.source import Count, Handling, Normalize, Positive, Source, refuse_too_many
 from citrus_ray.data.windowing.disk import DiskArray
 from citrus_ray.data.windowing.normalize import zscore
 from citrus_ray.data.windows import Index, Signal, Stream, Windows
@@ -56,6 +56,11 @@ class SyntheticSensors(Source):
     """Share of subjects who lack one sensor."""
     normalize: Normalize = "window"
     """z-score each sensor over its window, or not at all."""
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        refuse_too_many(self.n_subjects * self.windows_per_subject * self.seconds * sum(self.rates))
+        return self
 
     def n_times(self, sensor: int) -> int:
         return round(self.seconds * self.rates[sensor])

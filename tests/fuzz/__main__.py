@@ -1,0 +1,32 @@
+"""`python -m tests.fuzz specs|recordings|records|store [--n N] [--seed S]`: attacks, and what came
+of them."""
+
+import argparse
+import importlib
+import io
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+
+from tests.fuzz.attack import table
+
+KINDS = ("specs", "recordings", "records", "store")
+
+
+def main() -> int:
+    cli = argparse.ArgumentParser("python -m tests.fuzz", description=__doc__)
+    cli.add_argument("kind", choices=KINDS)
+    cli.add_argument("--n", type=int, default=200, help="how many attacks")
+    cli.add_argument("--seed", type=int, default=0, help="other ones")
+    cli.add_argument("--verbose", action="store_true", help="what was said of each")
+    args = cli.parse_args()
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        found = list(importlib.import_module(f"tests.fuzz.{args.kind}").attacks(args.n, args.seed))
+    for attack in found:
+        if attack.is_bad or args.verbose:
+            print(f"{attack.verdict}: {attack.name}: {attack.said}")
+    print(table(found))
+    return int(any(attack.is_bad for attack in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
