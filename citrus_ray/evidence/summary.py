@@ -12,7 +12,7 @@ from citrus_ray.evidence.evidence import Evidence, evidence_of
 from citrus_ray.evidence.intervals import INTERVAL
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pretrainings import caveat, losses, pretrainings
-from citrus_ray.evidence.trials import Stop, front, why_stop
+from citrus_ray.evidence.trials import Result, Stop, front, why_stop
 from citrus_ray.evidence.worth import pooled_worth
 from citrus_ray.experiment.hold_out import all_left_out
 from citrus_ray.experiment.sweep import Cell, Sweep
@@ -82,11 +82,13 @@ def _decided(sweep: Sweep, evidence: Evidence) -> dict[str, Any] | None:
 def _cell(
     cell: Cell, outcome: Outcome, evidence: Evidence, stop: Stop | None, store: Path
 ) -> dict[str, Any]:
-    best, reasons = outcome.best, [trial.reason for trial in outcome.searched]
+    over = [trial for trial in outcome.searched if trial.over]
+    best, reasons = outcome.best, [trial.reason for trial in outcome.searched if not trial.over]
     reasons += [row.reason for row in outcome.final]
     race = saved(outcome.searched, len(cell.repeat)) if cell.sweep.race else {}
     encoders = pretrainings(outcome.scored, store)
     caveats = [*_caveats(cell), *caveat(encoders), *outcome.caveats(), *_short_search(cell, stop)]
+    caveats += _infeasible(cell, over)
     return {
         "axes": cell.axes,
         "label": outcome.label,
@@ -95,7 +97,8 @@ def _cell(
         "n_trials": len(outcome.searched),
         "earlier_search": outcome.is_earlier,
         "n_failed": outcome.n_searched("failed"),
-        "n_pruned": outcome.n_searched("pruned"),
+        "n_pruned": outcome.n_searched("pruned") - len(over),
+        "n_infeasible": len(over),
         "best": best.params if best else None,
         "val": best.value if best else None,
         "test": outcome.test.tree() | {"counts": "round"} if outcome.test else None,
@@ -190,6 +193,16 @@ def _order_of_ends(cell: Cell) -> Iterable[str]:
             f"{sweep.sampler} follows the results that it has: where it searched depends on the "
             "order in which they came"
         )
+
+
+def _infeasible(cell: Cell, over: Sequence[Result]) -> Iterable[str]:
+    """What constraints kept out of the search, and what that hangs on."""
+    if not over:
+        return
+    rule = f"{len(over)} trials were {over[0].reason}" + ", and the like" * (len(over) > 1)
+    timed = cell.sweep.constraints and cell.sweep.constraints.seconds is not None
+    on = "; seconds are those of the machine that led the sweep" if timed else ""
+    yield f"{rule}: they did not run, and winners are of the others{on}"
 
 
 def _short_search(cell: Cell, why: Stop | None) -> Sequence[str]:

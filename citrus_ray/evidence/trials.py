@@ -3,7 +3,7 @@ winner's."""
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from citrus_ray.evidence.facts import validation_of
@@ -32,6 +32,7 @@ class Result:
     scores: tuple[float, ...] = ()  # of the objectives, none where a member failed
     crashed: bool = False  # its worker was lost: no result, and computed again by the next run
     alone: bool = False  # nothing scores it: it is the only point of its cell
+    over: dict[str, float] = field(default_factory=dict)  # constraints, by what share of each
     sign: int = 1  # -1 where scores are better when lower
 
     @property
@@ -72,6 +73,7 @@ def result_of(rows: Sequence[Record], metric: str, each: str | None = None) -> R
         scores=() if value is None else _scores(rows, metric, each),
         crashed=any(row.crashed for row in rows),
         alone=all(validation_of(row) == "none" for row in rows),
+        over=rows[0].network.get("over", {}),
         sign=sign_of(metric),
     )
 

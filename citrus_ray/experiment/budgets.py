@@ -61,6 +61,22 @@ class Budget(Spec):
     """Trials in a row, none of them the best so far, after which a search ends."""
 
 
+class Constraints(Spec):
+    """What a fine-tune of the search may take at most. A trial that would take more is a row, and
+    does not run."""
+
+    weights: Annotated[int, Field(ge=1)] | None = None
+    """Of the network, its head included."""
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """On one thread, as steps plan them that are timed on the machine which leads the sweep."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> "Constraints":
+        if self.weights is None and self.seconds is None:
+            raise ValueError("constraints limit nothing; give weights or seconds, or drop them")
+        return self
+
+
 class Asha(Spec):
     """Stop trials whose objective falls behind at rungs of validation rounds."""
 

@@ -16,6 +16,7 @@ from citrus_ray.data.windowing.align import Align, Native
 from citrus_ray.data.windowing.splits import in_units, spend, split
 from citrus_ray.data.windowing.subjects import check_subjects
 from citrus_ray.experiment import stored_weights
+from citrus_ray.experiment.constraints import check_constraints, limits_of
 from citrus_ray.experiment.forecast import Forecast, in_words, planned, workers
 from citrus_ray.experiment.hold_out import all_left_out, copies_tested, left_out, seen
 from citrus_ray.experiment.labels import count
@@ -47,6 +48,7 @@ def check_data(sweep: Sweep) -> None:
                     problems.setdefault((problem.path, problem.message), problem)
     if problems:
         raise SpecError(list(problems.values()))
+    check_constraints(sweep)
 
 
 @dataclass
@@ -202,6 +204,8 @@ class DryRun:
                 f"  {cell.label}: {cell.n_trials} trials x {len(cell.repeat)} members + "
                 f"{cell.sweep.final.rounds} rounds of {len(cell.members({}, 0))}; searches {paths}"
             )
+        if self.sweep.constraints:
+            yield from limits_of(self.sweep.constraints).lines(self.sweep)
         if self.sweep.warm_start:
             yield from self.sweep.warm_start.lines(self.sweep.first)
         yield "data:"

@@ -137,7 +137,7 @@ class Prices:
         trials = self._different(cell)
         if phase == "final":
             trials = [as_refit(trial) for trial in trials]
-        return sum(_training(trial, self.steps) for trial in trials) / len(trials)
+        return sum(training_seconds(trial, self.steps) for trial in trials) / len(trials)
 
     def scoring(self, cell: Cell) -> float:
         """Of a member of a round: its test score, and the baselines that its cell has beside it."""
@@ -199,7 +199,8 @@ class _Shares:
         return cls(windows, *spend(windows, parts, spec.labels, spec.validation, trial.seed))
 
 
-def _training(trial: Trial, steps: StepTimes) -> float:
+def training_seconds(trial: Trial, steps: StepTimes) -> float:
+    """Of one member until it can be scored, on one thread."""
     spec, shares = trial.finetune, _Shares.of(trial)
     windows, n_learnt, n_val = shares.windows, len(shares.learnt), len(shares.parts.val)
     if isinstance(trial.model, ClosedForm):

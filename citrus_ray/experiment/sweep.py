@@ -18,6 +18,7 @@ from citrus_ray.experiment.budgets import (
     FRESH_SEED,
     Asha,
     Budget,
+    Constraints,
     Decide,
     Failures,
     Final,
@@ -89,6 +90,8 @@ class Sweep(Spec):
     """Seed of the sampler, the same for every row."""
     warm_start: Annotated[WarmStart | None, Later()] = None
     """Points that did well in earlier records, which every row tries first; null: none."""
+    constraints: Annotated[Constraints | None, Later()] = None
+    """What a fine-tune of the search may take at most; null: no limits."""
     asha: Asha | None = None
     """Stop trials that fall behind after some rounds of validation; null: none."""
     claims: Annotated[tuple[Hypothesis, ...], Aside()] = ()
@@ -193,7 +196,9 @@ class Cell:
         aim, race = self.sweep.objective, self.sweep.race
         objective = {k: v for k, v in aim.tree().items() if not aim.says_nothing_new(k, "cell")}
         raced = [] if self.sweep.says_nothing_new("race", "cell") or not race else [race.tree()]
-        return digest_of([members, space, objective, asha, *raced])
+        limits = self.sweep.constraints
+        limited = [{"constraints": limits.tree()}] if limits else []
+        return digest_of([members, space, objective, asha, *raced, *limited])
 
     @cached_property
     def points(self) -> tuple[Point, ...]:

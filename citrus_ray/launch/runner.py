@@ -104,8 +104,9 @@ class JobRunner:
     def _step(self) -> dict[str, Any]:
         if self.population is None:
             self._same_data()
-            folder, digest = self.paths.records, self.job["digest"]
-            self.known = records.read_done(folder, digest, len(self.members))
+            if self.job["over"]["shares"]:
+                return self._reply(self._did_not_run())
+            self.known = self._recorded()
             if self.known and self._all_kept():
                 return self._reply(self.known)
             if self.job["best"]:
@@ -120,6 +121,30 @@ class JobRunner:
             self.population.score_test(self.cell.scratch_twin() is None and not self.known, kept)
             self._keep()
         return self._reply(self.known or self._record())
+
+    def _recorded(self) -> list[Record]:
+        """What an earlier run recorded of this job. Of a study that the sweep has no more, what ran
+        to its end is this study's now: it is the same computation."""
+        folder, digest = self.paths.records, self.job["digest"]
+        rows = records.read_done(folder, digest, len(self.members))
+        if not rows or rows[0].cell in {cell.digest for cell in self.sweep.cells}:
+            return rows
+        if any(row.status != "ok" for row in rows):
+            return []
+        mine = {"cell": self.cell.digest, "axes": self.cell.axes, "asked_s": self.job["asked_s"]}
+        ours = [replace(row, **mine) for row in rows]
+        records.write(folder, digest, ours)
+        return ours
+
+    def _did_not_run(self) -> list[Record]:
+        """The rows of a trial that is over the sweep's constraints."""
+        over = self.job["over"]
+        outcome = {"status": "pruned", "reason": over["said"], "metrics": {}}
+        outcome |= {"network": {"over": over["shares"]}}
+        rows = [row_of(self.job, self.cell, r, trial, outcome) for r, trial in self.members]
+        show(self.paths, self.cell, rows, [])
+        records.write(self.paths.records, self.job["digest"], rows)
+        return rows
 
     @property
     def out(self) -> Path:

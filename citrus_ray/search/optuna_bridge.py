@@ -5,6 +5,7 @@ import json
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import fmean
@@ -76,6 +77,7 @@ def frozen(axes: SearchSpace, result: Result) -> FrozenTrial:
         values=list(result.scores) or None,
         params=named(axes, result.params),
         distributions=space_of({path: axes[path] for path in result.params}),
+        constraints=result.over or None,
     )
 
 
@@ -92,27 +94,44 @@ def sampler_of(name: Sampler, axes: SearchSpace, seed: int, known: Sequence[Resu
     return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
+@dataclass(frozen=True)
+class Told:
+    """What came of a point: its merits, better when higher, or none, and the constraints that it is
+    over."""
+
+    point: Point
+    merits: tuple[float, ...] | None
+    over: dict[str, float]
+
+    @property
+    def state(self) -> TrialState:
+        if self.merits is not None:
+            return TrialState.COMPLETE
+        return TrialState.PRUNED if self.over else TrialState.FAIL
+
+
 def suggestions(
     sampler: Sampler,
     axes: SearchSpace,
-    told: Sequence[tuple[Point, tuple[float, ...] | None]],
+    told: Sequence[Told],
     seed: int,
 ) -> Iterator[Point]:
-    """Points that follow from others and their merits, better when higher, without end. Each is
-    taken to be under way when the next one is asked for."""
-    n_objectives = max((len(merits) for _, merits in told if merits), default=1)
+    """Points that follow from others, without end. Each is taken to be under way when the next one
+    is asked for."""
+    n_objectives = max((len(one.merits) for one in told if one.merits), default=1)
     study = optuna.create_study(
         directions=["maximize"] * n_objectives, sampler=sampler_of(sampler, axes, seed, [])
     )
     space = space_of(axes)
     study.add_trials(
         optuna.trial.create_trial(
-            state=TrialState.FAIL if merits is None else TrialState.COMPLETE,
-            values=merits,
-            params=named(axes, point),
+            state=one.state,
+            values=one.merits,
+            params=named(axes, one.point),
             distributions=space,
+            constraints=one.over or None,
         )
-        for point, merits in told
+        for one in told
     )
     names = {path: axis.choices_by_name() for path, axis in axes.items()}
     while True:

@@ -26,6 +26,7 @@ from citrus_ray.evidence.trials import (
     why_stop,
     winner,
 )
+from citrus_ray.experiment.constraints import Over, limits_of
 from citrus_ray.experiment.designs import Point, design, project
 from citrus_ray.experiment.search_space import n_points
 from citrus_ray.experiment.sweep import Cell, Sweep, trial_digest
@@ -56,6 +57,7 @@ class Job:
     ]  # what the members of the best trial so far scored, to race against
     number: int | None  # Optuna's, None for a point that Optuna did not suggest
     round: int | None = None  # of the winner's, None in the search
+    over: Over = field(default_factory=Over)  # constraints, for which it is a row and does not run
 
     def config(self, concurrency: int) -> dict[str, Any]:
         """What a worker is told; how many trials may run beside it is for its record."""
@@ -65,12 +67,14 @@ class Job:
             "digest": self.digest,
             "asked_s": self.asked_s,
             "round": self.round,
+            "over": {"shares": self.over.shares, "said": self.over.said},
         }
         return {"cell": self.cell.index, "best": self.best, "concurrency": concurrency} | parts
 
     def encoders(self) -> dict[str, Trial]:
         """The pre-trained encoders that it needs, each with a trial that describes it."""
-        return {digest: trial for _, trial in self.members if (digest := trial.encoder_digest())}
+        members = () if self.over else self.members
+        return {digest: trial for _, trial in members if (digest := trial.encoder_digest())}
 
 
 @dataclass
@@ -109,6 +113,8 @@ class Study:
         common = self.together.points if self.together else self.sweep.points or ()
         self.patience = patience or Patience(common, self.sweep.budget.patience)
         self.learns = self.sweep.learns_apart
+        self.limits = limits_of(self.sweep.constraints) if self.sweep.constraints else None
+        self.asked_of: dict[int, optuna.trial.Trial] = {}  # Optuna's, by number, under way
         self.results: dict[str, Result] = {}
         self.tried = Tried()  # the same, by their points
         self._leader: Result | None = None  # the best of them: ranking all anew takes its time
@@ -121,6 +127,7 @@ class Study:
         self.unkept: list[int] = []  # that are recorded without the models that are to be kept
         self._recalled: Result | None = None  # the winner whose rounds were looked for
         self.n_wanted = self.sweep.final.rounds
+        self.of_sweep = {each.digest for each in self.sweep.cells}
         mine = [r for r in rows if r[0].cell == cell.digest and r[0].phase == "search"]
         recorded = [self._result(r) for r in mine]
         # what was tried at other points than the common ones is of an earlier spec
@@ -193,6 +200,8 @@ class Study:
         while True:
             job = self._job(self.best.params, "final", of_round=number)
             rows = records.read_done(self.folder, job.digest, len(job.members))
+            # of a study that this sweep has no more: the worker takes it over
+            rows = rows if rows and rows[0].cell in self.of_sweep else []
             if rows and all_kept(self.cell, self.folder, number, rows, job.members):
                 self.rounds[number] = rows
             elif rows:
@@ -278,6 +287,7 @@ class Study:
 
             for _ in range(DUPLICATE_TRIES):
                 trial = self.optuna.ask(space_of(self.cell.search))
+                self.asked_of[trial.number] = trial
                 names = {p: axis.choices_by_name() for p, axis in self.cell.search.items()}
                 yield trial.number, {p: names[p].get(v, v) for p, v in trial.params.items()}
         yield from ((None, point) for point in self.points)
@@ -305,7 +315,10 @@ class Study:
     ) -> Job:
         members = tuple(self.cell.members(params, of_round))
         asked_s = round(self.clock.elapsed(), 3)
-        best = self.best.values if self.best and self.sweep.race and phase == "search" else ()
+        is_search = phase == "search"
+        best = self.best.values if self.best and self.sweep.race and is_search else ()
+        trials = [trial for _, trial in members]
+        over = self.limits.over(trials) if self.limits and is_search else Over()
         return Job(
             self.cell,
             phase,
@@ -316,6 +329,7 @@ class Study:
             best,
             number,
             of_round,
+            over,
         )
 
     def finish(self, job: Job, rows: list[Record]) -> Result:
@@ -339,7 +353,10 @@ class Study:
         from optuna.trial import TrialState
 
         assert self.optuna is not None
-        if result is None or result.value is None:
+        trial = self.asked_of.pop(number)
+        for name, share in (result.over if result else {}).items():
+            trial.set_constraint(name, share)
+        if result is None or (result.value is None and not result.over):
             self.optuna.tell(number, state=TrialState.FAIL)
         elif result.status == "pruned":
             self.optuna.tell(number, state=TrialState.PRUNED)

@@ -64,7 +64,7 @@ class Together:
         if any(None in at for at in found):
             return False
         results = [[result for result in at if result] for at in reversed(found)]
-        self.spent = not self._add(self._suggestions(merits(results)))
+        self.spent = not self._add(self._suggestions(results))
         self._save()
         return not self.spent
 
@@ -86,16 +86,29 @@ class Together:
             self.common.add(point)
         return True
 
-    def _suggestions(self, told: Sequence[tuple[float, ...] | None]) -> Iterator[Point]:
-        from citrus_ray.search.optuna_bridge import suggestions  # takes most of a second
+    def _suggestions(self, found: Sequence[Sequence[Result]]) -> Iterator[Point]:
+        """What follows from the results of each point, by cell."""
+        from citrus_ray.search.optuna_bridge import Told, suggestions  # takes most of a second
 
         seed = (self.sweep.seed * 7919 + len(self.points)) % 2**32
-        history = list(zip(self.points, told, strict=True))
-        return suggestions(self.sweep.sampler, self.axes, history, seed)
+        told = [
+            Told(point, merit, over)
+            for point, merit, over in zip(
+                self.points, merits(found), map(most_over, found), strict=True
+            )
+        ]
+        return suggestions(self.sweep.sampler, self.axes, told, seed)
 
     def _save(self) -> None:
         plan = read_plan(self.plan.parent) | {"points": self.points}
         records.write_text(self.plan, json.dumps(plan, indent=1) + "\n")
+
+
+def most_over(results: Sequence[Result]) -> dict[str, float]:
+    """The constraints that a point is over in any cell: what one arm may not have is led to by
+    none."""
+    names = dict.fromkeys(name for result in results for name in result.over)
+    return {name: max(result.over.get(name, 0.0) for result in results) for name in names}
 
 
 def merits(found: Sequence[Sequence[Result]]) -> list[tuple[float, ...] | None]:
