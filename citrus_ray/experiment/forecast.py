@@ -20,6 +20,7 @@ Kind = tuple[int, Phase]  # a cell by its index, in its search or in its winner'
 # how strongly factors are held at 1: they are learnt from few kinds at first
 HOLDS_PHASE, HOLDS_AXIS = 0.1, 0.5
 BESIDE_S = 0.2  # of a trial outside its members, before one was seen
+FOLLOWS = 0.1  # share of a job's surprise that is put down to the machine
 LEAST = 1e-3  # seconds: what is shorter is all alike
 LAST = 200  # measurements of a kind that are kept
 LIVE = "live.json"  # what the process that runs a sweep says of it, in its results
@@ -50,8 +51,9 @@ class Forecast:
         self.members: dict[Kind, float] = {}  # expected seconds of one member
         self.groups: Sequence[EncoderGroup] = ()
         self.encoders: Sequence[float] = ()  # expected seconds of one, by group
-        # measured: seconds of a planned member in each job, of an encoder on all its threads, and
-        # of jobs outside their members
+        self.busy = 1.0  # times as long as work took at the start: others may use the machine
+        # measured: seconds of a planned member in each job, had the machine been as at the start,
+        # of an encoder on all its threads, and of jobs outside their members
         self.took: dict[Kind, deque[float]] = {}
         self.made: dict[int, deque[float]] = {}
         self.beside: deque[float] = deque(maxlen=LAST)
@@ -70,8 +72,12 @@ class Forecast:
 
     def learn(self, kind: Kind, seconds: float) -> None:
         """Take in a job's seconds in all its members; what a race left out costs nothing."""
-        of = self.took.setdefault(kind, deque(maxlen=LAST))
-        of.append(seconds / self.n_members(kind))
+        one = max(seconds / self.n_members(kind), LEAST)
+        known = self.took.get(kind)
+        if known:  # how busy the machine is now, by work that it has done before
+            off = math.log(one / (median(known) * self.busy))
+            self.busy *= math.exp(FOLLOWS * min(max(off, -1.0), 1.0))
+        self.took.setdefault(kind, deque(maxlen=LAST)).append(one / self.busy)
 
     def make(self, group: int, seconds: float) -> None:
         """Take in the wall time of an encoder."""
@@ -136,7 +142,11 @@ class Forecast:
         kinds = {*left.jobs, *(kind for kind, _ in left.running)}
         unseen = self._by_likeness([kind for kind in kinds if kind not in self.took])
         each = unseen | {k: median(self.took[k]) for k in kinds if k in self.took}
-        return {kind: one * self.n_members(kind) + beside for kind, one in each.items()}
+        for kind, began in left.running:  # as short as was thought it is not
+            so_far = (time.monotonic() - began) / self.n_members(kind) / self.busy
+            each[kind] = each[kind] if kind in self.took else max(each[kind], so_far)
+        members = {kind: self.busy * self.n_members(kind) for kind in kinds}
+        return {kind: one * members[kind] + beside for kind, one in each.items()}
 
     def _by_likeness(self, asked: Sequence[Kind]) -> dict[Kind, float]:
         """Prices of kinds that have not been seen: expected ones, times a factor for the phase and

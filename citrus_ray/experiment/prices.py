@@ -21,7 +21,8 @@ LOOK = 64  # windows of a look that is timed; a longer one takes as much longer
 # what stands beside every refit, of which each is solved in closed form
 BASELINES: tuple[ClosedForm, ...] = (BandPower(), BandPower(), Tangent(), MiniRocket(), Bag())
 IDENTITY = 512  # windows of which a refit says whose they are
-SOLVING_S = 0.3  # a regression on the features of an untrained encoder
+# a regression on the features of an untrained encoder, and of each window that it learns from
+SOLVING_S, SOLVING_WINDOW_S, SOLVING_MOST = 0.3, 2e-3, 2048
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,15 @@ class Prices:
         shares = _Shares.of(trial)
         ctx, n_test = shares.windows.context, len(shares.parts.test)
         n_learnt, n_seen = len(shares.learnt), len(shares.learnt) + n_test
-        is_solved, has_baselines = trial.model.is_solved, cell.scratch_twin() is None
-        # scored, kept, and asked whose each window is
-        n_looked = 2 * n_test + IDENTITY
-        seconds = 0.0 if is_solved else _look(trial, shares, n_looked, self.steps)
-        if has_baselines and not is_solved:  # its encoder, untrained
-            seconds += SOLVING_S + _look(trial, shares, n_seen, self.steps)
+        has_baselines = cell.scratch_twin() is None
+        if isinstance(trial.model, ClosedForm):  # scored, and kept
+            learnt, seen = (trial.model.seconds(ctx, n_learnt, n) for n in (n_learnt, n_seen))
+            seconds = 2 * (seen - learnt)
+        else:  # and asked whose each window is
+            seconds = _look(trial, shares, 2 * n_test + IDENTITY, self.steps)
+        if has_baselines and not trial.model.is_solved:  # its encoder, untrained
+            seconds += SOLVING_S + SOLVING_WINDOW_S * min(n_learnt, SOLVING_MOST)
+            seconds += _look(trial, shares, n_seen, self.steps)
         if has_baselines and self._pays[cell.index]:
             normalised = getattr(trial.finetune.target, "normalize", "none") != "none"
             of_one = sum(method.seconds(ctx, n_learnt, n_seen) for method in BASELINES)
@@ -204,8 +208,7 @@ def training_seconds(trial: Trial, steps: StepTimes) -> float:
     spec, shares = trial.finetune, _Shares.of(trial)
     windows, n_learnt, n_val = shares.windows, len(shares.learnt), len(shares.parts.val)
     if isinstance(trial.model, ClosedForm):
-        n_seen = n_learnt + n_val + len(shares.parts.test)
-        return trial.model.seconds(windows.context, n_learnt, n_seen)
+        return trial.model.seconds(windows.context, n_learnt, n_learnt + n_val)
     n_step = min(spec.optim.batch_size, n_learnt)
     of = (trial.model, spec.pool, windows.context)
     seconds = spec.n_steps(n_learnt) * steps.finetune(*of, n_step, spec.head)
