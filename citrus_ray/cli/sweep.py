@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import json
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -12,22 +11,21 @@ from typing import Any
 
 import yaml
 
-from citrus_ray import records
 from citrus_ray.cli import screen
 from citrus_ray.cli.boundary import report_into
+from citrus_ray.cli.live import LiveResults, write_summary
 from citrus_ray.cli.results import ResultsFolder, results_path
 from citrus_ray.cli.viewers import write_viewers
 from citrus_ray.data.source import looked_once
-from citrus_ray.evidence.evidence import Evidence, evidence_of
+from citrus_ray.evidence.evidence import evidence_of
 from citrus_ray.evidence.kept import kept_models
 from citrus_ray.evidence.prior import look_up
-from citrus_ray.evidence.summary import summary_of
 from citrus_ray.experiment.dry_run import DryRun, check_data
 from citrus_ray.experiment.sweep import Sweep, parse_sweep
 from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.experiment.warm_start import Prior
 from citrus_ray.spec import Document, SpecError, parse_yaml, put, read_yaml, refuse, validate
-from citrus_ray.store import absolute, open_storage
+from citrus_ray.store import open_storage, store_beside
 
 INTERRUPTED = "interrupted"
 
@@ -103,9 +101,12 @@ class SweepCommand:
         self.results.make()
         self.results.set_damaged_aside()
         self.results.take_over(self.args.reuse)
-        ended = self._launch()
+        with LiveResults(self.sweep, self.out):
+            ended = self._launch()
         evidence = evidence_of(self.sweep, self.results.records)
-        found = self._summarise(evidence, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        found = write_summary(self.sweep, evidence, self.out, seconds, ended=ended is None)
+        write_viewers(self.sweep, evidence, self.out)
         models = kept_models(self.sweep, evidence, self.out)
         print(screen.last(self.sweep, self.out, found, self._report(), models))
         if not ended:
@@ -152,8 +153,7 @@ class SweepCommand:
         return studies.gave_up or (None if studies.over else INTERRUPTED)
 
     def _store(self) -> str:
-        """`$CITRUS_STORE`, or the folder beside the results, which all sweeps there share."""
-        store = absolute(os.environ.get("CITRUS_STORE") or self.out.parent / "store")
+        store = store_beside(self.out)
         if self._pretrainings:
             open_storage(store).check_writable()
         return store
@@ -166,13 +166,6 @@ class SweepCommand:
     def _shares_pretrainings(self) -> bool:
         """Whether several workers train one encoder."""
         return any(spec.workers > 1 for spec in self._pretrainings)
-
-    def _summarise(self, evidence: Evidence, seconds: float) -> dict[str, Any]:
-        """The summary and what viewers open, from one reading of the records."""
-        found = summary_of(self.sweep, evidence, seconds, self.out.parent / "store")
-        records.write_text(self.out / "summary.json", json.dumps(found, indent=1) + "\n")
-        write_viewers(self.sweep, evidence, self.out)
-        return found
 
     def _report(self) -> Path:
         """The page for people."""

@@ -1,13 +1,13 @@
 """What a sweep cost in seconds of compute, from its records and from what is stored with its
 encoders."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from citrus_ray.evidence.trials import Result
+from citrus_ray.experiment.labels import count
 from citrus_ray.records import Record
-from citrus_ray.store import checkpoint
+from citrus_ray.store import Where, checkpoint
 
 
 def saved(trials: Sequence[Result], n_members: int) -> dict[str, Any]:
@@ -24,7 +24,7 @@ class GpuMeter:
     """Seconds of GPU: of trials, by the share that they asked for, and of the encoders they rest
     on, each once."""
 
-    def __init__(self, store: Path | str) -> None:
+    def __init__(self, store: Where) -> None:
         self.store, self.seconds = store, 0.0
         self._counted: set[str] = set()
 
@@ -44,7 +44,7 @@ class GpuMeter:
         return float(meta.get("seconds", 0.0) * meta.get("workers", 1))
 
 
-def cost(rows: Iterable[Record], store: Path | str) -> dict[str, Any]:
+def cost(rows: Iterable[Record], store: Where) -> dict[str, Any]:
     """Seconds of trials and of the pre-trainings they rest on, each encoder once, whichever
     sweep computed it."""
     rows = list(rows)
@@ -66,5 +66,35 @@ def cost(rows: Iterable[Record], store: Path | str) -> dict[str, Any]:
         "final_seconds": round(found["final"], 2),
         "pretrain_seconds": round(pretraining, 2),
         "gpu_seconds": round(meter.seconds, 2),
+        "failed_seconds": round(sum(row.seconds for row in rows if row.status == "failed"), 2),
         "n_pretrainings": len(stored),
+        "n_encoders": len(encoders),
     }
+
+
+def known_cost(rows: Iterable[Record], store: Where, said: Mapping[str, Any]) -> dict[str, Any]:
+    """As `cost`, of pre-trainings what a summary said where their store is not here any longer."""
+    total = cost(rows, store)
+    if total["n_pretrainings"] < said.get("n_pretrainings", 0):
+        total |= {name: said[name] for name in ("pretrain_seconds", "n_pretrainings")}
+    return total
+
+
+def told(total: Mapping[str, Any]) -> str:
+    """What `cost` found, in a sentence."""
+    search, final, pretrain = (total[f"{part}_seconds"] for part in ("search", "final", "pretrain"))
+    n, lost = total["n_pretrainings"], total["n_encoders"] - total["n_pretrainings"]
+    parts = [f"{duration(pretrain)} in {count(n, 'pre-training')}"] if n else []
+    if lost:
+        parts.append(f"pre-training of {count(lost, 'encoder')} unknown (their store is not here)")
+    parts += [f"{duration(search)} in the search", f"{duration(final)} in refits"]
+    line = f"{duration(search + final + pretrain)} of compute: {', '.join(parts)}"
+    if total["failed_seconds"]:
+        line += f"; {duration(total['failed_seconds'])} of it in members that failed"
+    return f"{line}."
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -47,6 +47,7 @@ class Design:
     signals: tuple[str, ...] = ()  # what was done to those of each source, in words
     known: frozenset[str] | None = None  # digests of its cells; None where the folder does not say
     spec_digest: str | None = None
+    cost: dict[str, Any] = field(default_factory=dict)  # as the sweep itself added it up
     problem: str | None = None
 
     def has(self, cell: str) -> bool:
@@ -127,6 +128,7 @@ def read_design(folder: Path) -> Design:
         "n_trials": {canonical(c["axes"]): c["n_trials"] for c in planned if "n_trials" in c},
         "points": planned_points(folder),
         "stamps": read_stamps(folder),
+        "cost": summary.get("cost") or {},
         "spec_digest": plan.get("spec_digest", summary.get("spec_digest")),
         "caveats": {canonical(cell["axes"]): tuple(cell.get("caveats") or ()) for cell in told},
         "signals": tuple(

@@ -152,11 +152,16 @@ def tree(pool: PooledGain) -> dict[str, Any]:
 
 def told(pool: PooledGain) -> str:
     """What a pre-training gains over everything that was measured, in a line."""
+    return f"{pool.arm}: {pool.verdict}: {numbers(pool)}"
+
+
+def numbers(pool: PooledGain) -> str:
+    """The same without its name and verdict."""
     these, up = pool.found, pool.signs[0]
     line = (
-        f"{pool.arm}: {these.verdict}: gain {in_words(these.effect.mean, these.tree())} "
+        f"gain {in_words(these.effect.mean, these.tree())} "
         f"(up in {up:,} of {count(len(pool.pairs), 'pair')})"
     )
     if pool.next is None:
         return line
-    return f"{line}; {pool.next.verdict}: {in_words(pool.next.effect.mean, pool.next.tree())}"
+    return f"{line}; {in_words(pool.next.effect.mean, pool.next.tree())}, {pool.next.verdict}"

@@ -3,12 +3,11 @@ stored with their encoders."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from citrus_ray.records import Record
-from citrus_ray.store import checkpoint
+from citrus_ray.store import Where, checkpoint
 
 SAID = {
     "constant": "a constant",
@@ -22,24 +21,39 @@ SAID = {
 
 @dataclass(frozen=True)
 class Pretraining:
-    """The last validation loss of one encoder, and what predictors without a network lose on the
-    same windows."""
+    """How the losses of one encoder went, and what predictors without a network lose on the same
+    windows."""
 
-    loss: float
+    encoder: str
+    history: tuple[dict[str, float], ...]  # by epoch
     references: dict[str, float]  # by name
+    seconds: float  # of all its workers
+
+    @property
+    def loss(self) -> float:
+        """The last validation loss."""
+        return self.history[-1]["val/loss"]
 
     @property
     def unbeaten(self) -> set[str]:
         return {name for name, loss in self.references.items() if self.loss >= loss}
 
 
-def pretrainings(rows: Iterable[Record], store: Path | str) -> list[Pretraining]:
+def pretrainings(rows: Iterable[Record], store: Where) -> list[Pretraining]:
     """Of the encoders that these rows rest on, as far as the store says; those from before there
     were references have none."""
     encoders = sorted({row.encoder for row in rows if row.encoder})
-    metas = [checkpoint.read_meta(store, e) for e in encoders if checkpoint.exists(store, e)]
-    last = [(row["val/loss"], meta) for meta in metas for row in (meta.get("history") or [])[-1:]]
-    return [Pretraining(loss, meta.get("references") or {}) for loss, meta in last]
+    metas = {e: checkpoint.read_meta(store, e) for e in encoders if checkpoint.exists(store, e)}
+    return [
+        Pretraining(
+            encoder,
+            tuple(meta["history"]),
+            meta.get("references") or {},
+            meta.get("seconds", 0.0) * meta.get("workers", 1),
+        )
+        for encoder, meta in metas.items()
+        if meta.get("history")
+    ]
 
 
 def losses(found: Sequence[Pretraining]) -> dict[str, Any] | None:

@@ -16,19 +16,19 @@ from citrus_ray.evidence.trials import Result, Stop, front, why_stop
 from citrus_ray.evidence.worth import pooled_worth
 from citrus_ray.experiment.hold_out import all_left_out
 from citrus_ray.experiment.sweep import Cell, Sweep
+from citrus_ray.store import Where, store_beside
 
 
 def summarise(
-    sweep: Sweep, folder: Path, seconds: float, store: Path | None = None
+    sweep: Sweep, folder: Path, seconds: float, store: Where | None = None
 ) -> dict[str, Any]:
-    """The content of `summary.json`. `store` holds the encoders, beside the sweep's folder by
-    default."""
-    return summary_of(
-        sweep, evidence_of(sweep, folder), seconds, store or folder.parent.parent / "store"
-    )
+    """The content of `summary.json`. `store` holds the encoders, by default that beside the
+    sweep's folder."""
+    store = store or store_beside(folder.parent)
+    return summary_of(sweep, evidence_of(sweep, folder), seconds, store)
 
 
-def summary_of(sweep: Sweep, evidence: Evidence, seconds: float, store: Path) -> dict[str, Any]:
+def summary_of(sweep: Sweep, evidence: Evidence, seconds: float, store: Where) -> dict[str, Any]:
     total = cost(evidence.found.rows, store)
     stops = [
         _stopped(cell, outcome, evidence, store)
@@ -80,7 +80,7 @@ def _decided(sweep: Sweep, evidence: Evidence) -> dict[str, Any] | None:
 
 
 def _cell(
-    cell: Cell, outcome: Outcome, evidence: Evidence, stop: Stop | None, store: Path
+    cell: Cell, outcome: Outcome, evidence: Evidence, stop: Stop | None, store: Where
 ) -> dict[str, Any]:
     over = [trial for trial in outcome.searched if trial.over]
     best, reasons = outcome.best, [trial.reason for trial in outcome.searched if not trial.over]
@@ -149,7 +149,7 @@ def _front(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _stopped(cell: Cell, outcome: Outcome, evidence: Evidence, store: Path) -> Stop | None:
+def _stopped(cell: Cell, outcome: Outcome, evidence: Evidence, store: Where) -> Stop | None:
     """What ended a cell's search before it had all its trials."""
     if len(outcome.searched) == cell.n_trials:
         return None

@@ -2,6 +2,7 @@
 
 import math
 
+from citrus_ray.evidence.cost import duration as duration
 from citrus_ray.evidence.intervals import Effect
 
 DASH = "–"
@@ -33,12 +34,6 @@ def spread(found: Effect | None, sign: bool = False) -> str:
 def sentence(said: str) -> str:
     """With a capital and without its full stop."""
     return said[:1].upper() + said[1:].rstrip(".")
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def probability(p: float) -> str:

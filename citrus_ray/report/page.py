@@ -6,12 +6,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from citrus_ray.evidence import cost, pooled, standings
 from citrus_ray.evidence.gains import Gain
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.stamps import AFTER
 from citrus_ray.evidence.verdicts import Judged, told
 from citrus_ray.evidence.worth import pooled_worth
-from citrus_ray.experiment.labels import canonical, count, settings_label
+from citrus_ray.experiment.labels import (
+    Axes,
+    axis_names,
+    brief,
+    canonical,
+    count,
+    settings_label,
+    value_label,
+)
 from citrus_ray.records import Phase, Record
 from citrus_ray.report import captions as words
 from citrus_ray.report.exhibits.gains import badge, by_regime
@@ -21,6 +30,8 @@ from citrus_ray.report.pictured import pictured
 from citrus_ray.report.render import rendered
 from citrus_ray.report.tables import Field, Table, TableRow
 
+CLAIMS = 4  # that stand in the first screen; more are folded, and counted
+METHODS = 6  # whose mean scores do
 CARDS = 4  # gains; beyond it, one line each
 MANY = 12  # undecided gains that are shown without being asked for
 MAX_CODES = 12
@@ -34,30 +45,26 @@ ROOTS = ("finetune.target.root", "pretrain.source.root")
 def page(findings: Findings) -> str:
     encoders = {row.encoder for row in findings.found.rows}
     drawn = [item for folder in findings.folders for item in pictured(folder, encoders)]
-    return rendered(
-        "page.html.j2",
+    folded = [part for part in _folded(findings) if part["table"] is not None]
+    shown = {
         **_header(findings),
-        incomplete=[*_missing(findings), *_trouble(findings)],
-        claims=[_claim(one) for one in findings.evidence.claims],
+        "incomplete": [*_missing(findings), *_trouble(findings)],
+        **_answers(findings),
         **_verdicts(findings),
-        results=findings.results,
-        notes=[sentence(said) for said in findings.notes.owners],
-        test_people=words.test_people(findings.cells),
-        signals=list(dict.fromkeys(said for plan in findings.designs for said in plan.signals)),
-        no_baselines=""
+        "results": findings.results,
+        "notes": [sentence(said) for said in findings.notes.owners],
+        "test_people": words.test_people(findings.cells),
+        "signals": list(dict.fromkeys(s for plan in findings.designs for s in plan.signals)),
+        "no_baselines": ""
         if any(cell.baselines for cell in findings.cells)
         else " No dumb baselines are recorded, so chance and one-feature scores are unknown.",
-        exhibits=[*findings.exhibits, *drawn],
-        cell_table=_cell_table(findings),
-        missing=_missing_modalities(findings.cells),
-        by_label=_by_label(findings.cells),
-        worth=_worth(findings.cells),
-        identity=_identity(findings.cells),
-        networks=_networks(findings.cells),
-        search=findings.search,
+        "exhibits": [*findings.exhibits, *drawn],
+        "search": findings.search,
+        "folded_tables": folded,
         **_failures(findings),
         **_provenance(findings),
-    )
+    }
+    return rendered("page.html.j2", **shown, contents=list(_contents(shown)))
 
 
 def _header(findings: Findings) -> dict[str, Any]:
@@ -80,6 +87,74 @@ def _header(findings: Findings) -> dict[str, Any]:
             recorded,
         ],
     }
+
+
+def _contents(shown: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Anchor and name of each section, in the order of the page."""
+    yield "answer", "The answer"
+    if shown["incomplete"]:
+        yield "incomplete", "What is missing"
+    yield "verdicts", "Cell against cell"
+    yield from ((item.name, item.title) for item in shown["results"])
+    if shown["notes"]:
+        yield "caveats", "Caveats"
+    for item in (*shown["exhibits"], *shown["search"]):
+        yield (item["name"], item["title"]) if isinstance(item, dict) else (item.name, item.title)
+    yield "cells", "All cells"
+    yield "failures", "Failures"
+    yield "again", "Make it again"
+
+
+# ---- the answer ----
+
+
+def _answers(findings: Findings) -> dict[str, Any]:
+    """What is said before anything is shown: claims, the pooled answer, networks against
+    closed-form methods, cost."""
+    evidence = findings.evidence
+    claims = [_claim(findings, one) for one in evidence.claims]
+    rest = [claim["verdict"] for claim in claims[CLAIMS:]]
+    return {
+        "claims": claims[:CLAIMS],
+        "more_claims": claims[CLAIMS:],
+        "of_more_claims": ", ".join(f"{n} {verdict}" for verdict, n in Counter(rest).items()),
+        "pooled": list(_pooled(findings)),
+        "networks": standings.told(evidence.standings),
+        "cost": cost.told(findings.cost) if findings.found.rows else "",
+    }
+
+
+def _claim(findings: Findings, judged: Judged) -> dict[str, Any]:
+    tree = judged.tree()
+    return {
+        "verdict": judged.verdict,
+        "badge": f"{words.SIGNS[judged.verdict]} {judged.verdict}",
+        "says": tree["says"],
+        "late": AFTER if judged.is_late else "",
+        "told": told(tree),
+        "notes": findings.notes.of(*(cell.digest for cell in judged.cells)),
+    }
+
+
+def _pooled(findings: Findings) -> Iterable[dict[str, Any]]:
+    """What each pre-training gains over everything; without one, the mean score of each method."""
+    evidence = findings.evidence
+    gains = pooled.over_everything(evidence.pools)
+    for pool in gains:
+        cells = (g for g in findings.gains if g.cell.arm_label == pool.arm)
+        notes = sorted({note for gain in cells for note in findings.notes.of_gain(gain)})
+        badged = {"verdict": pool.verdict, "badge": f"{words.SIGNS[pool.verdict]} {pool.verdict}"}
+        yield {"name": pool.arm, "told": pooled.numbers(pool), "notes": notes, **badged}
+    if gains or evidence.standings is None:
+        return
+    found = evidence.standings
+    compared = [one for one in found.placed if one.standing.kind in standings.COMPARED]
+    own = [one for one in compared if not one.standing.label.startswith("baseline: ")]
+    metric = words.metric_name(found.design.test_metric)
+    for one in own[:METHODS]:
+        over = f"mean of {count(len(found.places), 'place')}, {count(one.effect.n, 'round')}"
+        said = f"{metric} {spread(one.effect)} ({over})"
+        yield {"name": one.standing.label, "told": said, "notes": (), "verdict": "", "badge": ""}
 
 
 # ---- what is missing ----
@@ -176,17 +251,6 @@ def _verdicts(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _claim(judged: Judged) -> dict[str, Any]:
-    tree = judged.tree()
-    return {
-        "verdict": judged.verdict,
-        "badge": f"{words.SIGNS[judged.verdict]} {judged.verdict}",
-        "says": tree["says"],
-        "late": AFTER if judged.is_late else "",
-        "told": told(tree),
-    }
-
-
 def _card(findings: Findings, gain: Gain) -> dict[str, Any]:
     metric = gain.cell.design.test_metric
     return {
@@ -203,36 +267,105 @@ def _card(findings: Findings, gain: Gain) -> dict[str, Any]:
 
 # ---- tables ----
 
-CELL_HEAD = (
-    *("cell", "test", "gain", "validation, chosen trial", "trials", "failed", "pruned"),
+
+def _folded(findings: Findings) -> Iterable[dict[str, Any]]:
+    """Tables of all cells, one after the other."""
+    cells, scores = findings.cells, "Mean over the rounds of each cell's winner"
+    yield _part("cells", "", _cell_table(findings), "All cells")
+    yield _part("settings", "What the short names stand for.", _settings(cells))
+    several = (
+        f"A window has any of these labels at once. {scores}, each label against all windows "
+        "without it."
+    )
+    yield _part("labels", several, _by_label(cells))
+    missing = "Of the same refits, had the named modalities not been recorded at test."
+    yield _part("missing", missing, _missing_modalities(cells))
+    worth = (
+        "The test score of all views less that of the others alone, of the same refits, with the "
+        "interval over rounds."
+    )
+    yield _part("worth", worth, _worth(cells))
+    identity = (
+        "Share of the variance of pooled features that lies between training subjects (omega "
+        "squared; 0: none), before pre-training and after."
+    )
+    yield _part("identity", identity, _identity(cells))
+    trained = (
+        "Numbers of each network, those that fine-tuning trained (the head always), and proof "
+        "that weights from files are in it."
+    )
+    yield _part("networks", trained, _networks(cells))
+
+
+def _part(name: str, said: str, table: Table | None, title: str = "") -> dict[str, Any]:
+    return {"name": name, "said": said, "table": table, "title": title or (table and table.name)}
+
+
+OF_CELLS = (
+    *("test", "gain", "verdict", "validation, chosen trial", "trials", "failed", "pruned"),
     *("chosen settings", "baselines", "compute", "digest"),
 )
 
 
 def _cell_table(findings: Findings) -> Table:
-    gains = findings.evidence.gain_of
-    rows = tuple(_cell_line(findings, cell, gains.get(cell.digest)) for cell in findings.cells)
-    return Table("One row per compared cell", CELL_HEAD, rows)
+    """A column for each compared axis, or for the name of the only cell."""
+    cells, gains = findings.cells, findings.evidence.gain_of
+    compared = [cell.axes for cell in cells]
+    paths = dict.fromkeys(path for axes in compared for path in axes)
+    names = axis_names(sorted(paths, key=lambda path: not path.startswith("pretrain")))
+    head = tuple(names.values()) or ("cell",)
+    rows = tuple(
+        (
+            *_axes(cell, list(names), compared),
+            *_cell_line(findings, cell, gains.get(cell.digest)),
+        )
+        for cell in cells
+    )
+    return Table("One row per compared cell", (*head, *OF_CELLS), rows)
+
+
+def _axes(cell: Outcome, paths: Sequence[str], compared: Sequence[Axes]) -> TableRow:
+    short = brief(cell.axes, compared)
+    return tuple(
+        Field(value_label(path, short[path]), full=value_label(path, cell.axes[path]))
+        if path in cell.axes
+        else DASH
+        for path in paths
+    ) or (cell.label,)
 
 
 def _cell_line(findings: Findings, cell: Outcome, gain: Gain | None) -> TableRow:
     best = cell.best
-    gained: str | Field = DASH
+    gained: TableRow = (DASH, DASH)
     if gain:
-        gained = Field(spread(gain.effect, sign=True), findings.notes.of_gain(gain))
+        gained = (
+            Field(spread(gain.effect, sign=True), findings.notes.of_gain(gain)),
+            Field(badge(gain), style=f"badge {gain.verdict}"),
+        )
     baselines = ", ".join(f"{name} {number(score)}" for name, score in cell.baselines.items())
+    seconds = sum(row.seconds for row in cell.rows)
     return (
-        cell.label,
         Field(spread(cell.test), findings.notes.of(cell.digest)),
-        gained,
+        *gained,
         number(best.value if best else None),
         str(len(cell.searched)),
         *(str(cell.n_searched(status)) for status in ("failed", "pruned")),
         words.params_label(best.params) or "nothing searched" if best else DASH,
         baselines or "none recorded",
-        duration(sum(row.seconds for row in cell.rows)),
+        Field(duration(seconds), value=seconds),
         Field(cell.digest, style="code"),
     )
+
+
+def _settings(cells: Sequence[Outcome]) -> Table | None:
+    """Nothing where every name says all."""
+    rows = tuple(
+        (cell.label, Field(cell.settings, style="wide"), Field(cell.digest, style="code"))
+        for cell in cells
+    )
+    if all(cell.label in (cell.settings, "the only cell") for cell in cells):
+        return None
+    return Table("All settings of each cell", ("cell", "compared settings", "digest"), rows)
 
 
 def _missing_modalities(cells: Sequence[Outcome]) -> Table | None:

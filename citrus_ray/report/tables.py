@@ -16,6 +16,8 @@ class Field:
     text: str
     notes: tuple[int, ...] = ()
     style: str = ""  # `code`, or a class of the page
+    full: str = ""  # of what is shortened: shown where it is pointed at
+    value: float | None = None  # by which it is sorted, where the text does not say
 
     def __str__(self) -> str:
         return self.text

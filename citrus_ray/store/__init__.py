@@ -5,6 +5,13 @@ weights it names.
 Ray.
 """
 
-from citrus_ray.store.files import Storage, Where, absolute, default_store, open_storage
+from citrus_ray.store.files import (
+    Storage,
+    Where,
+    absolute,
+    default_store,
+    open_storage,
+    store_beside,
+)
 
-__all__ = ["Storage", "Where", "absolute", "default_store", "open_storage"]
+__all__ = ["Storage", "Where", "absolute", "default_store", "open_storage", "store_beside"]

@@ -132,6 +132,12 @@ def default_store() -> str:
     return os.environ.get("CITRUS_STORE") or "results/store"
 
 
+def store_beside(results: Path) -> str:
+    """`$CITRUS_STORE`, else the folder `store` beside that of a sweep's results, which all sweeps
+    there share."""
+    return absolute(os.environ.get("CITRUS_STORE") or results.absolute().parent / "store")
+
+
 def absolute(where: Where) -> str:
     """The same place from every working folder: URIs as they are."""
     return str(where) if "://" in str(where) else str(Path(where).expanduser().absolute())

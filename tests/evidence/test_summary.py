@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from citrus_ray import records
+from citrus_ray.evidence.cost import known_cost, told
+from citrus_ray.evidence.evidence import evidence_of
 from citrus_ray.evidence.intervals import OverRounds
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.evidence.tables import spread, table
 from citrus_ray.experiment.sweep import Cell, Sweep
-from citrus_ray.store import checkpoint
+from citrus_ray.store import checkpoint, store_beside
 from tests.small import record_of, sweep_of
 
 VAL, TEST = "val/balanced_accuracy", "test/balanced_accuracy"
@@ -376,8 +378,8 @@ def test_the_cost_of_an_encoder_counts_in_every_cell_that_rests_on_it_and_once_i
     sweep, tmp_path
 ):
     masked = sweep.cells[1]
-    folder, store = tmp_path / "mine" / "records", tmp_path / "store"
-    checkpoint.save(store, "e", {}, {"seconds": 10.0, "workers": 2})
+    folder = tmp_path / "mine" / "records"
+    checkpoint.save(store_beside(folder.parent), "e", {}, {"seconds": 10.0, "workers": 2})
     search_trial(folder, sweep.cells[0], "s", [0.5, 0.5], seconds=1.5)
     search_trial(folder, masked, "m", [0.5, 0.5], seconds=2.0, encoder="e")
     search_trial(folder, masked, "n", [0.5, 0.5], seconds=2.0, encoder="e")
@@ -385,17 +387,27 @@ def test_the_cost_of_an_encoder_counts_in_every_cell_that_rests_on_it_and_once_i
     found = summarise(sweep, folder, 1.0)
     scratch, pretrained = (cell["cost"] for cell in found["cells"])
     kinds = ("search", "final", "pretrain", "gpu")
-    nothing = {f"{kind}_seconds": 0.0 for kind in kinds} | {"n_pretrainings": 0}
+    nothing = {f"{kind}_seconds": 0.0 for kind in (*kinds, "failed")}
+    nothing |= {"n_pretrainings": 0, "n_encoders": 0}
     assert scratch == nothing | {"search_seconds": 3.0}
     spent = {
         "search_seconds": 8.0,
         "final_seconds": 4.0,
         "pretrain_seconds": 20.0,
+        "failed_seconds": 3.2,
+        "n_encoders": 1,
         "n_pretrainings": 1,
     }
     assert pretrained == nothing | spent
     assert found["cost"]["pretrain_seconds"] == 20.0
     assert found["compute_seconds"] == 3 + 8 + 4 + 20
+    assert told(found["cost"]) == (
+        "35 s of compute: 20 s in 1 pre-training, 11 s in the search, 4 s in refits; "
+        "3 s of it in members that failed."
+    )
+    elsewhere = known_cost(evidence_of(sweep, folder).found.rows, tmp_path / "none", {})
+    assert "pre-training of 1 encoder unknown (their store is not here)" in told(elsewhere)
+    assert known_cost([], tmp_path / "none", found["cost"])["pretrain_seconds"] == 20.0
 
 
 def test_a_search_that_its_budget_ended_early_is_marked_in_the_table(tmp_path):

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-CHROMIUM = Path(os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FOUND = next(filter(None, map(shutil.which, NAMES)), "/usr/bin/chromium")
+CHROMIUM = Path(os.environ.get("CHROMIUM") or FOUND)
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -95,6 +97,17 @@ class Page:
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)[
             "result"
         ].get("value")
+
+    def press(self, key: str) -> None:
+        """One key, as a person presses it on what has the focus."""
+        code = {"Enter": 13, "Tab": 9, " ": 32}[key]
+        text = {"text": "\r"} if key == "Enter" else {"text": key} if key == " " else {}
+        common = {"key": key, "windowsVirtualKeyCode": code}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **common, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def write(self, text: str) -> None:
+        self.call("Input.insertText", text=text)
 
     def picture(self, path: Path) -> None:
         """The whole page, not only what a screen shows of it."""

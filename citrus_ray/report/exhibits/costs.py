@@ -1,43 +1,59 @@
 """Exhibit of what it cost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from citrus_ray.evidence.cost import told
+from citrus_ray.evidence.learning import PretrainedArm
 from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.experiment.labels import count
 from citrus_ray.report.exhibits.exhibit import MAX_ROWS, Exhibit, first
 from citrus_ray.report.figures import results
-from citrus_ray.report.numbers import duration
-from citrus_ray.report.tables import Table
+from citrus_ray.report.numbers import DASH, duration
+from citrus_ray.report.tables import Field, Table, TableRow
 
 
-def costs(cells: Sequence[Outcome]) -> Iterable[Exhibit]:
+def costs(
+    cells: Sequence[Outcome], arms: Sequence[PretrainedArm], total: Mapping[str, Any]
+) -> Iterable[Exhibit]:
+    """`total` is what `evidence.cost` added up."""
     cells = [cell for cell in cells if cell.rows]
     if not cells:
         return
-    total = sum(row.seconds for cell in cells for row in cell.rows)
-    failed = sum(row.seconds for cell in cells for row in cell.rows if row.status == "failed")
+    pretrained = [
+        (f"pre-training: {arm.label}", sum(one.seconds for one in arm.encoders)) for arm in arms
+    ]
+    of_arms: list[TableRow] = [
+        (label, _spent(seconds), DASH, DASH, str(len(arm.encoders)))
+        for arm, (label, seconds) in zip(arms, pretrained, strict=True)
+    ]
+    of_cells: list[TableRow] = [
+        (
+            cell.label,
+            *(_spent(results.seconds(cell, phase)) for phase in ("search", "final")),
+            str(len(cell.searched)),
+            str(len({row.encoder for row in cell.rows if row.encoder})),
+        )
+        for cell in cells
+    ]
     yield Exhibit(
         "cost",
         "Cost",
-        f"{duration(total)} of compute in fine-tunes, {duration(failed)} of it in runs that "
-        "failed.",
+        told(total),
         "Seconds in members as recorded, added up; wall time is less where trials ran side by "
-        "side. Pre-training is computed once per encoder, shared by all trials that ask for it, "
-        "and not in these records." + first(len(cells), MAX_ROWS, "cells"),
+        "side. An encoder is pre-trained once and shared by all trials that ask for it, of other "
+        f"sweeps too; of {count(total['n_encoders'], 'encoder')} that these records rest on, "
+        f"{total['n_pretrainings']} are known." + first(len(cells), MAX_ROWS, "cells"),
         (
             Table(
                 "Cost",
-                ("cell", "search", "refits", "trials", "encoders"),
-                tuple(
-                    (
-                        cell.label,
-                        duration(results.seconds(cell, "search")),
-                        duration(results.seconds(cell, "final")),
-                        str(len(cell.searched)),
-                        str(len({row.encoder for row in cell.rows if row.encoder})),
-                    )
-                    for cell in cells
-                ),
+                ("cell or pre-training", "search", "refits", "trials", "encoders"),
+                (*of_cells, *of_arms),
             ),
         ),
-        lambda: results.cost(cells[:MAX_ROWS]),
+        lambda: results.cost(cells[:MAX_ROWS], pretrained[:MAX_ROWS]),
     )
+
+
+def _spent(seconds: float) -> Field:
+    return Field(duration(seconds), value=seconds)

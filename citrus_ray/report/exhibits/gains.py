@@ -10,7 +10,7 @@ from citrus_ray.experiment.labels import count
 from citrus_ray.metrics import sign_of
 from citrus_ray.report import captions as words
 from citrus_ray.report.exhibits.exhibit import MAX_ROWS, Exhibit, first, thinned
-from citrus_ray.report.figures import results
+from citrus_ray.report.figures import forest, results
 from citrus_ray.report.numbers import DASH, interval, number, probability, sentence
 from citrus_ray.report.tables import Field, Footnotes, Table, TableRow
 
@@ -66,7 +66,7 @@ def over_scratch(gains: Sequence[Gain], notes: Footnotes) -> Iterable[Exhibit]:
         said,
         f"Mean difference, {_minus(gains[0].cell.design)}, with its 95 % interval; short ticks are "
         "single pairs. ▲ better, ▼ worse, ≈ equivalent, ◇ undecided, after Holm's correction."
-        + thinned((len(gain.pairs) for gain in gains), results.MAX_TICKS, "pairs")
+        + thinned((len(gain.pairs) for gain in gains), forest.MAX_TICKS, "pairs")
         + first(len(gains), MAX_ROWS, "gains"),
         (
             Table(

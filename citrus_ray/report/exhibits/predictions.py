@@ -8,7 +8,7 @@ import numpy as np
 from citrus_ray.evidence.facts import target_of
 from citrus_ray.evidence.predicted import N_BINS, PredictedCell
 from citrus_ray.experiment.labels import count
-from citrus_ray.report.exhibits.exhibit import MAX_PANELS, Exhibit, first
+from citrus_ray.report.exhibits.exhibit import MAX_PANELS, MAX_ROWS, Exhibit, first
 from citrus_ray.report.figures import results
 from citrus_ray.report.numbers import interval, number, sentence
 from citrus_ray.report.tables import Table, TableRow
@@ -42,6 +42,16 @@ def predictions(found: Sequence[PredictedCell]) -> Iterable[Exhibit]:
                     for name, n, recall, precision in one.of_classes()
                 ),
             ),
+        ),
+        lambda: results.confusions([(_named(one), one) for one in shown]),
+    )
+    yield Exhibit(
+        "subjects",
+        "Subject by subject",
+        _subjects_shown(found),
+        f"{each} A tick per test subject: the share of its windows that was right, over all "
+        "refits that tested it." + first(len(found), MAX_ROWS, "cells"),
+        (
             Table(
                 "Scores by subject",
                 ("cell", "subject", "refits", "windows", "accuracy"),
@@ -52,7 +62,7 @@ def predictions(found: Sequence[PredictedCell]) -> Iterable[Exhibit]:
                 ),
             ),
         ),
-        lambda: results.confusions([(_named(one), one) for one in shown]),
+        lambda: results.subject_forest([(_named(one), one) for one in found[:MAX_ROWS]]),
     )
     yield Exhibit(
         "calibration",
@@ -110,6 +120,16 @@ def _confusion_shown(found: Sequence[PredictedCell]) -> str:
             most = float(shares[i, j]), said
     share, said = most
     return f"Most often {said}: {share:.0%} of its windows." if said else "No window was mistaken."
+
+
+def _subjects_shown(found: Sequence[PredictedCell]) -> str:
+    """The cell whose subjects differ most."""
+    ranges = [(one, [(share, who) for who, _, _, share in one.of_subjects()]) for one in found]
+    one, shares = max(ranges, key=lambda item: max(item[1])[0] - min(item[1])[0])
+    (low, last), (high, best) = min(shares), max(shares)
+    if last == best:
+        return f"One test subject, {best}: {high:.0%} of its windows are right."
+    return f"Widest in {_named(one)}: from {low:.0%} ({last}) to {high:.0%} ({best})."
 
 
 def _calibration_shown(found: Sequence[PredictedCell]) -> str:

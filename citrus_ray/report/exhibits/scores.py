@@ -10,7 +10,7 @@ from citrus_ray.evidence.ranks import Ranking
 from citrus_ray.experiment.labels import count
 from citrus_ray.report import captions as words
 from citrus_ray.report.exhibits.exhibit import MAX_ROWS, Exhibit, first, thinned
-from citrus_ray.report.figures import results
+from citrus_ray.report.figures import forest, results
 from citrus_ray.report.numbers import DASH, interval, number, probability
 from citrus_ray.report.tables import Field, Footnotes, Table, TableRow
 
@@ -46,7 +46,7 @@ def test_scores(cells: Sequence[Outcome], notes: Footnotes) -> Iterable[Exhibit]
         f"Mean over the rounds of each cell's winner, with its interval ({INTERVAL}); short "
         "ticks are single refits. Filled: pre-trained; hollow: from scratch."
         f"{dashed} Validation data chose the winner; test data was scored once, after the search."
-        + thinned((len(cell.scored) for cell in cells), results.MAX_TICKS, "refits")
+        + thinned((len(cell.scored) for cell in cells), forest.MAX_TICKS, "refits")
         + first(len(cells), MAX_ROWS, "cells"),
         (Table(metric, (*head, *(f"baseline: {name}" for name in names)), rows),),
         lambda: results.score_forest(cells[:MAX_ROWS]),

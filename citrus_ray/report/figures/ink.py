@@ -1,12 +1,14 @@
 """Matplotlib figures that look alike: made once, placed in the page as SVG that follows its
 light or dark colours, and written as SVG, PDF and PNG for a paper."""
 
+import html
 import io
 import pickle
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -56,18 +59,42 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and edited
     "pdf.fonttype": 42,
 }
-NARROWEST = 520  # px; on a smaller screen a figure scrolls instead of shrinking its words away
+NARROW = 3.6  # inches of a figure on a telephone, drawn anew so that its words keep their size
+WORDS_SHRINK = 0.75  # of its size; what would become smaller scrolls
+MOST_SAID = 40  # parts of a figure that its label reads out; the table has all
+SAID = "said:"  # begins the id of what tells its numbers when pointed at
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
+
+
+def is_narrow() -> bool:
+    """Whether what is drawn now is for a narrow screen."""
+    return _narrow.get()
+
+
+@contextmanager
+def narrow() -> Iterator[None]:
+    """Figures for a narrow screen: as wide as it is, panels below one another."""
+    before = _narrow.set(True)
+    try:
+        yield
+    finally:
+        _narrow.reset(before)
 
 
 @contextmanager
 def sheet(
-    width: float, height: float, n: int = 1, columns: int = 3
+    width: float, height: float, n: int = 1, columns: int = 3, least: float = NARROW
 ) -> Iterator[tuple["Figure", list["Axes"]]]:
-    """A figure of `width` by `height` inches with `n` panels; height is per row of panels."""
+    """A figure of `width` by `height` inches with `n` panels; height is per row of panels, and
+    `least` as narrow as it may become."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = min(n, columns)
+    if is_narrow():  # as many panels side by side as keep their size
+        panel = width / columns
+        columns = max(1, int(NARROW / panel + 0.2))
+        width = min(width, max(NARROW, least))
     rows = -(-n // columns)
     with style():
         figure = Figure(figsize=(width, height * rows))
@@ -103,18 +130,36 @@ class Picture:
 
     @cached_property
     def svg(self) -> str:
-        file = io.StringIO()
-        with style(
-            {"svg.hashsalt": self.name}
-        ):  # its own names for shapes: many figures share one page
-            self.figure.savefig(file, format="svg", metadata={"Date": None})
-        return file.getvalue()
+        return _svg(self.name, self.figure)
+
+    @cached_property
+    def narrow_svg(self) -> str:
+        with narrow():
+            return _svg(f"{self.name}-narrow", self.draw())
 
     def publish(self, folder: Path) -> None:
         Drawn(self.name, self.figure, self.svg).publish(folder)
 
     def inline(self, said: str) -> Markup:
-        return inlined(self.svg, said)
+        """For the page, which shows the one that fits the screen."""
+        wide, small = inlined(self.svg, said), inlined(self.narrow_svg, said)
+        of = Markup('<div class="for-{}">{}</div>')
+        return of.format("wide", wide) + of.format("narrow", small)
+
+
+def _svg(name: str, figure: "Figure") -> str:
+    """Shapes have names of their own, as many figures share one page; what says its numbers has
+    them as a title."""
+    file = io.StringIO()
+    with style({"svg.hashsalt": name}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    # an attribute's text, escaped as it is, is the text of an element too
+    return re.sub(rf'<g id="{SAID}([^"]*)">', r'<g class="said"><title>\1</title>', file.getvalue())
+
+
+def say(artist: "Artist", text: str) -> None:
+    """What is shown where this is pointed at, and read out with the figure."""
+    artist.set_gid(f"{SAID}{text}")
 
 
 @dataclass(frozen=True)
@@ -144,20 +189,28 @@ def write_drawn(folder: str) -> None:
 def inlined(svg: str, said: str) -> Markup:
     """A figure as part of the page, in the page's colours but for those that tell things apart."""
     inside = svg[svg.index("<defs>") : svg.rindex("</svg>")]
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', inside))
     inside = re.sub(
-        r'\bid="(figure|axes|patch|line2d|text|xtick|ytick|matplotlib)[\w.]*"', "", inside
-    )
+        r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", inside
+    )  # many figures share one page, and names in it
     for colour, variable in {**PAGE, **SWITCHED}.items():
         inside = inside.replace(colour, variable)
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert box is not None  # matplotlib writes it
     width = float(box[1]) * 96 / 72
+    label = _read_out(said, re.findall(r'<g class="said"><title>([^<]*)</title>', svg))
     place = Markup('class="scroll drawn" role="region" tabindex="0" aria-label="{}"').format(said)
-    how = Markup('role="img" aria-label="{}" style="min-width: {}px"').format(
-        said, f"{min(NARROWEST, width):g}"
-    )
+    how = Markup('role="img" aria-label="{}"').format(label)
     size = f'viewBox="0 0 {box[1]} {box[2]}" width="{width:g}"'
-    return Markup(f"<div {place}><svg {how} {size}>{inside}</svg></div>")
+    least = f' style="min-width: {WORDS_SHRINK * width:.0f}px"'
+    return Markup(f"<div {place}><svg {how} {size}{least}>{inside}</svg></div>")
+
+
+def _read_out(said: str, parts: Sequence[str]) -> str:
+    """The figure in a sentence, then its parts: each with its group and interval."""
+    read = [html.unescape(part) for part in dict.fromkeys(parts)]
+    more = f"; and {len(read) - MOST_SAID} more in the table" if len(read) > MOST_SAID else ""
+    return f"{said} {'; '.join(read[:MOST_SAID])}{more}".strip()
 
 
 def style(more: dict[str, Any] | None = None) -> AbstractContextManager[None]:

@@ -1,17 +1,14 @@
 """The drawings for page and paper: numbers in, a figure out. What they show in words stands in
-exhibits.py."""
+exhibits/."""
 
-import itertools
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from citrus_ray.evidence.curves import UNITS, Curve
 from citrus_ray.evidence.gains import Gain
-from citrus_ray.evidence.intervals import Effect
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.pooled import PooledGain
 from citrus_ray.evidence.predicted import PredictedCell, Reliability
@@ -19,80 +16,13 @@ from citrus_ray.evidence.ranks import Ranking
 from citrus_ray.experiment.labels import SCRATCH
 from citrus_ray.report import captions as words
 from citrus_ray.report.figures import ink
+from citrus_ray.report.figures.forest import MARKS, Bar, forest, short, shorts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKS = {"supported": "^", "equivalent": "s", "undecided": "D", "contradicted": "v"}
 MANY_CLASSES = 9  # of a confusion, beyond which its fields are too small for numbers
-MAX_TICKS = 120  # single values under an interval; more would be a smear
-NAMES = 34  # characters of a name beside an axis
-
-
-def short(name: str, most: int = NAMES) -> str:
-    """A long name without its middle: what tells names apart stands at either end."""
-    tail = (most - 1) // 2
-    return name if len(name) <= most else f"{name[: most - 1 - tail]}…{name[len(name) - tail :]}"
-
-
-def shorts(names: Sequence[str], most: int = NAMES) -> list[str]:
-    """Names of at most `most` characters, or of as many more as it takes to keep them apart."""
-    while len({short(name, most) for name in names}) < len(set(names)):
-        most += 1
-    return [short(name, most) for name in names]
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One row of a forest: a mark with its interval, the single values under it, and what it is
-    held against."""
-
-    name: str
-    effect: Effect | None
-    look: dict[str, Any]
-    values: Sequence[float] = ()
-    beside: Sequence[float] = ()  # dashed lines
-    group: str = ""
-
-
-def forest(bars: Sequence[Bar], axis: str, zero: bool = False) -> "Figure":
-    """A row per bar, top to bottom; bars of a group under its name."""
-    rows: list[Bar | str] = []
-    for group, members in itertools.groupby(bars, lambda bar: bar.group):
-        rows += [group] if group else []
-        rows += members
-    with ink.sheet(6.5, 0.8 + 0.28 * len(rows)) as (figure, (ax,)):
-        for i, bar in enumerate(rows):
-            if isinstance(bar, str):
-                ax.axhline(i, color=ink.GRID, linewidth=0.8)
-            else:
-                _bar(ax, i, bar)
-        if zero:
-            ax.axvline(0, color=ink.INK, linewidth=1)
-        names = iter(shorts([bar.name for bar in bars]))
-        shown = [bar if isinstance(bar, str) else next(names) for bar in rows]
-        ax.set_yticks(range(len(rows)), shown)
-        for label, bar in zip(ax.get_yticklabels(), rows, strict=True):
-            label.set_fontweight("bold" if isinstance(bar, str) else "normal")
-        ax.set_ylim(len(rows) - 0.4, -0.6)
-        ax.grid(axis="y", visible=False)
-        ax.locator_params(axis="x", nbins=6)  # long names leave little room for numbers
-        ax.set_xlabel(axis)
-    return figure
-
-
-def _bar(ax: "Axes", i: int, bar: Bar) -> None:
-    values = list(bar.values)[:: -(-len(bar.values) // MAX_TICKS) or 1]
-    if values:
-        ticks: dict[str, Any] = {"marker": "|", "linestyle": "none", "markersize": 9}
-        ax.plot(values, [i] * len(values), color=ink.SOFT, alpha=0.45, zorder=1, **ticks)
-    for value in bar.beside:
-        ax.plot([value, value], [i - 0.38, i + 0.38], color=ink.COLOURS[1], linestyle="--")
-    if bar.effect is not None:
-        found = bar.effect
-        ends = [[found.mean - found.low], [found.high - found.mean]] if found.is_bounded else None
-        ax.errorbar([found.mean], [i], xerr=ends, capsize=3, ecolor=ink.INK, **bar.look)
 
 
 def verdict_look(verdict: str) -> dict[str, Any]:
@@ -166,7 +96,11 @@ def learning_curves(curves: Sequence[Curve]) -> "Figure":
             ax.set_xlabel(UNITS[curve.kind])
             ax.set_ylabel(words.metric_name(curve.metric))
             ax.set_title(curve.setting)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        figure.legend(
+            *axes[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=1 if ink.is_narrow() else 3,
+        )
     return figure
 
 
@@ -187,7 +121,8 @@ def heat_map(tables: dict[str, dict[tuple[str, str], PooledGain]], scale: float)
     width = 2.2 + 0.9 * len(regimes) * min(len(tables), 2)
     # names of regimes stand on a slope below
     height = 0.9 + 0.34 * len(targets) + 0.035 * max(map(len, shorts(regimes)))
-    with ink.sheet(max(4.5, width), height, len(tables), 2) as (figure, axes):
+    least = 2.2 + 0.6 * len(regimes)
+    with ink.sheet(max(4.5, width), height, len(tables), 2, least) as (figure, axes):
         for ax, (arm, table) in zip(axes, tables.items(), strict=True):
             grid = np.full((len(targets), len(regimes)), np.nan)
             for (target, regime), pool in table.items():
@@ -227,7 +162,7 @@ def written(ax: "Axes", place: tuple[int, int], said: str, strength: float) -> N
 def confusions(found: Sequence[tuple[str, PredictedCell]]) -> "Figure":
     """A panel per cell: the shares of each true class."""
     most = max(len(one.classes) for _, one in found)
-    with ink.sheet(9, 1.4 + 0.32 * most, len(found), 2) as (figure, axes):
+    with ink.sheet(9, 1.4 + 0.32 * most, len(found), 2, 1.6 + 0.36 * most) as (figure, axes):
         for ax, (name, one) in zip(axes, found, strict=True):
             shares = one.confusion / np.maximum(one.confusion.sum(axis=1, keepdims=True), 1)
             names = shorts(one.classes, 14)
@@ -237,6 +172,12 @@ def confusions(found: Sequence[tuple[str, PredictedCell]]) -> "Figure":
             ax.set(xlabel="taken for", ylabel="true class")
             ax.set_title(short(name, 44))
         return figure
+
+
+def subject_forest(found: Sequence[tuple[str, PredictedCell]]) -> "Figure":
+    """A tick for each test subject: the share of its windows that was right."""
+    bars = [Bar(name, None, {}, [share for *_, share in one.of_subjects()]) for name, one in found]
+    return forest(bars, "share of a test subject's windows that was right")
 
 
 def reliabilities(found: Sequence[tuple[str, Reliability]]) -> "Figure":
@@ -257,7 +198,8 @@ def reliabilities(found: Sequence[tuple[str, Reliability]]) -> "Figure":
 def critical_difference(found: Ranking) -> "Figure":
     """Mean ranks on a line, best left; bars join what cannot be told apart."""
     k, half = len(found.methods), -(-len(found.methods) // 2)
-    with ink.sheet(6.5, 1.3 + 0.22 * half + 0.12 * len(found.cliques)) as (figure, (ax,)):
+    height = 1.3 + 0.22 * half + 0.12 * len(found.cliques)
+    with ink.sheet(6.5, height, least=5.5) as (figure, (ax,)):
         ax.set_axis_off()
         foot = -0.9 - 0.35 * len(found.cliques)
         ax.set_xlim(1 - 0.62 * (k - 1), k + 0.62 * (k - 1))
@@ -287,33 +229,32 @@ def critical_difference(found: Ranking) -> "Figure":
     return figure
 
 
-def cost(cells: Sequence[Outcome]) -> "Figure":
-    """Compute per cell: searching and refitting, told apart by hatching too."""
-    with ink.sheet(6.5, 1.0 + 0.26 * len(cells)) as (figure, (ax,)):
-        start = np.zeros(len(cells), dtype=np.float64)
-        for phase, colour, hatch in (
-            ("search", ink.COLOURS[0], ""),
-            ("final", ink.COLOURS[4], "//"),
-        ):
+def cost(cells: Sequence[Outcome], pretrained: Sequence[tuple[str, float]] = ()) -> "Figure":
+    """Compute per cell, searching and refitting told apart by hatching too, and that of the
+    pre-trainings, which cells share."""
+    n, more = len(cells), len(pretrained)
+    with ink.sheet(6.5, 1.0 + 0.26 * (n + more)) as (figure, (ax,)):
+        start = np.zeros(n, dtype=np.float64)
+        for phase, colour, hatch in PARTS_OF_COST:
             minutes = np.asarray([seconds(cell, phase) / 60 for cell in cells])
             name = {"search": "search", "final": "refits of the winner"}[phase]
-            ax.barh(
-                range(len(cells)),
-                minutes,
-                0.7,
-                start,
-                color=colour,
-                hatch=hatch,
-                edgecolor=ink.PAPER,
-                label=name,
-            )
+            how: dict[str, Any] = {"hatch": hatch, "edgecolor": ink.PAPER, "label": name}
+            ax.barh(range(n), minutes, 0.7, start, color=colour, **how)
             start = start + minutes
-        ax.set_yticks(range(len(cells)), shorts([cell.label for cell in cells]))
-        ax.set_ylim(len(cells) - 0.4, -0.6)
-        ax.set_xlabel("minutes of compute, pre-training apart")
+        if pretrained:
+            minutes = np.asarray([spent / 60 for _, spent in pretrained])
+            how = {"hatch": "..", "edgecolor": ink.PAPER, "label": "pre-training"}
+            ax.barh(range(n, n + more), minutes, 0.7, color=ink.SCRATCH, **how)
+        names = [*(cell.label for cell in cells), *(label for label, _ in pretrained)]
+        ax.set_yticks(range(n + more), shorts(names))
+        ax.set_ylim(n + more - 0.4, -0.6)
+        ax.set_xlabel("minutes of compute")
         ax.grid(axis="y", visible=False)
-        figure.legend(loc="outside upper right", ncols=2)
+        figure.legend(loc="outside upper right", ncols=1 if ink.is_narrow() else 3)
     return figure
+
+
+PARTS_OF_COST = (("search", ink.COLOURS[0], ""), ("final", ink.COLOURS[4], "//"))
 
 
 def seconds(cell: Outcome, phase: str) -> float:

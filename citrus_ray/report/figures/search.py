@@ -12,7 +12,8 @@ from citrus_ray.evidence.fronts import Front
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.experiment.labels import value_label
 from citrus_ray.report.figures import ink
-from citrus_ray.report.figures.results import fields, short, shorts, written
+from citrus_ray.report.figures.forest import BEHIND, short, shorts
+from citrus_ray.report.figures.results import fields, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 MAX_LINES = 400
 TITLE = 24  # characters of a line over a small panel
 MAX_TRIALS = 400  # dots in a panel; of more trials, every second or third and so on is drawn
-BEHIND = {
-    "facecolor": ink.PAPER,
-    "edgecolor": "none",
-    "pad": 1.0,
-    "alpha": 0.85,
-}  # of words over lines
 
 
 def dependence(found: Sequence[Dependence], scale: float) -> "Figure":
@@ -74,7 +69,7 @@ def surface(found: Surface, scale: float) -> "Figure":
     first, second = found.labels
     most = float(np.nanmax(np.abs(found.gains))) or 1.0
     size = (max(4.5, 2.0 + 0.75 * len(second)), 1.1 + 0.32 * len(first))
-    with ink.sheet(*size) as (figure, (ax,)):
+    with ink.sheet(*size, least=1.8 + 0.75 * len(second)) as (figure, (ax,)):
         fields(ax, found.gains, most, second, first)
         for i, j in np.argwhere(found.counts > 0).tolist():
             gain = found.gains[i, j]
@@ -94,7 +89,8 @@ def parallel(found: Explored, scale: float) -> "Figure":
     """A line per trial through its settings to its gain; the best tenth drawn over the rest."""
     every = -(-len(found.rows) // MAX_LINES)
     rows, gains = found.rows[::every], scale * found.gains[::every]
-    with ink.sheet(max(5.0, 1.25 * (len(found.paths) + 1)), 3.0) as (figure, (ax,)):
+    width = 1.25 * (len(found.paths) + 1)
+    with ink.sheet(max(5.0, width), 3.0, least=width) as (figure, (ax,)):
         places = [
             _axis(ax, i, path, [row[path] for row in rows], found)
             for i, path in enumerate(found.paths)
