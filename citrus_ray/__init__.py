@@ -1,30 +1,39 @@
 """citrus_ray: distributed hyper-parameter sweeps for bio-signal transfer learning.
 
-`Sweep`, `Trial`, `load_sweep` and `load_model` are looked up on first use, so that `import
-citrus_ray` stays cheap.
+Public names are looked up on first use, so that `import citrus_ray` stays cheap.
 """
 
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from citrus_ray.experiment.sweep import Sweep, load_sweep
     from citrus_ray.experiment.trial import Trial
     from citrus_ray.inference.model import load_model
+    from citrus_ray.report.results import Results
+    from citrus_ray.spec import SpecError
 
-__all__ = ["Sweep", "Trial", "load_model", "load_sweep"]
+    __version__: str
+
+__all__ = ["Results", "SpecError", "Sweep", "Trial", "__version__", "load_model", "load_sweep"]
+
+_HOMES = {
+    "Results": "report.results",
+    "SpecError": "spec",
+    "Sweep": "experiment.sweep",
+    "Trial": "experiment.trial",
+    "load_model": "inference.model",
+    "load_sweep": "experiment.sweep",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Trial":
-        from citrus_ray.experiment.trial import Trial
-
-        return Trial
-    if name in ("Sweep", "load_sweep"):
-        from citrus_ray.experiment import sweep
-
-        return getattr(sweep, name)
-    if name == "load_model":
-        from citrus_ray.inference.model import load_model
-
-        return load_model
+    if name == "__version__":
+        return metadata.version("citrus_ray")  # its one source is pyproject.toml
+    if name in _HOMES:
+        return getattr(import_module(f"citrus_ray.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'citrus_ray' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

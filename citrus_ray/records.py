@@ -451,13 +451,15 @@ def versions() -> dict[str, str]:
 @cache
 def commit() -> str | None:
     """The git commit of the code that runs, `+` added when the tree differs from it; None outside a
-    checkout.
+    checkout, also where the package is installed inside somebody's own.
 
     Code that was carried to a cluster has no checkout: `$CITRUS_COMMIT` says what it was taken
     from.
     """
     if carried := os.environ.get("CITRUS_COMMIT"):
         return carried
+    if not Path(__file__).parents[1].joinpath("pyproject.toml").is_file():
+        return None
     found: list[str] = []
     for command in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno")):
         call = ["git", "-C", str(Path(__file__).parent), *command]

@@ -45,6 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "search": {"records", "experiment", "evidence"},
     "launch": {"spec", "records", "data", "store", "experiment", "training", "evidence", "search"},
     "report": {
+        "spec",
         "records",
         "metrics",
         "data",

@@ -17,11 +17,9 @@ equals what the kept model says."""
 NOTHING = "nothing was written"
 
 
-@bounded("citrus export", nothing=NOTHING, safe=NOTHING)
-def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code of one call."""
+def parser(prog: str) -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(
-        prog="citrus export",
+        prog=prog,
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -29,7 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = "TorchScript needs torch alone; ONNX needs pip install 'citrus_ray[onnx]'"
     cli.add_argument("--to", required=True, choices=("torchscript", "onnx"), help=text)
     cli.add_argument("--out", required=True, type=Path, metavar="FILE", help="file to write")
-    args = cli.parse_args(argv)
+    return cli
+
+
+@bounded("citrus export", nothing=NOTHING, safe=NOTHING)
+def main(argv: Sequence[str] | None = None, prog: str = "citrus export") -> int:
+    """The exit code of one call."""
+    args = parser(prog).parse_args(argv)
     from citrus_ray.inference.export import export
     from citrus_ray.inference.model import load_model
 

@@ -93,9 +93,9 @@ class FirstSweep:
         return max(2, min(MOST_LABELS, int(np.bincount(windows.labels[rest]).min()) // 2))
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], prog: str = "citrus init") -> int:
     """Exit code 0: written and tried, 1: written but it does not run yet, 2: nothing to write."""
-    options = _parser().parse_args(argv)
+    options = command_parser(prog).parse_args(argv)
     folder = options.folder.expanduser().resolve()
     name = options.name or re.sub(r"[^a-z0-9]+", "_", folder.name.lower()).strip("_") or "mine"
     out = options.out or Path(f"{name}.yaml")
@@ -114,8 +114,8 @@ def main(argv: Sequence[str]) -> int:
     return 1 if problem else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("citrus init", description=__doc__)
+def command_parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description=__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder of the recordings")
     what = "where the sweep is written (default: NAME.yaml here)"
     parser.add_argument("--out", type=Path, metavar="FILE", help=what)
@@ -248,7 +248,7 @@ def _text(first: FirstSweep, out: Path, pretrained: bool) -> str:
     found = first.found
     head = [
         _question(first, pretrained),
-        f"Run:     python sweeps/run.py {out}    (or: citrus run {out})",
+        f"Run:     citrus run {out}",
         f"Costs:   {COSTS}",
         f"Expect:  {_expected(first)}",
         *(f"Found:   {said}" for said in [*found.facts, *first.notes]),

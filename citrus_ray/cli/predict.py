@@ -27,9 +27,9 @@ EXIT_CODES = "exit codes: 0 done, 1 some recordings were left out (--skip), 2 no
 
 
 @bounded("citrus predict", nothing=NOTHING, safe=NOTHING)
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "citrus predict") -> int:
     """The exit code of one call."""
-    args = parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
     try:
         return _predict(args)
     except OSError as err:
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "citrus predict") -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(
-        prog="citrus predict",
+        prog=prog,
         description=ABOUT,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -12,10 +12,8 @@ from citrus_ray.cli.boundary import bounded
 SAFE = "no record is lost: a part is whole before a file of it goes; run the same command again"
 
 
-@bounded("citrus records", nothing="nothing was changed", safe=SAFE)
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0: done, 1: something is damaged, 2: there are no records there."""
-    cli = argparse.ArgumentParser(prog="citrus records", description=__doc__)
+def parser(prog: str) -> argparse.ArgumentParser:
+    cli = argparse.ArgumentParser(prog=prog, description=__doc__)
     actions = cli.add_subparsers(required=True, dest="action")
     about = {
         "verify": "whether every line is as it was written and no member missing; exit 1 if not",
@@ -24,7 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, text in about.items():
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("results", type=Path, metavar="DIR", help="a sweep's results folder")
-    args = cli.parse_args(argv)
+    return cli
+
+
+@bounded("citrus records", nothing="nothing was changed", safe=SAFE)
+def main(argv: Sequence[str] | None = None, prog: str = "citrus records") -> int:
+    """Exit code 0: done, 1: something is damaged, 2: there are no records there."""
+    args = parser(prog).parse_args(argv)
     folder = args.results / "records"
     if not folder.is_dir():
         rule = "holds no records/; give the results folder of a sweep"

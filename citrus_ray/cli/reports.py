@@ -15,31 +15,31 @@ SAFE = "records are as they were, run the same command again"
 
 
 @bounded("citrus gains", nothing="nothing was written", safe=SAFE)
-def transfer_gain(argv: Sequence[str] | None = None) -> int:
+def transfer_gain(
+    argv: Sequence[str] | None = None, prog: str = "analysis/transfer_gain.py"
+) -> int:
     """How much does pre-training help? Winners' test scores with it minus without it, as a
     table."""
-    cli = argparse.ArgumentParser(
-        prog="analysis/transfer_gain.py", description=transfer_gain.__doc__
-    )
-    cli.add_argument("folders", nargs="+", metavar="RESULTS", help="a results folder of a sweep")
-    args = cli.parse_args(argv)
+    args = gains_parser(prog).parse_args(argv)
     if not _are_there(args.folders):
         return 2
     print("\n".join(gain_lines(read_evidence([Path(given) for given in args.folders]).gains)))
     return 0
 
 
+def gains_parser(prog: str) -> argparse.ArgumentParser:
+    cli = argparse.ArgumentParser(prog=prog, description=transfer_gain.__doc__)
+    cli.add_argument("folders", nargs="+", metavar="RESULTS", help="a results folder of a sweep")
+    return cli
+
+
 @bounded("citrus compare", nothing="nothing was written", safe=SAFE)
-def comparison(argv: Sequence[str] | None = None) -> int:
+def comparison(argv: Sequence[str] | None = None, prog: str = "analysis/compare.py") -> int:
     """Two sweeps or two commits side by side, and what changed beyond noise.
 
     A and B are results folders; results/lowdata@4997ff3 takes only what that commit computed.
     """
-    cli = argparse.ArgumentParser(prog="analysis/compare.py", description=comparison.__doc__)
-    cli.add_argument("a", metavar="A", help="a results folder, or folder@commit")
-    cli.add_argument("b", metavar="B", help="the other one")
-    cli.add_argument("--page", type=Path, metavar="FILE", help="write it as a page too")
-    args = cli.parse_args(argv)
+    args = compare_parser(prog).parse_args(argv)
     if not _are_there([given.partition("@")[0] for given in (args.a, args.b)]):
         return 2
     from citrus_ray.report.comparison import lines, page
@@ -52,32 +52,41 @@ def comparison(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def compare_parser(prog: str) -> argparse.ArgumentParser:
+    cli = argparse.ArgumentParser(prog=prog, description=comparison.__doc__)
+    cli.add_argument("a", metavar="A", help="a results folder, or folder@commit")
+    cli.add_argument("b", metavar="B", help="the other one")
+    cli.add_argument("--page", type=Path, metavar="FILE", help="write it as a page too")
+    return cli
+
+
 def _are_there(folders: Sequence[str]) -> bool:
     absent = [folder for folder in folders if not Path(folder).is_dir()]
     if absent:
-        way = "give one that sweeps/run.py wrote, such as results/quickstart"
+        way = "give one that `citrus run` wrote, such as results/quickstart"
         print(f"{absent[0]}: no such folder; {way}", file=sys.stderr)
     return not absent
 
 
 @bounded("citrus report", nothing="nothing was written", safe=SAFE)
-def report(argv: Sequence[str] | None = None) -> int:
+def report(argv: Sequence[str] | None = None, prog: str = "analysis/report.py") -> int:
     """One self-contained page with what a sweep found, works on a sweep that is still running.
 
     Writes into the first folder: report.html, cells and members as CSV and Parquet, tables/ (a CSV
     behind each figure) and figures/ (SVG, PDF, PNG).
     """
-    cli = argparse.ArgumentParser(prog="analysis/report.py", description=report.__doc__)
-    cli.add_argument("folders", nargs="+", metavar="RESULTS", help="a results folder of a sweep")
-    cli.add_argument(
-        "--page-only",
-        action="store_true",
-        help="only the page and CSV: no Parquet, no figure files",
-    )
-    args = cli.parse_args(argv)
+    args = report_parser(prog).parse_args(argv)
     if not _are_there(args.folders):
         return 2
     from citrus_ray.report.files import write_report
 
     print(write_report([Path(given) for given in args.folders], publish=not args.page_only))
     return 0
+
+
+def report_parser(prog: str) -> argparse.ArgumentParser:
+    cli = gains_parser(prog)
+    cli.description = report.__doc__
+    text = "only the page and CSV: no Parquet, no figure files"
+    cli.add_argument("--page-only", action="store_true", help=text)
+    return cli

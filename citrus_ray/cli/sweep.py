@@ -1,15 +1,14 @@
 """The sweep command: check, plan, run, report. Ray is imported once something is really started."""
 
 import argparse
+import io
 import itertools
-import json
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from citrus_ray.cli import screen
 from citrus_ray.cli.boundary import report_into
@@ -17,22 +16,27 @@ from citrus_ray.cli.live import LiveResults, write_summary
 from citrus_ray.cli.results import ResultsFolder, results_path
 from citrus_ray.cli.viewers import write_viewers
 from citrus_ray.data.source import looked_once
-from citrus_ray.evidence.evidence import evidence_of
+from citrus_ray.evidence.evidence import Evidence, evidence_of
 from citrus_ray.evidence.kept import kept_models
 from citrus_ray.evidence.prior import look_up
 from citrus_ray.experiment.dry_run import DryRun, check_data
-from citrus_ray.experiment.sweep import Sweep, parse_sweep
+from citrus_ray.experiment.sweep import Sweep, edited, parse_sweep
 from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.experiment.warm_start import Prior
-from citrus_ray.spec import Document, SpecError, parse_yaml, put, read_yaml, refuse, validate
+from citrus_ray.spec import Document, SpecError, parse_yaml, read_yaml, refuse, validate
 from citrus_ray.store import open_storage, store_beside
+
+if TYPE_CHECKING:
+    from citrus_ray.launch.progress import Progress
+    from citrus_ray.launch.runner import ResultPaths
+    from citrus_ray.search.study import Studies
 
 INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
 class SweepCommand:
-    """One call of `sweeps/run.py`: a sweep, where its results go, and the flags."""
+    """One call of `citrus run`: a sweep, where its results go, and the flags."""
 
     sweep: Sweep
     document: Document
@@ -46,13 +50,8 @@ class SweepCommand:
         sweep = parse_sweep(document, edits)
         out = results_path(args.out, sweep)
         report_into(out)
-        if sweep.warm_start and sweep.warm_start.found is None:
-            earlier = None if args.fresh else out / "spec.yaml"
-            found = _found_before(_edited(document, edits), earlier) or look_up(sweep)
-            edits["warm_start.found"] = found.tree()
-            sweep = parse_sweep(document, edits)
-        text = _as_run(document, edits) if edits else document.text
-        return cls(sweep, document, ResultsFolder(sweep, text, out), args)
+        sweep = warmed(sweep, document, edits, None if args.fresh else out / "spec.yaml")
+        return cls(sweep, document, ResultsFolder(sweep, sweep.text, out), args)
 
     @property
     def out(self) -> Path:
@@ -97,6 +96,18 @@ class SweepCommand:
             raise SpecError(placed) from None
 
     def _sweep(self) -> int:
+        ended, found, evidence = self.compute()
+        models = kept_models(self.sweep, evidence, self.out)
+        print(screen.last(self.sweep, self.out, found, self._report(), models))
+        if not ended:
+            return int(screen.too_much_failed(found) or bool(models and models.missing))
+        what = f"{ended}; what was finished is recorded, run the same command to go on"
+        print(what, file=sys.stderr)
+        return 130 if ended == INTERRUPTED else 1
+
+    def compute(self) -> tuple[str | None, dict[str, Any], Evidence]:
+        """Compute what is missing and write what others open: why that ended early, if it did, what
+        was found, and from what."""
         started = time.monotonic()
         self.results.make()
         self.results.set_damaged_aside()
@@ -107,13 +118,7 @@ class SweepCommand:
         seconds = time.monotonic() - started
         found = write_summary(self.sweep, evidence, self.out, seconds, ended=ended is None)
         write_viewers(self.sweep, evidence, self.out)
-        models = kept_models(self.sweep, evidence, self.out)
-        print(screen.last(self.sweep, self.out, found, self._report(), models))
-        if not ended:
-            return int(screen.too_much_failed(found) or bool(models and models.missing))
-        what = f"{ended}; what was finished is recorded, run the same command to go on"
-        print(what, file=sys.stderr)
-        return 130 if ended == INTERRUPTED else 1
+        return ended, found, evidence
 
     def _launch(self) -> str | None:
         """Compute what is missing; why that ended before all was done, if it did."""
@@ -122,19 +127,29 @@ class SweepCommand:
 
         studies = Studies(self.sweep, self.results.records, store)
         if studies.over:
-            said = f"{self.sweep.name}: every trial is recorded already, nothing to compute"
-            print(said, file=sys.stderr)
+            self._say("every trial is recorded already, nothing to compute")
             self.results.write_spec(studies.points)
             return None
+        for line in screen.to_keep(self.sweep, self.out):
+            self._say(line)
+        return self._here(studies, store) if self.args.no_ray else self._on_ray(studies, store)
+
+    def _here(self, studies: "Studies", store: str) -> str | None:
+        """In this process. A trial that Ctrl-C cuts off has no record, and runs again."""
+        from citrus_ray.launch.here import check, run_here
+
+        check(self.sweep)
+        self.results.write_spec(studies.points)
+        with self._progress(studies) as progress, suppress(KeyboardInterrupt):
+            run_here(self.sweep, self._paths(store), studies, progress)
+        return studies.gave_up or (None if studies.over else INTERRUPTED)
+
+    def _on_ray(self, studies: "Studies", store: str) -> str | None:
         from citrus_ray.launch.cluster import connect, most
 
-        for line in screen.to_keep(self.sweep, self.out):
-            print(f"{self.sweep.name}: {line}", file=sys.stderr)
-        print(f"{self.sweep.name}: starting Ray", file=sys.stderr, flush=True)
+        self._say("starting Ray")
         with connect(self.args.address, self.args.verbose, self._shares_pretrainings) as capacity:
-            from citrus_ray.launch.progress import Progress  # loaded while Ray started
-            from citrus_ray.launch.runner import ResultPaths
-            from citrus_ray.launch.slots import Slots
+            from citrus_ray.launch.slots import Slots  # loaded while Ray started
             from citrus_ray.launch.storage import check_shared
             from citrus_ray.launch.tune import run_sweep
 
@@ -146,11 +161,24 @@ class SweepCommand:
             shared = {"$CITRUS_STORE": store} if self._pretrainings else {}
             check_shared({"--out": str(self.out)} | shared)
             self.results.write_spec(studies.points)
-            paths = ResultPaths(self.results.records, store, self.out / "tensorboard")
-            with Progress(self.sweep, studies, folder=self.out) as progress:
-                run_sweep(self.sweep, paths, slots, studies, progress)
+            with self._progress(studies) as progress:
+                run_sweep(self.sweep, self._paths(store), slots, studies, progress)
         # Ray Tune takes Ctrl-C itself and returns as if all were well
         return studies.gave_up or (None if studies.over else INTERRUPTED)
+
+    def _progress(self, studies: "Studies") -> "Progress":
+        from citrus_ray.launch.progress import Progress
+
+        return Progress(self.sweep, studies, io.StringIO() if self.args.quiet else None, self.out)
+
+    def _paths(self, store: str) -> "ResultPaths":
+        from citrus_ray.launch.runner import ResultPaths
+
+        return ResultPaths(self.results.records, store, self.out / "tensorboard")
+
+    def _say(self, text: str) -> None:
+        if not self.args.quiet:
+            print(f"{self.sweep.name}: {text}", file=sys.stderr, flush=True)
 
     def _store(self) -> str:
         store = store_beside(self.out)
@@ -207,18 +235,13 @@ def _edit(text: str) -> tuple[str, Any]:
     return path, parse_yaml(f"value: {value}", "--set").tree["value"]
 
 
-def _edited(document: Document, edits: dict[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = json.loads(json.dumps(document.tree))
-    for path, value in edits.items():
-        put(tree, path, value)
-    return tree
-
-
-def _as_run(document: Document, edits: dict[str, Any]) -> str:
-    """The spec's text with the edits in it, under its own question."""
-    question = document.text.splitlines()[0] if document.text.startswith("#") else "# a sweep"
-    tree = yaml.safe_dump(_edited(document, edits), sort_keys=False)
-    return f"{question}\n# as it ran: edited with --set, or by what warm_start found\n{tree}"
+def warmed(sweep: Sweep, document: Document, edits: dict[str, Any], earlier: Path | None) -> Sweep:
+    """The sweep with what its warm start finds, as a run of the same question found it `earlier`
+    where there was one; the sweep itself where it has none."""
+    if sweep.warm_start is None or sweep.warm_start.found is not None:
+        return sweep
+    found = _found_before(edited(document, edits), earlier) or look_up(sweep)
+    return parse_sweep(document, edits | {"warm_start.found": found.tree()})
 
 
 # on which what a warm start finds depends

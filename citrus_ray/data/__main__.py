@@ -14,7 +14,7 @@ from citrus_ray.data.tools.unpack import FetchError
 from citrus_ray.spec import SpecError, locate, refuse
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None, prog: str = "citrus data") -> int:
     """Exit code 0: done, 1: not to be fetched, 2: asked what makes no sense, 130: interrupted."""
     words = list(sys.argv[1:] if args is None else args)
     try:
@@ -22,7 +22,7 @@ def main(args: Sequence[str] | None = None) -> int:
             from citrus_ray.data.tools.describe import main_describe
 
             return int(main_describe(words[1:]))
-        options = _parser().parse_args(words)
+        options = command_parser(prog).parse_args(words)
         return _list(options) if options.command == "list" else _fetch(options)
     except SpecError as err:
         print(f"error: {err}", file=sys.stderr)
@@ -36,8 +36,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("citrus data", description=__doc__)
+def command_parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     what = "download the public original of a set, or go on with it"
     get = commands.add_parser("fetch", help=what)

@@ -13,13 +13,12 @@ from citrus_ray.evidence.stamps import Stamps, read_stamps
 from citrus_ray.experiment.designs import Point
 from citrus_ray.experiment.hypotheses import WITHIN, Hypothesis, Verdicts
 from citrus_ray.experiment.labels import Axes, canonical
+from citrus_ray.experiment.sweep_files import question_of
 from citrus_ray.metrics import metric_of, sign_of
 from citrus_ray.spec import Spec, SpecError, read_yaml, validate
 
 if TYPE_CHECKING:
     from citrus_ray.experiment.sweep import Sweep
-
-EDITED = "written by sweeps/run.py"
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def read_design(folder: Path) -> Design:
         **found
         | {
             "name": str(tree.get("name", folder.name)),
-            "question": _question(document.text),
+            "question": question_of(document.text),
             "text": document.text,
             "metric": metric,
             "mode": metric_of(metric).mode,
@@ -187,13 +186,6 @@ def _valid(kind: type[S], tree: Any) -> S | None:
 
 def _shown(folder: Path) -> str:
     return "/".join(folder.absolute().parts[-2:])
-
-
-def _question(text: str) -> str | None:
-    """The first comment line of a sweep's file."""
-    first = text.splitlines()[0] if text else ""
-    said = first.removeprefix("#").strip()
-    return said if first.startswith("#") and said and not said.startswith(EDITED) else None
 
 
 def _compared(tree: dict[str, Any]) -> dict[str, list[Any]]:

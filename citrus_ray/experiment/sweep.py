@@ -6,12 +6,13 @@ import itertools
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import Field
 
 from citrus_ray.experiment.budgets import (
@@ -36,6 +37,7 @@ from citrus_ray.experiment.search_space import (
     misfits,
     n_points,
 )
+from citrus_ray.experiment.sweep_files import WRITTEN, find, question_of, shipped
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.experiment.warm_start import WarmStart
 from citrus_ray.metrics import METRICS, metric_of
@@ -49,6 +51,7 @@ from citrus_ray.spec import (
     Spec,
     SpecError,
     digest_of,
+    locate,
     put,
     read_yaml,
     refuse,
@@ -61,7 +64,7 @@ MAX_CORNERS = 64  # per cell; beyond it, corners are taken one axis at a time
 
 
 class Sweep(Spec):
-    """`python sweeps/run.py` runs one of these."""
+    """A sweep as its YAML file says it: `citrus run` or `run()` runs it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """The sweep's name, and that of its results folder."""
@@ -106,6 +109,35 @@ class Sweep(Spec):
     """What is done about trials that fail."""
     concurrency: Annotated[Annotated[int, Field(ge=1)] | None, Aside()] = None
     """Trials at once at most; null: one per CPU."""
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any]) -> "Sweep":
+        """A sweep of plain values, as its YAML file would hold them; blocks may be specs such as
+        `Conv(dim=32)`. Every problem at once."""
+        sweep = validate(cls, json.loads(json.dumps(tree, default=_as_plain)))
+        _ = sweep.cells
+        return sweep
+
+    @cached_property
+    def text(self) -> str:
+        """YAML that says the same: of a sweep that was read from a file, that file's."""
+        return f"{WRITTEN} Python\n{yaml.safe_dump(self.tree(), sort_keys=False)}"
+
+    def run(
+        self,
+        address: str | None = None,
+        progress: bool = True,
+        out: str | Path | None = None,
+    ) -> Any:
+        """Compute what is not recorded yet and write all that `citrus run` writes; the sweep's
+        `citrus_ray.Results`.
+
+        `address`: None runs trials one after another in this process, without Ray; `"local"` on all
+        CPUs of this machine, any other on the Ray cluster there (`"auto"`: the one that this
+        machine is of). Records are the same. `progress` is shown on stderr. `out` is the folder of
+        results, `results/<name>` (or in `$CITRUS_RESULTS`) where none is given.
+        """
+        return locate("citrus_ray.cli.running:run")(self, address, progress, out)
 
     @cached_property
     def cells(self) -> tuple["Cell", ...]:
@@ -669,18 +701,47 @@ def _no_such_path(problem: Problem) -> bool:
     return "is not a key here" in problem.message or ": there is no " in problem.message
 
 
-def load_sweep(spec: str | Path, edits: dict[str, Any] | None = None) -> Sweep:
-    """Read and check a sweep's YAML file. Every problem at once, with file and line."""
-    return parse_sweep(read_yaml(spec), edits)
+def _as_plain(value: Any) -> Any:
+    """What JSON does not know, in values that were put together in Python."""
+    if isinstance(value, Spec):
+        return value.tree()
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):  # a NumPy number
+        return value.item()
+    raise refuse(f"{value!r}: must be a number, text, list, block or spec")
+
+
+def load_sweep(spec: str | Path | Mapping[str, Any], edits: dict[str, Any] | None = None) -> Sweep:
+    """Read and check a sweep: its YAML file, the name of one that comes with the package, or plain
+    values. Every problem at once, in a file with its line."""
+    if isinstance(spec, Mapping):
+        document = Document("", "", json.loads(json.dumps(spec, default=_as_plain)))
+        return parse_sweep(document, edits)
+    return parse_sweep(read_yaml(find(spec, shipped("sweeps")) or spec), edits)
 
 
 def parse_sweep(document: Document, edits: dict[str, Any] | None = None) -> Sweep:
-    tree = json.loads(json.dumps(document.tree))
     try:
-        for path, value in (edits or {}).items():
-            put(tree, path, value)
-        sweep = validate(Sweep, tree)
-        _ = sweep.cells
+        tree = edited(document, edits or {})
+        sweep = Sweep.of(tree)
     except SpecError as err:
         raise SpecError([document.place(problem) for problem in err.problems]) from None
+    if document.text:
+        vars(sweep)["text"] = _as_run(document.text, tree) if edits else document.text
     return sweep
+
+
+def edited(document: Document, edits: dict[str, Any]) -> dict[str, Any]:
+    """A file's values with edits in them."""
+    tree: dict[str, Any] = json.loads(json.dumps(document.tree))
+    for path, value in edits.items():
+        put(tree, path, value)
+    return tree
+
+
+def _as_run(text: str, tree: dict[str, Any]) -> str:
+    """A file's text with edits in it, under its own question."""
+    question = question_of(text) or "a sweep"
+    said = f"# {question}\n# as it ran: edited with --set, or by what warm_start found\n"
+    return said + yaml.safe_dump(tree, sort_keys=False)

@@ -64,7 +64,7 @@ def submit(
     client: "JobSubmissionClient", name: str, flags: list[str], spec: str, here: Path
 ) -> str:
     """Start the sweep; the name of its job."""
-    call = [sys.executable, "sweeps/run.py", "spec.yaml", "--address", "auto"]
+    call = [sys.executable, "-m", "citrus_ray", "run", "spec.yaml", "--address", "auto"]
     call += ["--out", str(results(name)), *flags]
     commit = os.environ.get("CITRUS_COMMIT")
     variables = ["PYTHONUNBUFFERED=1", *([f"CITRUS_COMMIT={commit}"] if commit is not None else [])]

@@ -156,9 +156,7 @@ def _run(trial: "Trial", config: dict[str, str], worker: "Worker", report: "Repo
         done = run(spec, encoder, worker, report, state)
     if worker.rank == 0:
         keep(trial, digest, config["store"], done, worker.world, state)
-        name = f"{spec.task.kind if spec.task else 'none'}-{encoder.kind}-{digest[:8]}"
-        folder = Path(config["tensorboard"]) / tensorboard.PRETRAIN / tensorboard.slug(name)
-        tensorboard.write_run(folder, enumerate(done.history, start=1))
+        tensorboard.write_pretraining(Path(config["tensorboard"]), trial, digest, done.history)
 
 
 assert cluster.QUIET  # imported for its environment variables, before Ray Train reads them

@@ -21,9 +21,8 @@ from citrus_ray import records
 from citrus_ray.launch.job import ENDED
 from citrus_ray.spec import refuse
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
 PLACEHOLDER = re.compile(r"<[A-Z][A-Z_0-9]*>")
-CODE = ("citrus_ray", "analysis", "sweeps/run.py", "pyproject.toml")
 
 
 class Unreachable(Exception):  # noqa: N818  (the cluster is, and its sweep may be well)
@@ -80,16 +79,11 @@ def check(file: Path) -> None:
 
 @contextmanager
 def bundle(text: str) -> Iterator[Path]:
-    """The code of this checkout and the spec as it is to run, in a folder of their own."""
+    """This package and the spec as it is to run, in a folder of their own."""
     with tempfile.TemporaryDirectory(prefix="citrus-code-") as scratch:
         folder = Path(scratch) / "code"  # rsync carries its mode over; the one around it is closed
         folder.mkdir()
-        for name in CODE:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            if (ROOT / name).is_dir():
-                no_bytecode = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(ROOT / name, folder / name, ignore=no_bytecode)
-            else:
-                shutil.copy2(ROOT / name, folder / name)
+        no_bytecode = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=no_bytecode)
         (folder / "spec.yaml").write_text(text)
         yield folder

@@ -60,8 +60,9 @@ def stack_file(folder: Path, digest: str) -> Path:
 class JobRunner:
     """One job after another in this process, each as its `Job.config` says."""
 
-    def __init__(self, sweep: Sweep, paths: ResultPaths) -> None:
-        self.sweep, self.paths = sweep, paths
+    def __init__(self, sweep: Sweep, paths: ResultPaths, is_watched: bool = True) -> None:
+        """`is_watched`: whether this process may end where a trial hangs."""
+        self.sweep, self.paths, self.is_watched = sweep, paths, is_watched
 
     def begin(self, config: dict[str, Any]) -> None:
         import torch
@@ -86,7 +87,7 @@ class JobRunner:
         """A block of a trial that, should it hang, leaves its stack beside the records and ends the
         process, which no thread could."""
         minutes = self.sweep.failures.minutes
-        if minutes is None:
+        if minutes is None or not self.is_watched:
             yield
             return
         left = max(self.started + 60 * minutes - time.monotonic(), 0.01)

@@ -6,6 +6,7 @@ first, and draws no run that lacks a value of it.
 """
 
 import io
+import math
 import re
 import time
 from collections import defaultdict
@@ -25,6 +26,7 @@ from citrus_ray.evidence.rounds import round_of
 from citrus_ray.evidence.trials import result_of
 from citrus_ray.experiment.labels import axis_names, brief, canonical, unique, value_label
 from citrus_ray.experiment.sweep import Cell, Sweep
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.records import Record, write_bytes
 from citrus_ray.spec import digest_of
 
@@ -173,7 +175,8 @@ class Board:
             scores |= {f"low/{test}": effect.low, f"high/{test}": effect.high}
         if (gain := evidence.gain_of.get(cell.digest)) is not None:
             scores |= {f"gain/{test}": gain.effect.mean}
-        known = {name: value for name, value in scores.items() if value is not None}
+        # of two rounds the interval has no ends
+        known = {n: v for n, v in scores.items() if v is not None and math.isfinite(v)}
         rounds = [(1 + number, {test: fmean(of)}) for number, of in sorted(by_round.items())]
         hparams = self.hparams(cell, best.params, phase=REFIT, status="ok")
         folder = self.folder / self.names[cell.index] / REFIT
@@ -224,6 +227,16 @@ def write_run(
     write_bytes(folder / f"events.out.tfevents.{now:017.6f}.{name}", content.getvalue())
     for path in before:
         path.unlink(missing_ok=True)
+
+
+def write_pretraining(
+    folder: Path, trial: Trial, digest: str, history: Sequence[dict[str, float]]
+) -> None:
+    """A pre-trained encoder's run, below the sweep's `folder`."""
+    spec, encoder = trial.pretraining, trial.model.backbone
+    task = spec.task.kind if spec and spec.task else "none"
+    name = f"{task}-{encoder.kind if encoder else 'none'}-{digest[:8]}"
+    write_run(folder / PRETRAIN / slug(name), enumerate(history, start=1))
 
 
 def _of_table(table: Any, hparams: Mapping[str, Scalar], now: float) -> list[Any]:

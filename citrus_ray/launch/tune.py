@@ -46,7 +46,6 @@ class CellSearch(Searcher):  # type: ignore[misc]
         self.trials: dict[str, Any] = {}  # Tune's own, of those that run
         self.interrupted = False
         self.retried: Counter[str] = Counter()
-        self.n_failed_in_a_row = 0
         self.starved = False  # there is room, and nothing that can start
         # encoders whose failure was counted: it fails many trials, but happened once
         self.blamed: set[str] = set()
@@ -110,7 +109,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
                 self._finish(job, self.encoders.failed[failed])
                 if failed not in self.blamed:
                     self.blamed.add(failed)
-                    self._count(True)
+                    self.studies.count(True)
 
     def finish(
         self, trial_id: str, last_result: dict[str, Any], crash: Crash | None = None
@@ -131,7 +130,7 @@ class CellSearch(Searcher):  # type: ignore[misc]
         rows = "[]" if crash else last_result.get("rows", "[]")
         stopped = [Record(**row) for row in json.loads(rows)]
         crash = crash or Crash("its worker stopped without a record")
-        self._count(self._finish(job, crash, stopped))
+        self.studies.count(self._finish(job, crash, stopped))
 
     def interrupt(self) -> None:
         """What runs is of no use, and Tune would wait for it."""
@@ -148,14 +147,6 @@ class CellSearch(Searcher):  # type: ignore[misc]
         started = self.started.get(trial.trial_id, math.inf)
         stack = stack_file(self.studies.folder, trial.config["digest"])
         return crash_of(trial, stack, time.monotonic() - started, minutes and 60 * minutes)
-
-    def _count(self, failed: bool) -> None:
-        """Many failures in a row are a broken cluster or spec; going on would burn the budget."""
-        self.n_failed_in_a_row = self.n_failed_in_a_row + 1 if failed else 0
-        limit = self.studies.sweep.failures.in_a_row
-        if self.n_failed_in_a_row >= limit:
-            many = f"{limit} failed trials in a row (failures.in_a_row)"
-            self.studies.gave_up = f"gave up after {many}"
 
     def _finish(self, job: Job, crash: Crash, stopped: list[Record] | None = None) -> bool:
         """Take in the trial's record; write it here where the trial could not: it crashed, or ASHA

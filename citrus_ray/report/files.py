@@ -39,14 +39,14 @@ def write_report(folders: Sequence[Path], publish: bool = True) -> Path:
     """
     findings, home = Findings(folders, read_evidence(folders)), folders[0].resolve()
     with figure_files(home / "figures", findings) if publish else nullcontext():
-        tables = {"members": table(findings.found.rows), "cells": _cell_rows(findings)}
+        tables = {"members": table(findings.found.rows), "cells": cell_rows(findings)}
         for name, (columns, rows) in tables.items():
             write_text(home / f"{name}.csv", csv_text(columns, rows))
             if publish:
                 write_parquet(home / f"{name}.parquet", columns, rows)
         if publish:
             write_predictions(home / "predictions.parquet", predicted(findings.cells, folders))
-        claims = [_claim_row(claim.tree()) for claim in findings.evidence.claims]
+        claims = [claim_row(claim.tree()) for claim in findings.evidence.claims]
         if claims:
             write_text(home / "tables" / "claims.csv", csv_text(list(claims[0]), claims))
         for item in findings.all:
@@ -88,26 +88,37 @@ def write_parquet(path: Path, columns: list[str], rows: list[dict[str, Any]]) ->
 
 
 def write_predictions(path: Path, found: Sequence[PredictedCell]) -> None:
-    """A row for each test window of each refit; a refit at a time, and whole or not at all."""
+    """A row for each test window of each refit; whole or not at all."""
+    if not found:
+        path.unlink(missing_ok=True)
+        return
+    partial = path.with_name(f".{path.name}")
+    try:
+        schema = _predicted_schema()
+        with pyarrow.parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
+            for part in predicted_tables(found):
+                writer.write_table(part)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def predicted_tables(found: Sequence[PredictedCell]) -> Iterator[pyarrow.Table]:
+    """Rows for the test windows of a refit at a time."""
+    schema = _predicted_schema()
+    for one in found:
+        for row, part in zip(one.rows, one.parts, strict=True):
+            yield pyarrow.table(_predicted_columns(one, row, part), schema=schema)
+
+
+def _predicted_schema() -> pyarrow.Schema:
     text, floats = pyarrow.string(), pyarrow.list_(pyarrow.float32())
     kinds = {"cell": text, "label": text, "target": text, "trial": text, "member": text}
     kinds |= {"round": pyarrow.int32(), "window": pyarrow.int32(), "subject": text}
     kinds |= {"start_s": pyarrow.float64(), "stop_s": pyarrow.float64(), "true": text}
     kinds |= {"predicted": text, "probabilities": floats, "classes": pyarrow.list_(text)}
     kinds |= {"true_value": pyarrow.float64(), "predicted_value": pyarrow.float64()}
-    if not found:
-        path.unlink(missing_ok=True)
-        return
-    schema, partial = pyarrow.schema(list(kinds.items())), path.with_name(f".{path.name}")
-    try:
-        with pyarrow.parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
-            for one in found:
-                for row, part in zip(one.rows, one.parts, strict=True):
-                    columns = _predicted_columns(one, row, part)
-                    writer.write_table(pyarrow.table(columns, schema=schema))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    return pyarrow.schema(list(kinds.items()))
 
 
 def _predicted_columns(one: PredictedCell, row: Record, part: TestOutputs) -> dict[str, Any]:
@@ -157,9 +168,9 @@ def _column(values: list[Any]) -> list[Any]:
     return [None if value is None else str(value) for value in values]
 
 
-def _cell_rows(findings: Findings) -> tuple[list[str], list[dict[str, Any]]]:
+def cell_rows(findings: Findings) -> tuple[list[str], list[dict[str, Any]]]:
     by_cell = findings.evidence.gain_of
-    rows = [_cell_row(cell) | _gain_row(by_cell.get(cell.digest)) for cell in findings.cells]
+    rows = [_cell_row(cell) | gain_row(by_cell.get(cell.digest)) for cell in findings.cells]
     return list(dict.fromkeys(name for row in rows for name in row)), rows
 
 
@@ -198,11 +209,11 @@ def _cell_row(cell: Outcome) -> dict[str, Any]:
     }
 
 
-def _claim_row(claim: dict[str, Any]) -> dict[str, Any]:
+def claim_row(claim: dict[str, Any]) -> dict[str, Any]:
     return {"interval": INTERVAL} | {k: v for k, v in claim.items() if k != "places"}
 
 
-def _gain_row(gain: Gain | None) -> dict[str, Any]:
+def gain_row(gain: Gain | None) -> dict[str, Any]:
     if gain is None:
         return {}
     up, down, tied = gain.signs

@@ -395,6 +395,7 @@ class Studies:
     gave_up: str | None = None  # why
     clock: Clock = field(default_factory=Clock)
     n_slots: int = 1  # trials that may run at once
+    n_failed_in_a_row: int = 0
 
     def __post_init__(self) -> None:
         rows = trials_in(self.folder)
@@ -436,6 +437,13 @@ class Studies:
         """Add points that are common to all cells, once all have tried those that are there."""
         if self.together and all(study.stopped is None for study in self.studies):
             self.together.extend([study.tried for study in self.studies])
+
+    def count(self, failed: bool) -> None:
+        """Many failures in a row are a broken cluster or spec; going on would burn the budget."""
+        self.n_failed_in_a_row = self.n_failed_in_a_row + 1 if failed else 0
+        limit = self.sweep.failures.in_a_row
+        if self.n_failed_in_a_row >= limit:
+            self.gave_up = f"gave up after {limit} failed trials in a row (failures.in_a_row)"
 
     def _add_rounds(self) -> bool:
         """Whether rounds were added, once all that are wanted are back, where claims are open."""

@@ -1,4 +1,4 @@
-"""`python -m citrus_ray.store`: list, show, check, prune and export pre-trained encoders."""
+"""`citrus store`: list, show, check, prune and export pre-trained encoders."""
 
 import argparse
 import json
@@ -22,8 +22,11 @@ EXIT_CODES = (
 DIGEST = "a digest, or its beginning where that is unique"
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(args)
+PROG = "python -m citrus_ray.store"
+
+
+def main(args: Sequence[str] | None = None, prog: str = PROG) -> int:
+    options = command_parser(prog).parse_args(args)
     try:
         return int(options.run(_store(options.store), options))
     except SpecError as err:
@@ -34,9 +37,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    name = "python -m citrus_ray.store"
-    parser = argparse.ArgumentParser(name, description=__doc__, epilog=EXIT_CODES)
+def command_parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description=__doc__, epilog=EXIT_CODES)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     text = "a folder or a URI (default: $CITRUS_STORE, else results/store)"

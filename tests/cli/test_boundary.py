@@ -35,7 +35,7 @@ def ending(
 def test_no_command_ends_in_a_traceback(name, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def fails(argv: Sequence[str]) -> int:
+    def fails(argv: Sequence[str], prog: str) -> int:
         raise LookupError("a \x1b[2J word\nof two lines")
 
     monkeypatch.setattr("citrus_ray.cli.citrus.locate", lambda path: fails)

@@ -131,7 +131,7 @@ def test_many_failures_in_a_row_end_the_sweep_and_one_success_starts_the_count_a
     for name in "ab":
         search.suggest(name)
         search.finish(name, {}, RAISED)
-    search._count(False)
+    search.studies.count(False)
     for name in "cde":
         assert search.studies.gave_up is None
         search.suggest(name)
@@ -248,6 +248,7 @@ def test_two_tries_of_a_trial_at_once_do_not_fail_over_their_stack_file(tmp_path
     """A node that was cut off comes back while the trial runs again elsewhere."""
     runner = SimpleNamespace(
         sweep=SimpleNamespace(failures=SimpleNamespace(minutes=5)),
+        is_watched=True,
         started=time.monotonic(),
         paths=SimpleNamespace(records=tmp_path),
         job={"digest": "abc"},

@@ -82,7 +82,7 @@ def test_what_is_carried_runs_without_the_checkout(tmp_path: Path) -> None:
     with remote.bundle(SWEEP) as code:
         call = [
             sys.executable,
-            "sweeps/run.py",
+            *("-m", "citrus_ray", "run"),
             "spec.yaml",
             "--status",
             "--out",

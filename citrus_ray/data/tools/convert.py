@@ -33,9 +33,9 @@ TEXTS = (".csv", ".tsv", ".txt")
 KEYS = ("x", "rate", "names", "time", "unit", "transposed")
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], prog: str = "citrus convert") -> int:
     """Exit code 0: all done, 1: some could not be read, 2: asked what makes no sense."""
-    options = _parser().parse_args(argv)
+    options = command_parser(prog).parse_args(argv)
     try:
         layout = _layout(options)
         todo = targets(options.recordings, options.out, options.force, layout)
@@ -63,8 +63,8 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("citrus convert", description=__doc__)
+def command_parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description=__doc__)
     what = "recordings, and folders in which they are looked for"
     parser.add_argument("recordings", nargs="+", type=Path, metavar="IN", help=what)
     what = "where recordings/*.npz are written"
