@@ -1,4 +1,4 @@
-"""Results that can be read while a sweep runs: page, summary.json and Optuna's journal, written by
+"""Results that can be read while a sweep runs: page, summary.json and what viewers open, written by
 a process of its own, so that the driver waits for none of it.
 
 `python -m citrus_ray.cli.live OUT SECONDS < SWEEP` writes them once.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from citrus_ray import records
+from citrus_ray.cli.viewers import write_viewers
 from citrus_ray.evidence.evidence import Evidence, evidence_of
 from citrus_ray.evidence.summary import summary_of
 from citrus_ray.experiment.sweep import Sweep
@@ -74,7 +75,7 @@ class LiveResults:
         complaint = self._write(started - self.started)
         if complaint and not self._stop.is_set():
             said = f"page and summary could not be written while it runs: {complaint}"
-            print(f"\n{self.sweep.name}: {said}", file=sys.stderr)
+            print(f"{self.sweep.name}: {said}", file=sys.stderr)
         self._seen = now
         return time.monotonic() - started
 
@@ -114,12 +115,11 @@ def main(argv: list[str]) -> int:
     os.nice(19)  # trials go first
     sweep = Sweep.model_validate_json(sys.stdin.read())
     from citrus_ray.report.files import write_report
-    from citrus_ray.search.optuna_bridge import export
 
     evidence = evidence_of(sweep, out / "records")
     write_summary(sweep, evidence, out, seconds, ended=False)
-    export(sweep, evidence, out / "optuna.log")
     write_report([out], publish=False)
+    write_viewers(sweep, evidence, out)
     return 0
 
 

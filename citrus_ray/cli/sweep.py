@@ -117,7 +117,8 @@ class SweepCommand:
         evidence = evidence_of(self.sweep, self.results.records)
         seconds = time.monotonic() - started
         found = write_summary(self.sweep, evidence, self.out, seconds, ended=ended is None)
-        write_viewers(self.sweep, evidence, self.out)
+        for line in write_viewers(self.sweep, evidence, self.out, ended=ended is None):
+            self._say(line)
         return ended, found, evidence
 
     def _launch(self) -> str | None:
@@ -130,7 +131,9 @@ class SweepCommand:
             self._say("every trial is recorded already, nothing to compute")
             self.results.write_spec(studies.points)
             return None
-        for line in screen.to_keep(self.sweep, self.out):
+        from citrus_ray.launch.trackers import not_installed
+
+        for line in [*screen.to_keep(self.sweep, self.out), *not_installed(self.sweep.trackers)]:
             self._say(line)
         return self._here(studies, store) if self.args.no_ray else self._on_ray(studies, store)
 

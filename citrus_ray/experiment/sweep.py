@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field
@@ -109,6 +109,8 @@ class Sweep(Spec):
     """What is done about trials that fail."""
     concurrency: Annotated[Annotated[int, Field(ge=1)] | None, Aside()] = None
     """Trials at once at most; null: one per CPU."""
+    trackers: Annotated[tuple[Literal["wandb", "mlflow"], ...], Aside()] = ()
+    """Where runs are kept too: `wandb`, `mlflow`. Records do not depend on it."""
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> "Sweep":

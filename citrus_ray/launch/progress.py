@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from citrus_ray import records
 from citrus_ray.evidence.labels import params_label
+from citrus_ray.evidence.verdicts import told
 from citrus_ray.experiment.forecast import LIVE, LIVE_EVERY_S, Forecast, Kind, Left
 from citrus_ray.experiment.labels import value_label
 from citrus_ray.experiment.prices import Prices
@@ -65,7 +66,8 @@ class Progress:
         self.n_before = len(known) + sum(len(study.rounds) for study in studies.studies)
         self.n_done, self.n_failed = self.n_before, sum(r.status == "failed" for r in known)
         self.n_running = self.n_pretraining = self.n_elsewhere = self.n_parked = 0
-        self.claims: Sequence[str] = ()  # as they stand, from whoever reads the records
+        self.claims: Sequence[str] = ()  # as they stand
+        self._judged = 0.0  # when who reads the records last said so
         self.work = Work(sweep, studies)
         self.started = time.monotonic()
         self.rows = self._rows({}, [])
@@ -155,6 +157,7 @@ class Progress:
             self._show()
 
     def _show(self) -> None:
+        self._judge()
         if self.terminal.live:
             self.terminal.paint(self.block())
         else:
@@ -163,9 +166,20 @@ class Progress:
             self._filed = time.monotonic()
             self._file(self.folder / LIVE)
 
+    def _judge(self) -> None:
+        """Take in the claims of a summary that was written since, by the process that reads the
+        records while this one leads the sweep."""
+        if self.folder is None or not self.sweep.claims:
+            return
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            path = self.folder / "summary.json"
+            if (changed := path.stat().st_mtime) > self._judged:
+                self._judged, claims = changed, json.loads(path.read_text())["claims"]
+                self.claims = [f"claim: {one['says']}: {told(one)}" for one in claims]
+
     def _file(self, path: Path) -> None:
         """A word for `--status`; a disk that is full is others' business."""
-        told = {
+        now = {
             "at": time.time(),
             "pid": os.getpid(),
             "host": records.host(),
@@ -178,7 +192,7 @@ class Progress:
             "left_s": self._left()[0],
         }
         with contextlib.suppress(OSError):
-            records.write_text(path, json.dumps(told) + "\n")
+            records.write_text(path, json.dumps(now) + "\n")
 
     def _left(self) -> tuple[float | None, float | None]:
         if time.monotonic() - self._guessed >= ETA_EVERY_S:
@@ -262,8 +276,10 @@ class Work:
 
     def finished(self, job: "Job", result: "Result") -> None:
         kind, began = self._began.pop(job.digest, (_kind(job), None))
-        if began is not None and result.status != "failed":
-            self.forecast.learn(kind, result.seconds)
+        if result.status == "failed":
+            return
+        self.forecast.learn(kind, result.seconds)
+        if began is not None:
             self.forecast.note_beside(time.monotonic() - began - result.seconds)
 
     def _count(self) -> Left:

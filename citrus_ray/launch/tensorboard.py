@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -141,35 +141,56 @@ class Board:
         self, cell: Cell, rows: Sequence[Record], curves: Sequence[Mapping[str, float]]
     ) -> None:
         """A searched trial: its curves step by step, its score, and its members' spread."""
+        self._write(self._trial(cell, rows, curves))
+
+    def show_refits(self, evidence: "Evidence") -> None:
+        """The winners' rounds, a run for each cell that has had as many as were asked for: the test
+        score round by round, and what the evidence says of it."""
+        for run in self._refits(evidence):
+            self._write(run)
+
+    def runs(self, evidence: "Evidence", refits: bool) -> "Iterator[BoardRun]":
+        """Everything that is recorded: searched trials, with the objective round by round, and
+        refits."""
+        for cell, outcome in zip(self.sweep.cells, evidence.cells, strict=True):
+            of_trial: dict[str, list[Record]] = defaultdict(list)
+            for row in outcome.rows:
+                of_trial[row.trial].append(row)
+            for result in outcome.searched:
+                rows = of_trial[result.digest]
+                rounds = zip(*(row.curve for row in rows), strict=False)
+                means = [fmean(value for value, _ in of) for of in rounds]
+                yield self._trial(cell, rows, [{self.sweep.objective.metric: m} for m in means])
+        if refits:
+            yield from self._refits(evidence)
+
+    def _trial(
+        self, cell: Cell, rows: Sequence[Record], curves: Sequence[Mapping[str, float]]
+    ) -> "BoardRun":
         metric = self.sweep.objective.metric
         result = result_of(rows, metric)
         values = [value for value in result.values if value is not None]
         scores = {} if result.value is None else {f"result/{metric}": result.value}
         scores |= {f"spread/{metric}": pstdev(values)} if len(values) > 1 else {}
         hparams = self.hparams(cell, rows[0].params, phase="search", status=result.status)
-        events = [(step, of) for step, of in enumerate(curves, start=1)]
-        folder = self.folder / self.names[cell.index] / rows[0].trial[:10]
-        self._write(folder, hparams, [*events, (len(curves), scores)])
+        steps = [*enumerate(curves, start=1), (len(curves), scores)]
+        return BoardRun(self.names[cell.index], rows[0].trial[:10], hparams, steps)
 
-    def show_refits(self, evidence: "Evidence") -> None:
-        """The winners' rounds, a run for each cell that has had as many as were asked for: the test
-        score round by round, and what the evidence says of it."""
+    def _refits(self, evidence: "Evidence") -> "Iterator[BoardRun]":
         for cell, outcome in zip(self.sweep.cells, evidence.cells, strict=True):
             n = len({round_of(row) for row in outcome.scored})
             if outcome.best is not None and n >= self.sweep.final.rounds:
-                self._show_refit(cell, outcome, evidence)
+                yield self._refit(cell, outcome, evidence)
 
-    def _show_refit(self, cell: Cell, outcome: "Outcome", evidence: "Evidence") -> None:
+    def _refit(self, cell: Cell, outcome: "Outcome", evidence: "Evidence") -> "BoardRun":
         test, best, effect = outcome.design.test_metric, outcome.best, outcome.test
         assert best is not None
         by_round: dict[int, list[float]] = defaultdict(list)
         for row in outcome.scored:
             by_round[round_of(row)].append(row.metrics[test])
         values = [value for of in by_round.values() for value in of]
-        scores = {
-            f"result/{self.sweep.objective.metric}": best.value,
-            f"spread/{test}": pstdev(values),
-        }
+        val = self.sweep.objective.metric
+        scores = {f"result/{val}": best.value, f"spread/{test}": pstdev(values)}
         if effect is not None:
             scores |= {f"result/{test}": effect.mean}
             scores |= {f"low/{test}": effect.low, f"high/{test}": effect.high}
@@ -179,22 +200,30 @@ class Board:
         known = {n: v for n, v in scores.items() if v is not None and math.isfinite(v)}
         rounds = [(1 + number, {test: fmean(of)}) for number, of in sorted(by_round.items())]
         hparams = self.hparams(cell, best.params, phase=REFIT, status="ok")
-        folder = self.folder / self.names[cell.index] / REFIT
-        self._write(folder, hparams, [*rounds, (len(rounds), known)])
+        return BoardRun(self.names[cell.index], REFIT, hparams, [*rounds, (len(rounds), known)])
 
-    def _write(
-        self,
-        folder: Path,
-        hparams: Mapping[str, Scalar],
-        steps: Iterable[tuple[int, Mapping[str, float]]],
-    ) -> None:
+    def _write(self, run: "BoardRun") -> None:
         table = api_pb2.Experiment(
             hparam_infos=[column.info() for column in self.columns],
             metric_infos=[
                 api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name)) for name in self.metrics
             ],
         )
-        write_run(folder, steps, table, hparams)
+        write_run(self.folder / run.cell / run.what, run.steps, table, run.hparams)
+
+
+@dataclass(frozen=True)
+class BoardRun:
+    """A searched trial, or the rounds of a winner, as viewers of runs know it."""
+
+    cell: str
+    what: str
+    hparams: Mapping[str, Scalar]
+    steps: Sequence[tuple[int, Mapping[str, float]]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell}/{self.what}"
 
 
 def write_run(

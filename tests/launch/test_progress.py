@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from citrus_ray.evidence.summary import summarise
 from citrus_ray.experiment.forecast import LIVE
 from citrus_ray.launch.progress import Progress, clock
 from citrus_ray.launch.terminal import Terminal, width
@@ -151,3 +152,15 @@ def test_who_asks_from_elsewhere_finds_how_far_it_is_while_it_runs(progress_of, 
 )
 def test_a_clock_reads_as_people_say_it(seconds, text):
     assert clock(seconds) == text
+
+
+def test_claims_are_shown_as_the_last_summary_has_them(progress_of, tmp_path):
+    claim = {"says": "masked helps", "better": {"pretrain.task": {"kind": "masked"}}}
+    found = progress_of(claims=[claim | {"worse": {"pretrain.task": None}}])
+    found._judge()
+    assert found.claims == ()
+    summary = summarise(found.sweep, tmp_path / "records", 0.0)
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    found._judge()
+    assert found.claims == ["claim: masked helps: undecided (no round yet)"]
+    assert found.block()[-1] == (found.claims[0], "dim")
