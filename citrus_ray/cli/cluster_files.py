@@ -10,8 +10,13 @@ from citrus_ray.experiment.sweep_files import question_of, shipped
 
 
 def main(argv: Sequence[str], prog: str = "citrus cluster") -> int:
-    """Exit code 0: shown, 2: there is no such file."""
+    """Exit code 0: shown, or nothing is wrong with it; 2: there is no such file, or it is wrong."""
     args = parser(prog).parse_args(argv)
+    if args.action == "check":
+        from citrus_ray.launch.cluster_file import check  # Ray takes a moment to load
+
+        print(f"{args.file}: nothing is wrong with it; it is for {check(args.file)}")
+        return 0
     files = known()
     if args.action == "list":
         width = max(map(len, files), default=0)
@@ -33,6 +38,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
     text = "print one, to be filled in"
     show = actions.add_parser("show", help=text, description=text)
     show.add_argument("name", metavar="NAME", help=", ".join(known()))
+    text = "what is wrong with a file for `ray up` or KubeRay, each with its line; starts nothing"
+    check = actions.add_parser("check", help=text, description=text)
+    check.add_argument("file", type=Path, metavar="FILE", help="as those that `show` prints")
     return cli
 
 

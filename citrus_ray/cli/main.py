@@ -10,7 +10,8 @@ from citrus_ray.cli.boundary import CODES, bounded
 from citrus_ray.experiment import sweep_files
 
 EXIT_CODES = (
-    f"exit codes: 0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, {CODES}"
+    "exit codes: 0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, "
+    f"3 Ray did not start or was lost (run the same command), {CODES}"
 )
 SAFE = "what was finished is recorded, run the same command to go on"
 SWEEP_PY = "sweeps/run.py"
@@ -100,6 +101,8 @@ def parser(prog: str = SWEEP_PY) -> argparse.ArgumentParser:
     text = "take over the trials of another sweep's results that this one has in common with it"
     flag("--reuse", action="append", default=[], type=Path, metavar="DIR", help=text)
     flag("--data", type=Path, metavar="DIR", help="the folder of data sets (default: $CITRUS_DATA)")
+    text = "let anyone who reaches Ray's ports run code on this cluster, as $RAY_AUTH_MODE=disabled"
+    flag("--without-token", action="store_true", help=text)
     flag("--verbose", action="store_true", help="show what Ray has to say")
     flag("--quiet", action="store_true", help="say nothing on the way")
     return cli

@@ -96,7 +96,13 @@ class SweepCommand:
             raise SpecError(placed) from None
 
     def _sweep(self) -> int:
-        ended, found, evidence = self.compute()
+        from citrus_ray.launch.local import RayLostError
+
+        try:
+            ended, found, evidence = self.compute()
+        except RayLostError as err:
+            print(err, file=sys.stderr)
+            return 3
         models = kept_models(self.sweep, evidence, self.out)
         print(screen.last(self.sweep, self.out, found, self._report(), models))
         if not ended:
@@ -151,7 +157,8 @@ class SweepCommand:
         from citrus_ray.launch.cluster import connect, most
 
         self._say("starting Ray")
-        with connect(self.args.address, self.args.verbose, self._shares_pretrainings) as capacity:
+        how = self.args.address, self.args.verbose, self._shares_pretrainings
+        with connect(*how, self.args.without_token) as capacity:
             from citrus_ray.launch.slots import Slots  # loaded while Ray started
             from citrus_ray.launch.storage import check_shared
             from citrus_ray.launch.tune import run_sweep

@@ -1,23 +1,21 @@
-"""Joining or starting a Ray cluster, quietly."""
+"""Joining or starting a Ray cluster, quietly, behind a token; one that is started here listens on
+loopback alone."""
 
+import contextlib
 import importlib
 import logging
 import os
 import signal
-import sys
 import threading
-import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
 from citrus_ray.data.root import HERE
-from citrus_ray.spec import MachineError, Problem, refuse
-
-# seconds that a local Ray may take to start, try after try; the first is Ray's own limit
-PATIENCE_S = (30.0, 180.0)
+from citrus_ray.launch import local, token
+from citrus_ray.spec import refuse, without_secrets
 
 # Read by Ray when it is imported or started, so they must be set before.
 QUIET = {
@@ -34,6 +32,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about a future default
     "RAY_DEDUP_LOGS": "0",
+    "RAY_enable_metrics_collection": "0",  # nobody asks for them
 }
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)
@@ -48,9 +47,13 @@ class Capacity:
 
 
 @contextmanager
-def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Capacity]:
+def connect(
+    address: str | None, verbose: bool, with_train: bool, without_token: bool = False
+) -> Iterator[Capacity]:
     """The cluster at `address`, or a local one for the length of the block; a connection that is
-    open is used. `with_train`: Ray Train will run there."""
+    open is used. `with_train`: Ray Train will run there. `without_token`: whoever reaches the
+    cluster may run what he likes on it."""
+    token.enforce(make_it=address is None, without=without_token)
     import ray
 
     if ray.is_initialized():
@@ -78,78 +81,33 @@ def connect(address: str | None, verbose: bool, with_train: bool) -> Iterator[Ca
     )
     loading.start()
     heard = signal.getsignal(signal.SIGTERM)
-    try:
+    with contextlib.ExitStack() as left:
+        if starts_here:
+            left.callback(os.environ.pop, HERE)
+        left.callback(local.end)
+        left.callback(ray.shutdown)
+        if not verbose:
+            # pages of its own state where it dies, which nothing else keeps from the screen
+            left.enter_context(mock.patch.object(ray._private.worker, "print_to_stdstream"))
         if address:
-            ray.init(**options, **there)
+            _join(options | there)
         else:
-            _start(options | here)
+            local.start(options | here)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, heard)  # not Ray's, which shows its own stack
         loading.join()
         yield capacity()
-    finally:
-        ray.shutdown()
-        if starts_here:
-            del os.environ[HERE]
 
 
-def _start(options: dict[str, Any]) -> None:
-    """A local Ray, tried again with more patience where a busy machine takes longer than Ray
-    waits. What a try leaves behind is ended first."""
+def _join(options: dict[str, Any]) -> None:
     import ray
 
-    for limit, next_limit in zip(PATIENCE_S, [*PATIENCE_S[1:], 0.0], strict=True):
-        started = time.monotonic()
-        try:
-            with _patient(limit):
-                ray.init(**options)
-            return
-        except Exception as err:  # Ray has no class of its own for it
-            _end_daemons(err)
-            ray.shutdown()
-            said = (str(err).strip().splitlines() or [type(err).__name__])[0]
-            what = f"Ray did not start in {time.monotonic() - started:.0f} s ({said})"
-            if not next_limit:
-                way = "wait until the machine is less busy, or see what Ray says with --verbose"
-                raise MachineError([Problem("", f"{what}; {way}")]) from err
-        again = f"{what}; once more, for {next_limit:.0f} s at most"
-        print(again, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _patient(limit_s: float) -> Iterator[None]:
-    """A block in which Ray waits so long for its own daemons. Its limit for the raylet is written
-    into its code, around a call that is asked again until it answers."""
-    from ray._private import services
-
-    ask, until = services.get_node, time.monotonic() + limit_s
-
-    def get_node(*of: Any) -> Any:
-        while True:
-            try:
-                return ask(*of)
-            except RuntimeError:  # it has not registered yet
-                if time.monotonic() > until:
-                    raise
-            time.sleep(0.1)
-
-    port = {"RAY_gcs_server_port_wait_time_s": str(round(limit_s))}
-    with mock.patch.object(services, "get_node", get_node), mock.patch.dict(os.environ, port):
-        yield
-
-
-def _end_daemons(err: Exception) -> None:
-    """End what a failed start had started: it hangs on a node that was never handed over."""
-    from ray._private.node import Node
-
-    trace = err.__traceback__
-    while trace is not None:
-        node = trace.tb_frame.f_locals.get("self")
-        if isinstance(node, Node):
-            with suppress(Exception):  # some had ended themselves
-                node.kill_all_processes(check_alive=False, wait=True)
-            return
-        trace = trace.tb_next
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as err:
+        said = without_secrets(" ".join(str(err).split())[:300])
+        way = "see that the cluster is up, and that its token lies here too (docs/security.md)"
+        raise refuse(f"{options['address']}: cannot be joined: {said}; {way}", "--address") from err
 
 
 def capacity(without: Collection[str] = ()) -> Capacity:

@@ -6,7 +6,6 @@ is open to the net.
 """
 
 import json
-import re
 import shlex
 import shutil
 import subprocess
@@ -18,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from citrus_ray import records
+from citrus_ray.launch.cluster_file import unfilled
 from citrus_ray.launch.job import ENDED
 from citrus_ray.spec import refuse
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PLACEHOLDER = re.compile(r"<[A-Z][A-Z_0-9]*>")
 
 
 class Unreachable(Exception):  # noqa: N818  (the cluster is, and its sweep may be well)
@@ -70,9 +69,7 @@ def check(file: Path) -> None:
     if not file.is_file():
         way_out = "give one as cluster/onprem.yaml"
         raise refuse(f"{file}: there is no such file; {way_out}", "--cluster")
-    lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
-    text = "\n".join(line.partition(" #")[0] for line in lines)
-    if words := sorted(set(PLACEHOLDER.findall(text))):
+    if words := unfilled(file):
         what = f"still to be replaced: {', '.join(words)}; its head explains each"
         raise refuse(f"{file}: {what}", "--cluster")
 

@@ -24,6 +24,7 @@ from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.failures import crash_of
 from citrus_ray.launch.interrupt import on_ctrl_c
+from citrus_ray.launch.lost import watched
 from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import Crash, ResultPaths, crashed, show, stack_file
 from citrus_ray.launch.slots import Nodes, Slots
@@ -280,6 +281,7 @@ def run_sweep(
     )
     with (
         tempfile.TemporaryDirectory(prefix="citrus-tune-") as scratch,
+        watched(progress),
         contextlib.closing(encoders),
         contextlib.closing(nodes),
         on_ctrl_c(search.interrupt),

@@ -75,7 +75,7 @@ def test_help_tells_every_option_and_every_exit_code(capsys):
     ):
         assert flag in text
     assert (
-        "0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, 130 interrupted"
+        "0 done, 1 too much of the sweep failed, 2 the spec or the data is wrong, 3 Ray did not"
         in text
     )
 
