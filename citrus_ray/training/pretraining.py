@@ -95,26 +95,20 @@ def run(
     if worker.rank == 0:  # before the first step: an error here costs no training
         some = take(fitted_on(train_index, view, spec.seed))
         references = _references(task, some, val_batches(), worker.device)
-    try:
-        while not training.over:
-            loss = float(np.mean(_gathered(training.advance())))
-            metrics = {"epoch": float(training.round), "train/loss": loss}
-            metrics |= _validated(task, val_batches(), worker.device)
-            done.history.append(metrics)
-            report(metrics)
-            # not in the first half: some begin narrow
-            if 2 * training.round >= spec.epochs and (complaint := task.complaint(metrics)):
-                raise refuse(
-                    f"epoch {training.round} of {spec.epochs}: {complaint}", "pretrain.task"
-                )
-            all_masks = [masks.get_state()] if in_parts else _gathered(masks.get_state())
-            if state is not None and worker.rank == 0:
-                so_far = {"history": done.history, "seconds": time.perf_counter() - started}
-                so_far |= {"masks": all_masks, "resumed": done.resumed}
-                state.offer(lambda: _saved(task, training, worker) | so_far)  # noqa: B023  (called now)
-    finally:
-        if state is not None:
-            state.wait()
+    while not training.over:
+        loss = float(np.mean(_gathered(training.advance())))
+        metrics = {"epoch": float(training.round), "train/loss": loss}
+        metrics |= _validated(task, val_batches(), worker.device)
+        done.history.append(metrics)
+        report(metrics)
+        # not in the first half: some begin narrow
+        if 2 * training.round >= spec.epochs and (complaint := task.complaint(metrics)):
+            raise refuse(f"epoch {training.round} of {spec.epochs}: {complaint}", "pretrain.task")
+        all_masks = [masks.get_state()] if in_parts else _gathered(masks.get_state())
+        if state is not None and worker.rank == 0:
+            so_far = {"history": done.history, "seconds": time.perf_counter() - started}
+            so_far |= {"masks": all_masks, "resumed": done.resumed}
+            state.offer(lambda: _saved(task, training, worker) | so_far)  # noqa: B023  (called now)
     if worker.rank == 0 and task.target_moves:  # of the target that the last loss is of
         references = _references(task, some, val_batches(), worker.device)
     seconds = time.perf_counter() - started
@@ -147,8 +141,7 @@ def _resumed(
     # a worker more than last time keeps the masks of its own seed
     if rank < len(saved["masks"]):
         masks.set_state(saved["masks"][rank])
-    went_on = {"epoch": training.round, "commit": records.commit(), "workers": worker.world}
-    resumed = [*saved["resumed"], went_on]
+    resumed = [*saved["resumed"], {"epoch": training.round, "commit": records.commit()}]
     return Pretrained({}, saved["history"], saved["seconds"], resumed)
 
 
@@ -258,19 +251,19 @@ def ensure_encoder(
                 state = State(store, digest)
                 worker = Worker(device=device)
                 found = run(trial.pretraining, trial.model.backbone, worker, state=state)
-                keep(trial, digest, store, found, worker, state)
+                keep(trial, digest, store, found, 1, state)
     return checkpoint.load(store, digest)
 
 
 def keep(
-    trial: Trial, digest: str, store: Where, done: Pretrained, worker: Worker, state: State
+    trial: Trial, digest: str, store: Where, done: Pretrained, workers: int, state: State
 ) -> None:
     """Store a finished run; only then is there nothing to go on from."""
-    checkpoint.save(store, digest, done.weights, lineage(trial, done, worker))
+    checkpoint.save(store, digest, done.weights, lineage(trial, done, workers))
     state.clear()
 
 
-def lineage(trial: Trial, done: Pretrained, worker: Worker) -> dict[str, Any]:
+def lineage(trial: Trial, done: Pretrained, workers: int) -> dict[str, Any]:
     """What the stored encoder is and where it came from."""
     assert trial.pretraining is not None
     assert trial.model.backbone is not None
@@ -283,8 +276,7 @@ def lineage(trial: Trial, done: Pretrained, worker: Worker) -> dict[str, Any]:
         "began_with": done.began_with,
         "seconds": round(done.seconds, 3),
         "resumed": done.resumed,
-        "workers": worker.world,
-        "device": torch.device(worker.device).type,
+        "workers": workers,
         "versions": records.versions(),
         "commit": records.commit(),
         "finished": records.now(),
