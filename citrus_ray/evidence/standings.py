@@ -49,6 +49,7 @@ class Standing:
     # of a network: what methods without one scored on the very same windows
     beside: dict[str, dict[Key, float]] = field(default_factory=dict, repr=False)
     settings: str = ""  # in full
+    baseline: str = ""  # its name, of one that was scored beside refits
 
     @property
     def places(self) -> set[tuple[str, str]]:
@@ -175,7 +176,7 @@ def _kind(cells: Sequence[Outcome]) -> Kind:
 def _baselines(cells: Sequence[Outcome]) -> list[Standing]:
     """Each baseline, by the mean of what it scored beside all refits at a place."""
     return [
-        Standing(f"baseline: {name}", _kind_of_baseline(name), scores)
+        Standing(f"{name} (baseline)", _kind_of_baseline(name), scores, baseline=name)
         for name, scores in _beside(cells).items()
     ]
 
@@ -218,7 +219,7 @@ def _mean(one: Standing, places: frozenset[tuple[str, str]], design: Design) -> 
 def _against(made: Standings, best: Placed) -> Standings:
     """Networks against the best closed-form method: on the network's own windows where it was
     scored beside them."""
-    name = best.standing.label.removeprefix("baseline: ")
+    name = best.standing.baseline
     found = {
         id(one): _difference(
             one.standing.scores, one.standing.beside.get(name, best.standing.scores), made

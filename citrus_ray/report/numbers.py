@@ -12,6 +12,7 @@ def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
     """`−0.042`, with a real minus; a dash for what is not there."""
     if value is None or not math.isfinite(value):
         return DASH
+    value = round(value, digits) + 0.0  # no minus before a zero
     return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
 

@@ -30,7 +30,7 @@ from citrus_ray.report.pictured import pictured
 from citrus_ray.report.render import rendered
 from citrus_ray.report.tables import Field, Table, TableRow
 
-CLAIMS = 4  # that stand in the first screen; more are folded, and counted
+CLAIMS = 3  # that stand in the first screen; on a narrow one more are folded, and counted
 METHODS = 6  # whose mean scores do
 CARDS = 4  # gains; beyond it, one line each
 MANY = 12  # undecided gains that are shown without being asked for
@@ -149,7 +149,7 @@ def _pooled(findings: Findings) -> Iterable[dict[str, Any]]:
         return
     found = evidence.standings
     compared = [one for one in found.placed if one.standing.kind in standings.COMPARED]
-    own = [one for one in compared if not one.standing.label.startswith("baseline: ")]
+    own = [one for one in compared if not one.standing.baseline]
     metric = words.metric_name(found.design.test_metric)
     for one in own[:METHODS]:
         over = f"mean of {count(len(found.places), 'place')}, {count(one.effect.n, 'round')}"
@@ -271,7 +271,7 @@ def _card(findings: Findings, gain: Gain) -> dict[str, Any]:
 def _folded(findings: Findings) -> Iterable[dict[str, Any]]:
     """Tables of all cells, one after the other."""
     cells, scores = findings.cells, "Mean over the rounds of each cell's winner"
-    yield _part("cells", "", _cell_table(findings), "All cells")
+    yield _part("cells", "", _cell_table(findings))
     yield _part("settings", "What the short names stand for.", _settings(cells))
     several = (
         f"A window has any of these labels at once. {scores}, each label against all windows "
@@ -297,8 +297,8 @@ def _folded(findings: Findings) -> Iterable[dict[str, Any]]:
     yield _part("networks", trained, _networks(cells))
 
 
-def _part(name: str, said: str, table: Table | None, title: str = "") -> dict[str, Any]:
-    return {"name": name, "said": said, "table": table, "title": title or (table and table.name)}
+def _part(name: str, said: str, table: Table | None) -> dict[str, Any]:
+    return {"name": name, "said": said, "table": table, "title": table and table.name}
 
 
 OF_CELLS = (

@@ -51,14 +51,14 @@ def test_a_network_that_beats_the_best_closed_form_method_is_told_with_its_inter
     assert against(found.winning[0]).effect.mean == pytest.approx(mean)
     said = told(found)
     assert said.startswith(
-        "A network beats baseline: minirocket, the best closed-form method (2 of 2 networks): "
+        "A network beats minirocket (baseline), the best closed-form method (2 of 2 networks): "
         f"masked differs by {mean:+.3f} [+0."
     )
     assert said.endswith("supported, for these targets: 8 rounds (mean of 2 places).")
     kinds = {one.standing.label: one.standing.kind for one in found.placed}
-    assert kinds["baseline: nearest"] == "baseline"  # a look-up of windows: not in the portfolio
-    assert kinds["baseline: majority"] == "chance"
-    assert [one.standing.label for one in found.placed[:2]] == ["baseline: nearest", "masked"]
+    assert kinds["nearest (baseline)"] == "baseline"  # a look-up of windows: not in the portfolio
+    assert kinds["majority (baseline)"] == "chance"
+    assert [one.standing.label for one in found.placed[:2]] == ["nearest (baseline)", "masked"]
     assert (tree(found) or {})["says"] == said
 
 
@@ -69,7 +69,9 @@ def test_it_is_held_against_what_the_method_scored_on_its_own_windows(tmp_path):
 
 def test_where_every_network_is_worse_none_beats_it(tmp_path):
     found = standings_of(beside(tmp_path, raw_bag=lambda own: 0.97 + 0.05 * (own - 0.7)))
-    assert told(found).startswith("No network beats baseline: raw_bag, the best closed-form method")
+    assert told(found).startswith(
+        "No network beats raw_bag (baseline), the best closed-form method"
+    )
 
 
 def test_chance_is_no_closed_form_method(tmp_path):

@@ -49,7 +49,7 @@ def test_claims_pooled_answer_networks_and_cost_are_said_as_everywhere(page, fol
         low, high = (claim.tree()[end] for end in ("low", "high"))
         assert f"[{low:+.3f}, {high:+.3f}] for these targets: 8 rounds" in start
     assert told(evidence.standings) in start
-    assert re.search("A network beats baseline: (bag|minirocket), the best", start)
+    assert re.search(r"A network beats (bag|minirocket) \(baseline\), the best", start)
     assert re.search(r"masked: gain \+0\.\d{3} \[\+0\.\d{3}, \+0\.\d{3}\] for these targets", start)
     assert "20 min in 2 pre-trainings" in start
 

@@ -11,8 +11,7 @@ from tests.report.chromium import CHROMIUM, Page, browse
 from tests.report.colours import contrast
 from tests.report.whole import whole
 
-WIDTHS, SCREEN = (1400, 390), 844  # and the height of a telephone's screen
-LABELS = "td:nth-child(2)"
+SCREENS = {1400: 900, 390: 844}  # width and height, of a telephone too
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", SCREENS)
 def test_claims_and_the_pooled_answer_are_in_the_first_screen(file, tab, width, dark):
     tab.complaints.clear()
     tab.requests.clear()
@@ -39,7 +38,7 @@ def test_claims_and_the_pooled_answer_are_in_the_first_screen(file, tab, width, 
     assert len(tab.requests) == 1  # the page itself
     for name in ("claims", "overall"):
         last = f"document.querySelector('#{name} + ul').lastElementChild"
-        assert 0 < tab.value(f"{last}.getBoundingClientRect().bottom") <= SCREEN
+        assert 0 < tab.value(f"{last}.getBoundingClientRect().bottom") <= SCREENS[width]
     assert tab.value("document.documentElement.scrollWidth") <= width  # tables scroll, not the page
     assert contrast_of_words(tab) >= 4.5
     assert tab.value(SMALLEST) >= 9  # px of a figure's words
@@ -71,7 +70,7 @@ def contrast_of_words(tab: Page) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", SCREENS)
 def test_every_figure_is_drawn_for_its_width(file, tab, width):
     tab.open(file, width)
     widths = tab.value(

@@ -25,6 +25,8 @@ CLAIMS = [
     claim(LONG, MASKED, None),
     claim("spectral helps", SPECTRAL, None),
     claim("masked is better", MASKED, SPECTRAL),
+    claim("training from scratch is better than masked pre-training", None, MASKED),
+    claim("training from scratch is better than spectral pre-training", None, SPECTRAL),
 ]
 MADE = MadeUp(
     tasks=(None, MASKED, SPECTRAL),

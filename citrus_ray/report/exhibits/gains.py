@@ -1,5 +1,6 @@
 """Exhibits of what pre-training gains: cell by cell, pooled, in labels saved, target by target."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from citrus_ray.evidence.curves import UNITS, Curve, Saved, labels_saved
@@ -162,10 +163,11 @@ def _pooled_shown(found: Sequence[PooledGain], metric: str) -> str:
         for pool in over
     )
     parts = [pool for pool in found if pool.by != ALL]
-    kept = [pool for pool in parts if pool.verdict == "supported"]
+    n = Counter(pool.verdict for pool in parts)
     return (
-        f"Over everything: {said}. Of {count(len(parts), 'part')}, {len(kept)} show a "
-        "gain after correction."
+        f"Over everything: {said}. After correction, of {count(len(parts), 'part')} "
+        f"{n['supported']} show a gain, {n['contradicted']} a loss, {n['equivalent']} neither, "
+        f"{n['undecided']} are undecided."
     )
 
 

@@ -60,7 +60,7 @@ STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,
 }
 NARROW = 3.6  # inches of a figure on a telephone, drawn anew so that its words keep their size
-WORDS_SHRINK = 0.75  # of its size; what would become smaller scrolls
+WORDS_SHRINK = 0.8  # of its size; what would become smaller scrolls
 MOST_SAID = 40  # parts of a figure that its label reads out; the table has all
 SAID = "said:"  # begins the id of what tells its numbers when pointed at
 _narrow: ContextVar[bool] = ContextVar("narrow", default=False)

@@ -9,6 +9,7 @@ from citrus_ray.report import captions as words
 from citrus_ray.report.figures import ink
 from citrus_ray.report.figures.forest import Bar, forest
 from citrus_ray.report.figures.results import fields, written
+from citrus_ray.report.numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +29,7 @@ def standing_forest(found: Standings) -> "Figure":
     best = [found.best_closed.effect.mean] if found.best_closed else []
     bars = [
         Bar(
-            one.standing.label.removeprefix("baseline: "),
+            one.standing.baseline or one.standing.label,
             one.effect,
             _kind_look(kind),
             beside=best if kind == "network" else (),
@@ -63,7 +64,7 @@ def duel_map(found: Standings, scale: float) -> "Figure":
     with ink.sheet(*size, least=2.2 + 0.55 * len(labels)) as (figure, (ax,)):
         fields(ax, grid, most, labels, labels)
         for (i, j), mark in marks.items():
-            said = f"{scale * grid[i, j]:+.{1 if scale > 1 else 3}f}{mark}"
+            said = number(scale * grid[i, j], 1 if scale > 1 else 3, sign=True) + mark
             written(ax, (j, i), said, grid[i, j] / most)
         ax.set_ylabel("row minus column")
     return figure

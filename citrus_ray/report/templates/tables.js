@@ -70,5 +70,5 @@ function unfold() {
 }
 addEventListener("hashchange", unfold);
 if (location.hash) unfold();
-/* On a narrow screen the contents wait until they are asked for. */
-if (innerWidth < 704) document.querySelector("nav details")?.removeAttribute("open");
+/* On a narrow screen contents and further claims wait until they are asked for. */
+if (innerWidth < 704) for (const at of document.querySelectorAll("details.on-wide")) at.open = false;
