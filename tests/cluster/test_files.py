@@ -2,8 +2,10 @@
 down."""
 
 import copy
+import importlib.util
 import itertools
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +206,17 @@ def test_the_version_of_ray_is_the_one_that_the_project_asks_for() -> None:
     asked = re.search(r"ray\[[a-z,]+\]>=([\d.]+),", (CLUSTER.parent / "pyproject.toml").read_text())
     assert asked
     assert RAY.startswith(asked[1])
+
+
+# ---- Slurm ----
+
+
+def test_the_slurm_script_asks_for_the_token_and_hands_its_signal_to_the_sweep_alone() -> None:
+    text = (CLUSTER / "slurm.sh").read_text()
+    subprocess.run(["bash", "-n", str(CLUSTER / "slurm.sh")], check=True)
+    assert importlib.util.find_spec("ray.scripts.symmetric_run") is not None
+    assert "ray symmetric-run" in text
+    assert "export RAY_AUTH_MODE=token" in text
+    assert "#SBATCH --signal=TERM@" in text
+    assert text.index('trap "" TERM') < text.index('ray symmetric-run "$@"')
+    assert "mkdir -m 700" in text
