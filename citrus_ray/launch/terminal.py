@@ -12,7 +12,7 @@ import sys
 import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 Line = tuple[str, str]  # text, and how it looks: "bold", "dim", ""
@@ -79,13 +79,14 @@ class Terminal:
         return f"{start}{text}{end}\x1b[K"
 
     def _write(self, text: str) -> None:
-        if self._fd is None:
-            self.out.write(text)
-            self.out.flush()
-            return
-        rest = text.encode(errors="replace")
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
+        with suppress(*[OSError] * self.live):  # a window that was closed ends no sweep
+            if self._fd is None:
+                self.out.write(text)
+                self.out.flush()
+                return
+            rest = text.encode(errors="replace")
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
 
     @contextmanager
     def alone(self) -> Iterator[None]:

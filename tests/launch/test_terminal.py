@@ -119,6 +119,16 @@ def test_a_block_is_no_higher_than_the_window(painted, monkeypatch):
     assert shown(painted) == ["0", "1", "2", "3"]
 
 
+def test_a_window_that_was_closed_ends_nothing(painted, monkeypatch):
+    def gone(text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(painted.out, "write", gone)
+    painted.paint([("a", "")])
+    painted.above("b")
+    painted.close()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "live", "colour"),
     [("NO_COLOR", "1", True, False), ("TERM", "dumb", False, False), ("TERM", "xterm", True, True)],
