@@ -168,6 +168,8 @@ class SweepCommand:
                 slots = Slots(self.sweep, capacity, limit)
             except ValueError as err:
                 raise refuse(str(err), "trial.pretrain.workers") from None
+            for line in slots.planned_down:
+                print(f"{self.sweep.name}: {line}", file=sys.stderr)
             shared = {"$CITRUS_STORE": store} if self._pretrainings else {}
             check_shared({"--out": str(self.out)} | shared)
             self.results.write_spec(studies.points)
@@ -203,7 +205,7 @@ class SweepCommand:
     @property
     def _shares_pretrainings(self) -> bool:
         """Whether several workers train one encoder."""
-        return any(spec.workers > 1 for spec in self._pretrainings)
+        return any(spec.most_workers > 1 for spec in self._pretrainings)
 
     def _report(self) -> Path:
         """The page for people."""

@@ -1,6 +1,7 @@
 """What a sweep cost in seconds of compute, from its records and from what is stored with its
 encoders."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -36,11 +37,14 @@ class GpuMeter:
                 self.seconds += self._pretraining(row.encoder)
 
     def _pretraining(self, encoder: str) -> float:
+        """None of one that was asked of a GPU and ran without."""
         meta = (
             checkpoint.read_meta(self.store, encoder)
             if checkpoint.exists(self.store, encoder)
             else {}
         )
+        if meta.get("device", "cuda") == "cpu":
+            return 0.0
         return float(meta.get("seconds", 0.0) * meta.get("workers", 1))
 
 
@@ -69,6 +73,7 @@ def cost(rows: Iterable[Record], store: Where) -> dict[str, Any]:
         "failed_seconds": round(sum(row.seconds for row in rows if row.status == "failed"), 2),
         "n_pretrainings": len(stored),
         "n_encoders": len(encoders),
+        "pretrained_on": dict(Counter(meta["device"] for meta in stored if "device" in meta)),
     }
 
 
@@ -76,7 +81,8 @@ def known_cost(rows: Iterable[Record], store: Where, said: Mapping[str, Any]) ->
     """As `cost`, of pre-trainings what a summary said where their store is not here any longer."""
     total = cost(rows, store)
     if total["n_pretrainings"] < said.get("n_pretrainings", 0):
-        total |= {name: said[name] for name in ("pretrain_seconds", "n_pretrainings")}
+        names = ("pretrain_seconds", "n_pretrainings", "pretrained_on")
+        total |= {name: said[name] for name in names if name in said}
     return total
 
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -274,7 +276,7 @@ class DryRun:
         age = f", {hours:.0f} h ago" if hours >= 1 else ""
         specs = [of.trial.pretraining for of in self.prices.encoders]
         more = "; pre-trainings with several workers take about 20 s more each to start"
-        more = more if any(spec and spec.workers > 1 for spec in specs) else ""
+        more = more if any(spec and spec.most_workers > 1 for spec in specs) else ""
         return f"(timed on {STEPS_TIMED} steps of each{age}), baselines by their windows{more}"
 
     def wall_seconds(self, n_workers: int) -> float:
@@ -285,13 +287,28 @@ class DryRun:
 
     def _resources(self) -> str:
         specs = [cell.trial.pretraining for cell in self.sweep.cells if cell.trial.pretraining]
-        cpus = max((s.workers * s.threads_per_worker for s in specs), default=0)
-        gpus = max((s.workers for s in specs if s.gpu), default=0)
+        cpus = max((s.most_workers * s.threads_per_worker for s in specs), default=0)
+        gpus = max((s.most_workers for s in specs if s.gpu is True), default=0)
         share = max(cell.trial.finetune.gpu for cell in self.sweep.cells)
         per_gpu = f", {1 / share:.0f} per GPU" if share else ""
         trials = self.sweep.concurrency or f"one per CPU{per_gpu}"
         needs = f"a pre-training takes {cpus} CPUs and {gpus} GPUs"
+        if any(not isinstance(s.workers, int) for s in specs):
+            needs += " at most, as there is room"
+        if auto := max((s.fewest_workers for s in specs if s.gpu == "auto"), default=0):
+            wanted, seen_here = count(auto, "GPU"), n_gpus()
+            place = "GPUs" if auto <= seen_here else "CPUs"
+            needs += (
+                f", with gpu: auto; this machine has {seen_here} of {wanted}, so on {place} here"
+            )
         return f"resources: trials at once: {trials}; {needs}"
+
+
+def n_gpus() -> int:
+    """GPUs that are seen on this machine, without loading what would use them."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return 0
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def _n_members(cell: Cell) -> tuple[int, int]:

@@ -39,7 +39,7 @@ class EncoderGroup:
     def threads(self) -> int:
         spec = self.trial.pretraining
         assert spec is not None
-        return spec.workers * spec.threads_per_worker
+        return spec.most_workers * spec.threads_per_worker
 
     @cached_property
     def searched(self) -> set[str]:

@@ -78,6 +78,22 @@ class HoldOut(Spec):
         return cls(target=target, split=split.everyone)
 
 
+class ElasticWorkers(Spec):
+    """As many workers as there is room for when a pre-training starts, and starts again."""
+
+    min: Count = 1
+    """Fewest that it begins with."""
+    max: Count
+    """Most that it takes."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "ElasticWorkers":
+        if self.min > self.max:
+            rule = f"must not exceed max={self.max}"
+            raise refuse(f"min={self.min}: {rule}; lower it", "min")
+        return self
+
+
 class Pretrain(Spec):
     """Learning without labels."""
 
@@ -101,12 +117,22 @@ class Pretrain(Spec):
     hold_out: HoldOut | Literal["target"] | None = None
     """Whose test recordings are left out, known by their samples; target: those of the trial's
     target. Filled in where source and target lie in one folder, or one's folder in the other's."""
-    workers: Annotated[Count, Aside()] = 1
-    """Processes that train one encoder together, each with a part of every batch."""
+    workers: Annotated[Count | ElasticWorkers, Aside()] = 1
+    """Processes that train one encoder together, each with a part of every batch; `{max: 4}` takes
+    as many as there is room for, each time it starts."""
     threads_per_worker: Annotated[Count, Aside()] = 1
     """CPU threads of each worker."""
-    gpu: Annotated[bool, Aside()] = False
-    """Whether each worker has a GPU."""
+    gpu: Annotated[bool | Literal["auto"], Aside()] = False
+    """Whether each worker has a GPU; true is refused where there are not enough, auto takes CPUs
+    there."""
+
+    @property
+    def fewest_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def most_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers.max
 
     @model_validator(mode="after")
     def _no_label_is_learnt(self) -> "Pretrain":
@@ -538,21 +564,38 @@ class Trial(Spec):
 
     def _more_workers_than_windows(self) -> str | None:
         spec = self.pretraining
-        if spec is None or spec.workers <= spec.optim.batch_size:
+        if spec is None:
             return None
-        return "must not exceed pretrain.optim.batch_size: each needs a window"
+        if spec.most_workers > spec.optim.batch_size:
+            return "must not exceed pretrain.optim.batch_size: each needs a window"
+        if isinstance(spec.workers, int) or self._takes_parts:
+            return None
+        rule = f"{self._loss_of_a_batch}, and with it on how many workers there are"
+        return f"{rule}; give their number"
+
+    @property
+    def _takes_parts(self) -> bool:
+        spec, encoder = self.pretraining, self.model.backbone
+        assert spec is not None
+        return not (spec.task and encoder) or spec.task.takes_parts(encoder)
+
+    @property
+    def _loss_of_a_batch(self) -> str:
+        task = self.pretrain.task if self.pretrain else None
+        kinds = f"{task and task.kind} with {self.model.kind}"
+        return f"of {kinds}, a window's loss hangs on the whole batch"
 
     def _parts_that_are_no_whole(self) -> str | None:
-        spec, encoder = self.pretraining, self.model.backbone
-        if spec is None or spec.task is None or encoder is None or spec.accumulate == 1:
+        spec = self.pretraining
+        if spec is None or spec.accumulate == 1:
             return None
-        if spec.accumulate * spec.workers > spec.optim.batch_size:
+        if spec.accumulate * spec.most_workers > spec.optim.batch_size:
             rule = "times pretrain.workers must not exceed pretrain.optim.batch_size"
             return f"accumulate={spec.accumulate}: {rule}: each part needs a window"
-        if spec.task.takes_parts(encoder):
+        if self._takes_parts:
             return None
-        rule = f"of {spec.task.kind} with {encoder.kind}, a window's loss hangs on the whole batch"
-        return f"accumulate={spec.accumulate}: {rule}; drop it, and lower the batch size"
+        way = "drop it, and lower the batch size"
+        return f"accumulate={spec.accumulate}: {self._loss_of_a_batch}; {way}"
 
     def run(self) -> dict[str, float]:
         """Validation metrics of this one trial's kept weights, run in this process, without Ray."""

@@ -9,19 +9,15 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from citrus_ray.experiment.trial import Pretrain, Trial
+from citrus_ray.launch.cluster import Capacity
 from citrus_ray.launch.failures import WorkerLost, is_lost, last_line, node_error
 from citrus_ray.launch.pretrain import pretrain
 from citrus_ray.launch.runner import Crash, ResultPaths
-from citrus_ray.launch.slots import PRETRAIN_SHARE, Nodes, threads
+from citrus_ray.launch.slots import PRETRAIN_SHARE, Nodes, n_workers
 from citrus_ray.store import checkpoint, open_storage
 from citrus_ray.store.leases import Leases
 
 LOOK_EVERY_S = 2.0  # at the store, for each encoder that is waited for
-
-
-def _threads_of(trial: Trial) -> int:
-    assert trial.pretraining is not None
-    return threads(trial.pretraining)
 
 
 def beside_us() -> Any:
@@ -47,7 +43,8 @@ class Encoders:
         self.busy = 0  # threads of the pre-trainings that run
         self.waiting: dict[str, Trial] = {}
         self.elsewhere: dict[str, str] = {}  # of those that wait: which other sweep is at it
-        self.running: dict[ray.ObjectRef, tuple[str, Trial]] = {}
+        # digest, trial, threads that it started with
+        self.running: dict[ray.ObjectRef, tuple[str, Trial, int]] = {}
         self.failed: dict[str, Crash] = {}
         self.tries: Counter[str] = Counter()
         self.ready: set[str] = set()
@@ -57,17 +54,18 @@ class Encoders:
     def wanted(self) -> list[Pretrain]:
         """Of those that run, and those that would if there were room."""
         ours = [trial for digest, trial in self.waiting.items() if digest not in self.elsewhere]
-        under_way = [trial for _, trial in self.running.values()]
+        under_way = [trial for _, trial, _ in self.running.values()]
         return [trial.pretraining for trial in under_way + ours if trial.pretraining]
 
     def want(self, digest: str, trial: Trial) -> bool:
         """Whether the encoder is there; asks for it if not."""
         if digest in self.ready:
             return True
-        under_way = any(digest == name for name, _ in self.running.values())
+        under_way = any(digest == name for name, *_ in self.running.values())
         if under_way or digest in self.failed:
             return False
-        self.waiting.setdefault(digest, trial)
+        if digest not in self.waiting:
+            self.waiting[digest] = self.slots.as_run(trial)
         self._look(digest)
         return digest in self.ready
 
@@ -90,13 +88,17 @@ class Encoders:
         for digest in list(self.waiting):
             self._look(digest)
         for digest in [d for d in self.waiting if d not in self.elsewhere]:
-            n = _threads_of(self.waiting[digest])
-            if self.running and self.busy + n_live + n > self.slots.cpus:
+            spec = self.waiting[digest].pretraining
+            assert spec is not None
+            free = self.slots.cpus - self.busy - n_live
+            workers = n_workers(spec, Capacity(free, self.slots.now.gpus))
+            n = workers * spec.threads_per_worker
+            if self.running and n > free:
                 return
             trial, tensorboard = self.waiting.pop(digest), str(self.paths.tensorboard)
             self.tries[digest] += 1
-            told = (trial.model_dump_json(), self.paths.store, tensorboard, PRETRAIN_SHARE)
-            self.running[beside_us().remote(*told)] = (digest, trial)
+            told = (trial.model_dump_json(), self.paths.store, tensorboard, PRETRAIN_SHARE, workers)
+            self.running[beside_us().remote(*told)] = (digest, trial, n)
             self.busy += n
 
     def _collect(self) -> None:
@@ -104,8 +106,8 @@ class Encoders:
             return
         done, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0)
         for ref in done:
-            digest, trial = self.running.pop(ref)
-            self.busy -= _threads_of(trial)
+            digest, trial, n = self.running.pop(ref)
+            self.busy -= n
             self._looked.pop(digest, None)
             try:
                 computed = ray.get(ref)

@@ -12,6 +12,7 @@ import ray
 
 from citrus_ray.launch import cluster
 from citrus_ray.launch.failures import WorkerLost, is_lost, last_line, node_error, on_this_node
+from citrus_ray.launch.slots import n_workers
 
 if TYPE_CHECKING:
     from citrus_ray.experiment.trial import Pretrain, Trial
@@ -23,11 +24,17 @@ RESTARTS = 3
 
 
 # A task with no CPU of its own: the workers of the trainer ask for theirs, and waiting for them
-# must
-# not hold one.
+# must not hold one.
 @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
-def pretrain(trial_json: str, store: str, tensorboard: str, cpus_per_thread: float) -> bool:
-    """Fill the store with the trial's encoder; False where another sweep is at it."""
+def pretrain(
+    trial_json: str,
+    store: str,
+    tensorboard: str,
+    cpus_per_thread: float,
+    workers: int | None = None,
+) -> bool:
+    """Fill the store with the trial's encoder; False where another sweep is at it. `workers` is
+    how many there is room for at first; by default as many as the nodes that are up hold."""
     from citrus_ray.experiment.trial import Trial
     from citrus_ray.store import checkpoint, open_storage
     from citrus_ray.store.leases import Leases
@@ -41,20 +48,29 @@ def pretrain(trial_json: str, store: str, tensorboard: str, cpus_per_thread: flo
     with lease:
         if not checkpoint.exists(store, digest):
             config = {"trial": trial_json, "store": store, "tensorboard": tensorboard}
-            _train(trial, digest, config, cpus_per_thread)
+            _train(trial, digest, config, cpus_per_thread, workers)
     return True
 
 
-def _train(trial: "Trial", digest: str, config: dict[str, str], cpus_per_thread: float) -> None:
-    """Tries again where a worker process died: the next goes on from the last saved epoch."""
+def _train(
+    trial: "Trial",
+    digest: str,
+    config: dict[str, str],
+    cpus_per_thread: float,
+    workers: int | None,
+) -> None:
+    """Tries again where a worker process died: the next goes on from the last saved epoch, with as
+    many workers as the nodes that are left have room for."""
     spec = trial.pretraining
     assert spec is not None
     share = share_of(spec, cpus_per_thread)
     for left in reversed(range(RESTARTS + 1)):
+        n = workers or n_workers(spec, cluster.capacity())
+        workers = None
         try:
-            if spec.workers == 1:
+            if n == 1:
                 return _alone(config, share)
-            return _together(digest, config, spec, share)
+            return _together(digest, config, n, bool(spec.gpu), share)
         except Exception as err:
             if broken := node_error(err):
                 raise broken from None
@@ -99,7 +115,7 @@ class LoneWorker:
 
 
 def _together(
-    digest: str, config: dict[str, str], spec: "Pretrain", share: dict[str, float]
+    digest: str, config: dict[str, str], n: int, on_gpus: bool, share: dict[str, float]
 ) -> None:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -109,13 +125,13 @@ def _together(
             _one_of_many,
             train_loop_config=config,
             scaling_config=ScalingConfig(
-                num_workers=spec.workers,
-                use_gpu=spec.gpu,
+                num_workers=n,
+                use_gpu=on_gpus,
                 resources_per_worker=share,
                 # workers on one node would fight over its memory bandwidth
                 placement_strategy="SPREAD",
             ),
-            torch_config=TorchConfig(backend="nccl" if spec.gpu else "gloo"),
+            torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
             run_config=RunConfig(name=digest, storage_path=scratch),
         ).fit()
 
@@ -155,8 +171,5 @@ def _run(trial: "Trial", config: dict[str, str], worker: "Worker", report: "Repo
     with on_this_node():
         done = run(spec, encoder, worker, report, state)
     if worker.rank == 0:
-        keep(trial, digest, config["store"], done, worker.world, state)
+        keep(trial, digest, config["store"], done, worker, state)
         tensorboard.write_pretraining(Path(config["tensorboard"]), trial, digest, done.history)
-
-
-assert cluster.QUIET  # imported for its environment variables, before Ray Train reads them

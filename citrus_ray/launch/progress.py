@@ -255,7 +255,7 @@ class Work:
             if job.digest not in self._began:
                 self._began[job.digest] = (_kind(job), now)
                 self._cell_of |= dict.fromkeys(job.encoders(), job.cell.index)
-        running = {digest for digest, _ in encoders.running.values()}
+        running = {digest for digest, *_ in encoders.running.values()}
         if running - self._cell_of.keys():
             for job in parked:
                 self._cell_of |= dict.fromkeys(job.encoders(), job.cell.index)

@@ -14,7 +14,7 @@ from ray.util import placement_group, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
 from citrus_ray.experiment.sweep import Sweep
-from citrus_ray.experiment.trial import Pretrain
+from citrus_ray.experiment.trial import Pretrain, Trial
 from citrus_ray.launch.cluster import Capacity, capacity
 
 # of a CPU that a pre-training's thread asks Ray for; a trial asks for the rest
@@ -39,9 +39,11 @@ class Slots:
         self.concurrency = sweep.concurrency
         # of a GPU, for a trial of each cell
         self.shares = [cell.trial.finetune.gpu for cell in sweep.cells]
-        for spec in (cell.trial.pretraining for cell in sweep.cells):
-            if spec is not None:
-                self._check(spec)
+        self.pretrainings = [
+            cell.trial.pretraining for cell in sweep.cells if cell.trial.pretraining
+        ]
+        for spec in self.pretrainings:
+            self._check(spec)
         if (share := max(self.shares)) > self.most.gpus:
             raise ValueError(
                 f"trials ask for {share:g} of a GPU each (finetune.gpu), but the cluster has "
@@ -50,16 +52,38 @@ class Slots:
         self.resize(now)
 
     def _check(self, spec: Pretrain) -> None:
-        if threads(spec) > max(1, self.most.cpus):
+        n, n_cpus = spec.fewest_workers, spec.fewest_workers * spec.threads_per_worker
+        if n_cpus > max(1, self.most.cpus):
             raise ValueError(
-                f"pre-training asks for {threads(spec)} CPUs (workers x threads_per_worker), but "
+                f"pre-training asks for {n_cpus} CPUs (workers x threads_per_worker), but "
                 f"the cluster has {self.most.cpus:g}; lower pretrain.workers, or add nodes"
             )
-        if spec.gpu and spec.workers > self.most.gpus:
+        if spec.gpu is True and n > self.most.gpus:
             raise ValueError(
-                f"pre-training asks for {spec.workers} GPUs, one per worker, but the cluster has "
-                f"{self.most.gpus:g}; lower pretrain.workers, or set pretrain.gpu: false"
+                f"pre-training asks for {n} GPUs, one per worker, but the cluster has "
+                f"{self.most.gpus:g}; lower pretrain.workers, or set pretrain.gpu: false, or auto"
             )
+
+    def on_gpus(self, spec: Pretrain) -> bool:
+        """Whether a pre-training runs on GPUs in this cluster."""
+        return spec.gpu is True or (spec.gpu == "auto" and spec.fewest_workers <= self.most.gpus)
+
+    def as_run(self, trial: Trial) -> Trial:
+        """A trial whose pre-training says whether it has GPUs here."""
+        spec = trial.pretraining
+        if spec is None or spec.gpu != "auto":
+            return trial
+        return trial.at({"pretrain.gpu": self.on_gpus(spec)})
+
+    @property
+    def planned_down(self) -> list[str]:
+        """What would take GPUs and runs on CPUs, in a sentence."""
+        auto = [s for s in self.pretrainings if s.gpu == "auto" and not self.on_gpus(s)]
+        if not auto:
+            return []
+        n = max(spec.fewest_workers for spec in auto)
+        rule = f"gpu: auto, and the cluster has {self.most.gpus:g} GPUs for {n} workers"
+        return [f"pre-trainings run on CPUs ({rule}); what they give differs by rounding"]
 
     def resize(self, now: Capacity) -> None:
         """To the nodes that are up. A trial waits for the first of them: it is a request, too."""
@@ -86,7 +110,7 @@ class Slots:
         node."""
         n_trials = min(n_trials, self.concurrency or n_trials)
         per_cell = n_trials / len(self.shares)  # cells advance together
-        gpus = per_cell * sum(self.shares) + sum(spec.workers for spec in specs if spec.gpu)
+        gpus = per_cell * sum(self.shares) + sum(s.most_workers for s in specs if s.gpu)
         cpus = per_cell * self.shares.count(0) + sum(threads(s) for s in specs if not s.gpu)
         more_gpus = math.ceil(min(gpus, self.most.gpus) - self.now.gpus)
         more_cpus = math.ceil(min(cpus, self.most.cpus) - self.now.cpus)
@@ -96,7 +120,14 @@ class Slots:
 
 
 def threads(spec: Pretrain) -> int:
-    return spec.workers * spec.threads_per_worker
+    """At most, where workers are as many as there is room for."""
+    return spec.most_workers * spec.threads_per_worker
+
+
+def n_workers(spec: Pretrain, room: Capacity) -> int:
+    """How many workers a pre-training starts with where so much is free."""
+    n = room.gpus if spec.gpu else room.cpus // spec.threads_per_worker
+    return max(spec.fewest_workers, min(spec.most_workers, int(n)))
 
 
 class UnmetRequest:

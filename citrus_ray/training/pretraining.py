@@ -141,7 +141,8 @@ def _resumed(
     # a worker more than last time keeps the masks of its own seed
     if rank < len(saved["masks"]):
         masks.set_state(saved["masks"][rank])
-    resumed = [*saved["resumed"], {"epoch": training.round, "commit": records.commit()}]
+    went_on = {"epoch": training.round, "commit": records.commit(), "workers": worker.world}
+    resumed = [*saved["resumed"], went_on]
     return Pretrained({}, saved["history"], saved["seconds"], resumed)
 
 
@@ -251,19 +252,19 @@ def ensure_encoder(
                 state = State(store, digest)
                 worker = Worker(device=device)
                 found = run(trial.pretraining, trial.model.backbone, worker, state=state)
-                keep(trial, digest, store, found, 1, state)
+                keep(trial, digest, store, found, worker, state)
     return checkpoint.load(store, digest)
 
 
 def keep(
-    trial: Trial, digest: str, store: Where, done: Pretrained, workers: int, state: State
+    trial: Trial, digest: str, store: Where, done: Pretrained, worker: Worker, state: State
 ) -> None:
     """Store a finished run; only then is there nothing to go on from."""
-    checkpoint.save(store, digest, done.weights, lineage(trial, done, workers))
+    checkpoint.save(store, digest, done.weights, lineage(trial, done, worker))
     state.clear()
 
 
-def lineage(trial: Trial, done: Pretrained, workers: int) -> dict[str, Any]:
+def lineage(trial: Trial, done: Pretrained, worker: Worker) -> dict[str, Any]:
     """What the stored encoder is and where it came from."""
     assert trial.pretraining is not None
     assert trial.model.backbone is not None
@@ -276,7 +277,8 @@ def lineage(trial: Trial, done: Pretrained, workers: int) -> dict[str, Any]:
         "began_with": done.began_with,
         "seconds": round(done.seconds, 3),
         "resumed": done.resumed,
-        "workers": workers,
+        "workers": worker.world,
+        "device": torch.device(worker.device).type,
         "versions": records.versions(),
         "commit": records.commit(),
         "finished": records.now(),

@@ -387,8 +387,8 @@ def test_the_cost_of_an_encoder_counts_in_every_cell_that_rests_on_it_and_once_i
     found = summarise(sweep, folder, 1.0)
     scratch, pretrained = (cell["cost"] for cell in found["cells"])
     kinds = ("search", "final", "pretrain", "gpu")
-    nothing = {f"{kind}_seconds": 0.0 for kind in (*kinds, "failed")}
-    nothing |= {"n_pretrainings": 0, "n_encoders": 0}
+    nothing: dict[str, Any] = {f"{kind}_seconds": 0.0 for kind in (*kinds, "failed")}
+    nothing |= {"n_pretrainings": 0, "n_encoders": 0, "pretrained_on": {}}
     assert scratch == nothing | {"search_seconds": 3.0}
     spent = {
         "search_seconds": 8.0,

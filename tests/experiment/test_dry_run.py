@@ -9,6 +9,7 @@ import pytest
 from citrus_ray.data.source import looked_once
 from citrus_ray.data.sources.synthetic import Synthetic
 from citrus_ray.data.windowing import splits
+from citrus_ray.experiment import dry_run
 from citrus_ray.experiment.dry_run import DryRun, check_data
 from citrus_ray.experiment.step_times import StepTimes
 from citrus_ray.experiment.sweep import load_sweep
@@ -35,6 +36,16 @@ def test_the_plan_of_the_quickstart_counts_what_it_will_do():
     assert "pretrain.source: 1600 windows" in text
     assert "cost on one core of this machine" in text
     assert "resources: trials at once: one per CPU; a pre-training takes 1 CPUs and 0 GPUs" in text
+
+
+@pytest.mark.parametrize(("n", "place"), [(1, "CPUs"), (2, "GPUs")])
+def test_the_plan_says_where_a_pretraining_that_would_take_gpus_runs_here(monkeypatch, n, place):
+    monkeypatch.setattr(dry_run, "n_gpus", lambda: n)
+    tree = load_sweep(QUICKSTART).tree()
+    tree["trial"]["pretrain"] |= {"gpu": "auto", "workers": {"min": 2, "max": 3}}
+    said = DryRun(sweep_of(compare=tree["compare"], trial=tree["trial"]))._resources()
+    assert "takes 3 CPUs and 0 GPUs at most, as there is room, with gpu: auto" in said
+    assert said.endswith(f"this machine has {n} of 2 GPUs, so on {place} here")
 
 
 def test_pretrainings_are_counted_by_what_tells_encoders_apart():

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from citrus_ray.experiment.trial import Trial
 from citrus_ray.launch import encoders as module
+from citrus_ray.launch.cluster import Capacity
 from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.runner import ResultPaths
+from citrus_ray.launch.slots import Slots
 from citrus_ray.store import checkpoint, open_storage
-from tests.small import PRETRAINED
+from tests.small import PRETRAINED, sweep_of
 
 DIGEST = PRETRAINED.encoder_digest() or ""
 
@@ -22,16 +25,19 @@ def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Encoders:
     to Ray."""
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
     started: list[str] = []
+    workers: list[int] = []
 
     def remote(trial: str, *rest: Any) -> object:
         started.append(trial)
+        workers.append(rest[-1])
         return object()
 
     monkeypatch.setattr(module, "beside_us", lambda: SimpleNamespace(remote=remote))
     monkeypatch.setattr(module.ray, "wait", lambda refs, **kwargs: ([], refs))  # type: ignore[attr-defined]
     place = ResultPaths(tmp_path / "records", str(tmp_path / "store"), tmp_path / "tensorboard")
-    found = Encoders(place, SimpleNamespace(slots=SimpleNamespace(cpus=4)), retries=1)  # type: ignore[arg-type]
-    found.started = started  # type: ignore[attr-defined]
+    slots = Slots(sweep_of(), Capacity(4, 0))
+    found = Encoders(place, SimpleNamespace(slots=slots), retries=1)  # type: ignore[arg-type]
+    found.started, found.workers = started, workers  # type: ignore[attr-defined]
     return found
 
 
@@ -52,6 +58,28 @@ def test_an_encoder_that_is_wanted_by_many_is_started_once(encoders: Encoders) -
         encoders.poll(0)
     assert started(encoders) == 1
     assert encoders.busy == 1
+
+
+@pytest.mark.parametrize(("n_live", "n"), [(0, 3), (2, 2), (4, 1)])
+def test_workers_are_as_many_as_there_is_room_for(encoders: Any, n_live: int, n: int) -> None:
+    elastic = PRETRAINED.at({"pretrain.workers": {"min": 1, "max": 3}, "pretrain.gpu": "auto"})
+    assert elastic.encoder_digest() == DIGEST
+    encoders.want(DIGEST, elastic)
+    encoders.poll(n_live)
+    assert (encoders.workers, encoders.busy) == ([n], n)
+    asked = Trial.model_validate_json(encoders.started[0]).pretrain
+    assert asked is not None
+    assert asked.gpu is False, "this cluster has none"
+
+
+def test_a_second_pretraining_takes_what_the_first_leaves(encoders: Any) -> None:
+    elastic = PRETRAINED.at({"pretrain.workers": {"min": 2, "max": 3}})
+    for seed in (0, 1):
+        trial = elastic.at({"pretrain.seed": seed})
+        encoders.want(trial.encoder_digest(), trial)
+    encoders.poll(0)
+    assert (encoders.workers, encoders.busy) == ([3], 3)
+    assert len(encoders.waiting) == 1, "one CPU is too few for two workers"
 
 
 def test_an_encoder_that_is_there_is_not_computed(encoders: Encoders) -> None:

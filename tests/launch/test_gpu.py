@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from citrus_ray import records
-from citrus_ray.evidence.cost import GpuMeter
+from citrus_ray.evidence.cost import GpuMeter, cost
 from citrus_ray.evidence.summary import summarise
 from citrus_ray.launch.cluster import Capacity
 from citrus_ray.launch.pretrain import share_of
@@ -75,6 +75,34 @@ def test_a_cluster_without_a_gpu_is_refused_before_anything_starts():
         ValueError, match=r"0.25 of a GPU each .*, but the cluster has 0; set finetune.gpu"
     ):
         Slots(sweep_of(**SHARED), Capacity(16, 0))
+
+
+@pytest.mark.parametrize(("n_gpus", "gpu"), [(0, False), (1, False), (2, True)])
+def test_gpus_that_are_welcome_are_taken_where_each_worker_has_one(n_gpus, gpu):
+    task = {"pretrain.task": [{"kind": "masked"}]}
+    sweep = sweep_of(compare=task)
+    tree = sweep.tree()
+    tree["trial"]["pretrain"] |= {"gpu": "auto", "workers": 2}
+    auto = sweep.at({"trial": tree["trial"]})
+    assert auto.digest() == sweep.digest(), "where it ran changes no result"
+    slots = Slots(auto, Capacity(4, n_gpus))
+    asked = slots.as_run(auto.cells[0].trial).pretraining
+    assert asked is not None
+    assert asked.gpu is gpu
+    said = f"gpu: auto, and the cluster has {n_gpus} GPUs for 2 workers"
+    assert [said in line for line in slots.planned_down] == ([] if gpu else [True])
+
+
+def test_an_encoder_that_was_computed_without_a_gpu_counts_no_seconds_of_one(tmp_path):
+    (cell,) = sweep_of(compare={"pretrain.task": [{"kind": "masked"}]}).cells
+    for device in ("cpu", "cuda"):
+        about = {"seconds": 100.0, "workers": 2, "device": device}
+        checkpoint.save(str(tmp_path), device, {}, about)
+        row = record_of(cell, {"seed": 0}, {}, config={"pretrain.gpu": "auto"}, encoder=device)
+        meter = GpuMeter(tmp_path)
+        meter.add([row])
+        assert meter.seconds == (200 if device == "cuda" else 0)
+        assert cost([row], tmp_path)["pretrained_on"] == {device: 1}
 
 
 def test_a_share_that_leaves_a_rest_is_refused():

@@ -14,6 +14,7 @@ from citrus_ray.store import checkpoint, open_storage, resume
 from citrus_ray.store.leases import Leases
 from citrus_ray.store.resume import State
 from citrus_ray.training import pretraining as pretrain
+from citrus_ray.training.parts import ALONE
 from citrus_ray.training.pretraining import lineage
 from tests.small import MODEL, PRETRAINED
 from tests.store.test_resume import CrashError, crash_after
@@ -51,7 +52,7 @@ def test_an_interrupted_run_goes_on_in_ray_where_it_stopped(tmp_path, monkeypatc
     weights = checkpoint.load(store, digest)
     assert all(torch.equal(weights[name], whole.weights[name]) for name in whole.weights)
     assert len(open_storage(store).list()) == 2
-    assert lineage(TRIAL, whole, 1)["pretrain"] == meta["pretrain"]
+    assert lineage(TRIAL, whole, ALONE)["pretrain"] == meta["pretrain"]
 
 
 def test_what_another_holds_is_left_to_it(tmp_path):

@@ -10,6 +10,7 @@ from citrus_ray.context import SignalContext
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.experiment.trial import Pretrain
 from citrus_ray.models.specs import Conv, EncoderSpec, Patch
+from citrus_ray.spec import SpecError
 from citrus_ray.tasks.losses.task import Task
 from citrus_ray.tasks.specs import KINDS
 from citrus_ray.training import pretraining
@@ -101,6 +102,17 @@ def test_parts_are_named_by_a_digest_only_where_there_are_some():
         assert PRETRAINED.at({path: None}).digest() == PRETRAINED.digest()
         assert PRETRAINED.at({path: 1.0}).digest() != PRETRAINED.digest()
     assert Optim().identity().keys() == {"lr", "weight_decay", "batch_size", "warmup"}
+
+
+def test_as_many_workers_as_there_is_room_for_need_a_task_whose_numbers_do_not_hang_on_them():
+    elastic = PRETRAINED.at({"pretrain.workers": {"max": 4}})
+    assert not elastic.problems({})
+    found = elastic.at({"pretrain.task": {"kind": "latent"}}).problems({})
+    assert [(p.path, "give their number" in p.message) for p in found] == [
+        ("pretrain.workers", True)
+    ]
+    with pytest.raises(SpecError, match=r"min=3: must not exceed max=2; lower it"):
+        PRETRAINED.at({"pretrain.workers": {"min": 3, "max": 2}})
 
 
 @pytest.mark.parametrize(
