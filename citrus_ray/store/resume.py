@@ -10,6 +10,7 @@ import io
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -43,25 +44,40 @@ def made_by(module: nn.Module, device: str) -> dict[str, str]:
 
 
 class State:
-    """The saved state of one digest. `offer` is called after every epoch and writes when it is
-    time."""
+    """The saved state of one digest. `offer` is called after every epoch and, when it is time,
+    copies it; a thread writes the copy while training goes on."""
 
     def __init__(self, store: Where, digest: str) -> None:
         self.storage = open_storage(store)
         self.path = f"{digest}/{STATE}"
         self._cost = 0.0
         self._last = time.monotonic()
+        self._writer = ThreadPoolExecutor(max_workers=1)
+        self._writing: Future[None] | None = None
 
     def offer(self, make: Callable[[], Saved]) -> None:
+        """Take a copy where it is time. What went wrong with the last one is raised."""
         started = time.monotonic()
         if started - self._last < max(EVERY_S, self._cost / SHARE):
             return
+        if self._writing is not None and not self._writing.done():
+            return
+        self.wait()
+        self._writing = self._writer.submit(self._write, _copied(make()), started)
+
+    def _write(self, saved: Saved, started: float) -> None:
         buffer = io.BytesIO()
-        torch.save(make(), buffer)
+        torch.save(saved, buffer)
         content = buffer.getvalue()
         self.storage.write(self.path, hashlib.sha256(content).digest() + content)
         self._last = time.monotonic()
         self._cost = self._last - started
+
+    def wait(self) -> None:
+        """Until nothing is being written: before the lease on the digest goes to someone else."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def read(self, made_by: dict[str, str]) -> Saved | None:
         """What was saved; None, with a warning, where it cannot be gone on from."""
@@ -86,7 +102,19 @@ class State:
 
     def clear(self) -> None:
         """The entry is stored, so nothing is left to go on with."""
+        self.wait()
         self.storage.delete(self.path)
+
+
+def _copied(value: Any) -> Any:
+    """A copy in main memory that no step of training changes."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(of) for key, of in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_copied, value))
+    return value
 
 
 def _checked(content: bytes) -> Saved:

@@ -95,20 +95,26 @@ def run(
     if worker.rank == 0:  # before the first step: an error here costs no training
         some = take(fitted_on(train_index, view, spec.seed))
         references = _references(task, some, val_batches(), worker.device)
-    while not training.over:
-        loss = float(np.mean(_gathered(training.advance())))
-        metrics = {"epoch": float(training.round), "train/loss": loss}
-        metrics |= _validated(task, val_batches(), worker.device)
-        done.history.append(metrics)
-        report(metrics)
-        # not in the first half: some begin narrow
-        if 2 * training.round >= spec.epochs and (complaint := task.complaint(metrics)):
-            raise refuse(f"epoch {training.round} of {spec.epochs}: {complaint}", "pretrain.task")
-        all_masks = [masks.get_state()] if in_parts else _gathered(masks.get_state())
-        if state is not None and worker.rank == 0:
-            so_far = {"history": done.history, "seconds": time.perf_counter() - started}
-            so_far |= {"masks": all_masks, "resumed": done.resumed}
-            state.offer(lambda: _saved(task, training, worker) | so_far)  # noqa: B023  (called now)
+    try:
+        while not training.over:
+            loss = float(np.mean(_gathered(training.advance())))
+            metrics = {"epoch": float(training.round), "train/loss": loss}
+            metrics |= _validated(task, val_batches(), worker.device)
+            done.history.append(metrics)
+            report(metrics)
+            # not in the first half: some begin narrow
+            if 2 * training.round >= spec.epochs and (complaint := task.complaint(metrics)):
+                raise refuse(
+                    f"epoch {training.round} of {spec.epochs}: {complaint}", "pretrain.task"
+                )
+            all_masks = [masks.get_state()] if in_parts else _gathered(masks.get_state())
+            if state is not None and worker.rank == 0:
+                so_far = {"history": done.history, "seconds": time.perf_counter() - started}
+                so_far |= {"masks": all_masks, "resumed": done.resumed}
+                state.offer(lambda: _saved(task, training, worker) | so_far)  # noqa: B023  (called now)
+    finally:
+        if state is not None:
+            state.wait()
     if worker.rank == 0 and task.target_moves:  # of the target that the last loss is of
         references = _references(task, some, val_batches(), worker.device)
     seconds = time.perf_counter() - started

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from citrus_ray.experiment.trial import Trial
-from citrus_ray.store import checkpoint, open_storage, resume
+from citrus_ray.store import checkpoint, open_storage
 from citrus_ray.store.leases import Leases
 from citrus_ray.store.resume import State
 from citrus_ray.training import pretraining as pretrain
 from citrus_ray.training.parts import ALONE
 from citrus_ray.training.pretraining import lineage
 from tests.small import MODEL, PRETRAINED
-from tests.store.test_resume import CrashError, crash_after
+from tests.store.test_resume import CrashError, crash_after, save_every_epoch
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 TRIAL = PRETRAINED.at({"pretrain.epochs": 4})
@@ -39,8 +39,7 @@ def test_an_interrupted_run_goes_on_in_ray_where_it_stopped(tmp_path, monkeypatc
     digest, spec = TRIAL.encoder_digest() or "", TRIAL.pretraining
     assert spec is not None
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "EVERY_S", 0.0)
-        patch.setattr(resume, "SHARE", float("inf"))
+        save_every_epoch(patch)
         with pytest.raises(CrashError):
             pretrain.run(spec, MODEL, report=crash_after(3), state=State(store, digest))
     assert compute(TRIAL, tmp_path, store)

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,10 +36,22 @@ class CrashError(Exception):
     pass
 
 
+def save_every_epoch(patch: pytest.MonkeyPatch) -> None:
+    """Each state is waited for, so that none finds the one before still being written."""
+    offer = State.offer
+
+    def offered(self: State, make: Callable[[], resume.Saved]) -> None:
+        offer(self, make)
+        self.wait()
+
+    patch.setattr(resume, "EVERY_S", 0.0)
+    patch.setattr(resume, "SHARE", float("inf"))
+    patch.setattr(State, "offer", offered)
+
+
 @pytest.fixture
 def _every_epoch(monkeypatch):
-    monkeypatch.setattr(resume, "EVERY_S", 0.0)
-    monkeypatch.setattr(resume, "SHARE", float("inf"))
+    save_every_epoch(monkeypatch)
 
 
 def crash_after(n_epochs: int):
@@ -179,6 +193,7 @@ def test_a_state_of_another_model_or_device_is_not_gone_on_from(tmp_path):
     for other in (made_by(torch.nn.Linear(2, 2), "cpu"), made_by(torch.nn.Linear(2, 1), "cuda")):
         state._last = -1e9
         state.offer(functools.partial(dict, made_by=other))
+        state.wait()
         with pytest.warns(UserWarning, match=r"module was|device was cuda, is cpu"):
             assert state.read(made_by(torch.nn.Linear(2, 1), "cpu")) is None
 
@@ -191,6 +206,7 @@ def test_a_state_can_run_no_code(tmp_path):
     state = State(tmp_path, "d")
     state._last = -1e9
     state.offer(lambda: {"made_by": made_by_small(), "trap": Trap()})
+    state.wait()
     with pytest.warns(UserWarning, match="starts over"):
         assert state.read(made_by_small()) is None
 
@@ -211,9 +227,73 @@ def test_saving_is_not_more_often_than_it_may_cost(tmp_path, monkeypatch):
     while clock[0] < 3600:
         clock[0] += 1.0
         state.offer(dict)
+        state.wait()
     monkeypatch.undo()
     assert saved[0] == pytest.approx(resume.EVERY_S)
     assert len(saved) * 6.0 / 3600 < 1.2 * resume.SHARE
+
+
+@pytest.fixture
+def held(tmp_path, monkeypatch):
+    """A state whose writes wait until they are let go, and the event that does it."""
+    monkeypatch.setattr(resume, "EVERY_S", 0.0)
+    monkeypatch.setattr(resume, "SHARE", float("inf"))
+    state, go = State(tmp_path, "d"), threading.Event()
+    real = state.storage.write
+
+    def write(path: str, content: bytes) -> None:
+        assert go.wait(30)
+        real(path, content)
+
+    monkeypatch.setattr(state.storage, "write", write)
+    return state, go
+
+
+def test_steps_go_on_while_a_state_is_written_and_change_nothing_of_it(held):
+    state, go = held
+    weights, history = torch.zeros(3), [1.0]
+    made = made_by_small()
+    state.offer(lambda: {"made_by": made, "task": {"w": weights}, "history": history})
+    weights += 1
+    history.append(2.0)
+    state.offer(lambda: pytest.fail("a second copy while the first is being written"))
+    assert not state.storage.exists(state.path)
+    go.set()
+    state.wait()
+    saved = state.read(made)
+    assert saved is not None
+    assert torch.equal(saved["task"]["w"], torch.zeros(3))
+    assert saved["history"] == [1.0]
+
+
+def test_nothing_is_written_after_a_run_is_over_or_its_state_is_cleared(held):
+    state, go = held
+
+    def report(metrics: dict[str, float]) -> None:
+        if metrics["epoch"] > 1:
+            threading.Timer(0.1, go.set).start()
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        pretrain.run(SPEC, MODEL, report=report, state=state)
+    assert state.storage.exists(state.path), "who takes the lease next finds it whole"
+    go.clear()
+    state.offer(dict)
+    threading.Timer(0.1, go.set).start()
+    state.clear()
+    state.wait()
+    assert state.storage.list() == []
+
+
+def test_a_disk_that_refuses_a_state_fails_the_run(held, monkeypatch):
+    state, _ = held
+
+    def full(path: str, content: bytes) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(state.storage, "write", full)
+    with pytest.raises(OSError, match="no space left"):
+        pretrain.run(SPEC, MODEL, state=state)
 
 
 def test_a_short_run_saves_nothing(tmp_path):
@@ -282,16 +362,15 @@ def test_a_killed_process_is_taken_over_where_it_was(tmp_path):
 TWO_RANKS = """
 import os, sys, torch, pytest
 from torch.nn.parallel import DistributedDataParallel
-from citrus_ray.store import resume
 from citrus_ray.training import pretraining as pretrain
 from citrus_ray.training.parts import Worker
 from citrus_ray.store.resume import State
-from tests.store.test_resume import SPEC, MODEL, CrashError, crash_after
+from tests.store.test_resume import SPEC, MODEL, CrashError, crash_after, save_every_epoch
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)  # two processes with a thread per core each would fight over the cores
 meet = f"file://{folder}/meet"
 torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
-resume.EVERY_S, resume.SHARE = 0.0, float("inf")
+save_every_epoch(pytest.MonkeyPatch())
 worker = Worker(rank, 2, "cpu", DistributedDataParallel)
 whole = pretrain.run(SPEC, MODEL, worker)
 for name in ("store", "fewer"):

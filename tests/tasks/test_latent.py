@@ -16,7 +16,6 @@ from citrus_ray.context import SignalContext
 from citrus_ray.experiment.optim import Optim
 from citrus_ray.models.specs import Bank, Citrus, Conv, Crossmodal, EncoderSpec, Patch
 from citrus_ray.spec import SpecError
-from citrus_ray.store import resume
 from citrus_ray.store.resume import State
 from citrus_ray.tasks.losses import reconstruction
 from citrus_ray.tasks.losses.latent import LatentTask, standardised
@@ -26,7 +25,7 @@ from citrus_ray.tasks.specs import Latent
 from citrus_ray.training import pretraining as pretrain
 from citrus_ray.training.loop import Training, seeded, shuffled
 from tests.small import MODEL, PRETRAIN
-from tests.store.test_resume import CrashError, assert_equal, crash_after
+from tests.store.test_resume import CrashError, assert_equal, crash_after, save_every_epoch
 
 CTX = SignalContext(2, 96, 50.0, modalities=("eeg", "ecg"))
 CONV = Conv(dim=8, strides=(2, 2))
@@ -191,8 +190,7 @@ def test_what_is_stored_is_the_encoder_without_its_teacher():
 @pytest.mark.parametrize("n_epochs", [1, 3])
 def test_a_run_taken_up_after_a_crash_equals_an_undisturbed_one(tmp_path, monkeypatch, n_epochs):
     whole = pretrain.run(SPEC, MODEL)
-    monkeypatch.setattr(resume, "EVERY_S", 0.0)
-    monkeypatch.setattr(resume, "SHARE", float("inf"))
+    save_every_epoch(monkeypatch)
     with pytest.raises(CrashError):
         pretrain.run(SPEC, MODEL, report=crash_after(n_epochs), state=State(str(tmp_path), "d"))
     taken_up = pretrain.run(SPEC, MODEL, state=State(str(tmp_path), "d"))

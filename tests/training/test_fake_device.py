@@ -14,7 +14,6 @@ from citrus_ray.data.windowing import cache
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.nets.encoder import Encoder, patches
 from citrus_ray.spec import validate
-from citrus_ray.store import resume
 from citrus_ray.store.resume import State
 from citrus_ray.testing.device import DEVICE, FakeDevice
 from citrus_ray.training import pretraining
@@ -24,6 +23,7 @@ from citrus_ray.training.parts import Worker
 from citrus_ray.training.pretraining import Pretrained
 from citrus_ray.training.vmapped import VmappedMembers
 from tests.small import SCRATCH
+from tests.store.test_resume import save_every_epoch
 
 THERE = str(DEVICE)
 METRIC = "val/balanced_accuracy"
@@ -207,8 +207,7 @@ def test_validation_waits_no_longer_for_more_batches(device):
 
 
 def test_a_pretraining_on_a_device_goes_on_where_it_was_interrupted(device, monkeypatch, tmp_path):
-    monkeypatch.setattr(resume, "EVERY_S", 0.0)
-    monkeypatch.setattr(resume, "SHARE", float("inf"))
+    save_every_epoch(monkeypatch)
     trial = pretrained(CONV, TASKS["masked"], epochs=2)
 
     def crash(metrics: dict[str, float]) -> None:
