@@ -3,7 +3,7 @@ is silent, no exception is another's, and all of it ends."""
 
 import pytest
 
-from tests.fuzz import records, specs
+from tests.fuzz import recordings, records, specs, store
 from tests.fuzz.attack import Attack, table
 
 
@@ -23,6 +23,16 @@ def test_damaged_record_folders_are_named_and_computed_again():
 
 def test_broken_and_hostile_specs_are_refused_at_once():
     none_is_bad(list(specs.attacks(64)))
+
+
+@pytest.mark.slow
+def test_damaged_stores_and_prepared_windows_are_named_and_made_again():
+    none_is_bad(list(store.attacks(60)))
+
+
+@pytest.mark.slow
+def test_no_damaged_recording_gives_other_samples():
+    none_is_bad(list(recordings.attacks(112)))
 
 
 @pytest.mark.slow

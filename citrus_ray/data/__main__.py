@@ -1,4 +1,4 @@
-"""`citrus data`: list the sets there are, describe one, fetch a public original."""
+"""`citrus data`: list the sets there are, describe one, fetch a public original, seal a folder."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from citrus_ray.data.originals import Original, originals
 from citrus_ray.data.root import data_root
-from citrus_ray.data.tools import catalogue
+from citrus_ray.data.tools import catalogue, seal
 from citrus_ray.data.tools.fetch import FetchLine, FetchOptions, Lock, fetch, lock_of
 from citrus_ray.data.tools.unpack import FetchError
 from citrus_ray.spec import SpecError, locate, refuse
@@ -23,6 +23,8 @@ def main(args: Sequence[str] | None = None, prog: str = "citrus data") -> int:
 
             return int(main_describe(words[1:]))
         options = command_parser(prog).parse_args(words)
+        if options.command == "seal":
+            return seal.seal(options.folder, options.again)
         return _list(options) if options.command == "list" else _fetch(options)
     except SpecError as err:
         print(f"error: {err}", file=sys.stderr)
@@ -50,6 +52,7 @@ def command_parser(prog: str) -> argparse.ArgumentParser:
     show = commands.add_parser("list", help=what)
     show.add_argument("--json", action="store_true", help="for machines")
     commands.add_parser("describe", help="a quality report on a set", add_help=False)
+    seal.add_to(commands)
     for command in (get, show):
         what = "sets lie in DIR/NAME; $CITRUS_DATA without"
         command.add_argument("--root", type=Path, metavar="DIR", help=what)

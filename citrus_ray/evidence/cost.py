@@ -38,11 +38,7 @@ class GpuMeter:
 
     def _pretraining(self, encoder: str) -> float:
         """None of one that was asked of a GPU and ran without."""
-        meta = (
-            checkpoint.read_meta(self.store, encoder)
-            if checkpoint.exists(self.store, encoder)
-            else {}
-        )
+        meta = checkpoint.meta_or_none(self.store, encoder) or {}
         if meta.get("device", "cuda") == "cpu":
             return 0.0
         return float(meta.get("seconds", 0.0) * meta.get("workers", 1))
@@ -53,11 +49,7 @@ def cost(rows: Iterable[Record], store: Where) -> dict[str, Any]:
     sweep computed it."""
     rows = list(rows)
     encoders = sorted({row.encoder for row in rows if row.encoder})
-    stored = [
-        checkpoint.read_meta(store, digest)
-        for digest in encoders
-        if checkpoint.exists(store, digest)
-    ]
+    stored = [meta for e in encoders if (meta := checkpoint.meta_or_none(store, e))]
     meter = GpuMeter(store)
     meter.add(rows)
     found = {

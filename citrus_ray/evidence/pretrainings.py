@@ -43,7 +43,7 @@ def pretrainings(rows: Iterable[Record], store: Where) -> list[Pretraining]:
     """Of the encoders that these rows rest on, as far as the store says; those from before there
     were references have none."""
     encoders = sorted({row.encoder for row in rows if row.encoder})
-    metas = {e: checkpoint.read_meta(store, e) for e in encoders if checkpoint.exists(store, e)}
+    metas = {e: meta for e in encoders if (meta := checkpoint.meta_or_none(store, e))}
     return [
         Pretraining(
             encoder,

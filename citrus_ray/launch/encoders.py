@@ -76,7 +76,7 @@ class Encoders:
             return
         self._looked[digest] = time.monotonic()
         self.elsewhere.pop(digest, None)
-        if checkpoint.exists(self.paths.store, digest):
+        if checkpoint.is_whole(self.paths.store, digest):
             self.ready.add(digest)
             del self.waiting[digest]
         elif holder := self.leases.holder(digest):

@@ -27,6 +27,15 @@ def exists(store: Where, digest: str) -> bool:
     return entries.exists(open_storage(store), digest)
 
 
+def is_whole(store: Where, digest: str) -> bool:
+    return entries.is_whole(open_storage(store), digest)
+
+
+def meta_or_none(store: Where, digest: str) -> dict[str, Any] | None:
+    """What is known of an encoder; None where it is not there, or damaged."""
+    return entries.read_meta_or_none(open_storage(store), digest)
+
+
 def read_meta(store: Where, digest: str) -> dict[str, Any]:
     return entries.read_meta(open_storage(store), digest)
 

@@ -3,16 +3,19 @@ makes them exist."""
 
 import hashlib
 import json
+import uuid
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from citrus_ray.spec import refuse
+from citrus_ray.spec import digest_of, refuse
 from citrus_ray.store.files import File, Storage
 
 META = "meta.json"
 STATE = "state.bin"  # of a pre-training under way or interrupted
 CLAIM = "claim-"  # and a number: who is at it
+ASIDE = ".aside"  # the folder of what was damaged
 Meta = dict[str, Any]
 
 
@@ -40,10 +43,31 @@ def exists(storage: Storage, digest: str) -> bool:
 
 
 def read_meta(storage: Storage, digest: str) -> Meta:
-    meta = json.loads(storage.read(f"{digest}/{META}"))
-    if not isinstance(meta, dict):
-        raise ValueError("must be an object")
-    return meta
+    """What is known of an entry, once its own seal is right; those from before had none."""
+    content = storage.read(f"{digest}/{META}")
+    try:
+        meta = json.loads(content)
+        seal = meta.pop("seal", None)
+        if seal is not None and seal != digest_of(meta):
+            raise ValueError("is not what was written")
+        _check_kinds(meta)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise CheckpointError(bad(storage, digest, f"its {META} cannot be read")) from None
+    return dict(meta)
+
+
+def _check_kinds(meta: Meta) -> None:
+    """Refuse what is no description of an encoder, whoever wrote it."""
+    kinds = {"weights": str, "history": list, "pretrain": dict, "model": dict, "references": dict}
+    kinds |= {"versions": dict, "seconds": int | float, "workers": int}
+    odd = [k for k, of in kinds.items() if k in meta and not isinstance(meta[k], of | None)]
+    rows = meta.get("history") or []
+    if odd or not isinstance(meta["sha256"], str) or not all(map(_is_epoch, rows)):
+        raise TypeError("is not of an encoder")
+
+
+def _is_epoch(row: Any) -> bool:
+    return isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values())
 
 
 def write(storage: Storage, digest: str, weights: bytes, meta: Meta) -> None:
@@ -54,7 +78,8 @@ def write(storage: Storage, digest: str, weights: bytes, meta: Meta) -> None:
     """
     checksum = hashlib.sha256(weights).hexdigest()
     name = f"encoder-{checksum[:16]}.safetensors"
-    text = json.dumps(meta | {"digest": digest, "sha256": checksum, "weights": name}, indent=1)
+    meta = json.loads(json.dumps(meta | {"digest": digest, "sha256": checksum, "weights": name}))
+    text = json.dumps(meta | {"seal": digest_of(meta)}, indent=1)
     if exists(storage, digest):
         return
     storage.write(f"{digest}/{name}", weights)
@@ -84,8 +109,34 @@ def verify(storage: Storage, digest: str) -> None:
         _compare(storage, digest, meta, storage.checksum(weights_path(meta, digest)))
     except FileNotFoundError:
         raise CheckpointError(bad(storage, digest, "its weights are gone")) from None
-    except (ValueError, KeyError):
-        raise CheckpointError(bad(storage, digest, f"its {META} cannot be read")) from None
+
+
+def is_whole(storage: Storage, digest: str) -> bool:
+    """Whether an entry is there and is what it was. One that is not is moved into `aside/`, with a
+    word about it: so it is computed again. Weights that are far away are compared by who loads
+    them."""
+    if not exists(storage, digest):
+        return False
+    try:
+        if storage.remote:
+            read_meta(storage, digest)
+        else:
+            verify(storage, digest)
+        return True
+    except CheckpointError as err:
+        where = set_aside(storage, digest)
+        warnings.warn(f"{err}; it is moved to {where}, and computed again", stacklevel=2)
+        return False
+
+
+def set_aside(storage: Storage, digest: str) -> str:
+    """Move the files of an entry, but for what is under way there; where they are now."""
+    where = f"{ASIDE}/{digest}.{uuid.uuid4().hex[:8]}"
+    mine = [f for f in storage.list(digest) if not f.name.startswith((CLAIM, STATE))]
+    for file in sorted(mine, key=lambda file: file.name != META):  # first what makes it an entry
+        storage.write(f"{where}/{file.name}", storage.read(file.path))
+        storage.delete(file.path)
+    return f"{storage.name}/{where}"
 
 
 def _compare(storage: Storage, digest: str, meta: Meta, found: str) -> None:
@@ -120,7 +171,7 @@ def is_hidden(folder: str) -> bool:
 def read_meta_or_none(storage: Storage, digest: str) -> Meta | None:
     try:
         return read_meta(storage, digest)
-    except (OSError, ValueError):
+    except (OSError, CheckpointError):
         return None
 
 

@@ -128,9 +128,10 @@ class Leases:
         agree.
         """
         facts = _facts(text)
-        if facts.get("host") == _here() and not _is_alive(int(facts["pid"])):
+        pid = facts.get("pid")
+        if facts.get("host") == _here() and isinstance(pid, int) and not _is_alive(pid):
             return True
-        last, since = self._seen.get(path, (b"", 0.0))
+        last, since = self._seen.get(path, (None, 0.0))
         if text != last:
             self._seen[path] = (text, time.monotonic())
             return False
@@ -140,7 +141,7 @@ class Leases:
 def _facts(text: bytes) -> dict[str, Any]:
     try:
         return dict(json.loads(text))
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):  # damaged: it expires as any other
         return {}
 
 
@@ -151,6 +152,8 @@ def _phrase(text: bytes) -> str:
 
 
 def _is_alive(pid: int) -> bool:
+    if not 0 < pid < 2**31:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

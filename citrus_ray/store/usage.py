@@ -9,7 +9,17 @@ from pathlib import Path
 
 from citrus_ray import records
 from citrus_ray.spec import Problem, SpecError
-from citrus_ray.store.entries import CLAIM, META, STATE, Entry, Meta, entries, folders, weights_path
+from citrus_ray.store.entries import (
+    ASIDE,
+    CLAIM,
+    META,
+    STATE,
+    Entry,
+    Meta,
+    entries,
+    folders,
+    weights_path,
+)
 from citrus_ray.store.files import File, Storage
 
 # far beyond any beat of a claim and the writing of a file: what lies still for so long is nobody's
@@ -73,6 +83,8 @@ def prunable(storage: Storage, uses: Counter[str], min_age_s: float, now: float)
     complete = {entry.digest: entry for entry in entries(storage, found)}
     out: list[Prunable] = []
     for folder, inside in found.items():
+        if folder == ASIDE:  # what was damaged: for people to look at, and to delete
+            continue
         entry = complete.get(folder)
         if entry is None:
             probes = [file for file in inside if ".probe-" in file.name]

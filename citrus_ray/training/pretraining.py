@@ -248,7 +248,7 @@ def ensure_encoder(
     digest, store = trial.encoder_digest(), store or default_store()
     if digest is None:
         return None
-    done = partial(checkpoint.exists, store, digest)
+    done = partial(checkpoint.is_whole, store, digest)
     lease = Leases(open_storage(store)).take_unless(digest, done)
     if lease is not None:
         with lease:

@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import fcntl
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -229,3 +231,69 @@ def test_the_alignments_of_that_test_differ_in_every_key():
     for kind, trees in by_kind.items():
         for name in set(kind.model_fields) - {"kind"}:
             assert len({str(tree[name]) for tree in trees}) > 1, f"{kind.__name__}.{name}"
+
+
+# ---- checksums ----
+
+
+def folder_of(root: Path) -> Path:
+    return root / cache.FOLDER / SOURCE.digest()
+
+
+@pytest.mark.parametrize("name", ["x.npy", "y.npy", "group.npy", "fingerprints.npy", "meta.json"])
+def test_an_array_that_is_not_what_was_written_is_set_aside_and_prepared_again(
+    root, prepared, name
+):
+    x = np.array(cache.load(SOURCE).x)
+    path = folder_of(root) / name
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"prepared again") as said:
+        assert np.array_equal(cache.load(SOURCE).x, x)
+    assert "not what was written" in str(said[0].message) or "cannot be read" in str(
+        said[0].message
+    )
+    assert len(prepared) == 2
+    (aside,) = (root / cache.FOLDER / cache.ASIDE).iterdir()
+    assert (aside / name).read_bytes() == bytes(content)
+
+
+def test_an_array_that_is_gone_is_prepared_again(root, prepared):
+    cache.load(SOURCE)
+    (folder_of(root) / "group.npy").unlink()
+    with pytest.warns(UserWarning, match="prepared again"):
+        cache.load(SOURCE)
+    assert len(prepared) == 2
+
+
+def test_sums_are_compared_once_an_hour_and_when_a_file_has_changed(root, monkeypatch):
+    summed: list[str] = []
+    real = cache._sum_of
+    cache.load(SOURCE)
+
+    def noted(path: Path) -> str:
+        summed.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(cache, "_sum_of", noted)
+    for _ in range(3):
+        cache.load(SOURCE)
+    once = len(summed)
+    assert "x.npy" in summed
+    assert len(set(summed)) == once
+    os.utime(folder_of(root) / cache.CHECKED, (0, 0))
+    cache.load(SOURCE)
+    assert len(summed) == 2 * once
+    os.utime(folder_of(root) / "x.npy", (0, 0))
+    cache.load(SOURCE)
+    assert len(summed) == 3 * once
+
+
+def test_windows_from_before_there_were_sums_are_used(root, prepared):
+    cache.load(SOURCE)
+    meta = json.loads((folder_of(root) / "meta.json").read_text())
+    del meta["seal"], meta["sums"]
+    (folder_of(root) / "meta.json").write_text(json.dumps(meta))
+    cache.load(SOURCE)
+    assert len(prepared) == 1

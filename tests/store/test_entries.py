@@ -82,3 +82,28 @@ def test_a_beginning_stands_for_the_one_digest_that_has_it(store):
         entries.resolve(store, "ab")
     with pytest.raises(SpecError, match=r"no encoder x: .* holds 3 encoders"):
         entries.resolve(store, "x")
+
+
+def test_an_edited_description_is_found_and_the_entry_set_aside(store):
+    entries.write(store, "d", b"weights", {"history": [{"val/loss": 0.5}]})
+    assert entries.is_whole(store, "d")
+    path = f"d/{entries.META}"
+    store.write(path, store.read(path).replace(b"0.5", b"0.1"))
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        entries.read_meta(store, "d")
+    with pytest.warns(UserWarning, match="computed again"):
+        assert not entries.is_whole(store, "d")
+    assert not entries.exists(store, "d")
+    assert len(store.list(entries.ASIDE)) == 2
+    entries.write(store, "d", b"weights", {"history": [{"val/loss": 0.5}]})
+    assert entries.read_meta(store, "d")["history"] == [{"val/loss": 0.5}]
+
+
+@pytest.mark.parametrize(
+    "text", [b"[]", b"3", b'{"sha256": 1}', b'{"sha256": "a", "history": [{"x": "y"}]}', b"["]
+)
+def test_what_describes_no_encoder_is_none(store, text):
+    store.write(f"d/{entries.META}", text)
+    assert entries.read_meta_or_none(store, "d") is None
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        entries.verify(store, "d")

@@ -12,7 +12,8 @@ import pytest
 
 from citrus_ray.store import Storage, open_storage
 from citrus_ray.store import leases as claims
-from citrus_ray.store.leases import Leases
+from citrus_ray.store.entries import CLAIM
+from citrus_ray.store.leases import Leases, _here
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,7 +113,8 @@ def test_a_claim_that_beats_never_expires(store):
 def test_the_claim_of_a_process_that_died_here_is_gone_at_once(tmp_path):
     code = f"""
 from citrus_ray.store import open_storage
-from citrus_ray.store.leases import Leases
+from citrus_ray.store.entries import CLAIM
+from citrus_ray.store.leases import Leases, _here
 import os
 Leases(open_storage({str(tmp_path)!r})).take("d")
 os.kill(os.getpid(), 9)
@@ -144,3 +146,17 @@ def test_storage_that_is_away_for_a_beat_costs_no_claim(store, monkeypatch):
         while store.read(claim.path) == before and time.monotonic() < until:
             time.sleep(0.01)
         assert store.read(claim.path) != before
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b"3", b"[" * 50_000, b'{"host": HERE}', b'{"host": HERE, "pid": "x"}']
+)
+def test_a_damaged_lease_expires_as_any_other(tmp_path, text):
+    storage = open_storage(tmp_path)
+    path = tmp_path / "d" / f"{CLAIM}0a.json"
+    path.parent.mkdir()
+    path.write_bytes(text.replace(b"HERE", json.dumps(_here()).encode()))
+    leases = Leases(storage, expire_s=0.0)
+    assert leases.holder("d")
+    assert leases.holder("d") is None
+    assert not path.exists()

@@ -8,13 +8,13 @@ import math
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, Self
 
 import numpy as np
 
-from citrus_ray.data.faults import broken
+from citrus_ray.data.faults import AGAIN, broken
 from citrus_ray.data.formats.signals import (
     PIECE,
     Channel,
@@ -46,12 +46,52 @@ class ArraySamples(Protocol):
 # ---- npz ----
 
 
+class NpzArrays(Mapping[str, Any]):
+    """Arrays of an npz by name, each read to its end, where its checksum is: numpy reads as much
+    as a header promises, and stops before where that was damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.archive = path, zipfile.ZipFile(path)
+        names = self.archive.namelist()
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise broken(path, f"holds {', '.join(sorted(twice))} twice; write it again")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.archive.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.removesuffix(".npy") for name in self.archive.namelist())
+
+    def __len__(self) -> int:
+        return len(self.archive.namelist())
+
+    def __contains__(self, key: object) -> bool:
+        """Without reading it, as a mapping would."""
+        return f"{key}.npy" in self.archive.namelist()
+
+    def open(self, key: str) -> Any:
+        return self.archive.open(f"{key}.npy")
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self:
+            raise KeyError(key)
+        with self.open(key) as packed:
+            found = np.lib.format.read_array(packed, allow_pickle=False)
+            if packed.read(1):
+                raise broken(self.path, f"`{key}` holds more than its header says; {AGAIN}")
+        return found
+
+
 def npz_header(path: Path, layout: FileLayout) -> tuple[Channel, ...]:
     check_layout(path, layout, frozenset())
-    with np.load(path, allow_pickle=False) as data, zipfile.ZipFile(path) as archive:
+    with NpzArrays(path) as data:
 
         def shape_of(key: str) -> tuple[tuple[int, ...], str]:
-            with archive.open(f"{key}.npy") as handle:
+            with data.open(key) as handle:
                 shape, _, dtype = _npy_header(handle)
             return shape, str(dtype)
 
@@ -115,7 +155,7 @@ def _npy_header(handle: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def npz_pieces(path: Path, picks: Sequence[Channel], layout: FileLayout) -> Pieces:
-    with np.load(path, allow_pickle=False) as data:
+    with NpzArrays(path) as data:
         for stream in dict.fromkeys(c.stream for c in picks):
             end = f"_{stream}" if stream else ""
             at = [i for i, c in enumerate(picks) if c.stream == stream]
@@ -125,7 +165,7 @@ def npz_pieces(path: Path, picks: Sequence[Channel], layout: FileLayout) -> Piec
 
 def _npz_array(path: Path, data: Any, key: str, n_times: int) -> Samples:
     """An array of the archive; unpacked to disk, not to memory, where it is large."""
-    with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as packed:
+    with data.open(key) as packed:
         shape, fortran, dtype = _npy_header(packed)
         if math.prod(shape) <= PIECE:
             return np.asarray(data[key])
@@ -134,6 +174,8 @@ def _npz_array(path: Path, data: Any, key: str, n_times: int) -> Samples:
             with tempfile.TemporaryFile(dir=cache_root()) as handle:
                 shutil.copyfileobj(packed, handle, 1 << 20)
                 handle.flush()
+                if handle.tell() != math.prod(shape) * dtype.itemsize:
+                    raise broken(path, f"`{key}` is of another size than its header says; {AGAIN}")
                 return np.memmap(handle, dtype, "r", 0, shape, "F" if fortran else "C")
 
 
@@ -141,6 +183,8 @@ def _scaled(block: ArraySamples, scale: Any, picks: Sequence[Channel], at: Seque
     """Samples times their factor: one, or one per channel."""
     index = [picks[i].index for i in at]
     factor = np.asarray(scale, np.float64).reshape(-1, 1)
+    if not np.isfinite(factor).all() or not factor.all():
+        raise ValueError("`scale` is 0 or no number, and samples are times it")
     factor = factor[index] if len(factor) > 1 else factor
     for first, stop in steps(picks[at[0]].n_times, len(at)):
         yield at, np.asarray(block.part(index, first, stop) * factor, np.float32)
@@ -161,7 +205,7 @@ class InMemory:
 
 
 def npz_marks(path: Path) -> Marks:
-    with np.load(path, allow_pickle=False) as data:
+    with NpzArrays(path) as data:
         if MARKS[0] not in data:
             return []
         onset, duration, text = (data[key].tolist() for key in MARKS)
@@ -171,7 +215,7 @@ def npz_marks(path: Path) -> Marks:
 
 def npz_column(path: Path, name: str, layout: FileLayout) -> Values | None:
     """An array (T,) beside `x`."""
-    with np.load(path, allow_pickle=False) as data:
+    with NpzArrays(path) as data:
         if name not in data or "streams" in data:
             return None
         values, n_times = data[name], npz_header(path, layout)[0].n_times
@@ -182,12 +226,12 @@ def npz_column(path: Path, name: str, layout: FileLayout) -> Values | None:
 
 
 def npz_start(path: Path, layout: FileLayout) -> float | None:
-    with np.load(path, allow_pickle=False) as data:
+    with NpzArrays(path) as data:
         return float(data["start"]) if "start" in data else None
 
 
 def npz_texts(path: Path, layout: FileLayout) -> list[str]:
-    with np.load(path, allow_pickle=False) as data:
+    with NpzArrays(path) as data:
         known = {"ch_names", "modality", "unit", "streams", *MARKS}
         return [key for key in data if key not in known and data[key].dtype.kind == "U"]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from citrus_ray.data.faults import AGAIN, broken
+from citrus_ray.data.faults import AGAIN, capped, each
 from citrus_ray.data.fingerprints import Fingerprints, of_file
 from citrus_ray.data.formats.known import FORMATS, ending_of
-from citrus_ray.data.formats.wfdb_records import wfdb_lines
+from citrus_ray.data.formats.seals import check_sealed, gone_beside
 from citrus_ray.data.root import cache_root
 from citrus_ray.spec import Problem, SpecError, digest_of
 
@@ -29,6 +29,8 @@ def file_parts(path: Path) -> list[Path]:
 def file_fingerprints(path: Path) -> Fingerprints:
     """Fingerprints of the bytes of a recording: of its data, where the header is a file apart."""
     of = file_parts(path)
+    for part in of:  # read anew: what is remembered of a file is as old as its time of change
+        check_sealed(part)
     return np.concatenate([of_file(file_digest(part)) for part in of[1:] or of])
 
 
@@ -44,18 +46,22 @@ def refuse_copies(paths: Iterable[Path]) -> None:
         raise SpecError(problems)
 
 
-def check_record(path: Path) -> None:
-    """Refuse a WFDB header under a name that is not its record's: it would mislabel samples."""
-    record = next((words[0] for words in wfdb_lines(path)), "")
-    if record.partition("/")[0] != path.stem:
-        raise broken(path, f"is the header of record {record}, not of {path.stem}; {AGAIN}")
-
-
 def content_of(paths: Iterable[Path], root: Path) -> str:
     """A digest of files and their names relative to `root`: the folder may move."""
-    return digest_of(
-        sorted((os.path.relpath(path, root), file_digest(path)) for path in set(paths))
-    )
+    paths = sorted(set(paths))
+    digests = each(paths, sealed_digest)
+    gone = {str(err): err for path in paths for err in gone_beside(path)}
+    if gone:
+        raise SpecError(capped([p for err in gone.values() for p in err.problems]))
+    names = (os.path.relpath(path, root) for path in paths)
+    return digest_of(sorted(zip(names, digests, strict=True)))
+
+
+def sealed_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, which must be those that were sealed above it, if any were."""
+    digest = file_digest(path)
+    check_sealed(path, (path.stat().st_size, digest))
+    return digest
 
 
 def file_digest(path: Path) -> str:

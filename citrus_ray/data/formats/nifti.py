@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from citrus_ray.data.faults import broken, unreadable
+from citrus_ray.data.formats.signals import check_gzip
 from citrus_ray.data.windows import Signal
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -99,6 +100,7 @@ def _load(path: Path) -> Any:
 
 def _values(path: Path, image: Any) -> npt.NDArray[Any]:
     try:
+        check_gzip(path)
         return np.asanyarray(image.dataobj)
     except Exception as err:
         raise unreadable(path, "", err) from None

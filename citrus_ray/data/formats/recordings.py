@@ -28,6 +28,7 @@ from citrus_ray.data.formats.signals import (
     Samples,
     Values,
     as_texts,
+    check_gzip,
 )
 from citrus_ray.data.root import mapped
 from citrus_ray.data.windows import Signal
@@ -107,8 +108,11 @@ def read_start(header: Header) -> float | None:
 
 def read_samples(header: Header, picks: Sequence[Channel]) -> list[Samples]:
     """Samples (T,) of each channel as they stand in the file, on disk where they are many."""
-    pieces = format_of(header.path).pieces
+    form = format_of(header.path)
+    pieces = form.pieces
     with _readable(header.path, ""):
+        for part in (header.path, *(form.parts(header.path) if form.parts else ())):
+            check_gzip(part)
         found = pieces(header.path, picks, header.layout)
         if sum(c.n_times for c in picks) > PIECE:
             return _on_disk(found, picks)

@@ -5,6 +5,8 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from citrus_ray.data.faults import AGAIN, broken
 from citrus_ray.data.formats.signals import Channel, FileLayout, Format, Pieces, steps, unique
 from citrus_ray.data.modality import guess_modality
@@ -16,6 +18,7 @@ WFDB_BYTES = {"8": 1, "16": 2, "24": 3, "32": 4, "61": 2, "80": 1, "160": 2, "21
 def wfdb_header(path: Path, layout: FileLayout) -> tuple[Channel, ...]:
     import wfdb
 
+    check_record(path)
     record = wfdb.rdheader(str(path.with_suffix("")))
     if isinstance(record, wfdb.MultiRecord):
         rule = f"holds {record.n_seg} segments; let `pattern` match the segments' own headers"
@@ -33,6 +36,13 @@ def wfdb_header(path: Path, layout: FileLayout) -> tuple[Channel, ...]:
         kind, rate = guess_modality(name, unit or ""), float(record.fs * n)
         out.append(Channel(name, rate, n_frames * n, kind, unit or "", index=i, fault=fault))
     return tuple(out)
+
+
+def check_record(path: Path) -> None:
+    """Refuse a WFDB header under a name that is not its record's: it would mislabel samples."""
+    record = next((words[0] for words in wfdb_lines(path)), "")
+    if record.partition("/")[0] != path.stem:
+        raise broken(path, f"is the header of record {record}, not of {path.stem}; {AGAIN}")
 
 
 def _check_whole(path: Path, n_sig: int) -> None:
@@ -72,12 +82,35 @@ def wfdb_pieces(path: Path, picks: Sequence[Channel], layout: FileLayout) -> Pie
     # wfdb reads the other channels of a file, too; differences (8) add up from the first sample on
     spans = list(steps(n_frames, sum(record.samps_per_frame)))
     which: dict[str, Any] = {"channels": [c.index for c in picks], "smooth_frames": False}
+    sums = [0] * len(picks)
     for first, stop in spans if len(spans) > 1 and "8" not in record.fmt else [(0, None)]:
         if stop is not None:
             which |= {"sampfrom": first, "sampto": stop}
-        found = wfdb.rdrecord(str(path.with_suffix("")), **which)
+        found = wfdb.rdrecord(str(path.with_suffix("")), physical=False, **which)
+        sums = [
+            n + int(row.sum(dtype=np.int64)) for n, row in zip(sums, found.e_d_signal, strict=True)
+        ]
+        found.dac(expanded=True, inplace=True)
         for i, row in enumerate(found.e_p_signal):
             yield [i], row[None]
+    if n_frames == (record.sig_len or n_frames):
+        _check_sums(path, record, picks, sums)
+
+
+def _check_sums(path: Path, record: Any, picks: Sequence[Channel], sums: Sequence[int]) -> None:
+    """Refuse channels whose samples do not add up to what the header says of them. 0 says nothing:
+    so it is written by who did not count. Of a channel that is shifted in time, some samples of the
+    sum are not read."""
+    bad = [
+        channel.name
+        for channel, found in zip(picks, sums, strict=True)
+        if (said := record.checksum[channel.index])
+        and not (record.skew or {channel.index: 0})[channel.index]
+        and (found - said) % 65536
+    ]
+    if bad:
+        rule = f"{', '.join(bad)}: samples do not add up to the checksum in the header"
+        raise broken(path, f"{rule}; {AGAIN}")
 
 
 def wfdb_start(path: Path, layout: FileLayout) -> float | None:

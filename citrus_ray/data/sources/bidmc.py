@@ -15,7 +15,7 @@ from pydantic import model_validator
 
 from citrus_ray.data.faults import AGAIN, broken, each, nothing_found, refuse_unknown
 from citrus_ray.data.fingerprints import fingerprints_of
-from citrus_ray.data.formats.digests import file_digest, file_fingerprints, refuse_copies
+from citrus_ray.data.formats.digests import file_fingerprints, refuse_copies, sealed_digest
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.recordings import resample
 from citrus_ray.data.formats.signals import Channel
@@ -83,7 +83,7 @@ class Bidmc(Source):
         return paths
 
     def content(self) -> str:
-        return digest_of([(path.name, file_digest(path)) for path in self._files()])
+        return digest_of([(path.name, sealed_digest(path)) for path in self._files()])
 
     def check(self) -> None:
         refuse_copies(self._files())

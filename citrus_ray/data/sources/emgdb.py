@@ -15,9 +15,10 @@ import numpy as np
 
 from citrus_ray.data.faults import AGAIN, broken, each
 from citrus_ray.data.formats.channels import pick
-from citrus_ray.data.formats.digests import check_record, file_parts
+from citrus_ray.data.formats.digests import file_parts
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.recordings import Header, read_header
+from citrus_ray.data.formats.wfdb_records import check_record
 from citrus_ray.data.originals import PHYSIONET, Original, RemoteFile
 from citrus_ray.data.source import Count, Positive
 from citrus_ray.data.sources.files import Item

@@ -11,9 +11,10 @@ from pydantic import model_validator
 
 from citrus_ray.data.faults import AGAIN, broken, each, unreadable
 from citrus_ray.data.formats.channels import pick
-from citrus_ray.data.formats.digests import check_record, file_parts
+from citrus_ray.data.formats.digests import file_parts
 from citrus_ray.data.formats.labels import Stretch
 from citrus_ray.data.formats.recordings import Header, read_header
+from citrus_ray.data.formats.wfdb_records import check_record
 from citrus_ray.data.originals import PHYSIONET, Original
 from citrus_ray.data.source import Handling, Names, Positive
 from citrus_ray.data.sources.files import Item

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from citrus_ray.data.faults import AGAIN, broken
-from citrus_ray.data.formats.digests import file_digest, refuse_copies
+from citrus_ray.data.formats.digests import refuse_copies, sealed_digest
 from citrus_ray.data.originals import Original, RemoteFile
 from citrus_ray.data.root import Root, folder_of
 from citrus_ray.data.source import Handling, Source
@@ -72,7 +72,7 @@ class UciHar(Source):
 
     def content(self) -> str:
         self._check_there()
-        return digest_of([file_digest(path) for part in PARTS for path in self._files(part)])
+        return digest_of([sealed_digest(path) for part in PARTS for path in self._files(part)])
 
     def check(self) -> None:
         self._check_there()

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from citrus_ray.data.faults import AGAIN, broken
-from citrus_ray.data.formats.digests import file_digest, refuse_copies
+from citrus_ray.data.formats.digests import refuse_copies, sealed_digest
 from citrus_ray.data.originals import Original, RemoteFile
 from citrus_ray.data.root import Root, folder_of
 from citrus_ray.data.source import Handling, Source
@@ -60,7 +60,7 @@ class UWave(Source):
         return there[0]
 
     def content(self) -> str:
-        return digest_of([file_digest(path) for path in self._files()])
+        return digest_of([sealed_digest(path) for path in self._files()])
 
     def check(self) -> None:
         refuse_copies(self._files())

@@ -1,11 +1,19 @@
-"""Windows prepared once per source digest, memory-mapped and shared by all processes of a node."""
+"""Windows prepared once per source digest, memory-mapped and shared by all processes of a node.
+
+`meta.json` holds the SHA-256 of each array and a digest of itself. They are compared when a process
+first opens windows, by one process an hour for all of a node. What is damaged is named, moved into
+`aside/` and prepared again.
+"""
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +31,9 @@ from citrus_ray.spec import MachineError, digest_of
 
 FOLDER = "windows-4"  # counts up when what is stored changes: older caches are then left alone
 AS_THEY_ARE = Native()
+ASIDE = "aside"  # the folder of what was damaged
+CHECKED = "checked"  # a file of sizes and times of change of arrays whose sums were right
+CHECKED_S = 3600.0  # for so long
 STREAM_FACTS = ("name", "sfreq", "ch_names", "modalities")
 
 
@@ -38,11 +49,60 @@ def load(source: Source, align: Align = AS_THEY_ARE) -> Windows:
 
 def _prepared(digest: str, prepare: Callable[[], Windows]) -> Windows:
     folder = cache_root() / FOLDER / digest
-    if not (folder / "meta.json").exists():
+    if _fault(folder):
         with _alone(digest):
-            if not (folder / "meta.json").exists():
+            if fault := _fault(folder):
+                _set_aside(folder, fault)
                 _store(prepare(), digest, folder)
     return _open(folder)
+
+
+def _fault(folder: Path) -> str:
+    """Why what is prepared cannot be used: it is not there, or is not what was written."""
+    try:
+        if not (folder / "meta.json").exists():
+            return "has no meta.json"
+        meta = json.loads((folder / "meta.json").read_bytes())
+        if "seal" not in meta:  # from before there were seals
+            _open(folder)
+            return ""
+        if meta.pop("seal") != digest_of(meta):
+            return "meta.json is not what was written"
+        return _fault_of_arrays(folder, meta["sums"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
+        return f"cannot be read: {str(err)[:100]}"
+
+
+def _fault_of_arrays(folder: Path, sums: dict[str, str]) -> str:
+    stats = {name: (folder / name).stat() for name in sorted(sums)}
+    facts = json.dumps({name: [of.st_size, of.st_mtime_ns] for name, of in stats.items()})
+    with contextlib.suppress(OSError):
+        checked = folder / CHECKED
+        if time.time() - checked.stat().st_mtime < CHECKED_S and checked.read_text() == facts:
+            return ""
+    for name, wanted in sums.items():
+        if _sum_of(folder / name) != wanted:
+            return f"{name} is not what was written: its checksum is another"
+    with contextlib.suppress(OSError):  # a cache that is only read is compared each time
+        (folder / CHECKED).write_text(facts)
+    return ""
+
+
+def _sum_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _set_aside(folder: Path, fault: str) -> None:
+    """Move what is damaged out of the way, with a word about it."""
+    if not folder.exists():
+        return
+    aside = folder.parent / ASIDE / f"{folder.name}.{uuid.uuid4().hex[:8]}"
+    with written_to(folder.parent):
+        aside.parent.mkdir(exist_ok=True)
+        folder.rename(aside)
+    then = f"moved to {aside}, and prepared again"
+    warnings.warn(f"{folder}: {fault}; {then}", stacklevel=2)
 
 
 @contextlib.contextmanager
@@ -102,7 +162,10 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
     meta = {name: getattr(windows, name) for name in facts} | {"digest": digest}
     streams = [{name: getattr(stream, name) for name in STREAM_FACTS} for stream in windows.streams]
     meta |= {"tags": list(windows.tags)} if windows.tags else {}
-    (partial / "meta.json").write_text(json.dumps(meta | {"streams": streams}))
+    sums = {path.name: _sum_of(path) for path in sorted(partial.iterdir())}
+    meta |= {"streams": streams, "sums": sums}
+    meta = json.loads(json.dumps(meta))  # as it is read: its seal is of what is there
+    (partial / "meta.json").write_text(json.dumps(meta | {"seal": digest_of(meta)}))
     for path in partial.iterdir():
         with path.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -110,6 +173,8 @@ def _write(windows: Windows, digest: str, partial: Path) -> None:
 
 def _open(folder: Path) -> Windows:
     meta = json.loads((folder / "meta.json").read_text())
+    meta.pop("seal", None)
+    meta.pop("sums", None)
     y, origins, facts = folder / "y.npy", folder / "places.npy", meta.pop("streams", [])
     names = ["x", *(f"x{i}" for i in range(1, len(facts)))]
     xs = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
