@@ -87,7 +87,7 @@ class OwnEncoders:
     def make(self, job: Job) -> Crash | None:
         """Why one of the job's encoders cannot be made; None once all are in the store."""
         for digest, trial in job.encoders().items():
-            if digest not in self.failed and not checkpoint.exists(self.paths.store, digest):
+            if digest not in self.failed and not checkpoint.is_whole(self.paths.store, digest):
                 self.running = {digest: (digest, trial)}
                 self.progress.update({}, [job], self)
                 self._pretrain(digest, trial)

@@ -58,7 +58,13 @@ def read_meta(storage: Storage, digest: str) -> Meta:
 
 def _check_kinds(meta: Meta) -> None:
     """Refuse what is no description of an encoder, whoever wrote it."""
-    kinds = {"weights": str, "history": list, "pretrain": dict, "model": dict, "references": dict}
+    kinds: dict[str, Any] = {
+        "weights": str,
+        "history": list,
+        "pretrain": dict,
+        "model": dict,
+        "references": dict,
+    }
     kinds |= {"versions": dict, "seconds": int | float, "workers": int}
     odd = [k for k, of in kinds.items() if k in meta and not isinstance(meta[k], of | None)]
     rows = meta.get("history") or []

@@ -33,7 +33,15 @@ META = {
 }
 WEIGHTS = {"w": torch.arange(400.0)}
 ONE, TWO = "0123456789abcdef", "fedcba9876543210"
-ODD: tuple[bytes, ...] = (b"", b"[]", b"null", b"3", b'{"sha256": 3}', b'{"sha256": "a", "history": 3}', b"[" * 50_000)
+ODD: tuple[bytes, ...] = (
+    b"",
+    b"[]",
+    b"null",
+    b"3",
+    b'{"sha256": 3}',
+    b'{"sha256": "a", "history": 3}',
+    b"[" * 50_000,
+)
 ODD += (b'{"sha256": "a", "history": [{"val/loss": "low"}], "pretrain": [], "model": 1}',)
 Harm = Callable[[Path, random.Random], None]
 
