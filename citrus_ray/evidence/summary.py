@@ -188,6 +188,8 @@ def _order_of_ends(cell: Cell) -> Iterable[str]:
             "race stops a trial by the best that had ended before it: which were stopped depends "
             "on the order in which they ended"
         )
+    if sweep.budget.per == "second":
+        yield "budget.per weighs measured seconds: where it searched depends on the machines"
     if sweep.learns_apart:
         yield (
             f"{sweep.sampler} follows the results that it has: where it searched depends on the "

@@ -57,6 +57,9 @@ class Budget(Spec):
     """Of the sweep's wall time, all calls together; nothing new is searched after them."""
     gpu_hours: Hours | None = None
     """Of the sweep's trials, by their share of a GPU, and of their encoders; then as `hours`."""
+    per: Annotated[Literal["trial", "second"], Later()] = "trial"
+    """What tpe weighs improvement by: trials, all alike, or predicted seconds of fine-tuning, where
+    `hours` end a search among settings of unequal cost."""
     patience: Count | None = None
     """Trials in a row, none of them the best so far, after which a search ends."""
 

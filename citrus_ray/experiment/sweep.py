@@ -339,6 +339,7 @@ class _Cells:
         self._check_doubles()
         self._check_arms()
         self._check_warm_start()
+        self._check_per()
         compared = _products(self.sweep.compared)
         asked = (axes for axes in compared if not self._has_no_encoder(axes))
         cells = [cell for axes in asked if (cell := self._cell(axes))]
@@ -543,6 +544,14 @@ class _Cells:
                 f"searched at different points of {', '.join(shared)}; take sampler: tpe or qmc"
             )
             self.problems["sampler", message] = Problem("sampler", message)
+
+    def _check_per(self) -> None:
+        """Seconds are weighed where results lead, and where seconds are what is spent."""
+        budget = self.sweep.budget
+        if budget.per == "second" and (self.sweep.sampler != "tpe" or budget.hours is None):
+            message = "per=second: tpe weighs seconds where `hours` end the search; "
+            message += "give `sampler: tpe` and `budget.hours`, or drop per"
+            self.problems["per", message] = Problem("budget.per", message)
 
     def _check_warm_start(self) -> None:
         """A warm start takes a part of the trials, and a grid is tried whole anyway."""

@@ -220,7 +220,21 @@ class Study:
 
         # by what the cell is, not by its place; the same again would repeat its first draws
         seed = (sweep.seed * 7919 + int(self.cell.digest, 16) + len(known)) % 2**32
-        return new_study(sweep, sampler=sampler_of(sweep.sampler, axes, seed, known))
+        seen = self._seen if sweep.budget.per == "second" else None
+        return new_study(sweep, sampler=sampler_of(sweep.sampler, axes, seed, known, seen))
+
+    def _seen(self) -> list[tuple[Point, float]]:
+        """Points that were tried, and the seconds that they took."""
+        return [(r.params, r.seconds) for r in self.results.values() if r.is_full]
+
+    @property
+    def share_spent(self) -> float:
+        """How far its search is: of its trials, or in seconds where these are weighed and cells
+        search apart, so that each gets as many."""
+        if self.sweep.budget.per == "trial" or not self.learns:
+            return self.asked / self.cell.n_trials
+        each = [result.seconds for result in self.results.values()]
+        return sum(each) + len(self.running) * (sum(each) / len(each) if each else 0.0)
 
     def _points(self) -> Iterator[Point]:
         """The points of a design; for a sampler that learns, an even spread of what it leaves out
@@ -422,12 +436,12 @@ class Studies:
         return self.together.points if self.together else self.sweep.points
 
     def next_job(self, has_room: Callable[[Cell], bool] = lambda cell: True) -> Job | None:
-        """From the study that has asked least, and then has the fewest rounds, so that cells
+        """From the study that has spent least, and then has the fewest rounds, so that cells
         advance together, of those whose trials have room."""
         if self.gave_up:
             return None
         self._extend()
-        for study in sorted(self.studies, key=lambda s: (s.asked / s.cell.n_trials, s.n_rounds)):
+        for study in sorted(self.studies, key=lambda s: (s.share_spent, s.n_rounds)):
             job = study.next_job() if has_room(study.cell) else None
             if job is not None:
                 return job

@@ -92,12 +92,18 @@ class Together:
 
         seed = (self.sweep.seed * 7919 + len(self.points)) % 2**32
         told = [
-            Told(point, merit, over)
-            for point, merit, over in zip(
-                self.points, merits(found), map(most_over, found), strict=True
+            Told(point, merit, over, self._seconds(at))
+            for point, merit, over, at in zip(
+                self.points, merits(found), map(most_over, found), found, strict=True
             )
         ]
         return suggestions(self.sweep.sampler, self.axes, told, seed)
+
+    def _seconds(self, results: Sequence[Result]) -> float:
+        """What a point took in all cells, where that is weighed."""
+        if self.sweep.budget.per == "trial":
+            return 0.0
+        return sum(result.seconds for result in results if result.is_full)
 
     def _save(self) -> None:
         plan = read_plan(self.plan.parent) | {"points": self.points}

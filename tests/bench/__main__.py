@@ -5,6 +5,7 @@ import json
 
 from tests.bench import (
     against,
+    cost,
     curves,
     data,
     engine,
@@ -29,6 +30,7 @@ from tests.bench import (
 
 BENCHES = {
     "against": against.run,
+    "cost": cost.run,
     "curves": curves.run,
     "data": data.run,
     "engine": engine.run,

@@ -11,6 +11,7 @@ from citrus_ray import records
 from citrus_ray.experiment.search_space import Sampler
 from citrus_ray.experiment.sweep import Cell
 from citrus_ray.search.study import Study
+from citrus_ray.spec import SpecError
 from tests.evidence.test_summary import VAL
 from tests.small import record_of, sweep_of
 
@@ -111,3 +112,33 @@ def test_a_design_goes_on_with_the_next_of_its_points(sampler, tmp_path):
     parts = drive(Study(cell, tmp_path / "b", []), tmp_path / "b", 9)
     parts += drive(resumed(cell, tmp_path / "b"), tmp_path / "b", 11)
     assert parts == whole
+
+
+def test_improvement_is_weighed_by_seconds_where_hours_end_a_search(tmp_path):
+    """Of settings as good, those that take less: lr decides what a trial takes, the other what it
+    is worth."""
+    spent = {}
+    for per in ("trial", "second"):
+        budget = {"trials": 60, "hours": 1.0, "per": per}
+        edits: dict[str, Any] = {"search": LINES, "sampler": "tpe", "budget": budget, "compare": {}}
+        cell = sweep_of(repeat={"seed": [0]}, **edits).cells[0]
+        study, tried = Study(cell, tmp_path / per, []), []
+        for _ in range(40):
+            job = study.next_job()
+            assert job is not None
+            metrics = {VAL: float(1 - (job.params[WD] - 0.4) ** 2)}
+            fields = {"trial": job.digest, "phase": "search", "params": job.params}
+            seconds = 100 ** job.params[LR]
+            study.finish(job, [record_of(cell, {"seed": 0}, metrics, seconds=seconds, **fields)])
+            tried.append(job.params[LR])
+        spent[per] = float(np.mean(tried[10:]))
+    assert spent["second"] < spent["trial"] - 0.1
+
+
+def test_seconds_are_weighed_by_tpe_within_hours_alone():
+    different: list[dict[str, Any]] = [{"sampler": "qmc"}]
+    different += [{"budget": {"trials": 4, "per": "second"}}]
+    for edits in different:
+        budget = {"trials": 4, "hours": 1.0, "per": "second"}
+        with pytest.raises(SpecError, match=r"give `sampler: tpe` and `budget\.hours`"):
+            sweep_of(**dict[str, Any](sampler="tpe", budget=budget) | edits)

@@ -230,3 +230,21 @@ def test_the_best_so_far_is_known_without_ranking_all_trials_anew(tmp_path, monk
         record(study, job, score)
         assert study.best == winner(study.results.values())
     assert max(ranked) <= 2
+
+
+def test_cells_that_search_apart_get_as_many_seconds_where_these_are_weighed(tmp_path):
+    """Trials of one cell take three times as long as those of the other."""
+    tasks = [{"kind": "spectral", "hide": {"center": 0.5}}, {"kind": "latent"}]
+    apart = {"pretrain.task.hide.width": [0.1, 0.4], "pretrain.task.momentum": [0.9, 0.99]}
+    search = {path: {"uniform": ends} for path, ends in apart.items()}
+    budget = {"trials": 40, "hours": 1.0, "per": "second"}
+    sweep = sweep_of(compare={"pretrain.task": tasks}, sampler="tpe", budget=budget, search=search)
+    studies = Studies(sweep, tmp_path)
+    assert {study.learns for study in studies.studies} == {True}
+    for _ in range(24):
+        job = studies.next_job()
+        assert job is not None
+        how = {"trial": job.digest, "phase": "search", "params": job.params}
+        row = record_of(job.cell, {"seed": 0}, {VAL: 0.5}, seconds=1.0 + 2 * job.cell.index, **how)
+        studies.studies[job.cell.index].finish(job, [row])
+    assert [len(study.results) for study in studies.studies] == [18, 6]
