@@ -35,6 +35,8 @@ TREES = 64
 DEPTH = (
     8  # of the trees of the analysis of variance, whose time grows with the square of their leaves
 )
+# where a band lies, by its middle or by its ends
+BANDS = ("pretrain.task.hide.center", "pretrain.task.hide.band", "pretrain.task.band")
 WIDE = 10.0  # a positive setting that spans this factor was searched on a log scale
 
 
@@ -279,8 +281,8 @@ def surface(found: Explored, order: Sequence[Dependence]) -> Surface | None:
     """Mask ratio by place of the band where both were searched, else the two settings of
     pre-training that matter most."""
     mine = [item.path for item in order if item.path.startswith("pretrain.")]
-    named = [path for path in ("pretrain.task.ratio", "pretrain.task.hide.center") if path in mine]
-    pair = named if len(named) == 2 else mine[:2]
+    band = next((path for path in BANDS if path in mine), None)
+    pair = ["pretrain.task.ratio", band] if band and "pretrain.task.ratio" in mine else mine[:2]
     if len(pair) < 2:
         return None
     (first, one), (second, other) = (
