@@ -233,7 +233,9 @@ def cost(cells: Sequence[Outcome], pretrained: Sequence[tuple[str, float]] = ())
     """Compute per cell, searching and refitting told apart by hatching too, and that of the
     pre-trainings, which cells share."""
     n, more = len(cells), len(pretrained)
-    with ink.sheet(6.5, 1.0 + 0.26 * (n + more)) as (figure, (ax,)):
+    names = shorts([*(cell.label for cell in cells), *(label for label, _ in pretrained)])
+    least = 1.6 + 0.065 * max(map(len, names), default=0)  # names of cells, and room for bars
+    with ink.sheet(6.5, 1.0 + 0.26 * (n + more), least=min(least, 6.5)) as (figure, (ax,)):
         start = np.zeros(n, dtype=np.float64)
         for phase, colour, hatch in PARTS_OF_COST:
             minutes = np.asarray([seconds(cell, phase) / 60 for cell in cells])
@@ -245,8 +247,7 @@ def cost(cells: Sequence[Outcome], pretrained: Sequence[tuple[str, float]] = ())
             minutes = np.asarray([spent / 60 for _, spent in pretrained])
             how = {"hatch": "..", "edgecolor": ink.PAPER, "label": "pre-training"}
             ax.barh(range(n, n + more), minutes, 0.7, color=ink.SCRATCH, **how)
-        names = [*(cell.label for cell in cells), *(label for label, _ in pretrained)]
-        ax.set_yticks(range(n + more), shorts(names))
+        ax.set_yticks(range(n + more), names)
         ax.set_ylim(n + more - 0.4, -0.6)
         ax.set_xlabel("minutes of compute")
         ax.grid(axis="y", visible=False)
