@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from citrus_ray.experiment.sweep import load_sweep
+from citrus_ray.experiment.sweep_files import question_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "citrus_ray"
@@ -262,10 +263,11 @@ def test_a_sweep_that_comes_with_the_project_is_valid(path):
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
 def test_a_sweep_opens_with_its_question_and_its_command(path):
-    comment = list(
-        itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+    _, *comment = itertools.takewhile(
+        lambda line: line.startswith("#"), path.read_text().splitlines()
     )
     assert "?" in comment[0]
+    assert question_of(path.read_text()) == comment[0].removeprefix("# ")
     name = path.relative_to(ROOT / "sweeps").with_suffix("")
     assert any(
         f"python sweeps/run.py {name}" in line or f"sweeps/{name}.yaml" in line for line in comment

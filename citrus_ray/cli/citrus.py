@@ -82,6 +82,9 @@ GROUPS = {
         ),
     },
     "help": {
+        "schema": Command(
+            f"{CLI}.schema:main", f"{CLI}.schema:parser", "keys of a sweep, for editors and readers"
+        ),
         "completion": Command(
             f"{CLI}.completion:main", f"{CLI}.completion:parser", "for bash, zsh and fish"
         ),

@@ -106,7 +106,7 @@ def _ray_up(tree: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _against_schema(tree: dict[str, Any]) -> Iterator[Problem]:
-    import jsonschema  # type: ignore[import-untyped]
+    import jsonschema
     from ray import autoscaler
 
     schema = json.loads((Path(autoscaler.__path__[0]) / "ray-schema.json").read_text())
