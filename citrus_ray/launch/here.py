@@ -24,7 +24,7 @@ def check(sweep: Sweep) -> None:
     trials = [cell.trial for cell in sweep.cells]
     on_gpu = {
         "trial.finetune.gpu": any(trial.finetune.gpu for trial in trials),
-        "trial.pretrain.gpu": any(t.pretraining.gpu for t in trials if t.pretraining),
+        "trial.pretrain.gpu": any(t.pretraining.gpu is True for t in trials if t.pretraining),
     }
     if any(on_gpu.values()):
         import torch
@@ -105,7 +105,8 @@ class OwnEncoders:
         assert trial.pretraining is not None
         torch.set_num_threads(trial.pretraining.threads_per_worker)
         try:
-            device = "cuda" if trial.pretraining.gpu else "cpu"
+            takes_gpu = trial.pretraining.gpu and torch.cuda.is_available()  # `auto`: or none
+            device = "cuda" if takes_gpu else "cpu"
             ensure_encoder(trial, self.paths.store, device)
         except MachineError:
             raise
