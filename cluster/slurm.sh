@@ -3,7 +3,7 @@
 #
 # Start:  sbatch cluster/slurm.sh lowdata [--set budget.trials=24 …]     (what follows is handed to `citrus run`)
 # Look:   tail -f citrus-JOB.log; citrus run lowdata --status
-# End:    scancel -s TERM -f JOB: trials under way end, what is finished is recorded. The same sbatch goes on.
+# End:    scancel -s TERM JOB: trials under way end, what is finished is recorded. The same sbatch goes on.
 #
 # Needs: a home, or at least the folders below, that all nodes mount at one path; the virtual environment of the project
 # active where sbatch is called (or its `citrus` and `ray` on PATH); nodes of its own (--exclusive), as `ray stop` stops every
@@ -28,10 +28,12 @@ test $# -ge 1 || { echo "usage: sbatch cluster/slurm.sh SPEC [flags of citrus ru
 python -m citrus_ray.launch.token
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 ip=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname -I | awk '{print $1}')
-address=$ip:$((20000 + SLURM_JOB_ID % 20000))  # jobs side by side have ports of their own
+address=${ip:-$head}:$((20000 + SLURM_JOB_ID % 20000))  # jobs side by side have ports of their own
 
-# the folder is this user's alone, and goes with the job
+# The folder is this user's alone, and goes with the job. Slurm sends SIGTERM to every process of a step: the sweep
+# alone hears it, and ends in order; Ray is stopped after it.
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --kill-on-bad-exit=1 bash -c '
+  trap "" TERM
   mkdir -m 700 "$RAY_TMPDIR" && trap "rm -rf \"$RAY_TMPDIR\"" EXIT
   ray symmetric-run "$@"' bash \
   --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus "${SLURM_CPUS_PER_TASK:-1}" \

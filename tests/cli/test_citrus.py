@@ -56,7 +56,7 @@ def test_the_sweeps_that_have_a_name_are_listed_with_their_questions(capsys):
     assert main(["run", "--list"]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert "citrus/frequency" in lines
-    assert lines["lowdata"].startswith("Which pre-training helps which model")
+    assert lines["lowdata"].startswith("How much, and when, does pre-training help")
     assert all("?" in said for said in lines.values())
 
 

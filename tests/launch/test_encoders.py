@@ -152,11 +152,11 @@ def test_a_far_store_is_not_looked_at_all_the_time(
     monkeypatch.setattr(module, "LOOK_EVERY_S", 3600.0)
     looks: list[object] = []
 
-    def exists(*args: object) -> bool:
+    def is_whole(*args: object) -> bool:
         looks.append(args)
         return False
 
-    monkeypatch.setattr(checkpoint, "exists", exists)
+    monkeypatch.setattr(checkpoint, "is_whole", is_whole)
     for _ in range(20):
         encoders.want(DIGEST, PRETRAINED)
         encoders.poll(0)
