@@ -155,6 +155,8 @@ def _alone() -> Iterator[None]:
 
 def _end(number: int, frame: FrameType | None) -> None:
     _told_to_end.set()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as where a script runs it behind `&`
+        raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)
 
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,12 @@ def test_what_ends_a_command_inside_another_is_said_once(capsys):
     assert capsys.readouterr().err == "interrupted; outer\n"
 
 
-def test_sigterm_is_heard_as_ctrl_c_and_has_its_own_code(capsys):
+@pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_is_heard_as_ctrl_c_and_has_its_own_code(capsys, ctrl_c, request):
+    """Behind `&` in a script Ctrl-C is ignored, SIGTERM is not."""
     before = signal.getsignal(signal.SIGTERM)
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, ctrl_c)
 
     @bounded("citrus odd", nothing="", safe="what is there is safe")
     def command(argv: Sequence[str] | None) -> int:
