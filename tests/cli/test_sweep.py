@@ -268,7 +268,7 @@ def recorded(folder: Path, n_failed: int = 0, test: bool = True) -> None:
     for cell in sweep_of().cells:
         for i in range(4):
             bad = {"status": "failed", "reason": "OSError: gone"} if i < n_failed else {}
-            search_trial(folder, cell, f"s{cell.index}{i}", [0.5], params=cell.points[i], **bad)
+            search_trial(folder, cell, f"s{cell.index}{i}", [0.5] * 3, params=cell.points[i], **bad)
         if test:  # of equal trials the last by name
             scores: dict[int, float | None] = {1000 + i: 0.6 + 0.05 * i for i in range(5)}
             final(folder, cell, scores, params=cell.points[3])
