@@ -58,3 +58,8 @@ def test_the_power_of_coloured_noise_falls_as_told(exponent):
 
 def test_windows_wait_on_disk_however_many_people_are_asked_for():
     assert isinstance(SPEC.prepare().x, np.memmap)
+
+
+def test_a_rhythm_that_the_rate_does_not_hold_is_refused():
+    with pytest.raises(ValueError, match="below half the rate, 50 Hz"):
+        Synthetic(rhythms=(6.0, 60.0))

@@ -55,6 +55,9 @@ class Synthetic(Source):
         if len(set(self.rhythms)) < len(self.rhythms) or not min(self.rhythms) > 0:
             rule = "must be frequencies above 0, each another one, and a class each"
             raise ValueError(f"rhythms={list(self.rhythms)}: {rule}")
+        if max(self.rhythms) >= self.sfreq / 2:
+            rule = f"must lie below half the rate, {self.sfreq / 2:g} Hz; lower them, or raise sfreq"
+            raise ValueError(f"rhythms={list(self.rhythms)}: {rule}")
         n = self.n_subjects * self.windows_per_subject * self.n_chans
         refuse_too_many(n * self.seconds * self.sfreq)
         return self

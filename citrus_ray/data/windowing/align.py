@@ -180,7 +180,7 @@ class Resample(Align):
 
     kind: Literal["resample"] = "resample"
     """Anti-aliased resampling."""
-    sfreq: Annotated[float, Field(gt=0)]
+    sfreq: Annotated[float, Field(gt=0, le=1e6)]
     """Rate of pre-training windows in Hz."""
     n_times: Times
     """Samples of a pre-training window, and of each segment."""
