@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from citrus_ray.context import SignalContext
+from citrus_ray.data.source import looked_once
 from citrus_ray.experiment.sweep import Sweep, load_sweep
 from citrus_ray.experiment.trial import Trial
 from citrus_ray.models.nets.classifier import Classifier
@@ -79,17 +80,20 @@ POOLS = ("mean", "channels", "late")
 
 def digests_of(sweep: Sweep) -> dict[str, Any]:
     """Digests of a sweep, its cells, its encoders, and over the members of search and round."""
-    searched, first_round = (
-        digest_of([[trial.digest() for _, trial in cell.members({}, n)] for cell in sweep.cells])
-        for n in (None, 0)
-    )
-    return {
-        "sweep": sweep.digest(),
-        "cells": [cell.digest for cell in sweep.cells],
-        "encoders": [cell.trial.encoder_digest() for cell in sweep.cells],
-        "searched": searched,
-        "first_round": first_round,
-    }
+    with looked_once():
+        searched, first_round = (
+            digest_of(
+                [[trial.digest() for _, trial in cell.members({}, n)] for cell in sweep.cells]
+            )
+            for n in (None, 0)
+        )
+        return {
+            "sweep": sweep.digest(),
+            "cells": [cell.digest for cell in sweep.cells],
+            "encoders": [cell.trial.encoder_digest() for cell in sweep.cells],
+            "searched": searched,
+            "first_round": first_round,
+        }
 
 
 def first_steps() -> Iterator[tuple[str, list[float]]]:
