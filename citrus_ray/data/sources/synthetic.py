@@ -56,7 +56,7 @@ class Synthetic(Source):
             rule = "must be frequencies above 0, each another one, and a class each"
             raise ValueError(f"rhythms={list(self.rhythms)}: {rule}")
         if max(self.rhythms) >= self.sfreq / 2:
-            rule = f"must lie below half the rate, {self.sfreq / 2:g} Hz; lower them, or raise sfreq"
+            rule = f"must lie below half the rate, {self.sfreq / 2:g} Hz; lower them or raise sfreq"
             raise ValueError(f"rhythms={list(self.rhythms)}: {rule}")
         n = self.n_subjects * self.windows_per_subject * self.n_chans
         refuse_too_many(n * self.seconds * self.sfreq)
