@@ -216,6 +216,7 @@ def test_a_row_made_again_alone_computes_the_very_same_members():
 
 
 WIDE = MadeUp(
+    level=0.35,
     tasks=(None, MASKED, {"kind": "spectral"}),
     labels=tuple({"per_class": n} for n in (3, 8, 20)),
     targets=("emgdb", "bonn", "mitbih"),

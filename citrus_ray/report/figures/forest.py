@@ -67,7 +67,9 @@ def forest(bars: Sequence[Bar], axis: str, zero: bool = False) -> "Figure":
         if zero:
             ax.axvline(0, color=ink.INK, linewidth=1)
         names = iter(shorts([bar.name for bar in bars], ABOVE if narrow else NAMES))
-        shown = [bar if isinstance(bar, str) else next(names) for bar in rows]
+        groups = [row for row in rows if isinstance(row, str)]
+        titles = iter(shorts(groups, ABOVE) if narrow else groups)
+        shown = [next(titles if isinstance(row, str) else names) for row in rows]
         (_above if narrow else _beside)(ax, rows, shown)
         ax.set_ylim(len(rows) - 0.4, -0.9 if narrow else -0.6)
         ax.grid(axis="y", visible=False)
