@@ -95,7 +95,8 @@ def test_what_is_carried_runs_without_the_checkout(tmp_path: Path) -> None:
             [sys.executable, "-c", where], cwd=code, env=clean, capture_output=True, text=True
         )
         assert asked.stdout.strip() == str(code / "citrus_ray" / "__init__.py")
-    assert done.stdout.startswith("small: 0 of 8 search trials and 0 of 10 refits recorded"), done.stderr
+    nothing = "small: 0 of 8 search trials and 0 of 10 refits recorded"
+    assert done.stdout.startswith(nothing), done.stderr
     assert not code.exists()
 
 
