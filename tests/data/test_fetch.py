@@ -9,7 +9,6 @@ import sys
 import tarfile
 import threading
 import types
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +29,7 @@ from citrus_ray.data.tools.unpack import FetchError, unpack
 from citrus_ray.spec import SpecError, parse_yaml
 from tests.data import layouts
 from tests.data import originals as published
+from tests.data.hostile import tarred, zipped
 
 BODY = np.random.default_rng(0).bytes(700_000)
 
@@ -276,28 +276,6 @@ def test_a_list_of_checksums_that_is_none_or_leads_out_is_refused(tmp_path):
 
 
 # ---- archives ----
-
-
-def zipped(members: dict[str, bytes], modes: dict[str, int] | None = None) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, body in members.items():
-            info = zipfile.ZipInfo(name)
-            info.external_attr = (modes or {}).get(name, stat.S_IFREG | 0o644) << 16
-            archive.writestr(info, body)
-    return out.getvalue()
-
-
-def tarred(*members: tuple[str, bytes, dict[str, Any]]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, body, fields in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(body)
-            for key, value in fields.items():
-                setattr(info, key, value)
-            archive.addfile(info, io.BytesIO(body))
-    return out.getvalue()
 
 
 def test_archives_are_unpacked_with_the_zips_inside_and_a_second_time_nothing_changes(
