@@ -281,7 +281,5 @@ def told(claim: dict[str, Any]) -> str:
         verdict += f"{small} after {claim['decided_after']} rounds"
     places = len(claim["places"])
     of = "best place" if claim["holds"] == "somewhere" else f"mean of {places} places"
-    return (
-        f"{verdict}: {WHAT[claim['measure']]} {in_words(claim['effect'], claim)} "
-        f"({of}; up in {claim['places_up']} of {places})"
-    )
+    where = f"{of}; up in {claim['places_up']} of {places}" if places > 1 else "one place"
+    return f"{verdict}: {WHAT[claim['measure']]} {in_words(claim['effect'], claim)} ({where})"
