@@ -512,6 +512,20 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
     node[leaf] = value
 
 
+def open_blocks(spec: type[Spec], tree: dict[str, Any], path: str) -> None:
+    """Blocks on the way to a path that a file leaves to their defaults, written out, in place, so
+    that a key of theirs can be set. One of many kinds is not: the file must say which."""
+    node: Any = tree
+    for part in path.split(".")[:-1]:
+        info = spec.model_fields.get(part)
+        inner = list(_variants(info.annotation)) if info else []
+        if not info or not isinstance(node, dict) or len(inner) != 1 or _has_kind(inner[0]):
+            return
+        if node.get(part) is None:
+            node[part] = info.default.tree() if isinstance(info.default, Spec) else {}
+        spec, node = inner[0], node[part]
+
+
 def _parents(path: str) -> Iterator[str]:
     """`a.b.c` -> `a`, `a.b`."""
     return itertools.accumulate(path.split(".")[:-1], "{}.{}".format)

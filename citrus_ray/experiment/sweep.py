@@ -52,6 +52,7 @@ from citrus_ray.spec import (
     SpecError,
     digest_of,
     locate,
+    open_blocks,
     put,
     read_yaml,
     refuse,
@@ -747,6 +748,7 @@ def edited(document: Document, edits: dict[str, Any]) -> dict[str, Any]:
     """A file's values with edits in them."""
     tree: dict[str, Any] = json.loads(json.dumps(document.tree))
     for path, value in edits.items():
+        open_blocks(Sweep, tree, path)
         put(tree, path, value)
     return tree
 

@@ -163,6 +163,19 @@ def test_an_edit_is_read_as_yaml(spec, capsys):
     assert main([str(spec), "--dry-run", "--set", "trial.finetune.optim={lr: 1e-3}"]) == 0
 
 
+def test_a_block_that_the_file_leaves_to_its_defaults_is_edited_too(spec, capsys):
+    text = spec.read_text().replace("final: {rounds: 5}\n", "")
+    spec.write_text(text)
+    edits = ["--set", "final.rounds=3", "--set", "trial.finetune.optim.weight_decay=0.1"]
+    assert main([str(spec), "--dry-run", *edits]) == 0
+    assert "3 rounds of 1" in said(capsys)
+    loaded = load_sweep(spec, {"trial.finetune.optim.weight_decay": 0.1})
+    assert loaded.cells[0].trial.finetune.optim.weight_decay == 0.1
+    assert loaded.cells[0].trial.finetune.optim.batch_size == 32
+    assert main([str(spec), "--dry-run", "--set", "final.runds=3"]) == 2
+    assert "did you mean `rounds`?" in said(capsys)
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [

@@ -13,7 +13,7 @@ from citrus_ray.experiment.budgets import FRESH_SEED
 from citrus_ray.experiment.hypotheses import Verdicts
 from tests.small import sweep_of
 
-TEXT = (Path(__file__).parents[1] / "docs" / "verdicts.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "verdicts.md").read_text()
 
 
 def test_its_yaml_is_a_sweeps():

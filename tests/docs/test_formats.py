@@ -13,7 +13,7 @@ from citrus_ray.data.sources.files import Files
 from citrus_ray.data.tools.convert import KEYS
 from citrus_ray.spec import validate
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "formats.md").read_text()
 
 

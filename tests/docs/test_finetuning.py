@@ -12,11 +12,11 @@ from citrus_ray.models.head import Head
 from citrus_ray.models.views import VIEWS
 from tests.small import SCRATCH
 
-TEXT = (Path(__file__).parents[1] / "docs" / "finetuning.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "finetuning.md").read_text(encoding="utf-8")
 BLOCKS: list[dict[str, Any]] = [
     yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 ]
-FLOOR = Path(__file__).parents[1] / "sweeps" / "floor.yaml"
+FLOOR = Path(__file__).parents[2] / "sweeps" / "floor.yaml"
 
 
 def trial_of(block: dict[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from citrus_ray.models.specs import KINDS
 from citrus_ray.models.weights import NAMES, PICKLED, Checkpoint
 from tests.models.test_weights import CTX
 
-TEXT = (Path(__file__).parents[1] / "docs" / "weights.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
 BLOCKS: list[dict[str, Any]] = [
     yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 ]
