@@ -60,8 +60,8 @@ class Record:
     modalities: list[str] = field(default_factory=list)  # of the target's channels, each once
     # windows that showed it their label: `learnt` from, `chosen_by`
     labelled: dict[str, int] = field(default_factory=dict)
-    # of a network: `parameters` in all, `trained` ones, what it `reads`, `weights` that came from a
-    # file, by encoder
+    # of a network: `parameters` in all, `trained` ones, what it `reads`, `steps` done, `weights`
+    # that came from a file, by encoder
     network: dict[str, Any] = field(default_factory=dict)
     # of finals: name -> metrics, without any where it could not be scored
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)

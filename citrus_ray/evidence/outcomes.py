@@ -191,7 +191,8 @@ class Outcome:
     @cached_property
     def network(self) -> dict[str, Any]:
         """Numbers of its networks in all and trained ones, the most of any refit (or trial, before
-        there is one), and how weights from files arrived; empty where there is no network."""
+        there is one), the fewest and most steps of one that says them, and how weights from files
+        arrived; empty where there is no network."""
         rows = [row for row in (self.final or self.rows) if row.network.get("parameters")]
         if not rows:
             return {}
@@ -204,7 +205,9 @@ class Outcome:
                     least[key] = found
         said = [sentence(name, found) for (name, _), found in least.items()]
         reads = dict.fromkeys(str(row.network["reads"]) for row in rows if "reads" in row.network)
-        return {**most, "reads": list(reads), "weights": said}
+        steps = [row.network["steps"] for row in rows if "steps" in row.network]
+        of_steps = {"steps": [min(steps), max(steps)]} if steps else {}
+        return {**most, **of_steps, "reads": list(reads), "weights": said}
 
     @cached_property
     def validation(self) -> Validation | None:

@@ -49,6 +49,7 @@ OF_STEPS = (
     "mixup",
     "drop_modality",
     "patience",
+    "end",
     "head_init",
     "encoder_rate",
     "anchor",
@@ -156,6 +157,17 @@ class Lora(Spec):
     all matrices and kernels."""
 
 
+class End(Spec):
+    """Where training ends once nothing more is learnt: told by the loss on the labelled windows, so
+    that it takes no validation data."""
+
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """What a round must take off the lowest loss of the rounds before it, as a share of the loss of
+    a head that says nothing."""
+    patience: Count = 2
+    """Rounds in a row that take off less, after which training ends."""
+
+
 class Finetune(Spec):
     """Learning from the labels of one target, equally long for every arm and number of labels."""
 
@@ -215,6 +227,10 @@ class Finetune(Spec):
     """Chance of each modality to be missing from a training window; one stays always."""
     patience: Count | None = None
     """Rounds without a better one after which training stops; needs `validation: full`."""
+    end: Annotated[End | None, Later()] = None
+    """Ends training before all `steps` are done, when the loss on labelled windows falls no more.
+    Where a mean of weights is kept, it is then that of the rounds since it last fell. null: all
+    steps are done."""
     average: Annotated[bool, Later()] = False
     """With `validation: full`, keep the mean of weights that is kept without, not the best
     round."""
@@ -246,6 +262,13 @@ class Finetune(Spec):
         if self.most_steps < self.steps:
             rule = f"must not be below steps={self.steps}, which are taken whatever the labels"
             raise refuse(f"most_steps={self.most_steps}: {rule}; raise it", "most_steps")
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_to_end_before(self) -> "Finetune":
+        if self.end is not None and self.end.patience > self.rounds - 2:
+            rule = f"is not over before the last of rounds={self.rounds}, the first of which learns"
+            raise refuse(f"end.patience={self.end.patience}: {rule}; give more rounds", "end")
         return self
 
     @model_validator(mode="after")

@@ -430,13 +430,14 @@ def _networks(cells: Sequence[Outcome]) -> Table | None:
             f"{cell.network['parameters']:,}",
             f"{cell.network['trained']:,}",
             f"{cell.network['trained'] / cell.network['parameters']:.2%}",
+            " to ".join(f"{n:,}" for n in dict.fromkeys(cell.network.get("steps", ()))) or DASH,
             Field("; ".join(cell.network["reads"]) or DASH, style="wide"),
             Field("; ".join(cell.network["weights"]) or DASH, style="wide"),
         )
         for cell in cells
         if cell.network
     )
-    head = ("cell", "parameters", "trained", "share", "reads", "weights from files")
+    head = ("cell", "parameters", "trained", "share", "steps", "reads", "weights from files")
     return (
         Table("Parameters of each network, and weights that arrived", head, rows) if rows else None
     )

@@ -14,7 +14,7 @@ import torch
 from citrus_ray.data.windowing.normalize import SAMPLE, some
 from citrus_ray.data.windowing.subjects import by_subject, check_subjects
 from citrus_ray.data.windows import Index
-from citrus_ray.experiment.trial import EVAL_BATCH, Trial
+from citrus_ray.experiment.trial import EVAL_BATCH, End, Trial
 from citrus_ray.models.nets.arrival import arrivals
 from citrus_ray.models.nets.classifier import Classifier
 from citrus_ray.models.nets.heads import FeatureHead
@@ -28,6 +28,7 @@ from citrus_ray.training.loop import (
     ParameterGroup,
     Training,
     balanced,
+    edges,
     seeded,
     shuffled,
 )
@@ -44,6 +45,26 @@ class Examples:
     x: torch.Tensor  # (n, C, T), or the features (n, F) of a frozen encoder
     y: torch.Tensor  # (n,), or (n, K)
     weights: torch.Tensor  # (K,), of each class
+
+
+@dataclass
+class Plateau:
+    """Whether the loss on labelled windows still falls, round by round."""
+
+    end: End
+    nothing: float  # loss of a head that says nothing
+    lowest: float = float("inf")
+    n_since: int = 0  # rounds since it fell
+
+    def falls(self, loss: float) -> bool:
+        """Take in the loss of a round."""
+        fell = self.lowest - loss > self.end.tolerance * self.nothing
+        self.lowest, self.n_since = min(self.lowest, loss), 0 if fell else self.n_since + 1
+        return fell
+
+    @property
+    def is_over(self) -> bool:
+        return self.n_since >= self.end.patience
 
 
 class Member(Learner):
@@ -82,6 +103,7 @@ class Member(Learner):
         # before anyone takes up the weights to train them
         if spec.head_init == "solved" and spec.mode != "probe":
             self._solve_head()
+        self._n_rounds = 0  # that were done
         self.low_rank: LowRank | None = None
         if spec.mode == "lora":
             lora, lot = spec.lora, torch.Generator().manual_seed(trial.seed)
@@ -114,7 +136,9 @@ class Member(Learner):
         if self.trial.finetune.head_init == "solved":
             self.best = self._scored_at_start(0)
             self._best_state = copy.deepcopy(self.classifier.state_dict())
+        plateau = self._plateau()
         for number, loss in enumerate(losses, start=1):
+            self._n_rounds = number
             metrics = {"round": float(number), "train/loss": loss} | self.score_val()
             if not self.best or self.is_better(metrics, self.best):
                 self.best = metrics
@@ -123,20 +147,37 @@ class Member(Learner):
             patience = self.trial.finetune.patience
             if patience and number - self.best["round"] >= patience:
                 return
+            if plateau is not None and not plateau.falls(loss) and plateau.is_over:
+                return
 
     def _all_rounds(self, losses: Losses) -> Iterator[dict[str, float]]:
-        """All rounds; the mean of the weights over the ends of the last third of them is kept, and
-        scored in place of the last."""
-        n_rounds, mean = self.trial.finetune.rounds, dict[str, torch.Tensor]()
-        n_before = n_rounds - -(-n_rounds // 3)
+        """All rounds, or those until nothing more is learnt; the mean of the weights over the ends
+        of the last third of them, or of those in which nothing was, is kept, and scored in place of
+        the last."""
+        n_rounds, plateau = self.trial.finetune.rounds, self._plateau()
+        n_before, mean, n_in = n_rounds - -(-n_rounds // 3), dict[str, torch.Tensor](), 0
         for number, loss in enumerate(losses, start=1):
-            if number > n_before:
-                _take_in(mean, self.classifier.state_dict(), number - n_before)
-            if number == n_rounds:
+            self._n_rounds = number
+            falls = plateau is None or plateau.falls(loss)
+            n_in = 1 if falls and number <= n_before + 1 else n_in + 1
+            _take_in(mean, self.classifier.state_dict(), n_in)
+            is_last = number == n_rounds or (plateau is not None and plateau.is_over)
+            if is_last:
                 self.classifier.load_state_dict(mean)
                 self._best_state = mean
             self.best = {"round": float(number), "train/loss": loss} | self.score_val()
             yield self.best
+            if is_last:
+                return
+
+    def _plateau(self) -> Plateau | None:
+        """What tells where training ends before all its steps are done, None where nothing does."""
+        spec, known = self.trial.finetune, self.examples
+        if spec.end is None:
+            return None
+        silent = torch.zeros(len(known.y), self.windows.n_outputs, device=self.device)
+        nothing = self.taught.loss(silent, known.y, known.weights, spec.smoothing)
+        return Plateau(spec.end, float(nothing))
 
     def _alone(self) -> Losses:
         """Training with nobody else; yields the mean loss of each round."""
@@ -271,12 +312,15 @@ class Member(Learner):
         return [head, *encoder]
 
     def network(self) -> dict[str, Any]:
+        spec = self.trial.finetune
         trained = {id(p): p.numel() for of in self.parameter_groups() for p in of.parameters}
+        n_steps = spec.n_steps(len(self.labelled))
         return {
             "parameters": sum(p.numel() for p in self.classifier.parameters()),
             "trained": sum(trained.values()),
             "reads": self.trial.model.reads(self.context),
             "weights": arrivals(self.classifier.encoder),
+            "steps": edges(n_steps, spec.rounds)[self._n_rounds],
         }
 
     def score_test(self) -> dict[str, float]:

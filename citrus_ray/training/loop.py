@@ -71,7 +71,7 @@ class Training:
             [p.detach().clone() for p in group.parameters] if group.anchor else []
             for group in self.groups
         ]
-        self.edges = [int(edge) for edge in np.linspace(0, n_steps, n_rounds + 1).round()]
+        self.edges = edges(n_steps, n_rounds)
 
     @property
     def over(self) -> bool:
@@ -129,6 +129,11 @@ class Training:
         for _ in range(self.edges[self.round], self.edges[state["round"]]):
             next(self.batches)
         self.round = state["round"]
+
+
+def edges(n_steps: int, n_rounds: int) -> list[int]:
+    """Steps done before each round, and after the last."""
+    return [int(edge) for edge in np.linspace(0, n_steps, n_rounds + 1).round()]
 
 
 @cache

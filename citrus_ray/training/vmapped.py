@@ -18,7 +18,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from citrus_ray.models.nets.conv import OneGroup
 from citrus_ray.training.finetuning import Losses, Member
 from citrus_ray.training.learner import Learner
-from citrus_ray.training.loop import finite_mean
+from citrus_ray.training.loop import edges, finite_mean
 
 Named = dict[str, torch.Tensor]
 # torch's own for AdamW, which takes one learning rate for all members
@@ -67,7 +67,7 @@ class VmappedMembers:
         self.error: Exception | None = None
         spec = members[0].trial.finetune
         n_steps = spec.n_steps(len(members[0].labelled))
-        self.edges = [int(edge) for edge in np.linspace(0, n_steps, spec.rounds + 1).round()]
+        self.edges = edges(n_steps, spec.rounds)
         self.base = copy.deepcopy(members[0].classifier)
         for part in self.base.modules():
             if isinstance(part, OneGroup):

@@ -1,15 +1,16 @@
 """Fine-tunes asked for by lines of JSON, in whichever version of the package is on the path: each
-answer is a line with its processor seconds and scores. Run as a script by `against.py`."""
+answer is a line with its processor seconds, steps and scores. Run as a script by `against.py`."""
 
 import json
 import sys
 import time
 from importlib import import_module
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
 
+import citrus_ray
 from citrus_ray.spec import validate
 
 METRIC = "val/balanced_accuracy"
@@ -17,7 +18,8 @@ METRIC = "val/balanced_accuracy"
 
 def version() -> tuple[Any, Any]:
     """`Trial` and `Population`, where this version has them."""
-    has_rooms = find_spec("citrus_ray.training") is not None
+    # by file: an installed citrus_ray would add its own rooms to those of the version on the path
+    has_rooms = (Path(citrus_ray.__file__).parent / "training").is_dir()
     names = ("experiment.trial", "training.members") if has_rooms else ("trial", "population")
     trial, population = (import_module(f"citrus_ray.{name}") for name in names)
     return trial.Trial, population.Population
@@ -37,7 +39,9 @@ def main() -> None:
         (state,) = population.states if hasattr(population, "states") else population.slots
         if state.status != "ok":
             raise SystemExit(state.reason)
-        print(json.dumps({"seconds": seconds, "metrics": state.metrics}), flush=True)
+        steps = state.member.network().get("steps") if hasattr(state.member, "network") else None
+        found = {"seconds": seconds, "steps": steps, "metrics": state.metrics}
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

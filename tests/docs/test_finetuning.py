@@ -10,6 +10,7 @@ import yaml
 from citrus_ray.experiment.trial import Finetune, Lora
 from citrus_ray.models.head import Head
 from citrus_ray.models.views import VIEWS
+from tests.bench.against import NOW
 from tests.small import SCRATCH
 
 TEXT = (Path(__file__).parents[2] / "docs" / "finetuning.md").read_text(encoding="utf-8")
@@ -23,12 +24,26 @@ def trial_of(block: dict[str, Any]) -> Any:
     return block.get("trial", block)
 
 
+def edits_of(block: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a block says of a trial, of each arm by itself, by dotted path."""
+    if "arms" in block:
+        return list(block["arms"].values())
+    found = trial_of(block)
+    model = {"model": found["model"]} if "model" in found else {}
+    return [model | {f"finetune.{key}": v for key, v in found.get("finetune", {}).items()}]
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_every_block_is_a_valid_part_of_a_trial(block: dict[str, Any]) -> None:
-    found = trial_of(block)
-    edits = {f"finetune.{key}": value for key, value in found.get("finetune", {}).items()}
-    trial = SCRATCH.at({"model": found["model"], **edits})
-    assert trial.model.tree() != SCRATCH.model.tree()
+    for edits in edits_of(block):
+        assert SCRATCH.at(edits).digest() != SCRATCH.digest()
+
+
+def test_the_recipe_of_few_steps_is_what_the_benchmark_measures() -> None:
+    (said,) = (edits_of(block) for block in BLOCKS if "end" in block.get("finetune", {}))
+    measured = {f"finetune.{key}": value for key, value in NOW["recommended"].items()}
+    as_measured = {"finetune.validation": "none", "finetune.pool": "channels"}
+    assert SCRATCH.at(said[0] | as_measured) == SCRATCH.at(measured | as_measured)
 
 
 def test_the_recipe_is_that_of_the_sweep_that_measured_it() -> None:

@@ -1,6 +1,7 @@
 """What is said of a sweep, from constructed records whose answer is known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,17 @@ def test_unlabelled_windows_of_test_subjects_are_said_beside_the_number(sweep, t
     assert "recentre" not in recentred(sweep, tmp_path / "method", **{"model.kind": "tangent"})
     assert "recentre" not in recentred(sweep, tmp_path / "other", **{"finetune.subjects": "erase"})
     assert cells(sweep, tmp_path / "nothing")[0]["identity"] == {}
+
+
+def test_the_fewest_and_most_steps_of_refits_are_told(sweep, tmp_path):
+    scratch = sweep.cells[0]
+    search_trial(tmp_path, scratch, "s", [0.5])
+    network = {"parameters": 5000, "trained": 5000, "reads": "2 channels"}
+    refits = [record_of(scratch, {"seed": n}, {TEST: 0.5}, trial="final") for n in range(3)]
+    steps = [{"steps": 24}, {"steps": 40}, {}]  # a record of before says nothing of them
+    rows = [replace(row, network=network | n) for row, n in zip(refits, steps, strict=True)]
+    records.write(tmp_path, "final", rows)
+    assert cells(sweep, tmp_path)[0]["network"]["steps"] == [24, 40]
 
 
 def pretrained(folder: Path, cell: Cell, encoders: dict[str, dict[str, Any]]) -> str:

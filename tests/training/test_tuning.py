@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from citrus_ray.data.windowing import cache
-from citrus_ray.experiment.trial import Finetune, Trial
+from citrus_ray.experiment.trial import End, Finetune, Trial
 from citrus_ray.spec import SpecError
 from citrus_ray.store.checkpoint import Weights
-from citrus_ray.training.finetuning import Member
+from citrus_ray.training.finetuning import Member, Plateau
 from citrus_ray.training.loop import balanced, seeded
 from tests.small import FULL, MODEL, PRETRAINED, SCRATCH, SOURCE
 
@@ -24,6 +24,7 @@ ADDED: dict[str, Any] = {  # what came later, at values that change numbers
     "epochs": 40,
     "sampling": "shuffled",
     "augment": ["noise"],
+    "end": {"tolerance": 0.9, "patience": 1},
 }
 
 
@@ -104,6 +105,41 @@ def test_steps_grow_to_a_bound():
         member.finish()
         assert asked == lengths[-1]
     assert lengths[0] == 20 < lengths[1]
+
+
+# ---- steps that end early ----
+
+
+def test_training_ends_after_rounds_that_take_little_off_the_lowest_loss():
+    plateau = Plateau(End(tolerance=0.1, patience=2), nothing=2.0)
+    fell = [plateau.falls(loss) for loss in (1.5, 1.2, 1.1, 0.95, 0.9)]
+    assert fell == [True, True, False, False, False]  # 0.2 and more counts
+    assert plateau.n_since == 3
+    assert plateau.falls(0.5)
+    assert not plateau.is_over
+
+
+def test_a_training_that_learns_no_more_ends_and_keeps_the_mean_of_the_rounds_since_it_did():
+    all_done = tuned(rounds=8, steps=16, validation="none")
+    member, losses, states = Member(all_done, encoder_weights()), list[float](), list[Weights]()
+    while (metrics := member.advance()) is not None:
+        losses.append(metrics["train/loss"])
+        states.append(state(member))
+    assert member.network()["steps"] == 16
+    ended = Member(tuned(all_done, end={"tolerance": 0.9, "patience": 2}), encoder_weights())
+    rounds = [metrics["train/loss"] for metrics in iter(ended.advance, None)]
+    assert rounds == losses[:3]  # the first learns, two take off less than is asked
+    assert ended.best["round"] == 3
+    assert ended.network()["steps"] == 6
+    for name, kept in ended._best_state.items():
+        of_rounds = torch.stack([one[name] for one in states[:3]])
+        torch.testing.assert_close(kept, of_rounds.mean(dim=0))
+        assert not torch.allclose(kept, states[2][name])
+
+
+def test_an_end_that_comes_after_the_last_round_is_refused():
+    with pytest.raises(SpecError, match=r"finetune.end: end.patience=3: .*give more rounds"):
+        tuned(end={"patience": 3})
 
 
 # ---- a head that is solved first ----

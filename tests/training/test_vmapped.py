@@ -69,6 +69,7 @@ def test_members_get_the_numbers_that_they_get_alone(kind):
         {"finetune.epochs": 4, "finetune.labels": {"fraction": 0.6}},
         {"finetune.validation": "full"},
         {"finetune.patience": 1, "finetune.rounds": 8, "finetune.validation": "full"},
+        {"finetune.end": {"tolerance": 0.1, "patience": 1}, "finetune.rounds": 8},
     ],
     ids=lambda edits: "+".join(edits),
 )
@@ -76,7 +77,7 @@ def test_what_the_spec_says_of_training_holds_for_stacked_members_too(edits):
     trials = members(SCRATCH.at(edits), 4)
     together, apart = finished(trials, True), finished(trials, False)
     assert_alike(together, apart)
-    if "finetune.patience" in edits:
+    if {"finetune.patience", "finetune.end"} & set(edits):
         assert len({len(state.history) for state in together.states}) > 1, (
             "members stop each at its own time"
         )
