@@ -1,4 +1,5 @@
-"""`citrus records`: the files that a sweep's results rest on, checked or put together."""
+"""`citrus records`: the files that a sweep's results rest on, checked, put together or packed into
+one to give away."""
 
 import argparse
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from citrus_ray import records
 from citrus_ray.cli.boundary import bounded
+from citrus_ray.cli.packed import SUFFIX, pack, unpack
 
 SAFE = "no record is lost: a part is whole before a file of it goes; run the same command again"
 
@@ -18,10 +20,18 @@ def parser(prog: str) -> argparse.ArgumentParser:
     about = {
         "verify": "whether every line is as it was written and no member missing; exit 1 if not",
         "compact": "put single trials into one part; results stay the same, byte for byte",
+        "pack": "one file, to publish, from which all results but predictions can be made again",
     }
     for name, text in about.items():
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("results", type=Path, metavar="DIR", help="a sweep's results folder")
+    whole = "with what was said of every test window, which takes more room than all else"
+    action.add_argument("--predictions", action="store_true", help=whole)
+    action.add_argument("--out", type=Path, metavar="FILE", help=f"default: DIR{SUFFIX}")
+    text = "a results folder from such a file: report, compare and gains take it as any other"
+    action = actions.add_parser("unpack", help=text, description=text)
+    action.add_argument("file", type=Path, metavar="FILE")
+    action.add_argument("--out", type=Path, metavar="DIR", help="default: results/NAME of the file")
     return cli
 
 
@@ -29,11 +39,16 @@ def parser(prog: str) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None, prog: str = "citrus records") -> int:
     """Exit code 0: done, 1: something is damaged, 2: there are no records there."""
     args = parser(prog).parse_args(argv)
+    if args.action == "unpack":
+        folder = unpack(args.file, args.out)
+        return _verify(folder / "records") if folder else 2
     folder = args.results / "records"
     if not folder.is_dir():
         rule = "holds no records/; give the results folder of a sweep"
         print(f"{args.results}: {rule}", file=sys.stderr)
         return 2
+    if args.action == "pack":
+        return _verify(folder) or pack(args.results, args.out, args.predictions)
     return _compact(folder) if args.action == "compact" else _verify(folder)
 
 

@@ -29,7 +29,7 @@ from citrus_ray.report.exhibits.predictions import predictions
 from citrus_ray.report.exhibits.scores import ranks, test_scores
 from citrus_ray.report.exhibits.searches import hangs_on, histories, of_fronts
 from citrus_ray.report.tables import Footnotes
-from citrus_ray.store import store_beside
+from citrus_ray.store import encoders_of
 
 
 class Findings:
@@ -44,8 +44,8 @@ class Findings:
 
     @cached_property
     def store(self) -> str:
-        """Where the encoders are, if they are here."""
-        return store_beside(self.folders[0])
+        """Where it stands what the encoders are, if it is here."""
+        return encoders_of(self.folders[0])
 
     @cached_property
     def cost(self) -> dict[str, Any]:

@@ -6,12 +6,23 @@ Ray.
 """
 
 from citrus_ray.store.files import (
+    ENCODERS,
     Storage,
     Where,
     absolute,
     default_store,
+    encoders_of,
     open_storage,
     store_beside,
 )
 
-__all__ = ["Storage", "Where", "absolute", "default_store", "open_storage", "store_beside"]
+__all__ = [
+    "ENCODERS",
+    "Storage",
+    "Where",
+    "absolute",
+    "default_store",
+    "encoders_of",
+    "open_storage",
+    "store_beside",
+]

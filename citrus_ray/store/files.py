@@ -20,6 +20,7 @@ from citrus_ray.spec import refuse, without_secrets
 Where = str | Path  # a folder, or a URI
 OBJECT_STORES = ("s3", "gcs", "abfs")
 CHUNK = 1 << 20
+ENCODERS = "encoders"  # in results that came packed: what their encoders are, without weights
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,13 @@ def store_beside(results: Path) -> str:
     """`$CITRUS_STORE`, else the folder `store` beside that of a sweep's results, which all sweeps
     there share."""
     return absolute(os.environ.get("CITRUS_STORE") or results.absolute().parent / "store")
+
+
+def encoders_of(results: Path) -> str:
+    """Where it stands what the encoders behind these results are: in their own folder where they
+    came packed, else in the store beside them."""
+    packed = results / ENCODERS
+    return absolute(packed) if packed.is_dir() else store_beside(results)
 
 
 def absolute(where: Where) -> str:
