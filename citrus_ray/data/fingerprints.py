@@ -4,7 +4,8 @@ A fingerprint is a hash of 64 samples of one channel around a peak that is the h
 Which peaks those are hangs on the samples alone, so two sets that cut one recording otherwise, or
 that hold different parts of it, find the same ones in what they share. Samples are taken as they
 were read, before anything resamples, normalises or cuts them, and over their own range: unit, gain
-and offset say nothing. A copy that was resampled or filtered is another signal to it.
+and offset say nothing. A copy that was turned over, resampled or filtered, or has a little noise,
+is another signal to it; such a one is known by the shapes of shapes.py, which stand beside.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# value: the hash. run: that of `Origins`; of a set without origins, the window. at: seconds from
-# its beginning, NaN for what is said of all of it
+from citrus_ray.data.shapes import landmarks, shapes_of
+
+# value: the hash, whose highest bit says that it is of a shape. run: that of `Origins`; of a set
+# without origins, the window. at: seconds from its beginning, NaN for what is said of all of it
 FINGERPRINT = np.dtype([("value", "<u8"), ("run", "<i4"), ("at", "<f4")])
 Fingerprints = npt.NDArray[np.void]
 Samples = npt.NDArray[Any]
@@ -29,6 +32,8 @@ SHORTEST = 16  # samples that say enough to be hashed as a whole, where they are
 DISTINCT = 16
 GOLDEN = 0x9E3779B97F4A7C15
 KEPT = 16384  # fingerprints of a recording at most: all there are of about 1.3 million samples
+KEPT_SHAPES = 4096  # and as many shapes
+SHAPE = np.uint64(1 << 63)
 CHUNK = 1 << 22  # samples that are looked at together
 
 
@@ -49,7 +54,8 @@ def fingerprints_of(signals: Iterable[Samples], rates: Sequence[float]) -> Finge
                 parts.append(found)
     found = np.concatenate(parts)
     found["run"] = 0
-    return thinned(found, KEPT)
+    shape = are_shapes(found)
+    return np.concatenate([thinned(found[~shape], KEPT), thinned(found[shape], KEPT_SHAPES)])
 
 
 def of_rows(x: Samples, rate: float) -> Fingerprints:
@@ -68,8 +74,14 @@ def of_file(sha256: str) -> Fingerprints:
 
     Four words of 64 bits, so as many as make a match.
     """
-    words = np.frombuffer(bytes.fromhex(sha256), "<u8")
+    words = np.frombuffer(bytes.fromhex(sha256), "<u8") & ~SHAPE
     return _made(words, np.zeros(len(words), np.int64), np.full(len(words), np.nan))
+
+
+def are_shapes(found: Fingerprints) -> npt.NDArray[np.bool_]:
+    """Which of them are hashes of a shape, that a copy in disguise has as well."""
+    shape: npt.NDArray[np.bool_] = found["value"] >= SHAPE
+    return shape
 
 
 def none() -> Fingerprints:
@@ -103,6 +115,12 @@ def _mixed(value: Hashes) -> Hashes:
 
 def _of_rows(x: Samples, rate: float) -> Fingerprints:
     """Fingerprints of rows (R, T)."""
+    value, row, at = shapes_of(x)
+    shapes = _made(_mixed((value + np.uint64(1)) * np.uint64(GOLDEN)) | SHAPE, row, at / rate)
+    return np.concatenate([_exact(x, rate), shapes])
+
+
+def _exact(x: Samples, rate: float) -> Fingerprints:
     n_times = x.shape[1]
     if n_times < SHORTEST:
         return none()
@@ -114,7 +132,7 @@ def _of_rows(x: Samples, rate: float) -> Fingerprints:
         row, at = _peaks(x)
         shown = np.lib.stride_tricks.sliding_window_view(x, WIDTH, axis=1)[row, at - REACH]
     told, value = _hashes(shown)
-    return _made(value, row[told], at[told] / rate)
+    return _made(value & ~SHAPE, row[told], at[told] / rate)
 
 
 def _peaks(x: Samples) -> tuple[Ints, Ints]:
@@ -123,17 +141,10 @@ def _peaks(x: Samples) -> tuple[Ints, Ints]:
     Such a sample is the highest of its block of `REACH`, so only these are looked at. Nothing is
     higher than NaN: near a gap there are none.
     """
-    n_rows, n_times = x.shape
-    n_blocks = n_times // REACH
-    at = x[:, : n_blocks * REACH].reshape(n_rows, n_blocks, REACH).argmax(axis=2)
-    at += np.arange(n_blocks) * REACH
-    high = np.take_along_axis(x, at, axis=1)
-    # what the highest of the block before and the block after already rule out
-    could = (at >= REACH) & (at < n_times - REACH)
-    could[:, 1:] &= (high[:, :-1] < high[:, 1:]) | (np.diff(at, axis=1) > REACH)
-    could[:, :-1] &= (high[:, 1:] <= high[:, :-1]) | (np.diff(at, axis=1) > REACH)
-    row, block = np.nonzero(could)
-    at, high = at[row, block], high[row, block][:, None]
+    row, at = landmarks(x, REACH)
+    inside = (at >= REACH) & (at < x.shape[1] - REACH)
+    row, at = row[inside], at[inside]
+    high = x[row, at][:, None]
     around = np.lib.stride_tricks.sliding_window_view(x, 2 * REACH + 1, axis=1)[row, at - REACH]
     first = (around[:, :REACH] < high).all(axis=1) & (around[:, REACH + 1 :] <= high).all(axis=1)
     return row[first], at[first]

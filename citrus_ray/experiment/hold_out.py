@@ -56,15 +56,19 @@ def copies_tested(target: Source, spec: Split) -> str | None:
     windows = in_units(cache.load(target), spec)
     contents = Contents.of(windows)
     if spec.rotates:  # everyone is tested at some time, and the others train then
-        pairs = [(a, b) for a, b in contents.shared_with(contents) if a < b]
+        both = contents.matches_with(contents)
+        pairs = {(a, b): how for (a, b), how in both.items() if a < b}
     else:
         # the test part hangs on split.seed alone, and holds whoever is tested in any round
         tested = np.unique(windows.group[split(windows, spec.everyone, seed=0).test])
         others = np.setdiff1d(np.unique(windows.group), tested)
-        pairs = contents.among(tested).shared_with(contents.among(others))
+        pairs = contents.among(tested).matches_with(contents.among(others))
     if not pairs:
         return None
-    shown = _listed([f"{windows.groups[a]} and {windows.groups[b]}" for a, b in pairs])
+    names = {pair: f"{windows.groups[pair[0]]} and {windows.groups[pair[1]]}" for pair in pairs}
+    shown = _listed(
+        [f"{names[of]} (they {how})" if how else names[of] for of, how in pairs.items()]
+    )
     rule = f"{len(pairs)} pairs of groups hold the same recording, one of them tested: {shown}"
     return f"{rule}; give both the same group, or drop one"
 

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citrus_ray.data import fingerprints as prints
-from citrus_ray.data.fingerprints import REACH, fingerprints_of, thinned
+from citrus_ray.data.fingerprints import REACH, are_shapes, thinned
+
+
+def fingerprints_of(signals: list[np.ndarray], rates: list[float]) -> np.ndarray:
+    """Those that only the same samples have."""
+    found = prints.fingerprints_of(signals, rates)
+    return found[~are_shapes(found)]
 
 
 def signal(seed: int, n_times: int = 3000, levels: int = 0) -> np.ndarray:

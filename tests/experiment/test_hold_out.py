@@ -9,6 +9,7 @@ import pytest
 
 from citrus_ray.data.source import Source
 from citrus_ray.data.sources.files import Files
+from citrus_ray.data.tools.describe import main_describe
 from citrus_ray.data.windowing import cache
 from citrus_ray.data.windowing.splits import Split, split
 from citrus_ray.evidence.summary import summarise
@@ -17,7 +18,7 @@ from citrus_ray.experiment.sweep import Sweep
 from citrus_ray.experiment.trial import HoldOut, Trial
 from citrus_ray.spec import SpecError
 from citrus_ray.training.pretraining import ensure_encoder, held_out
-from tests.data.people import files, recordings
+from tests.data.people import CHANS, files, recordings, signals
 from tests.small import SWEEP, sweep_of
 
 
@@ -243,6 +244,30 @@ def test_a_recording_under_two_names_is_refused_where_one_of_them_is_tested(tmp_
     assert problem.path == "trial.finetune.target"
     assert f"p{person} and p{other}" in problem.message
     assert "give both the same group, or drop one" in problem.message
+
+
+def test_a_copy_in_disguise_is_refused_where_one_of_the_two_is_tested(tmp_path, capsys):
+    root = recordings(tmp_path / "target")
+    tested = sorted(who_tests(files(root)))
+    other = next(i for i in range(8) if i not in tested)
+    x = np.roll(-0.7 * signals(tested[0])[::-1], 150, axis=1)
+    np.savez(root / f"p{other}.npz", x=x, sfreq=100.0, ch_names=CHANS, modality=["eeg"] * 3)
+    others = files(recordings(tmp_path / "others", range(20, 24)), labels=None)
+    names = sorted([f"p{tested[0]}", f"p{other}"], key=lambda name: name != f"p{tested[0]}")
+    said = f"{names[0]} and {names[1]} (they correlate by 1.000, turned over, 1.5 s apart)"
+    with pytest.raises(SpecError) as caught:
+        check_data(sweep_on(others, files(root)))
+    assert said in str(caught.value)
+    # `describe` names pairs in the order of their names, by the same check
+    block = f"{{kind: files, root: {root}, pattern: '*.npz', labels: labels.csv, seconds: 2, "
+    assert main_describe([block + "sfreq: 100}"]) == 0
+    low, high = sorted(names)
+    said = f"{low} and {high} (they correlate by 1.000, turned over, 1.5 s apart)"
+    assert said in capsys.readouterr().out
+    # and pre-training on the one leaves out the other, whom the target tests
+    pool = files(root, labels=None, seconds=3.0)
+    clean = files(recordings(tmp_path / "clean"))
+    assert f"p{other}" not in learnt(sweep_on(pool, clean, hold_out="target"))
 
 
 def test_whatever_else_a_hold_out_may_be_called_is_refused():

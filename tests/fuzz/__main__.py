@@ -1,5 +1,5 @@
-"""`python -m tests.fuzz specs|recordings|records|store|fetch [--n N] [--seed S]`: attacks, and what
-came of them."""
+"""`python -m tests.fuzz KIND [--n N] [--seed S]`, KIND specs, recordings, records, store, fetch or
+copies: attacks, and what came of them."""
 
 import argparse
 import importlib
@@ -9,7 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 from tests.fuzz.attack import table
 
-KINDS = ("specs", "recordings", "records", "store", "fetch")
+KINDS = ("specs", "recordings", "records", "store", "fetch", "copies")
 
 
 def main() -> int:

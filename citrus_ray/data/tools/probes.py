@@ -113,9 +113,9 @@ def _part(windows: Windows, name: str, index: Index) -> PartCounts:
 
 def _shared(windows: Windows) -> Iterator[str]:
     known = Contents.of(windows)
-    for a, b in known.shared_with(known):
+    for (a, b), how in known.matches_with(known).items():
         if a < b:
-            yield f"{windows.groups[a]} and {windows.groups[b]}"
+            yield f"{windows.groups[a]} and {windows.groups[b]}{f' (they {how})' if how else ''}"
 
 
 def features(windows: Windows, index: Index) -> tuple[list[str], Index, Floats]:

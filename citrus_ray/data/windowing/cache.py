@@ -25,11 +25,11 @@ from citrus_ray.data.fingerprints import none
 from citrus_ray.data.root import cache_root, written_to
 from citrus_ray.data.source import Source
 from citrus_ray.data.windowing.align import Align, Native
-from citrus_ray.data.windowing.contents import fingerprints_in
+from citrus_ray.data.windowing.contents import fingerprints_in, near_copies
 from citrus_ray.data.windows import Origins, Stream, Windows
 from citrus_ray.spec import MachineError, digest_of
 
-FOLDER = "windows-4"  # counts up when what is stored changes: older caches are then left alone
+FOLDER = "windows-5"  # counts up when what is stored changes: older caches are then left alone
 AS_THEY_ARE = Native()
 ASIDE = "aside"  # the folder of what was damaged
 CHECKED = "checked"  # a file of sizes and times of change of arrays whose sums were right
@@ -44,7 +44,13 @@ def load(source: Source, align: Align = AS_THEY_ARE) -> Windows:
         # what its recordings are is asked of a set as it is
         aligned = lambda: replace(align.apply(load(source)), fingerprints=none())  # noqa: E731
         return _prepared(digest_of([digest, align.identity()]), aligned)
-    return _prepared(digest, source.prepare)
+    return _prepared(digest, lambda: _with_copies_said(source.prepare()))
+
+
+def _with_copies_said(windows: Windows) -> Windows:
+    windows = replace(windows, fingerprints=fingerprints_in(windows))
+    said = near_copies(windows)
+    return replace(windows, caveats=(*windows.caveats, said)) if said else windows
 
 
 def _prepared(digest: str, prepare: Callable[[], Windows]) -> Windows:

@@ -1,15 +1,18 @@
 """What recordings the groups of a set are made of, and which groups of two sets share some."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from citrus_ray.data.fingerprints import KEPT, Fingerprints, none, of_rows, thinned
+from citrus_ray.data.fingerprints import KEPT, Fingerprints, are_shapes, none, of_rows, thinned
+from citrus_ray.data.windowing import disguises
+from citrus_ray.data.windowing.disguises import Disguise, PlacedWindows, Shapes
 from citrus_ray.data.windows import Index, Windows
 
 ENOUGH = 3  # fingerprints in common that make a match: one or two may be chance
 CHUNK = 4096  # windows read at a time
+NAMED = 4  # pairs that a caveat names
 
 
 def fingerprints_in(windows: Windows) -> Fingerprints:
@@ -41,31 +44,58 @@ def _of_windows(windows: Windows) -> Fingerprints:
 
 @dataclass(frozen=True)
 class Contents:
-    """Different fingerprints of each group: (m,) each, sorted by value."""
+    """Different fingerprints of each group: (m,) each, sorted by value; and what tells copies in
+    disguise."""
 
     value: npt.NDArray[np.uint64]
     group: Index
+    shapes: Shapes | None = None
+    placed: PlacedWindows | None = None
 
     @classmethod
     def of(cls, windows: Windows) -> "Contents":
         found = fingerprints_in(windows)
         owner = _owners(windows, found)
-        value, group = found["value"][owner >= 0], owner[owner >= 0]
+        found, owner = found[owner >= 0], owner[owner >= 0]
+        is_shape = are_shapes(found)
+        value, group = found["value"][~is_shape], owner[~is_shape]
         order = np.lexsort((group, value))
         value, group = value[order], group[order]
         new = np.ones(len(value), bool)
         new[1:] = (value[1:] != value[:-1]) | (group[1:] != group[:-1])
-        return cls(value[new], group[new])
+        shapes = Shapes(found[is_shape], owner[is_shape])
+        return cls(value[new], group[new], shapes, PlacedWindows(windows, *_places(windows)))
 
     def among(self, groups: Index) -> "Contents":
         inside = np.isin(self.group, groups)
-        return Contents(self.value[inside], self.group[inside])
+        shapes = self.shapes and self.shapes.among(groups)
+        return replace(self, value=self.value[inside], group=self.group[inside], shapes=shapes)
 
     def shared_with(self, other: "Contents") -> list[tuple[int, int]]:
-        """Pairs of a group of this set and one of the other that hold some of the same samples.
+        """Pairs of a group of this set and one of the other that hold some of the same samples, to
+        the byte or but for gain, sign and place."""
+        return [*self.matches_with(other)]
 
-        Of groups too short for so many fingerprints, all must be the same.
-        """
+    def matches_with(self, other: "Contents") -> dict[tuple[int, int], Disguise | None]:
+        """These pairs, and how one is the other in disguise; None: as it is."""
+        pairs: dict[tuple[int, int], Disguise | None] = dict.fromkeys(self._same_as(other))
+        found = self.disguises_in(other, {*pairs})
+        return pairs | {pair: how for pair, how in found.items() if how.is_same}
+
+    def disguises_in(
+        self, other: "Contents", known: set[tuple[int, int]]
+    ) -> dict[tuple[int, int], Disguise]:
+        """Pairs that hold samples which differ by no more than a disguise, besides those known."""
+        if not (self.shapes and other.shapes and self.placed and other.placed):
+            return {}
+        one, two = (self.shapes, self.placed), (other.shapes, other.placed)
+        found = disguises.found(one, two, known, self is other)
+        back = {(b, a): how.seen_from_there() for (a, b), how in found.items() if self is other}
+        return found | back
+
+    def _same_as(self, other: "Contents") -> list[tuple[int, int]]:
+        """Pairs of groups that share fingerprints of samples. Of groups too short for so many, all
+        must be the same."""
         low, high = (np.searchsorted(other.value, self.value, side) for side in ("left", "right"))
         n = high - low
         if not n.any():
@@ -81,6 +111,21 @@ class Contents:
     def _sizes(self) -> Index:
         sizes: Index = np.bincount(self.group)
         return sizes
+
+
+def near_copies(windows: Windows) -> str | None:
+    """A caveat on groups whose recordings are much alike, though not the same; None: there are
+    none."""
+    contents = Contents.of(windows)
+    found = contents.disguises_in(contents, {*contents._same_as(contents)})
+    pairs = [(a, b, how) for (a, b), how in found.items() if a < b and not how.is_same]
+    if not pairs:
+        return None
+    named = [f"{windows.groups[a]} and {windows.groups[b]} {how}" for a, b, how in pairs[:NAMED]]
+    more = f"; and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
+    rule = f"{len(pairs)} pairs of groups are" if len(pairs) > 1 else "1 pair of groups is"
+    why = "copies with noise, or recorded side by side"
+    return f"{rule} nearly the same, as {why}, and may cross a split: {'; '.join(named)}{more}"
 
 
 def _owners(windows: Windows, found: Fingerprints) -> Index:
