@@ -47,6 +47,7 @@ class Design:
     known: frozenset[str] | None = None  # digests of its cells; None where the folder does not say
     spec_digest: str | None = None
     cost: dict[str, Any] = field(default_factory=dict)  # as the sweep itself added it up
+    log_axes: frozenset[str] | None = None  # searched on a logarithmic scale; None: not known
     problem: str | None = None
 
     def has(self, cell: str) -> bool:
@@ -169,8 +170,15 @@ def read_design(folder: Path) -> Design:
                 if (claim := _valid(Hypothesis, one)) is not None
             ),
             "cells": compared,
+            "log_axes": _logarithmic(tree),
         }
     )
+
+
+def _logarithmic(tree: dict[str, Any]) -> frozenset[str] | None:
+    search = _block(tree.get("search"))
+    logs = frozenset(path for path, of in search.items() if "loguniform" in _block(of))
+    return logs if "search" in tree else None
 
 
 S = TypeVar("S", bound=Spec)

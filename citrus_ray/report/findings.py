@@ -14,6 +14,7 @@ from citrus_ray.evidence.learning import PretrainedArm, pretrained_arms, tunings
 from citrus_ray.evidence.predicted import predicted
 from citrus_ray.evidence.pretrainings import pretrainings
 from citrus_ray.evidence.ranks import ranking
+from citrus_ray.evidence.responses import responses
 from citrus_ray.report.exhibits.costs import costs
 from citrus_ray.report.exhibits.exhibit import Exhibit
 from citrus_ray.report.exhibits.gains import (
@@ -79,7 +80,7 @@ class Findings:
             *pretraining(self.arms),
             *finetuning(tunings(self.cells), self.design.metric),
             *predictions(predicted(self.cells, self.folders)),
-            *hangs_on(explored(self.cells, self.gains), metric),
+            *hangs_on(explored(self.cells, self.gains), responses(self.cells), metric),
             *of_fronts(fronts(self.cells)),
             *costs(self.cells, self.arms, self.cost),
         ]

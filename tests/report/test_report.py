@@ -22,9 +22,11 @@ from citrus_ray.experiment.sweep import load_sweep
 from citrus_ray.records import Record
 from citrus_ray.report.figures import forest, ink, results, search
 from citrus_ray.report.files import write_report
+from citrus_ray.report.results import Results
 from citrus_ray.spec import SpecError, digest_of
 from tests.evidence.synthetic import MASKED, MadeUp, change, spoil
 from tests.evidence.test_predicted import with_predictions
+from tests.evidence.test_responses import searched
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ["figure-gain", "figure-scores", "figure-cost", "figure-search"]
@@ -246,6 +248,22 @@ def test_every_table_and_figure_is_written_for_others_to_use(tmp_path: Path):
         not row["test/balanced_accuracy"] for row in rows
     )
     assert found.column("seed").to_pylist() == [int(row["seed"]) for row in rows]
+
+
+@pytest.mark.slow
+def test_numbers_that_were_searched_are_curves_with_an_interval(tmp_path: Path):
+    folder = searched(tmp_path / "known", lambda ratio, *_: 0.7 - 0.4 * (ratio - 0.4) ** 2)
+    page = page_of(folder)
+    figure = re.search(r'<figure id="figure-response">.*?</figure>', page, re.DOTALL)
+    assert figure
+    assert "Ratio is best near 0." in figure[0]
+    assert "over lr nothing is told apart" in figure[0]
+    assert "Validation scores of searched trials alone" in figure[0]
+    assert "24 points in 2 cells; trials of one draw" in figure[0]
+    assert "Over center and width together nothing is told apart." in page
+    # what has a curve is not drawn a second time by the forest
+    assert page.count(">lr</text>") == 2 * 2  # wide and narrow, there and among all trials
+    assert len(Results(folder).figure("response").axes) == 4
 
 
 def test_figures_are_the_same_for_the_same_records(tmp_path: Path):

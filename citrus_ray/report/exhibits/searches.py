@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from citrus_ray.evidence.explored import Dependence, Explored, dependences, surface
 from citrus_ray.evidence.fronts import Front
 from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.responses import OverTwo, Response, Z
 from citrus_ray.experiment.labels import count, value_label
 from citrus_ray.report import captions as words
 from citrus_ray.report.exhibits.exhibit import MAX_PANELS, Exhibit, first, thinned
 from citrus_ray.report.exhibits.gains import points
 from citrus_ray.report.figures import search
-from citrus_ray.report.numbers import DASH, number
+from citrus_ray.report.numbers import DASH, number, sentence
 from citrus_ray.report.tables import Field, Table, TableRow
 
 MAX_HISTORIES = 48
@@ -20,14 +21,95 @@ FLATTERS = (
 )
 
 
-def hangs_on(found: Sequence[Explored], metric: str) -> Iterable[Exhibit]:
+def hangs_on(
+    found: Sequence[Explored], numbers: Sequence[Response], metric: str
+) -> Iterable[Exhibit]:
+    """Of each pre-training: numbers as curves with an interval, the rest by a forest."""
     scale = points(metric)
+    yield from responded(numbers, scale)
+    drawn = {response.arm: {axis.path for axis in response.axes} for response in numbers}
+    surfaces = {response.arm for response in numbers if response.surface}
     for i, one in enumerate(found):
         suffix = f"-{i + 1}" if i else ""
-        order = dependences(one)
-        yield _dependence(one, order, scale, suffix)
-        yield from _surface(one, order, scale, suffix)
+        curved = drawn.get(one.arm, set())
+        if not curved.issuperset(one.paths) or one.arm not in surfaces:  # a forest takes seconds
+            order = dependences(one)
+            rest = [item for item in order if item.path not in curved]
+            if rest:
+                yield _dependence(one, order, rest, scale, suffix)
+            if one.arm not in surfaces:
+                yield from _surface(one, order, scale, suffix)
         yield _parallel(one, scale, suffix)
+
+
+def responded(found: Sequence[Response], scale: float) -> Iterable[Exhibit]:
+    for i, one in enumerate(found):
+        suffix = f"-{i + 1}" if i else ""
+        yield _response(one, scale, suffix)
+        if one.surface is not None:
+            yield _field(one, one.surface, scale, suffix)
+
+
+def _response(found: Response, scale: float, suffix: str) -> Exhibit:
+    title = f"How {words.metric_name(found.design.metric)} answers to the search: {found.arm}"
+    rows = tuple(
+        (
+            one.axis.name,
+            f"{at:.4g}",
+            number(mean, sign=True),
+            f"{number(mean - Z * sd, sign=True)} to {number(mean + Z * sd, sign=True)}",
+            "yes" if worse else "no",
+        )
+        for one in found.curves
+        for at, mean, sd, worse in zip(
+            one.at[::4], one.curve.mean[::4], one.curve.sd[::4], one.worse[::4], strict=True
+        )
+    )
+    head = ("setting", "value", "estimate", "95 % interval", "told apart from the best")
+    left_out = f" {count(found.n_left_out, 'more point')} were left out." * bool(found.n_left_out)
+    return Exhibit(
+        f"response{suffix}",
+        title,
+        f"{sentence('; '.join(one.says for one in found.curves[:MAX_PANELS]))}.",
+        "Validation scores of searched trials alone, less each cell's mean, better when higher: "
+        "what is chosen by, no result. Line and band: estimate and 95 % interval of a Gaussian "
+        "process over all that was searched, the mean over all other settings as tried; rings: "
+        "means of the trials at each point, which differ in the other settings too. Bar at the "
+        "foot: not told apart from the best, corrected for the places of a curve and the number "
+        f"of curves. From {found.says_whom()}."
+        + left_out
+        + first(len(found.curves), MAX_PANELS, "settings"),
+        (Table(title, head, rows),),
+        lambda: search.response(found.curves[:MAX_PANELS], scale),
+    )
+
+
+def _field(found: Response, over: OverTwo, scale: float, suffix: str) -> Exhibit:
+    one, other = over.axes
+    title = f"{one.name} by {other.name}: {found.arm}".capitalize()
+    every = range(0, len(over.at[0]), 2)
+    rows = tuple(
+        (
+            f"{over.at[0][i]:.3g}",
+            f"{over.at[1][j]:.3g}",
+            number(over.mean[i, j], sign=True),
+            number(Z * over.sd[i, j]),
+            "yes" if over.worse[i, j] else "no",
+        )
+        for i in every
+        for j in every
+    )
+    head = (one.name, other.name, "estimate", "half of its 95 % interval", "told apart")
+    return Exhibit(
+        f"surface{suffix}",
+        title,
+        over.says,
+        "Validation scores of searched trials, less each cell's mean: no result. Colours: the "
+        "estimate over both, all other settings as tried. Hatched: told to be worse than the best "
+        "place (cross), corrected for all places. Rings: the points that were tried.",
+        (Table(title, head, rows),),
+        lambda: search.field(over, scale),
+    )
 
 
 def histories(cells: Sequence[Outcome]) -> Iterable[Exhibit]:
@@ -91,8 +173,15 @@ def of_fronts(found: Sequence[Front]) -> Iterable[Exhibit]:
     )
 
 
-def _dependence(found: Explored, order: list[Dependence], scale: float, suffix: str) -> Exhibit:
-    shown = order[:MAX_PANELS]
+def _dependence(
+    found: Explored,
+    order: list[Dependence],
+    rest: list[Dependence],
+    scale: float,
+    suffix: str,
+) -> Exhibit:
+    """Importances of all, drawings of those that have no curve of their own."""
+    shown = rest[:MAX_PANELS]
     rows = [
         (
             item.name,
@@ -112,7 +201,7 @@ def _dependence(found: Explored, order: list[Dependence], scale: float, suffix: 
         "tried; rings: means of the trials there, larger for more of them. In brackets the share "
         "of the variance that the setting explains by itself (functional ANOVA, Optuna). Searches "
         "go where scores are good, so both lean on few bad trials."
-        + first(len(order), MAX_PANELS, "settings"),
+        + first(len(rest), MAX_PANELS, "settings"),
         (
             Table(
                 f"What the gain hangs on: {found.arm}",

@@ -10,6 +10,7 @@ import numpy as np
 from citrus_ray.evidence.explored import Dependence, Explored, Surface, is_log, is_number, natural
 from citrus_ray.evidence.fronts import Front
 from citrus_ray.evidence.outcomes import Outcome
+from citrus_ray.evidence.responses import OverOne, OverTwo, Z
 from citrus_ray.experiment.labels import value_label
 from citrus_ray.report.figures import ink
 from citrus_ray.report.figures.forest import BEHIND, short, shorts
@@ -62,6 +63,62 @@ def dependence(found: Sequence[Dependence], scale: float) -> "Figure":
             ax.axhline(0, color=ink.INK, linewidth=0.8)
         for ax in axes[::3]:
             ax.set_ylabel("validation gain" + (", points" if scale > 1 else ""))
+    return figure
+
+
+def response(found: Sequence[OverOne], scale: float) -> "Figure":
+    """A panel for each number: estimate, interval and points; what is not told apart from the best
+    place is marked at the foot."""
+    tried = scale * np.concatenate([one.means for one in found])
+    with ink.sheet(6.5, 2.1, len(found), 3) as (figure, axes):
+        for ax, one in zip(axes, found, strict=True):
+            mean, half = scale * one.curve.mean, scale * Z * one.curve.sd
+            ax.axhline(0, color=ink.INK, linewidth=0.8)
+            ax.fill_between(one.at, mean - half, mean + half, color=ink.COLOURS[0], alpha=0.2, lw=0)
+            ax.plot(one.at, mean, color=ink.COLOURS[0])
+            ax.scatter(
+                one.tried, scale * one.means, 12, facecolors="none", edgecolors=ink.COLOURS[1]
+            )
+            foot = ax.get_xaxis_transform()
+            for low, high in one.good:
+                ax.plot([low, high], [0.02, 0.02], color=ink.SCRATCH, linewidth=4, transform=foot)
+            if one.axis.is_log:
+                ax.set_xscale("log")
+            air = 0.1 * float(np.ptp(tried)) or 0.5
+            ax.set_ylim(tried.min() - air, tried.max() + air)
+            ax.set_title(short(one.axis.name))
+            ink.say(ax.title, one.says)
+        for ax in axes[::3]:
+            ax.set_ylabel("against the mean" + (", points" if scale > 1 else ""))
+    return figure
+
+
+def field(found: OverTwo, scale: float) -> "Figure":
+    """The estimate over two numbers; what is told to be worse than the best place is hatched."""
+    from matplotlib.ticker import MaxNLocator
+
+    one, other = found.at
+    most = scale * float(np.abs(found.mean).max()) or 1.0
+    with ink.sheet(5.0, 3.4) as (figure, (ax,)):
+        levels = np.linspace(-most, most, 13)
+        drawn = ax.contourf(other, one, scale * found.mean, levels, cmap="PuOr_r")
+        if found.worse.any():
+            hatched: Any = {"colors": "none", "hatches": [None, "//"]}
+            ax.contourf(other, one, found.worse.astype(float), [0.0, 0.5, 1.0], **hatched)
+        ax.scatter(
+            found.tried[1], found.tried[0], 14, facecolors=ink.PAPER, edgecolors=ink.INK, lw=0.8
+        )
+        ax.plot(found.best[1], found.best[0], marker="X", color=ink.INK, ms=9, mec=ink.PAPER)
+        for axis, scaled in zip(found.axes, (ax.set_yscale, ax.set_xscale), strict=True):
+            if axis.is_log:
+                scaled("log")
+        ax.set_ylabel(found.axes[0].name)
+        ax.set_xlabel(found.axes[1].name)
+        ax.grid(visible=False)
+        label = "against the mean" + (", points" if scale > 1 else "")
+        ticks = MaxNLocator(7, symmetric=True)
+        # the engine of the layout cannot place a bar in a grid of its own
+        figure.colorbar(drawn, ax=ax, label=label, use_gridspec=False, ticks=ticks)
     return figure
 
 
