@@ -1,8 +1,9 @@
 """Results of a sweep for Python: tables as pandas DataFrames, and the figures of its page."""
 
+import io
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,11 +120,14 @@ class Results:
         return list(self._pictures)
 
     def figure(self, name: str = "gains") -> "Figure":
-        """A matplotlib figure of the page, by its name: `gains`, `scores`, …"""
+        """A figure of the page, by its name (`gains`, `scores`, …); notebooks show it."""
         picture = self._pictures.get(AS_TABLES.get(name, name))
         if picture is None:
             raise refuse(f"{name}: no such figure; there are {', '.join(self.figures) or 'none'}")
-        return picture.figure
+        figure = picture.figure
+        # what a notebook asks for: it shows figures by itself only once pyplot is loaded
+        vars(figure)["_repr_png_"] = partial(_png, figure)
+        return figure
 
     @cached_property
     def _findings(self) -> Findings:
@@ -140,3 +144,9 @@ class Results:
 
 def _first(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     return frame[[column, *(name for name in frame.columns if name != column)]]
+
+
+def _png(figure: "Figure") -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return file.getvalue()

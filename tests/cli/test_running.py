@@ -135,6 +135,7 @@ def test_results_are_tables_in_the_digits_of_the_summary(found):
 @pytest.mark.slow
 def test_results_draw_the_figures_of_the_page(found):
     assert found.figure("gains") is found.figure("gain")
+    assert vars(found.figure("gains"))["_repr_png_"]().startswith(b"\x89PNG")
     assert {"gain", "scores"} <= set(found.figures)
     with pytest.raises(SpecError, match="no such figure; there are gain, "):
         found.figure("moons")
