@@ -90,7 +90,7 @@ def instead(root: str) -> str:
         return ""
     block = original.block(root)
     if not folder.is_dir():
-        return f"; or `python -m citrus_ray.data fetch {original.name}`, which {block} reads"
+        return f"; or `citrus data fetch {original.name}`, which {block} reads"
     try:
         source_of(parse_yaml(block, "block").tree).check()
     except SpecError:

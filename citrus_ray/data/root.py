@@ -60,7 +60,7 @@ def folder_of(root: str | None, name: str) -> Path:
     """The folder of the set `name`, which must be there."""
     folder = _without_variables(place_of(root, name), root)
     if not folder.is_dir():
-        way = f"`python -m citrus_ray.data fetch {name}` downloads it, or set `root`"
+        way = f"`citrus data fetch {name}` downloads it, or set `root`"
         rule = f"there is no folder {folder.absolute()} with the set {name}"
         raise refuse(f"{rule}; {way}, or $CITRUS_DATA", "root")
     return folder

@@ -101,7 +101,7 @@ def test_a_missing_truncated_or_mislabelled_record_is_named_with_the_way_out(tmp
 def test_a_set_that_is_not_there_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CITRUS_DATA", str(tmp_path))
     assert f"there is no folder {tmp_path / 'emgdb'}" in complaint(EmgDb())
-    assert "python -m citrus_ray.data fetch emgdb" in complaint(EmgDb())
+    assert "`citrus data fetch emgdb`" in complaint(EmgDb())
     assert "the variable NOWHERE is not set" in complaint(EmgDb(root="$NOWHERE/emgdb"))
 
 

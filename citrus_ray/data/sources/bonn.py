@@ -88,7 +88,7 @@ class Bonn(Recorded):
         if gone:
             name = gone[0]
             rule = f"{self.folder} has no segments of set {', '.join(gone)} ({name}001.txt, …)"
-            way = f"unpack {name}.zip there, or `python -m citrus_ray.data fetch bonn`"
+            way = f"unpack {name}.zip there, or `citrus data fetch bonn`"
             raise refuse(f"{rule}; {way}", "root")
         return {name: sorted(found[name], key=lambda path: path.stem) for name in SETS}
 

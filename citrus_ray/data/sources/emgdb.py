@@ -71,7 +71,7 @@ class EmgDb(Recorded):
         paths = [self.folder / f"emg_{name}.hea" for name in DIAGNOSES]
         gone = [path.name for path in paths if not path.is_file()]
         if gone:
-            way = "correct `root`, or `python -m citrus_ray.data fetch emgdb`"
+            way = "correct `root`, or `citrus data fetch emgdb`"
             raise refuse(f"{self.folder} has no {', '.join(gone)}; {way}", "root")
         return paths
 
