@@ -151,6 +151,24 @@ def test_yaml_is_of_a_sweep_or_fits_into_one(text, tmp_path):
     load_sweep(file)
 
 
+def unknown_keys(text: str) -> set[str]:
+    """Dotted keys of a text, as `finetune.head.bins`, that the reference of keys does not have."""
+    roots = {*Sweep.model_fields, *Trial.model_fields}
+    known = roots | {*re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "keys.md").read_text(), re.M)}
+    files = r"(?!\w+\.(?:json|pt|safetensors)`)"
+    named = re.findall(rf"`{files}(\w+(?:\.\w+)+)(?=[`:=])", text)
+    return {key for key in named if key.split(".")[0] in roots and not {*key.split(".")} <= known}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_key_that_a_page_names_exists(page):
+    assert unknown_keys(page.read_text()) == set()
+
+
+def test_a_key_that_does_not_exist_is_seen():
+    assert unknown_keys("`final.runds` and `final.rounds: 3`, `model.json`") == {"final.runds"}
+
+
 @pytest.mark.parametrize("line", ["citrus fly", "citrus run a.yaml --fast", "python sweeps/no.py"])
 def test_a_command_that_does_not_exist_is_seen(line):
     with pytest.raises(AssertionError):
