@@ -114,7 +114,7 @@ def test_streams_are_stored_and_come_back_memory_mapped(tmp_path):
         assert isinstance(two.x, np.memmap)
         assert not two.x.flags.writeable
         assert np.array_equal(one.x, two.x)
-        assert replace(one, x=two.x) == two
+        assert vars(one) | {"x": None} == vars(two) | {"x": None}
 
 
 def test_taking_takes_from_every_stream(tmp_path):
