@@ -3,7 +3,7 @@ is silent, no exception is another's, and all of it ends."""
 
 import pytest
 
-from tests.fuzz import recordings, records, specs, store
+from tests.fuzz import faults, recordings, records, specs, store
 from tests.fuzz.attack import Attack, table
 
 
@@ -43,3 +43,10 @@ def test_many_specs_are():
 @pytest.mark.slow
 def test_every_kind_of_damaged_record_folder_is():
     none_is_bad(list(records.attacks(2 * len(records.HARMS), seed=1)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["folder turns read-only", "folder answers late", "disk full"])
+def test_a_results_folder_that_fails_in_the_middle_loses_nothing(tmp_path, name):
+    found = list(faults.attacks(1, faults.CASES.index((name, faults.FAULTS[name].after[-1]))))
+    none_is_bad(found)

@@ -30,6 +30,9 @@ WAYS = {
     errno.EPERM: "give it to the user who runs this",
     errno.EROFS: "name a folder that can be written",
     errno.EMFILE: "allow more open files, `ulimit -n 4096`",
+    errno.ENFILE: "the whole machine has no more handles of files; close what else runs there",
+    errno.EFBIG: "allow larger files, `ulimit -f unlimited`",
+    errno.ENOENT: "it went away while it was needed; see who deletes there",
     errno.EIO: "the disk or what is mounted there does not answer; look at it",
     errno.ESTALE: "what is mounted there was replaced; mount it again",
 }

@@ -1,8 +1,10 @@
 """Sweeps in this process, without Ray: trials one after another, with the records that a cluster
 would write."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from citrus_ray import records
 from citrus_ray.experiment.sweep import Sweep
@@ -10,6 +12,7 @@ from citrus_ray.experiment.trial import Trial
 from citrus_ray.launch import tensorboard
 from citrus_ray.launch.progress import Progress
 from citrus_ray.launch.runner import Crash, JobRunner, ResultPaths, crashed, show
+from citrus_ray.records import Record
 from citrus_ray.search.study import Job, Studies
 from citrus_ray.spec import MachineError, Problem, SpecError
 from citrus_ray.store import checkpoint, entries, open_storage
@@ -54,11 +57,19 @@ def run_here(sweep: Sweep, paths: ResultPaths, studies: Studies, progress: Progr
                 progress.update({job.digest: job}, [], encoders)
                 runner.begin(job.config(concurrency=1))
                 runner.step()
-            rows = records.read_trial(paths.records, job.digest)
+            rows = _recorded(paths.records, job)
             result = studies.studies[job.cell.index].finish(job, rows)
             progress.finished(job, result)
             if not crash or len(encoders.failed) > n_failed:  # fails many trials, happened once
                 studies.count(result.status == "failed")
+
+
+def _recorded(folder: Path, job: Job) -> list[Record]:
+    """What the job that just ended has recorded."""
+    if rows := records.read_trial(folder, job.digest):
+        return rows
+    path = folder / f"{job.digest}.jsonl"
+    raise FileNotFoundError(errno.ENOENT, "the record of a trial is gone", str(path))
 
 
 @contextmanager

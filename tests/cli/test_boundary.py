@@ -94,6 +94,13 @@ def test_where_no_file_can_be_written_the_last_call_is_named(monkeypatch, tmp_pa
             1,
             "/x: Permission denied; give it to the",
         ),
+        (OSError(27, "File too large", "/x"), 1, "/x: File too large; allow larger files, `ulimit"),
+        (
+            OSError(23, "Too many open files in system"),
+            1,
+            "Too many open files in system; the whole",
+        ),
+        (OSError(2, "it is gone", "/x"), 1, "/x: it is gone; it went away while it was needed"),
         (MemoryError(), 1, "citrus odd: the machine has too little memory"),
         (RecursionError("maximum recursion depth"), 1, "citrus odd met something"),
     ],
