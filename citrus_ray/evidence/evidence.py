@@ -6,8 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from citrus_ray.evidence.contest import Contest, contest
 from citrus_ray.evidence.design import Design, design_of, planned_points, read_design
 from citrus_ray.evidence.gains import Gain, gains
+from citrus_ray.evidence.halves import Halves, halves
 from citrus_ray.evidence.labels import labelled
 from citrus_ray.evidence.outcomes import Outcome, nothing_of, outcomes
 from citrus_ray.evidence.pooled import PooledGain, pools
@@ -54,6 +56,16 @@ class Evidence:
     def standings(self) -> Standings | None:
         """All methods side by side."""
         return standings(self.cells)
+
+    @cached_property
+    def contest(self) -> Contest | None:
+        """The best pre-trained network against the best closed-form method, target by target."""
+        return contest(self.standings, self.cells)
+
+    @cached_property
+    def halves(self) -> Halves | None:
+        """Claims by half of the rounds."""
+        return halves(self.claims, self.cells, self.designs[0])
 
     @cached_property
     def gain_of(self) -> dict[str, Gain]:

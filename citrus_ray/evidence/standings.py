@@ -50,6 +50,8 @@ class Standing:
     beside: dict[str, dict[Key, float]] = field(default_factory=dict, repr=False)
     settings: str = ""  # in full
     baseline: str = ""  # its name, of one that was scored beside refits
+    is_pretrained: bool = False
+    arm: str = ""  # as the sweep names it, where it names arms
 
     @property
     def places(self) -> set[tuple[str, str]]:
@@ -102,7 +104,7 @@ class Standings:
         """Each pair of compared methods, corrected over all pairs."""
         compared = [p.standing for p in self.placed if p.standing.kind in COMPARED]
         pairs = [(a, b) for i, a in enumerate(compared) for b in compared[i + 1 :]]
-        found = [(a, b, _difference(a.scores, b.scores, self)) for a, b in pairs]
+        found = [(a, b, difference(a.scores, b.scores, self)) for a, b in pairs]
         told = [(a, b, one) for a, b, one in found if one is not None]
         judged = corrected([one for _, _, one in told])
         return [Duel(a.label, b.label, one) for (a, b, _), one in zip(told, judged, strict=True)]
@@ -140,6 +142,8 @@ def _compared(cells: Sequence[Outcome]) -> list[Standing]:
             _scores((cell, row, row.metrics[cell.design.test_metric]) for cell, row in _rows(of)),
             _beside(of),
             of[0].settings,
+            is_pretrained=not of[0].is_scratch,
+            arm=str(of[0].axes.get("arm", "")),
         )
         for of, rest in zip(groups.values(), labels, strict=True)
     ]
@@ -221,7 +225,7 @@ def _against(made: Standings, best: Placed) -> Standings:
     scored beside them."""
     name = best.standing.baseline
     found = {
-        id(one): _difference(
+        id(one): difference(
             one.standing.scores, one.standing.beside.get(name, best.standing.scores), made
         )
         for one in made.networks
@@ -232,7 +236,8 @@ def _against(made: Standings, best: Placed) -> Standings:
     return Standings(made.design, made.places, tuple(placed), best)
 
 
-def _difference(one: dict[Key, float], other: dict[Key, float], made: Standings) -> Finding | None:
+def difference(one: dict[Key, float], other: dict[Key, float], made: Standings) -> Finding | None:
+    """Of two methods, at the shared places where both were scored, by round."""
     design = made.design
     values = [
         Value(*key, round(design.sign * (one[key] - other[key]), DECIMALS))

@@ -44,6 +44,8 @@ def summary_of(sweep: Sweep, evidence: Evidence, seconds: float, store: Where) -
         "claims": [one.tree() for one in evidence.claims],
         "pooled": [pooled.tree(one) for one in pooled.over_everything(evidence.pools)],
         "standings": standings.tree(evidence.standings),
+        "contest": evidence.contest and evidence.contest.tree(),
+        "halves": evidence.halves and evidence.halves.tree(),
         "worth": [
             {
                 "label": one.label,

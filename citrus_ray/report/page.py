@@ -113,13 +113,16 @@ def _answers(findings: Findings) -> dict[str, Any]:
     closed-form methods, cost."""
     evidence = findings.evidence
     claims = [_claim(findings, one) for one in evidence.claims]
-    rest = [claim["verdict"] for claim in claims[CLAIMS:]]
+    n_shown = CLAIMS - (evidence.contest is not None)  # whose sentence takes the room of one
+    rest = [claim["verdict"] for claim in claims[n_shown:]]
     return {
-        "claims": claims[:CLAIMS],
-        "more_claims": claims[CLAIMS:],
+        "claims": claims[:n_shown],
+        "more_claims": claims[n_shown:],
         "of_more_claims": ", ".join(f"{n} {verdict}" for verdict, n in Counter(rest).items()),
         "pooled": list(_pooled(findings)),
+        "contest": evidence.contest,
         "networks": standings.told(evidence.standings),
+        "halves": evidence.halves.told if evidence.halves else "",
         "cost": cost.told(findings.cost) if findings.found.rows else "",
     }
 
