@@ -158,7 +158,7 @@ def checked_out(commit: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / commit
         git = ["git", "-C", str(ROOT), "worktree"]
-        subprocess.run([*git, "add", "--detach", str(place), commit], check=True)
+        subprocess.run([*git, "add", "--quiet", "--detach", str(place), commit], check=True)
         try:
             yield place
         finally:
