@@ -8,6 +8,10 @@ READY := $(VENV)/.ready
 # a few minutes of two cores each; the others by name: python -m tests.bench --help
 BENCHES := step curves data finetune startup memory engine
 
+# two processes of one thread each; a file of tests stays whole in one of them, in the order of its
+# tests, and files are dealt in their order, so that a test comes after no other than it would alone
+TWO_AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
+
 help:        ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -15,8 +19,8 @@ demo: $(READY)  ## the quickstart sweep, from pre-training to transfer gain, in 
 	$(VENV)/bin/python sweeps/run.py sweeps/quickstart.yaml
 
 test: $(READY)  ## all tests: the quick ones first, then those that train for longer, then those on a local Ray cluster
-	$(VENV)/bin/pytest --reruns 1 -rR
-	$(VENV)/bin/pytest --reruns 1 -rR -m slow
+	$(VENV)/bin/pytest --reruns 1 -rR $(TWO_AT_ONCE)
+	$(VENV)/bin/pytest --reruns 1 -rR $(TWO_AT_ONCE) -m slow
 	$(VENV)/bin/pytest --reruns 1 -rR -m ray --timeout 600
 
 lab: $(READY)  ## three hosts made of namespaces: `ray up`, lost machines, `ray down` (Linux, root; half an hour)

@@ -48,7 +48,7 @@ def ensemble_of(learner: Solved) -> voting.Ensemble:
 
 
 # not those that a signal of random phase is drawn by lot for: its samples, an untrained encoder
-@pytest.mark.parametrize("kind", VIEWS.keys() - {"time", "encoder"})
+@pytest.mark.parametrize("kind", sorted(VIEWS.keys() - {"time", "encoder"}))
 def test_every_view_alone_tells_the_classes(kind):
     learner = solved(trial_of({"kind": kind, **SMALL.get(kind, {})}, steps=80))
     assert learner.score_test()["test/balanced_accuracy"] > 0.7
