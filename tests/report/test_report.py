@@ -36,16 +36,20 @@ def page_of(*folders: Path) -> str:
     return write_report(folders, publish=False).read_text()
 
 
-def test_the_page_opens_with_the_question_and_the_verdict(tmp_path: Path):
-    page = page_of(MadeUp().write(tmp_path))
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a sweep as `MadeUp` makes it."""
+    return page_of(MadeUp().write(tmp_path_factory.mktemp("page")))
+
+
+def test_the_page_opens_with_the_question_and_the_verdict(page: str):
     assert "<h1>Does it help?</h1>" in page
     assert "▲ supported" in page
     assert "Pre-training (masked) raises test balanced accuracy at labels 8 per class by" in page
     assert "For these targets (12 rounds): 95 % interval" in page
 
 
-def test_every_figure_has_its_sentence_and_its_table(tmp_path: Path):
-    page = page_of(MadeUp().write(tmp_path))
+def test_every_figure_has_its_sentence_and_its_table(page: str):
     for name in FIGURES:
         figure = re.search(rf'<figure id="{name}">.*?</figure>', page, re.DOTALL)
         assert figure, name
@@ -54,8 +58,7 @@ def test_every_figure_has_its_sentence_and_its_table(tmp_path: Path):
         assert "<table>" in figure[0]
 
 
-def test_the_page_needs_no_network_and_runs_its_own_script_alone(tmp_path: Path):
-    page = page_of(MadeUp().write(tmp_path))
+def test_the_page_needs_no_network_and_runs_its_own_script_alone(page: str):
     assert not re.search(r"https?://|@import|url\((?!#)", page)
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -103,8 +106,8 @@ def test_an_unfinished_sweep_says_what_is_missing(tmp_path: Path):
     assert "▲ supported" in page
 
 
-def test_a_finished_sweep_has_no_such_notice(tmp_path: Path):
-    assert 'id="incomplete"' not in page_of(MadeUp().write(tmp_path))
+def test_a_finished_sweep_has_no_such_notice(page: str):
+    assert 'id="incomplete"' not in page
 
 
 def test_a_spec_edited_on_the_command_line_names_the_sweep_instead(tmp_path: Path):
@@ -173,10 +176,9 @@ def test_records_of_an_older_spec_of_the_same_name_are_left_out(tmp_path: Path):
     assert "b376117ac9b40013" in page
 
 
-def test_the_page_says_how_test_people_were_varied(tmp_path: Path):
-    fixed = page_of(MadeUp().write(tmp_path / "fixed"))
-    assert "Test people: emgdb on one fixed set of test groups in every round." in fixed
-    varied = page_of(MadeUp(n_parts=3).write(tmp_path / "varied"))
+def test_the_page_says_how_test_people_were_varied(tmp_path: Path, page: str):
+    assert "Test people: emgdb on one fixed set of test groups in every round." in page
+    varied = page_of(MadeUp(n_parts=3).write(tmp_path))
     assert "Test people: emgdb on 3 different test parts." in varied
     assert "the same test subjects" not in varied
 
@@ -371,15 +373,14 @@ def test_arms_that_differ_late_in_their_names_are_told_apart_in_figures():
 
 
 def test_the_page_says_where_not_everything_is_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, page: str, monkeypatch: pytest.MonkeyPatch
 ):
-    folder = MadeUp().write(tmp_path)
-    assert "every second or third" not in page_of(folder)
+    assert "every second or third" not in page
     monkeypatch.setattr(search, "MAX_TRIALS", 3)
     monkeypatch.setattr(forest, "MAX_TICKS", 5)
-    page = page_of(folder)
+    thinned = page_of(MadeUp().write(tmp_path))
     for most in ("3 trials", "5 pairs", "5 refits"):
-        assert f"Of more than {most} every second or third and so on is drawn." in page
+        assert f"Of more than {most} every second or third and so on is drawn." in thinned
 
 
 @pytest.mark.slow
@@ -394,9 +395,9 @@ def test_long_names_of_regimes_leave_room_for_the_map(tmp_path: Path):
     assert (folder / "figures" / "map.svg").is_file()
 
 
-def test_what_a_view_adds_has_a_table_where_there_are_several(tmp_path: Path):
+def test_what_a_view_adds_has_a_table_where_there_are_several(tmp_path: Path, page: str):
+    assert 'id="worth"' not in page
     folder = MadeUp().write(tmp_path)
-    assert 'id="worth"' not in page_of(folder)
 
     def without_bands(row: Record) -> Record:
         if row.phase != "final":
@@ -406,38 +407,41 @@ def test_what_a_view_adds_has_a_table_where_there_are_several(tmp_path: Path):
         return replace(row, metrics=row.metrics | lost)
 
     change(folder, without_bands)
-    page = page_of(folder)
-    assert '<th scope="col">bands</th>' in page
-    assert re.search(r"\+0\.124 \[\+0\.12\d, \+0\.12\d\]", page)
+    found = page_of(folder)
+    assert '<th scope="col">bands</th>' in found
+    assert re.search(r"\+0\.124 \[\+0\.12\d, \+0\.12\d\]", found)
 
 
-def test_what_is_missing_at_test_has_a_table_where_it_was_scored(tmp_path: Path):
+def test_what_is_missing_at_test_has_a_table_where_it_was_scored(tmp_path: Path, page: str):
+    assert 'id="missing"' not in page
     folder = MadeUp().write(tmp_path)
-    assert 'id="missing"' not in page_of(folder)
     scored = {"missing:ecg/balanced_accuracy": 0.123}
     change(
         folder,
         lambda row: replace(row, metrics=row.metrics | (scored if row.phase == "final" else {})),
     )
-    page = page_of(folder)
-    assert 'id="missing"' in page
-    assert '<th scope="col">ecg</th>' in page
-    assert "0.123" in page
+    found = page_of(folder)
+    assert 'id="missing"' in found
+    assert '<th scope="col">ecg</th>' in found
+    assert "0.123" in found
 
 
-def test_how_much_of_an_embedding_is_the_subject_has_a_table_where_it_was_measured(tmp_path: Path):
+def test_how_much_of_an_embedding_is_the_subject_has_a_table_where_it_was_measured(
+    tmp_path: Path, page: str
+):
+    assert 'id="identity"' not in page
     folder = MadeUp().write(tmp_path)
-    assert 'id="identity"' not in page_of(folder)
     measured = {"identity/start": 0.321, "identity/untrained": 0.123}
     change(
         folder,
         lambda row: replace(row, metrics=row.metrics | (measured if row.phase == "final" else {})),
     )
-    page = page_of(folder)
-    assert 'id="identity"' in page
-    assert page.index("0.123") < page.index("0.321")
+    found = page_of(folder)
+    assert 'id="identity"' in found
+    assert found.index("0.123") < found.index("0.321")
 
 
+@pytest.mark.slow
 def test_what_refits_predicted_stands_on_the_page_and_in_parquet(tmp_path: Path):
     folder = with_predictions(tmp_path, (0, 1, 0, 1), (0, 1, 0, 0), (1, 1, 0, 0))
     page = write_report([folder]).read_text()
