@@ -20,8 +20,6 @@ from tests.launch.conftest import TINY
 ROOT = PACKAGE.parent
 SOURCES = ("citrus_ray", "sweeps", "cluster", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -66,6 +64,7 @@ def call(cwd: Path, *words: Any) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_all_that_the_package_reads(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
     known = (".py", ".yaml", ".j2", ".css", ".js", ".json", ".typed")
@@ -77,6 +76,7 @@ def test_the_wheel_carries_all_that_the_package_reads(wheel):
     assert [top for top in tops if not top.endswith(".dist-info")] == ["citrus_ray"]
 
 
+@pytest.mark.slow
 def test_the_installed_package_is_imported_and_knows_its_sweeps(installed, tmp_path):
     ask = "import citrus_ray as c; print(c.__file__, c.__version__, c.load_sweep('lowdata').name)"
     where, _, name = call(tmp_path, installed / "python", "-c", ask).split()
@@ -86,19 +86,20 @@ def test_the_installed_package_is_imported_and_knows_its_sweeps(installed, tmp_p
     assert "onprem" in call(tmp_path, installed / "citrus", "cluster", "list")
 
 
+@pytest.mark.slow
 def test_a_sweep_that_comes_with_it_is_planned_by_its_name(installed, tmp_path):
     said = call(tmp_path, installed / "citrus", "run", "quickstart", "--dry-run")
     assert f"results: {tmp_path / 'results' / 'quickstart'}" in said
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("flags", [["--no-ray"], pytest.param([], marks=pytest.mark.ray)])
-def test_a_sweep_is_run_to_its_end_and_its_page(installed, tmp_path, flags):
+@pytest.mark.ray
+def test_a_sweep_is_run_to_its_end_and_its_page(installed, tmp_path):
     subprocess.run(["git", "init", "-q", tmp_path], check=True)  # somebody's own, with no commit
     tree = TINY | {"budget": {"trials": 1}, "repeat": {"seed": [0]}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tree))
     python = installed / "python"
-    said = call(tmp_path, python, "-m", "citrus_ray", "run", "mine.yaml", *flags)
+    said = call(tmp_path, python, "-m", "citrus_ray", "run", "mine.yaml")
     out = tmp_path / "results" / "tiny"
     assert f"report       {out / 'report.html'}" in said
     assert "masked" in (out / "report.html").read_text()

@@ -249,11 +249,3 @@ def test_the_command_writes_a_file_that_is_planned_unedited_and_replaces_none(ma
     assert "signals: finetune.target" in capsys.readouterr().out
     assert citrus(["init", str(root), "--out", str(out)]) == 2
     assert "is there already; give --out FILE, or --force" in capsys.readouterr().err
-
-
-@pytest.mark.ray
-def test_the_sweep_that_was_written_runs_to_its_end(made):
-    root = made("npz_by_name")
-    assert citrus(["init", str(root), "--out", "ends.yaml"]) == 0
-    assert citrus(["run", "ends.yaml", "--out", "ends"]) == 0
-    assert "gain" in Path("ends/report.html").read_text()

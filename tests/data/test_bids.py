@@ -174,7 +174,8 @@ def test_a_trial_runs_on_it_without_code(root):
     assert trial.run()["val/balanced_accuracy"] > 0.9
 
 
-@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_portfolio")
 def test_a_sweep_on_it_runs_to_its_end(root, tmp_path):
     from citrus_ray.cli.main import main
 
@@ -190,6 +191,6 @@ budget: {{trials: 1}}
 final: {{rounds: 2}}
 """
     )
-    assert main([str(tmp_path / "s.yaml"), "--out", str(tmp_path / "out")]) == 0
+    assert main([str(tmp_path / "s.yaml"), "--no-ray", "--out", str(tmp_path / "out")]) == 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Signals: finetune.target ds: at 100 Hz, each recording z-scored." in page

@@ -75,12 +75,17 @@ def run(tmp_path: Path, results: Path) -> Callable[..., tuple[int, Path]]:
     results."""
 
     def call(tree: dict[str, Any], *flags: str) -> tuple[int, Path]:
-        spec = tmp_path / f"{tree['name']}.yaml"
-        spec.write_text(yaml.safe_dump(tree))
         out = results / tmp_path.name
-        return main([str(spec), "--out", str(out), *flags]), out
+        return command(tree, tmp_path, out, *flags), out
 
     return call
+
+
+def command(tree: dict[str, Any], home: Path, out: Path, *flags: str) -> int:
+    """The exit code of a spec that is written to `home` and run."""
+    spec = home / f"{tree['name']}.yaml"
+    spec.write_text(yaml.safe_dump(tree))
+    return main([str(spec), "--out", str(out), *flags])
 
 
 def lines(out: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import yaml
 
 from citrus_ray.data.root import data_root
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_portfolio")]
 Run = Callable[..., tuple[int, Path]]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 SMALL: dict[str, Any] = {
@@ -63,7 +63,7 @@ def test_parts_of_one_moment_run_to_the_end(
     for name, pattern in patterns.items():
         block["of"][name] |= {"pattern": pattern, "max_windows_per_recording": 4}
     trial = SMALL["trial"] | {"finetune": SMALL["trial"]["finetune"] | {"target": block}}
-    code, out = run(SMALL | {"name": folder, "trial": trial})
+    code, out = run(SMALL | {"name": folder, "trial": trial}, "--no-ray")
     assert code == 0
     (cell,) = json.loads((out / "summary.json").read_text())["cells"]
     assert cell["n_failed"] == 0

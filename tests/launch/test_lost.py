@@ -20,7 +20,7 @@ from citrus_ray.cli.main import EXIT_CODES
 from citrus_ray.launch import local, lost
 from citrus_ray.launch.local import RayLostError
 from citrus_ray.launch.lost import Watch, daemons, watched
-from tests.launch.conftest import TINY
+from tests.launch.conftest import TINY, lines
 from tests.launch.test_interrupt import ROOT, _wait_for
 
 SWEEP = SimpleNamespace(n_done=5, n_total=16)
@@ -114,42 +114,58 @@ def test_a_head_elsewhere_is_lost_when_it_is_silent_for_long() -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
-def test_ray_that_is_killed_is_one_line_and_the_same_command_goes_on(
-    tmp_path: Path, victim: str
-) -> None:
+def test_a_raylet_that_is_killed_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    command, out = _killed(tmp_path, "raylet")
+    kept = {path.name: path.read_bytes() for path in (out / "records").glob("*.jsonl")}
+    n = len(kept) + 2  # enough of the 12 to see it go on
+    command += ["--set", f"budget.trials={n}"]
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert second.returncode == 0, second.stderr
+    (cell,) = json.loads((out / "summary.json").read_text())["cells"]
+    assert (cell["n_trials"], cell["n_failed"]) == (n, 0)
+    assert {name: (out / "records" / name).read_bytes() for name in kept} == kept
+
+
+@pytest.mark.ray
+def test_a_gcs_that_is_killed_is_one_line_and_fails_no_trial(tmp_path: Path) -> None:
+    _, out = _killed(tmp_path, "gcs_server")
+    assert {row["status"] for row in lines(out)} == {"ok"}
+
+
+def _killed(home: Path, victim: str) -> tuple[list[str], Path]:
+    """The command of a sweep that lost a daemon of its Ray, and its results."""
     tree = copy.deepcopy(TINY) | {"compare": {}, "budget": {"trials": 12}}
     tree["search"] = {"finetune.optim.lr": {"loguniform": [1e-3, 1e-2]}}
     tree["trial"]["finetune"]["steps"] = 600  # so that it does not end before the loss is seen
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(tree))
-    out = tmp_path / "out"
-    command = [sys.executable, "sweeps/run.py", str(tmp_path / "spec.yaml"), "--out", str(out)]
-    first = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    _wait_for(lambda: len(list((out / "records").glob("*.jsonl"))) >= 2 or first.poll(), 300)
-    assert first.returncode is None
-    found = _children(first.pid, victim)
-    os.kill(found, signal.SIGKILL)
+    (home / "spec.yaml").write_text(yaml.safe_dump(tree))
+    out = home / "out"
+    command = [sys.executable, "sweeps/run.py", str(home / "spec.yaml"), "--out", str(out)]
+    sweep = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    _wait_for(lambda: len(list((out / "records").glob("*.jsonl"))) >= 2 or sweep.poll(), 300)
+    assert sweep.returncode is None
+    found = {name: _child(sweep.pid, name) for name in ("raylet", "gcs_server")}
+    os.kill(found[victim], signal.SIGKILL)
     began = time.monotonic()
-    _, said = first.communicate(timeout=120)
+    _, said = sweep.communicate(timeout=120)
     print(f"over after {time.monotonic() - began:.1f} s")
-    assert first.returncode == lost.EXIT_CODE, said
+    assert sweep.returncode == lost.EXIT_CODE, said
     told = [line for line in said.splitlines() if "Ray was lost" in line]
     assert len(told) == 1, said
     assert "nothing recorded is lost; run the same command to go on" in told[0]
     assert len(said.splitlines()) < 15, said
-    assert not _children(first.pid, "raylet")
-    kept = {path.name: path.read_bytes() for path in (out / "records").glob("*.jsonl")}
-
-    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert second.returncode == 0, second.stderr
-    (cell,) = json.loads((out / "summary.json").read_text())["cells"]
-    assert (cell["n_trials"], cell["n_failed"]) == (12, 0)
-    assert {name: (out / "records" / name).read_bytes() for name in kept} == kept
+    _wait_for(lambda: not any(map(_runs, found.values())), 10)
+    return command, out
 
 
-def _children(parent: int, program: str) -> int:
+def _child(parent: int, program: str) -> int:
     said = subprocess.run(
         ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True
     )
     found = [line.split() for line in said.stdout.splitlines()]
     return next((int(pid) for pid, words, *_ in found if Path(words).name == program), 0)
+
+
+def _runs(pid: int) -> bool:
+    """Not of one that has ended, whether or not somebody waited for it."""
+    command = Path(f"/proc/{pid}/cmdline")
+    return command.exists() and bool(command.read_bytes())

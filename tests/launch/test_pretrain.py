@@ -33,9 +33,8 @@ def compute(trial: Trial, folder: Path, store: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("uri", [False, True])
-def test_an_interrupted_run_goes_on_in_ray_where_it_stopped(tmp_path, monkeypatch, uri):
-    store = (tmp_path / "store").as_uri() if uri else str(tmp_path / "store")
+def test_an_interrupted_run_goes_on_in_ray_where_it_stopped(tmp_path, monkeypatch):
+    store = (tmp_path / "store").as_uri()  # a folder: where a worker is killed, below
     digest, spec = TRIAL.encoder_digest() or "", TRIAL.pretraining
     assert spec is not None
     with monkeypatch.context() as patch:

@@ -2,20 +2,21 @@
 
 import copy
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from citrus_ray.data.sources.synthetic import Synthetic
-from citrus_ray.data.tools.export import write_recordings
-from tests.launch.conftest import TINY, lines
+from citrus_ray.cli.main import main
+from tests.launch.conftest import TINY, command, lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 Run = Callable[..., tuple[int, Path]]
@@ -26,18 +27,26 @@ def tiny(**changes: Any) -> dict[str, Any]:
     return copy.deepcopy(TINY) | changes
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, results: Path, cluster: None) -> Path:
+    """The results of TINY, run to its end."""
+    out = results / "finished"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CITRUS_STORE", str(results / "store"))
+        assert command(TINY, tmp_path_factory.mktemp("finished"), out) == 0
+    return out
+
+
 def test_a_sweep_ends_with_records_a_summary_and_a_gain_and_runs_once_only(
-    run: Run, capsys: Any
+    finished: Path, capsys: Any
 ) -> None:
-    code, out = run(TINY)
-    assert code == 0
-    found = json.loads((out / "summary.json").read_text())
+    found = json.loads((finished / "summary.json").read_text())
     scratch, masked = found["cells"]
     assert (scratch["n_trials"], masked["n_trials"]) == (3, 3)
     assert masked["gain"]["n"] == 2
     assert masked["gain"]["mean"] == pytest.approx(masked["test"]["mean"] - scratch["test"]["mean"])
     assert scratch["gain"] is None
-    rows = lines(out)
+    rows = lines(finished)
     assert len(rows) == 2 * (3 * 2 + 2)  # cells x (trials x seeds + fresh seeds)
     assert {row["encoder"] is None for row in rows if row["axes"]["pretrain.task"] is None} == {
         True
@@ -51,37 +60,36 @@ def test_a_sweep_ends_with_records_a_summary_and_a_gain_and_runs_once_only(
         if row["phase"] == "search"
         for name in row["metrics"]
     )
-    assert "tensorboard --logdir" in capsys.readouterr().out
 
-    before = {
-        path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent.name == "records"
-    }
-    again, _ = run(TINY)
-    assert again == 0
-    assert {
-        path: path.stat().st_mtime_ns for path in out.rglob("*") if path.parent.name == "records"
-    } == before
-    assert "nothing to compute" in capsys.readouterr().err
+    before = {path: path.stat().st_mtime_ns for path in (finished / "records").iterdir()}
+    assert main([str(finished)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (finished / "records").iterdir()} == before
+    said = capsys.readouterr()
+    assert "nothing to compute" in said.err
+    assert "tensorboard --logdir" in said.out
 
 
-def test_a_larger_budget_keeps_what_was_computed_and_adds_the_rest(run: Run) -> None:
-    _, out = run(tiny(budget={"trials": 2}))
-    before = {path.name for path in (out / "records").iterdir()}
-    code, _ = run(tiny(budget={"trials": 4}))
-    assert code == 0
-    assert before < {path.name for path in (out / "records").iterdir()}
+def test_a_larger_budget_keeps_what_was_computed_and_adds_the_rest(
+    finished: Path, run: Run, tmp_path: Path
+) -> None:
+    out = finished.parent / tmp_path.name
+    shutil.copytree(finished, out)
+    before = {path.name: path.read_bytes() for path in (out / "records").iterdir()}
+    code, found = run(tiny(budget={"trials": 4}))
+    assert (code, found) == (0, out)
+    after = {path.name: path.read_bytes() for path in (out / "records").iterdir()}
+    assert before.items() < after.items()
     counts = [cell["n_trials"] for cell in json.loads((out / "summary.json").read_text())["cells"]]
     assert counts == [4, 4]
 
 
 def test_a_trial_that_diverges_is_a_failed_row_and_the_sweep_goes_on(run: Run) -> None:
     tree = tiny(search={"finetune.optim.lr": {"choice": [1e-3, 1e30]}}, budget={"trials": 2})
-    code, out = run(tree)
-    found = json.loads((out / "summary.json").read_text())
-    assert [cell["n_failed"] for cell in found["cells"]] == [1, 1]
-    assert all(
-        cell["best"] == {"finetune.optim.lr": 1e-3} and cell["test"] for cell in found["cells"]
-    )
+    code, out = run(tree | {"compare": {}})
+    (cell,) = json.loads((out / "summary.json").read_text())["cells"]
+    assert cell["n_failed"] == 1
+    assert cell["best"] == {"finetune.optim.lr": 1e-3}
+    assert cell["test"]
     failed = [row for row in lines(out) if row["status"] == "failed"]
     assert failed
     assert all("step" in row["reason"] and "lr=" in row["reason"] for row in failed)
@@ -101,20 +109,56 @@ def test_a_pretraining_that_fails_fails_its_trials_and_not_the_scratch_arm(run: 
     assert code == 1
 
 
-def test_pretraining_runs_data_parallel_on_two_workers(run: Run) -> None:
-    tree = tiny(budget={"trials": 1})
+@dataclass(frozen=True)
+class Shared:
+    """A sweep whose pre-trainings have two workers each."""
+
+    code: int
+    out: Path
+    held: list[int]  # the trials that Tune knew of, whenever it chose one
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, results: Path, cluster: None) -> Shared:
+    from citrus_ray.launch.tune import Forgets
+
+    held: list[int] = []
+    choose = Forgets.choose_trial_to_run
+
+    def noted(scheduler: Forgets, controller: Any) -> Any:
+        chosen = choose(scheduler, controller)
+        held.append(len(controller.get_trials()))
+        return chosen
+
+    tree = tiny(budget={"trials": 8}, repeat={"seed": [0]}, search=LR)
+    tree["compare"] = {"pretrain.task": [{"kind": "masked"}]}
     tree["trial"]["pretrain"] |= {"workers": 2, "seed": 77}
-    code, out = run(tree)
-    assert code == 0
+    out = results / "shared"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CITRUS_STORE", str(results / "store"))
+        patch.setattr(Forgets, "choose_trial_to_run", noted)
+        return Shared(command(tree, tmp_path_factory.mktemp("shared"), out), out, held)
+
+
+def test_pretraining_runs_data_parallel_on_two_workers(shared: Shared) -> None:
+    assert shared.code == 0
     searched, *rounds = sorted(
-        {row["encoder"]: row["phase"] == "final" for row in lines(out) if row["encoder"]}.items(),
+        {row["encoder"]: row["phase"] == "final" for row in lines(shared.out)}.items(),
         key=lambda item: item[1],
     )
     assert len(rounds) == 2, "an encoder for each round"
     digest = searched[0]
-    meta = json.loads((out.parent / "store" / digest / "meta.json").read_text())
+    meta = json.loads((shared.out.parent / "store" / digest / "meta.json").read_text())
     assert [row["epoch"] for row in meta["history"]] == [1, 2]
     assert meta["workers"] == 2
+
+
+def test_trials_that_are_over_are_forgotten_and_no_placement_group_is_left(shared: Shared) -> None:
+    """What Tune keeps of a long sweep, and what Ray Train leaves where a trial ends, stays."""
+    from ray.util import placement_group_table
+
+    assert max(shared.held) <= 5, "of 8 trials and 2 rounds, those under way and some just ended"
+    _wait_until(lambda: {g["state"] for g in placement_group_table().values()} <= {"REMOVED"})
 
 
 def test_asha_stops_trials_early_and_says_so(run: Run) -> None:
@@ -153,8 +197,7 @@ def test_a_race_stops_clearly_worse_trials_after_some_members_and_says_what_it_s
     assert "racing left out" in capsys.readouterr().out
 
 
-def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> None:
-    _, out = run(TINY)
+def test_tensorboard_serves_every_trial_with_its_hyper_parameters(finished: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -163,7 +206,7 @@ def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> N
         "-m",
         "tensorboard.main",
         "--logdir",
-        str(out / "tensorboard"),
+        str(finished / "tensorboard"),
         "--port",
         str(port),
     ]
@@ -192,29 +235,6 @@ def test_tensorboard_serves_every_trial_with_its_hyper_parameters(run: Run) -> N
         server.wait()
 
 
-def test_three_edf_files_and_a_csv_become_a_finished_sweep_with_no_code(
-    run: Run, tmp_path: Path
-) -> None:
-    source = Synthetic(seed=3, n_subjects=3, windows_per_subject=24, normalize="none")
-    write_recordings(source, tmp_path / "study", "edf")
-    edf = {
-        "kind": "files",
-        "root": str(tmp_path / "study"),
-        "pattern": "recordings/*.edf",
-        "labels": "labels.csv",
-        "seconds": 2.56,
-        "sfreq": 100.0,
-    }
-    tree = tiny(name="edf", budget={"trials": 1})
-    tree["trial"]["finetune"] |= {"target": edf, "split": {"val": 0.34, "test": 0.34}}
-    code, out = run(tree)
-    assert code == 0
-    assert len(list((tmp_path / "study").rglob("*.edf"))) == 3
-    rows = lines(out)
-    assert {row["status"] for row in rows} == {"ok"}
-    assert {row["config"]["finetune.target.kind"] for row in rows} == {"files"}
-
-
 def _get(url: str, body: bytes | None = None, patience_s: float = 60) -> Any:
     """The JSON at `url`, once the server is up and has read its files."""
     last: Exception | None = None
@@ -232,32 +252,6 @@ def _get(url: str, body: bytes | None = None, patience_s: float = 60) -> Any:
             last = err
         time.sleep(0.5)
     raise AssertionError(f"{url} gave nothing in {patience_s} s: {last}")
-
-
-def test_trials_that_are_over_are_forgotten_and_no_placement_group_is_left(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What Tune keeps of a long sweep, and what Ray Train leaves where a trial ends, stays."""
-    from ray.util import placement_group_table
-
-    from citrus_ray.launch.tune import Forgets
-
-    held: list[int] = []
-    choose = Forgets.choose_trial_to_run
-
-    def noted(scheduler: Forgets, controller: Any) -> Any:
-        chosen = choose(scheduler, controller)
-        held.append(len(controller.get_trials()))
-        return chosen
-
-    monkeypatch.setattr(Forgets, "choose_trial_to_run", noted)
-    tree = tiny(budget={"trials": 8}, repeat={"seed": [0]}, search=LR)
-    tree["compare"] = {"pretrain.task": [{"kind": "masked"}]}
-    tree["trial"]["pretrain"] |= {"workers": 2, "seed": 77}
-    code, _ = run(tree)
-    assert code == 0
-    assert max(held) <= 5, "of 8 trials and 2 rounds, those under way and a few that just ended"
-    _wait_until(lambda: {g["state"] for g in placement_group_table().values()} <= {"REMOVED"})
 
 
 def _wait_until(true: Callable[[], bool], patience_s: float = 30.0) -> None:
