@@ -69,7 +69,8 @@ def _is_root(path: str) -> bool:
 def labelled(cells: Sequence["Outcome"]) -> list["Outcome"]:
     """The cells with their labels."""
     arms = {cell.arm: cell for cell in cells}
-    arm_labels = dict(zip(arms, _arm_labels(list(arms.values())), strict=True))
+    by_settings = dict(zip(arms, _arm_labels(list(arms.values())), strict=True))
+    arm_labels = by_settings | _named_arms(cells)
     regimes = labels_of_axes([part_of(cell.axes, False) for cell in cells])
     named = [
         replace(
@@ -88,6 +89,16 @@ def labelled(cells: Sequence["Outcome"]) -> list["Outcome"]:
     ]
     labels = unique(named, wordings)
     return [replace(cell, label=label) for cell, label in zip(named, labels, strict=True)]
+
+
+def _named_arms(cells: Sequence["Outcome"]) -> dict[str, str]:
+    """Names that a sweep gave to its arms, where each is of one pre-training and each has one."""
+    pairs = {(cell.arm, cell.axes.get("arm")) for cell in cells if not cell.is_scratch}
+    names = {str(name) for _, name in pairs}
+    is_whole = None not in {name for _, name in pairs} and SCRATCH not in names
+    if not is_whole or not len(names) == len(pairs) == len({arm for arm, _ in pairs}):
+        return {}
+    return {arm: str(name) for arm, name in pairs}
 
 
 def labels_of_axes(all_axes: Sequence[Axes]) -> list[str]:

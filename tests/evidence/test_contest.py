@@ -101,3 +101,17 @@ def test_a_verdict_that_a_half_turns_around_is_named(tmp_path: Path) -> None:
 
 def test_nothing_decided_has_no_halves(tmp_path: Path) -> None:
     assert claimed(tmp_path, gain=0.0).halves is None
+
+
+def test_arms_with_names_are_called_by_them(tmp_path: Path) -> None:
+    """And not by all settings in which a pre-training differs from none."""
+    MadeUp(level=0.4, n_trials=1, n_final_seeds=4).write(tmp_path)
+
+    def named(row: Record) -> Record:
+        task = row.axes["pretrain.task"]
+        return replace(row, axes={"arm": "EEG, samples" if task else "untrained"})
+
+    change(tmp_path, named)
+    (tmp_path / "spec.yaml").unlink()
+    labels = {cell.is_scratch: cell.arm_label for cell in read_evidence([tmp_path]).cells}
+    assert labels == {True: "from scratch", False: "EEG, samples"}
