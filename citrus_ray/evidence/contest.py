@@ -1,6 +1,6 @@
 """On how many targets the best pre-trained network beats the best method without one, with few
-labels. For each target both are chosen by their mean test scores on the other targets, whose people
-it does not have: nothing that is tested there chooses what is held there.
+labels. For each target both are chosen by their mean test scores on the other targets: no score of
+a target chooses what is held there. Two targets may be recordings of the same people.
 """
 
 from collections import Counter, defaultdict
@@ -61,8 +61,8 @@ class Contest:
             for names in ([b.network for b in self.bouts], [b.method for b in self.bouts])
         )
         return (
-            "Both are chosen for each target by the other targets, so by people who are not "
-            f"tested there: {network} against {method}."
+            "Both are chosen for each target by their scores on the others: "
+            f"{network} against {method}."
         )
 
     def tree(self) -> dict[str, Any]:

@@ -92,13 +92,16 @@ def labelled(cells: Sequence["Outcome"]) -> list["Outcome"]:
 
 
 def _named_arms(cells: Sequence["Outcome"]) -> dict[str, str]:
-    """Names that a sweep gave to its arms, where each is of one pre-training and each has one."""
-    pairs = {(cell.arm, cell.axes.get("arm")) for cell in cells if not cell.is_scratch}
-    names = {str(name) for _, name in pairs}
-    is_whole = None not in {name for _, name in pairs} and SCRATCH not in names
-    if not is_whole or not len(names) == len(pairs) == len({arm for arm, _ in pairs}):
+    """Names that a sweep gave to its arms, where each is of one pre-training; two that differ
+    elsewhere may share it."""
+    names: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if not cell.is_scratch:
+            names.setdefault(cell.arm, {})[str(cell.axes.get("arm", ""))] = None
+    all_names = [name for of in names.values() for name in of]
+    if {"", SCRATCH} & {*all_names} or len({*all_names}) < len(all_names):
         return {}
-    return {arm: str(name) for arm, name in pairs}
+    return {arm: " / ".join(of) for arm, of in names.items()}
 
 
 def labels_of_axes(all_axes: Sequence[Axes]) -> list[str]:

@@ -54,7 +54,7 @@ def test_targets_are_counted_with_five_labels_and_named_where_it_does_not_win(
     # minirocket is best on emgdb, and worst on all others: they choose
     assert {one.target: one.method for one in found.bouts}["emgdb"] == "bag (baseline)"
     assert {one.network for one in found.bouts} == {"masked"}
-    assert "by people who are not tested there: masked against bag (baseline)" in found.how
+    assert "by their scores on the others: masked against bag (baseline)" in found.how
     assert found.tree()["won"] == 2
 
 
@@ -115,3 +115,17 @@ def test_arms_with_names_are_called_by_them(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").unlink()
     labels = {cell.is_scratch: cell.arm_label for cell in read_evidence([tmp_path]).cells}
     assert labels == {True: "from scratch", False: "EEG, samples"}
+
+
+def test_arms_that_share_a_pre_training_are_called_by_both_names(tmp_path: Path) -> None:
+    MadeUp(level=0.4, labels=({"per_class": 3}, {"per_class": 20}), n_trials=1).write(tmp_path)
+
+    def named(row: Record) -> Record:
+        few = row.axes["finetune.labels"] == {"per_class": 3}
+        name = ("network" if few else "views") if row.encoder else "untrained"
+        return replace(row, axes={**row.axes, "arm": name})
+
+    change(tmp_path, named)
+    (tmp_path / "spec.yaml").unlink()
+    labels = {cell.arm_label for cell in read_evidence([tmp_path]).cells}
+    assert labels == {"from scratch", "network / views"}
