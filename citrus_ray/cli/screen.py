@@ -79,7 +79,7 @@ class Done:
                 n_done[phase] += len(seconds)
                 jobs[cell.index, phase] = max(n - len(seconds), 0)
                 for one in seconds:
-                    forecast.learn((cell.index, phase), one)
+                    forecast.recall((cell.index, phase), one)
         return cls(sweep, n_done["search"], n_done["final"], Left(jobs), forecast, encoders)
 
     def with_encoders(self) -> "Done":

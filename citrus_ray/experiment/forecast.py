@@ -75,9 +75,16 @@ class Forecast:
         one = max(seconds / self.n_members(kind), LEAST)
         known = self.took.get(kind)
         if known:  # how busy the machine is now, by work that it has done before
-            off = math.log(one / (median(known) * self.busy))
+            # beside the mean of logarithms: beside a median, what is skewed drifts without end
+            usual = fmean(math.log(max(took, LEAST)) for took in known)
+            off = math.log(one / self.busy) - usual
             self.busy *= math.exp(FOLLOWS * min(max(off, -1.0), 1.0))
-        self.took.setdefault(kind, deque(maxlen=LAST)).append(one / self.busy)
+        self.recall(kind, one / self.busy * self.n_members(kind))
+
+    def recall(self, kind: Kind, seconds: float) -> None:
+        """Take in a job of another time, which says nothing of how busy the machine is now."""
+        one = max(seconds / self.n_members(kind), LEAST)
+        self.took.setdefault(kind, deque(maxlen=LAST)).append(one)
 
     def make(self, group: int, seconds: float) -> None:
         """Take in the wall time of an encoder."""

@@ -46,6 +46,15 @@ def test_one_that_met_a_cold_machine_does_not_count():
     assert found.seconds(Left({(0, "search"): 10}), 1) == pytest.approx(30)
 
 
+def test_jobs_of_another_time_say_nothing_of_how_busy_the_machine_is():
+    """Records are read cell by cell, the later rounds of each on a busier machine."""
+    found = forecast_of(**FOUR)
+    for cell in range(4):
+        for seconds in (1.0, 3.0, 3.0, 3.0) * 20:
+            found.recall((cell, "final"), seconds)
+    assert found.seconds(Left({(0, "final"): 10}), 1) == pytest.approx(30)
+
+
 def test_what_runs_is_left_only_in_part():
     found = forecast_of()
     found.learn((0, "search"), 10.0)
