@@ -4,7 +4,9 @@ Ray Train starts a controller and a group of processes around its workers, which
 wait for.
 """
 
+import gc
 import tempfile
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +74,7 @@ def _train(
                 return _alone(config, share)
             return _together(digest, config, n, bool(spec.gpu), share)
         except Exception as err:
+            _let_go(err)
             if broken := node_error(err):
                 raise broken from None
             if not _is_death(err):
@@ -79,6 +82,15 @@ def _train(
             if not left:
                 raise WorkerLost(last_line(err)) from None
     return None
+
+
+def _let_go(err: BaseException | None) -> None:
+    """What the frames behind an error hold: Ray Train's controller keeps its workers' CPUs for as
+    long as anyone has a handle of it, and whoever asks for them next would wait for ever."""
+    while err is not None:
+        traceback.clear_frames(err.__traceback__)
+        err = err.__cause__ or err.__context__
+    gc.collect()
 
 
 def share_of(spec: "Pretrain", cpus_per_thread: float) -> dict[str, float]:

@@ -72,6 +72,17 @@ def test_a_worker_that_is_killed_costs_no_pretraining(tmp_path, workers):
     meta = checkpoint.read_meta(tmp_path / "store", trial.encoder_digest() or "")
     assert [row["epoch"] for row in meta["history"]] == list(range(1, 301))
     assert meta["workers"] == workers
+    _assert_nothing_is_held()
+
+
+def _assert_nothing_is_held() -> None:
+    """CPUs of the workers that were lost: a sweep after them would wait for ever."""
+    from ray.util import placement_group_table
+
+    until = time.monotonic() + 30
+    while held := [g for g in placement_group_table().values() if g["state"] != "REMOVED"]:
+        assert time.monotonic() < until, held
+        time.sleep(0.2)
 
 
 def _kill_a_worker(killed: list[int], workers: int) -> None:
