@@ -5,8 +5,12 @@ wait for.
 """
 
 import gc
+import signal
 import tempfile
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +97,18 @@ def _let_go(err: BaseException | None) -> None:
     gc.collect()
 
 
+@contextmanager
+def _same_sigint() -> Iterator[None]:
+    """A block after which Ctrl-C is heard as before it: Ray Train leaves a handler behind, which
+    holds its controller."""
+    heard = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, heard)
+
+
 def share_of(spec: "Pretrain", cpus_per_thread: float) -> dict[str, float]:
     """What each worker asks Ray for."""
     return {"CPU": spec.threads_per_worker * cpus_per_thread} | ({"GPU": 1.0} if spec.gpu else {})
@@ -132,7 +148,7 @@ def _together(
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    with tempfile.TemporaryDirectory(prefix="citrus-train-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="citrus-train-") as scratch, _same_sigint():
         TorchTrainer(
             _one_of_many,
             train_loop_config=config,
