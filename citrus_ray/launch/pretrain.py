@@ -4,15 +4,9 @@ Ray Train starts a controller and a group of processes around its workers, which
 wait for.
 """
 
-import gc
-import signal
 import tempfile
-import threading
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -78,7 +72,6 @@ def _train(
                 return _alone(config, share)
             return _together(digest, config, n, bool(spec.gpu), share)
         except Exception as err:
-            _let_go(err)
             if broken := node_error(err):
                 raise broken from None
             if not _is_death(err):
@@ -86,27 +79,6 @@ def _train(
             if not left:
                 raise WorkerLost(last_line(err)) from None
     return None
-
-
-def _let_go(err: BaseException | None) -> None:
-    """What the frames behind an error hold: Ray Train's controller keeps its workers' CPUs for as
-    long as anyone has a handle of it, and whoever asks for them next would wait for ever."""
-    while err is not None:
-        traceback.clear_frames(err.__traceback__)
-        err = err.__cause__ or err.__context__
-    gc.collect()
-
-
-@contextmanager
-def _same_sigint() -> Iterator[None]:
-    """A block after which Ctrl-C is heard as before it: Ray Train leaves a handler behind, which
-    holds its controller."""
-    heard = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, heard)
 
 
 def share_of(spec: "Pretrain", cpus_per_thread: float) -> dict[str, float]:
@@ -148,8 +120,9 @@ def _together(
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    with tempfile.TemporaryDirectory(prefix="citrus-train-") as scratch, _same_sigint():
-        TorchTrainer(
+    controllers: list[Any] = []
+    with tempfile.TemporaryDirectory(prefix="citrus-train-") as scratch:
+        trainer = TorchTrainer(
             _one_of_many,
             train_loop_config=config,
             scaling_config=ScalingConfig(
@@ -161,7 +134,15 @@ def _together(
             ),
             torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
             run_config=RunConfig(name=digest, storage_path=scratch),
-        ).fit()
+        )
+        # Ray Train would hear Ctrl-C in place of the sweep, and hold its controller for that; one
+        # that lives on may keep CPUs of workers that were lost, for which the next would wait
+        trainer._register_sigint_handler = controllers.append
+        try:
+            trainer.fit()
+        finally:
+            for controller in controllers:
+                ray.kill(controller)
 
 
 def _one_of_many(config: dict[str, str]) -> None:
