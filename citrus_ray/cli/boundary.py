@@ -63,27 +63,38 @@ def report_into(folder: Path) -> None:
 
 
 def _ended(call: Callable[[], int], name: str, nothing: str, safe: str) -> int:
-    out: Any = PlainText(sys.stdout)
-    errors: Any = PlainText(sys.stderr)
-    with _alone(), redirect_stdout(out), redirect_stderr(errors):
-        try:
-            code = call()
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # or Python complains when it flushes at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141
-        except SystemExit as err:
-            if err.code != signal.SIGTERM:  # Ray ends so on it, while it starts
-                raise
-            code = 143
-            print(f"told to end; {safe}", file=sys.stderr)
-        except KeyboardInterrupt:
-            code = 130
-            print(f"interrupted; {safe}", file=sys.stderr)
-        except Exception as err:
-            code = _said(err, name, nothing, safe)
-        return 143 if code == 130 and _told_to_end.is_set() else code
+    try:
+        with (
+            _alone(),
+            redirect_stdout(cast(Any, PlainText(sys.stdout))),
+            redirect_stderr(cast(Any, PlainText(sys.stderr))),
+        ):
+            code = _code_of(call, name, nothing, safe)
+    except KeyboardInterrupt:  # as the block begins, or ends
+        code = 130
+        print(f"interrupted; {safe}", file=sys.stderr)
+    return 143 if code == 130 and _told_to_end.is_set() else code
+
+
+def _code_of(call: Callable[[], int], name: str, nothing: str, safe: str) -> int:
+    try:
+        code = call()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # or Python complains when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except SystemExit as err:
+        if err.code != signal.SIGTERM:  # Ray ends so on it, while it starts
+            raise
+        print(f"told to end; {safe}", file=sys.stderr)
+        return 143
+    except KeyboardInterrupt:
+        print(f"interrupted; {safe}", file=sys.stderr)
+        return 130
+    except Exception as err:
+        return _said(err, name, nothing, safe)
 
 
 def _said(err: Exception, name: str, nothing: str, safe: str) -> int:

@@ -19,7 +19,7 @@ from citrus_ray.cli.viewers import write_viewers
 from citrus_ray.evidence.evidence import Evidence, evidence_of
 from citrus_ray.evidence.summary import summary_of
 from citrus_ray.experiment.sweep import Sweep
-from citrus_ray.store import store_beside
+from citrus_ray.store import encoders_of
 
 EVERY_S = 45.0  # between two writings: with a short one, they are a minute apart at most
 SHARE = 4.0  # times what a writing took, so that it has a fifth of one core at most
@@ -30,7 +30,7 @@ def write_summary(
     sweep: Sweep, evidence: Evidence, out: Path, seconds: float, ended: bool
 ) -> dict[str, Any]:
     """`summary.json`; `ended` is false while the sweep runs, or where it was stopped."""
-    found = summary_of(sweep, evidence, seconds, store_beside(out)) | {"ended": ended}
+    found = summary_of(sweep, evidence, seconds, encoders_of(out)) | {"ended": ended}
     records.write_text(out / "summary.json", json.dumps(found, indent=1) + "\n")
     return found
 

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,10 +45,11 @@ def _contents(results: Path, with_predictions: bool) -> Iterator[tuple[str, byte
         paths += sorted((results / PREDICTIONS).rglob("*"))
     for path in filter(Path.is_file, paths):
         yield path.relative_to(results).as_posix(), path.read_bytes()
-    storage = open_storage(encoders_of(results))
+    storages = [open_storage(place) for place in encoders_of(results)]
     named = {row.encoder for rows in records.read_all(results / "records") for row in rows}
     for digest in sorted(filter(None, named)):
-        if read_meta_or_none(storage, digest) is not None:
+        there = (s for s in storages if read_meta_or_none(s, digest) is not None)
+        if storage := next(there, None):
             meta = f"{digest}/{META}"
             yield f"{ENCODERS}/{meta}", storage.read(meta)
 
@@ -65,13 +67,18 @@ def unpack(file: Path, out: Path | None) -> Path | None:
         fault = f"{out}: is there already; give another folder with --out"
     else:
         fault = ""
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            unpack_archive(file, out)
-        except FetchError as err:
-            fault = str(err)
-        if not fault and not (out / "records").is_dir():
-            fault = f"{file}: holds no records/, so it is no sweep's results; see {out}"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=out.parent) as beside:
+            whole = Path(beside) / out.name
+            whole.mkdir()
+            try:
+                unpack_archive(file, whole)
+            except FetchError as err:
+                fault = str(err)
+            if not fault and not (whole / "records").is_dir():
+                fault = f"{file}: holds no records/, so it is no sweep's results"
+            if not fault:
+                os.replace(whole, out)  # all of it, or nothing
     if fault:
         print(fault, file=sys.stderr)
     return None if fault else out

@@ -1,6 +1,6 @@
 """On how many targets the best pre-trained network beats the best method without one, with few
-labels. For each target both are chosen by their mean test scores on the other targets: no score of
-a target chooses what is held there. Two targets may be recordings of the same people.
+labels. For each target both are chosen by their mean test scores on the targets whose recordings
+lie in other folders: nobody who is tested there chooses what is held there.
 """
 
 from collections import Counter, defaultdict
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from citrus_ray.evidence.facts import LABELS
+from citrus_ray.evidence.facts import LABELS, TARGET, target_of
 from citrus_ray.evidence.outcomes import Outcome
 from citrus_ray.evidence.rounds import Finding, Verdict, corrected
 from citrus_ray.evidence.standings import Standing, Standings, difference
@@ -61,7 +61,7 @@ class Contest:
             for names in ([b.network for b in self.bouts], [b.method for b in self.bouts])
         )
         return (
-            "Both are chosen for each target by their scores on the others: "
+            "Both are chosen for each target by their scores on other people's: "
             f"{network} against {method}."
         )
 
@@ -93,9 +93,13 @@ def contest(found: Standings | None, cells: Sequence[Outcome]) -> Contest | None
         return None
     means = {id(s): _means(s, shared) for s in (*networks, *methods)}
     sign, told = found.design.sign, list[tuple[str, Standing, Standing, Finding]]()
+    folders = _folders(cells)
     for target in targets:
+        others = [t for t in targets if folders.get(t, t) != folders.get(target, target)]
+        if not others:
+            continue
         network, method = (
-            max(of, key=lambda s: sign * fmean(v for t, v in means[id(s)].items() if t != target))
+            max(of, key=lambda s: sign * fmean(means[id(s)][t] for t in others))
             for of in (networks, methods)
         )
         one, other = network.scores, network.beside.get(method.baseline, method.scores)
@@ -109,6 +113,13 @@ def contest(found: Standings | None, cells: Sequence[Outcome]) -> Contest | None
         )
     ]
     return Contest(place[1] if place else "all labels", tuple(bouts)) if bouts else None
+
+
+def _folders(cells: Sequence[Outcome]) -> dict[str, str]:
+    """What each target's recordings lie in, where they do: sets cut from one folder are of the same
+    people."""
+    rows = [row for cell in cells for row in cell.rows if row.config.get(f"{TARGET}.root")]
+    return {target_of(row): str(row.config[f"{TARGET}.root"]) for row in rows}
 
 
 def _few(cells: Sequence[Outcome]) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ from typing import Any
 from citrus_ray.evidence.trials import Result
 from citrus_ray.experiment.labels import count
 from citrus_ray.records import Record
-from citrus_ray.store import Where, checkpoint
+from citrus_ray.store import Places, checkpoint
 
 
 def saved(trials: Sequence[Result], n_members: int) -> dict[str, Any]:
@@ -25,7 +25,7 @@ class GpuMeter:
     """Seconds of GPU: of trials, by the share that they asked for, and of the encoders they rest
     on, each once."""
 
-    def __init__(self, store: Where) -> None:
+    def __init__(self, store: Places) -> None:
         self.store, self.seconds = store, 0.0
         self._counted: set[str] = set()
 
@@ -44,7 +44,7 @@ class GpuMeter:
         return float(meta.get("seconds", 0.0) * meta.get("workers", 1))
 
 
-def cost(rows: Iterable[Record], store: Where) -> dict[str, Any]:
+def cost(rows: Iterable[Record], store: Places) -> dict[str, Any]:
     """Seconds of trials and of the pre-trainings they rest on, each encoder once, whichever
     sweep computed it."""
     rows = list(rows)
@@ -69,7 +69,7 @@ def cost(rows: Iterable[Record], store: Where) -> dict[str, Any]:
     }
 
 
-def known_cost(rows: Iterable[Record], store: Where, said: Mapping[str, Any]) -> dict[str, Any]:
+def known_cost(rows: Iterable[Record], store: Places, said: Mapping[str, Any]) -> dict[str, Any]:
     """As `cost`, of pre-trainings what a summary said where their store is not here any longer."""
     total = cost(rows, store)
     if total["n_pretrainings"] < said.get("n_pretrainings", 0):

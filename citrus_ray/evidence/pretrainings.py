@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from citrus_ray.records import Record
-from citrus_ray.store import Where, checkpoint
+from citrus_ray.store import Places, checkpoint
 
 SAID = {
     "constant": "a constant",
@@ -39,7 +39,7 @@ class Pretraining:
         return {name for name, loss in self.references.items() if self.loss >= loss}
 
 
-def pretrainings(rows: Iterable[Record], store: Where) -> list[Pretraining]:
+def pretrainings(rows: Iterable[Record], store: Places) -> list[Pretraining]:
     """Of the encoders that these rows rest on, as far as the store says; those from before there
     were references have none."""
     encoders = sorted({row.encoder for row in rows if row.encoder})

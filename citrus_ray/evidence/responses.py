@@ -241,6 +241,8 @@ def _response(cells: Sequence[Outcome]) -> Response | None:
     n_targets = len({target_of(row) for of in tried for row in of[kept[0]]})
     blocks: Blocks = "targets" if n_targets >= TARGETS else "draws"
     values = _values(tried, kept, cells[0].design, blocks)
+    if values is None:
+        return None
     left_out = n_tried - len(kept)
     arm, design = cells[0].arm_label, cells[0].design
     return Response(arm, design, axes, rows, values, blocks, len(cells), left_out)
@@ -278,8 +280,9 @@ def _axes(rows: Sequence[dict[str, Any]], design: Design) -> tuple[Axis, ...]:
 
 def _values(
     tried: Sequence[dict[str, list[Record]]], kept: Sequence[str], design: Design, blocks: Blocks
-) -> Floats:
-    """(points, blocks): means over cells and members, each cell's own taken out."""
+) -> Floats | None:
+    """(points, blocks): means over cells and members, each cell's own taken out; None where no draw
+    has all points."""
     sums: dict[str, list[Floats]] = defaultdict(list)
     for of in tried:
         series: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(
@@ -294,4 +297,6 @@ def _values(
             if len(values) == len(kept):
                 column = np.asarray([np.mean(values[point]) for point in kept])
                 sums[target if blocks == "targets" else drawn].append(column - column.mean())
+    if not sums:
+        return None
     return np.stack([np.mean(sums[block], axis=0) for block in sorted(sums)], axis=1)

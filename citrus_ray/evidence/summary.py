@@ -16,19 +16,19 @@ from citrus_ray.evidence.trials import Result, Stop, front, why_stop
 from citrus_ray.evidence.worth import pooled_worth
 from citrus_ray.experiment.hold_out import all_left_out
 from citrus_ray.experiment.sweep import Cell, Sweep
-from citrus_ray.store import Where, store_beside
+from citrus_ray.store import Places, encoders_of
 
 
 def summarise(
-    sweep: Sweep, folder: Path, seconds: float, store: Where | None = None
+    sweep: Sweep, folder: Path, seconds: float, store: Places | None = None
 ) -> dict[str, Any]:
     """The content of `summary.json`. `store` holds the encoders, by default that beside the
     sweep's folder."""
-    store = store or store_beside(folder.parent)
+    store = store or encoders_of(folder.parent)
     return summary_of(sweep, evidence_of(sweep, folder), seconds, store)
 
 
-def summary_of(sweep: Sweep, evidence: Evidence, seconds: float, store: Where) -> dict[str, Any]:
+def summary_of(sweep: Sweep, evidence: Evidence, seconds: float, store: Places) -> dict[str, Any]:
     total = cost(evidence.found.rows, store)
     stops = [
         _stopped(cell, outcome, evidence, store)
@@ -82,7 +82,7 @@ def _decided(sweep: Sweep, evidence: Evidence) -> dict[str, Any] | None:
 
 
 def _cell(
-    cell: Cell, outcome: Outcome, evidence: Evidence, stop: Stop | None, store: Where
+    cell: Cell, outcome: Outcome, evidence: Evidence, stop: Stop | None, store: Places
 ) -> dict[str, Any]:
     over = [trial for trial in outcome.searched if trial.over]
     best, reasons = outcome.best, [trial.reason for trial in outcome.searched if not trial.over]
@@ -151,7 +151,7 @@ def _front(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _stopped(cell: Cell, outcome: Outcome, evidence: Evidence, store: Where) -> Stop | None:
+def _stopped(cell: Cell, outcome: Outcome, evidence: Evidence, store: Places) -> Stop | None:
     """What ended a cell's search before it had all its trials."""
     if len(outcome.searched) == cell.n_trials:
         return None

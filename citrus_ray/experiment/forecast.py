@@ -76,7 +76,7 @@ class Forecast:
         known = self.took.get(kind)
         if known:  # how busy the machine is now, by work that it has done before
             # beside the mean of logarithms: beside a median, what is skewed drifts without end
-            usual = fmean(math.log(max(took, LEAST)) for took in known)
+            usual = fmean(map(math.log, known))
             off = math.log(one / self.busy) - usual
             self.busy *= math.exp(FOLLOWS * min(max(off, -1.0), 1.0))
         self.recall(kind, one / self.busy * self.n_members(kind))

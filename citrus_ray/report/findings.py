@@ -30,7 +30,7 @@ from citrus_ray.report.exhibits.predictions import predictions
 from citrus_ray.report.exhibits.scores import ranks, test_scores
 from citrus_ray.report.exhibits.searches import hangs_on, histories, of_fronts
 from citrus_ray.report.tables import Footnotes
-from citrus_ray.store import encoders_of
+from citrus_ray.store import Places, encoders_of
 
 
 class Findings:
@@ -44,7 +44,7 @@ class Findings:
         self.notes = Footnotes.about(self.cells, self.gains)
 
     @cached_property
-    def store(self) -> str:
+    def store(self) -> Places:
         """Where it stands what the encoders are, if it is here."""
         return encoders_of(self.folders[0])
 

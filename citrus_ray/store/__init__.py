@@ -7,6 +7,7 @@ Ray.
 
 from citrus_ray.store.files import (
     ENCODERS,
+    Places,
     Storage,
     Where,
     absolute,
@@ -18,6 +19,7 @@ from citrus_ray.store.files import (
 
 __all__ = [
     "ENCODERS",
+    "Places",
     "Storage",
     "Where",
     "absolute",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from citrus_ray.records import write_bytes
 from citrus_ray.store import entries
 from citrus_ray.store.entries import CheckpointError as CheckpointError
-from citrus_ray.store.files import Where, open_storage
+from citrus_ray.store.files import Places, Where, open_storage
 
 if TYPE_CHECKING:
     import torch
@@ -31,9 +31,11 @@ def is_whole(store: Where, digest: str) -> bool:
     return entries.is_whole(open_storage(store), digest)
 
 
-def meta_or_none(store: Where, digest: str) -> dict[str, Any] | None:
+def meta_or_none(store: Places, digest: str) -> dict[str, Any] | None:
     """What is known of an encoder; None where it is not there, or damaged."""
-    return entries.read_meta_or_none(open_storage(store), digest)
+    places = store if isinstance(store, tuple) else (store,)
+    found = (entries.read_meta_or_none(open_storage(place), digest) for place in places)
+    return next((meta for meta in found if meta is not None), None)
 
 
 def read_meta(store: Where, digest: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from citrus_ray.records import write_bytes
 from citrus_ray.spec import refuse, without_secrets
 
 Where = str | Path  # a folder, or a URI
+Places = Where | tuple[Where, ...]  # one, or several to look into one after another
 OBJECT_STORES = ("s3", "gcs", "abfs")
 CHUNK = 1 << 20
 ENCODERS = "encoders"  # in results that came packed: what their encoders are, without weights
@@ -139,11 +140,10 @@ def store_beside(results: Path) -> str:
     return absolute(os.environ.get("CITRUS_STORE") or results.absolute().parent / "store")
 
 
-def encoders_of(results: Path) -> str:
-    """Where it stands what the encoders behind these results are: in their own folder where they
-    came packed, else in the store beside them."""
-    packed = results / ENCODERS
-    return absolute(packed) if packed.is_dir() else store_beside(results)
+def encoders_of(results: Path) -> tuple[Where, ...]:
+    """Where it stands what the encoders behind these results are: in the store beside them and, of
+    those that came packed, in their own folder."""
+    return (store_beside(results), results / ENCODERS)
 
 
 def absolute(where: Where) -> str:

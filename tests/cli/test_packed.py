@@ -9,7 +9,7 @@ import pytest
 from citrus_ray.cli.citrus import main as citrus
 from citrus_ray.evidence.evidence import read_evidence
 from citrus_ray.report.files import write_report
-from citrus_ray.store import encoders_of, open_storage
+from citrus_ray.store import checkpoint, encoders_of, entries, open_storage
 from tests.report.whole import whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ def test_an_archive_that_would_leave_its_folder_is_refused(tmp_path, capsys):
         tarred.addfile(member, io.BytesIO(b"x"))
     assert citrus(["records", "unpack", str(file), "--out", str(out)]) == 2
     assert "would be written outside its folder" in capsys.readouterr().err
-    assert not (tmp_path / "in" / "escaped").exists()
+    assert not any((tmp_path / "in").iterdir())
 
 
 def test_damaged_records_are_not_published(tmp_path, capsys):
@@ -94,7 +94,16 @@ def test_damaged_records_are_not_published(tmp_path, capsys):
 
 
 def test_encoders_are_looked_up_in_the_store_where_results_came_from_a_sweep(results):
-    assert open_storage(encoders_of(results)).root == str(results.parent / "store")
+    assert encoders_of(results)[0] == str(results.parent / "store")
+
+
+def test_what_was_unpacked_goes_on_with_encoders_of_both_kinds(packed, tmp_path):
+    folder = tmp_path / "there" / "made-up"
+    assert citrus(["records", "unpack", str(packed), "--out", str(folder)]) == 0
+    came = next((folder / "encoders").iterdir()).name
+    entries.write(open_storage(folder.parent / "store"), "made-here", b"", {"seconds": 2.0})
+    for digest in (came, "made-here"):
+        assert checkpoint.meta_or_none(encoders_of(folder), digest) is not None
 
 
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.name)

@@ -54,7 +54,7 @@ def test_targets_are_counted_with_five_labels_and_named_where_it_does_not_win(
     # minirocket is best on emgdb, and worst on all others: they choose
     assert {one.target: one.method for one in found.bouts}["emgdb"] == "bag (baseline)"
     assert {one.network for one in found.bouts} == {"masked"}
-    assert "by their scores on the others: masked against bag (baseline)" in found.how
+    assert "by their scores on other people's: masked against bag (baseline)" in found.how
     assert found.tree()["won"] == 2
 
 
