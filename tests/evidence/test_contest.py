@@ -71,6 +71,24 @@ def claimed(folder: Path, gain: float, noise: float = 0.02, rounds: int = 12) ->
     return read_evidence([folder])
 
 
+def test_sets_of_one_folder_do_not_choose_for_each_other(tmp_path: Path) -> None:
+    """With bonn and ptb of the same people, emgdb alone chooses for them: minirocket."""
+    made(tmp_path)
+
+    def moved(row: Record) -> Record:
+        folder = "emgdb" if target_of(row) == "emgdb" else "one"
+        return replace(row, config={**row.config, "finetune.target.root": folder})
+
+    change(tmp_path, moved)
+    found = read_evidence([tmp_path]).contest
+    assert found is not None
+    assert {one.target: one.method for one in found.bouts} == {
+        "bonn": "minirocket (baseline)",
+        "emgdb": "bag (baseline)",
+        "ptb": "minirocket (baseline)",
+    }
+
+
 def test_a_clear_verdict_holds_in_both_halves_of_the_rounds(tmp_path: Path) -> None:
     found = claimed(tmp_path, gain=0.2).halves
     assert found is not None
