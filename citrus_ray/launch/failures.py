@@ -73,7 +73,8 @@ def is_lost(err: object) -> bool:
 
 def node_error(err: object) -> NodeError | None:
     """Where Ray says that a task met one, or a worker in a group of Ray Train's did."""
-    inner = [getattr(err, "cause", None), *getattr(err, "worker_failures", {}).values()]
+    inner = [getattr(err, name, None) for name in ("cause", "controller_failure")]
+    inner += getattr(err, "worker_failures", {}).values()
     if isinstance(err, NodeError):
         return next((one for one in inner if isinstance(one, NodeError)), err)
     found = (node_error(one) for one in inner if one is not None and one is not err)

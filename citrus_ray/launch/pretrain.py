@@ -87,9 +87,11 @@ def share_of(spec: "Pretrain", cpus_per_thread: float) -> dict[str, float]:
 
 
 def _is_death(err: Exception) -> bool:
-    """Of a lone worker, or of some worker in a group of Ray Train's."""
-    failures = getattr(err, "worker_failures", {0: err}).values()
-    return any(is_lost(getattr(failure, "health_check_failure", failure)) for failure in failures)
+    """Of a lone worker, or of some worker in a group of Ray Train's, be it as the group starts,
+    which Ray Train puts down to what leads them."""
+    of_leader = getattr(err, "controller_failure", err)
+    met = getattr(err, "worker_failures", {0: of_leader}).values()
+    return any(is_lost(getattr(failure, "health_check_failure", failure)) for failure in met)
 
 
 def _alone(config: dict[str, str], share: dict[str, float]) -> None:
@@ -120,6 +122,8 @@ def _together(
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    from citrus_ray.launch.orphans import OneAtATime, free_what_holds
+
     controllers: list[Any] = []
     with tempfile.TemporaryDirectory(prefix="citrus-train-") as scratch:
         trainer = TorchTrainer(
@@ -133,7 +137,7 @@ def _together(
                 placement_strategy="SPREAD",
             ),
             torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
-            run_config=RunConfig(name=digest, storage_path=scratch),
+            run_config=RunConfig(name=digest, storage_path=scratch, callbacks=[OneAtATime()]),
         )
         # Ray Train would hear Ctrl-C in place of the sweep, and hold its controller for that; one
         # that lives on may keep CPUs of workers that were lost, for which the next would wait
@@ -143,6 +147,7 @@ def _together(
         finally:
             for controller in controllers:
                 ray.kill(controller)
+                free_what_holds(controller._actor_id.hex())
 
 
 def _one_of_many(config: dict[str, str]) -> None:

@@ -229,9 +229,9 @@ class Work:
         self.forecast = Forecast(sweep)
         for study in studies.studies:
             for result in study.results.values():
-                self.forecast.learn((study.cell.index, "search"), result.seconds)
+                self.forecast.recall((study.cell.index, "search"), result.seconds)
             for rows in study.rounds.values():
-                self.forecast.learn((study.cell.index, "final"), sum(r.seconds for r in rows))
+                self.forecast.recall((study.cell.index, "final"), sum(r.seconds for r in rows))
         self._began: dict[str, tuple[Kind, float]] = {}  # jobs under way, by digest
         self._began_encoders: dict[str, float] = {}
         self._cell_of: dict[str, int] = {}  # one that asks for an encoder, by its digest

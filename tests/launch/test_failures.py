@@ -193,6 +193,8 @@ def test_what_is_wrong_with_a_node_is_told_from_what_is_wrong_with_a_trial(tmp_p
     assert (found.address, str(found)) == ("10.0.0.1", "on node worker1: disk full")
     group = SimpleNamespace(worker_failures={1: met(NodeError("10.0.0.2", "worker2", "disk full"))})
     assert getattr(node_error(group), "address", None) == "10.0.0.2"
+    leader = SimpleNamespace(controller_failure=met(NodeError("10.0.0.3", "worker3", "disk full")))
+    assert getattr(node_error(leader), "address", None) == "10.0.0.3"
     assert node_error(met(ValueError("bad"))) is None
     assert node_error(None) is None
 

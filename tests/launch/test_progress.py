@@ -63,6 +63,13 @@ def test_what_was_recorded_before_counts_as_done_and_tells_what_work_takes(progr
     assert found.work.seconds_left()[0] == pytest.approx((7 * 6.2 + 10 * 2.2) / 2, rel=0.05)
 
 
+def test_what_was_recorded_before_says_nothing_of_how_busy_the_machine_is(progress_of, recorded):
+    """Whatever ran beside it then: read as news, thousands of records multiply without end."""
+    for number, seconds in enumerate((1.0, 3.0, 9.0)):
+        recorded(0, f"t{number}", 0.5, number, seconds=seconds)
+    assert progress_of().work.forecast.busy == 1.0
+
+
 def test_trials_running_waiting_and_failed_are_counted(progress_of, recorded):
     recorded(0, "a", 0.5)
     found = progress_of()
