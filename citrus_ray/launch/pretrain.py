@@ -120,9 +120,9 @@ def _together(
     digest: str, config: dict[str, str], n: int, on_gpus: bool, share: dict[str, float]
 ) -> None:
     from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
-    from citrus_ray.launch.orphans import OneAtATime, free_what_holds
+    from citrus_ray.launch.group import Meeting, OneAtATime, free_what_holds
 
     controllers: list[Any] = []
     with tempfile.TemporaryDirectory(prefix="citrus-train-") as scratch:
@@ -136,7 +136,7 @@ def _together(
                 # workers on one node would fight over its memory bandwidth
                 placement_strategy="SPREAD",
             ),
-            torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
+            torch_config=Meeting(backend="nccl" if on_gpus else "gloo", folder=scratch),
             run_config=RunConfig(name=digest, storage_path=scratch, callbacks=[OneAtATime()]),
         )
         # Ray Train would hear Ctrl-C in place of the sweep, and hold its controller for that; one

@@ -53,9 +53,12 @@ def cluster(_shared_cache: None) -> Iterator[None]:
     assert ours.QUIET
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
+    from citrus_ray.launch import local
+
+    local.start({"num_cpus": 2, "include_dashboard": True, "log_to_driver": False})
     yield
     ray.shutdown()
+    local.end()
 
 
 @pytest.fixture(scope="session")

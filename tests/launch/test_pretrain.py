@@ -16,6 +16,7 @@ from citrus_ray.store.resume import State
 from citrus_ray.training import pretraining as pretrain
 from citrus_ray.training.parts import ALONE
 from citrus_ray.training.pretraining import lineage
+from tests.launch.listening import Listening, listening
 from tests.small import MODEL, PRETRAINED
 from tests.store.test_resume import CrashError, crash_after, save_every_epoch
 
@@ -66,11 +67,14 @@ def test_a_worker_that_is_killed_costs_no_pretraining(tmp_path, workers):
     trial = PRETRAINED.at({"pretrain.epochs": 60, "pretrain.workers": workers})
     moments = ["LoneWorker.run"] if workers == 1 else ["run_train_fn", "poll_status"]
     killed: list[int] = []
-    killer = threading.Thread(target=_kill_workers, args=(killed, moments))
+    heard: list[Listening] = []
+    killer = threading.Thread(target=_kill_workers, args=(killed, heard, moments))
     killer.start()
     assert compute(trial, tmp_path, str(tmp_path / "store"))
     killer.join()
     assert len(killed) == len(moments)
+    assert heard
+    assert all(one.on_loopback for one in heard), heard
     meta = checkpoint.read_meta(tmp_path / "store", trial.encoder_digest() or "")
     assert [row["epoch"] for row in meta["history"]] == list(range(1, 61))
     assert meta["workers"] == workers
@@ -87,13 +91,16 @@ def _assert_nothing_is_held() -> None:
         time.sleep(0.2)
 
 
-def _kill_workers(killed: list[int], moments: list[str]) -> None:
-    """SIGKILL the first process that trains and does what is named, once for each."""
+def _kill_workers(killed: list[int], heard: list[Listening], moments: list[str]) -> None:
+    """SIGKILL the first process that trains and does what is named, once for each; note what those
+    that train listen on just then."""
     for moment in moments:
         until = time.monotonic() + 90
         while time.monotonic() < until:
-            found = [pid for pid in _that_train() if moment in _does(pid)]
+            alive = _that_train()
+            found = [pid for pid in alive if moment in _does(pid)]
             if found:
+                heard += listening(set(alive))
                 os.kill(found[0], signal.SIGKILL)
                 killed.append(found[0])
                 break
