@@ -118,10 +118,32 @@ def planned_points(folder: Path) -> tuple[Point, ...] | None:
 def read_design(folder: Path) -> Design:
     """The design that a folder states. Never raises: records without a readable spec are still
     worth a page."""
-    summary, plan = _read_json(folder / "summary.json"), read_plan(folder)
+    plan = read_plan(folder)
     planned = [cell for cell in _blocks(plan.get("cells")) if isinstance(cell.get("digest"), str)]
+    found = _of_the_run(folder, plan, planned)
+    if (folder / "plan.json").exists() and not planned:
+        rule = "is damaged, so records of an older spec may be among those that are shown"
+        found["problem"] = f"plan.json {rule}; run the sweep's command again to write it anew"
+    try:
+        document = read_yaml(folder / "spec.yaml")
+    except SpecError as err:
+        reason = "; ".join(problem.message for problem in err.problems)
+        return Design(**found | {"problem": f"spec.yaml {reason}"})
+    asked = {"question": question_of(document.text), "text": document.text}
+    asked |= _of_the_spec(document.tree, folder.name)
+    cells = tuple(cell["axes"] for cell in planned) or tuple(_products(_compared(document.tree)))
+    return Design(**found | asked | {"cells": cells})
+
+
+def _of_the_run(
+    folder: Path, plan: dict[str, Any], planned: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the sweep itself wrote down of its cells, its search and its cost."""
+    summary = _read_json(folder / "summary.json")
     told = _blocks(summary.get("cells"))
-    found: dict[str, Any] = {
+    signals = (dict(cell.get("signals") or {}).items() for cell in told)
+    said = (f"{path} {what}" for one in signals for path, what in one)
+    return {
         "folder": _shown(folder),
         "name": folder.name,
         "known": frozenset(cell["digest"] for cell in planned) if planned else None,
@@ -131,48 +153,27 @@ def read_design(folder: Path) -> Design:
         "cost": summary.get("cost") or {},
         "spec_digest": plan.get("spec_digest", summary.get("spec_digest")),
         "caveats": {canonical(cell["axes"]): tuple(cell.get("caveats") or ()) for cell in told},
-        "signals": tuple(
-            dict.fromkeys(
-                f"{path} {said}"
-                for cell in told
-                for path, said in dict(cell.get("signals") or {}).items()
-            )
-        ),
+        "signals": tuple(dict.fromkeys(said)),
     }
-    if (folder / "plan.json").exists() and not planned:
-        rule = "is damaged, so records of an older spec may be among those that are shown"
-        found["problem"] = f"plan.json {rule}; run the sweep's command again to write it anew"
-    try:
-        document = read_yaml(folder / "spec.yaml")
-    except SpecError as err:
-        reason = "; ".join(problem.message for problem in err.problems)
-        return Design(**found | {"problem": f"spec.yaml {reason}"})
-    tree = document.tree
-    objective, budget = (_block(tree.get(name)) for name in ("objective", "budget"))
+
+
+def _of_the_spec(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    """What a specification asks, as far as it can be read."""
+    objective, budget = (_block(tree.get(block)) for block in ("objective", "budget"))
     metric = str(objective.get("metric", Design.metric))
     verdicts = _valid(Verdicts, tree.get("verdicts") or {}) or Verdicts()
-    compared = tuple(cell["axes"] for cell in planned) or tuple(_products(_compared(tree)))
-    return Design(
-        **found
-        | {
-            "name": str(tree.get("name", folder.name)),
-            "question": question_of(document.text),
-            "text": document.text,
-            "metric": metric,
-            "mode": metric_of(metric).mode,
-            "each": objective.get("each"),
-            "budget": budget.get("trials"),
-            "patience": budget.get("patience"),
-            "verdicts": verdicts.of(metric),
-            "claims": tuple(
-                claim
-                for one in _blocks(tree.get("claims"))
-                if (claim := _valid(Hypothesis, one)) is not None
-            ),
-            "cells": compared,
-            "log_axes": _logarithmic(tree),
-        }
-    )
+    claims = (_valid(Hypothesis, one) for one in _blocks(tree.get("claims")))
+    return {
+        "name": str(tree.get("name", name)),
+        "metric": metric,
+        "mode": metric_of(metric).mode,
+        "each": objective.get("each"),
+        "budget": budget.get("trials"),
+        "patience": budget.get("patience"),
+        "verdicts": verdicts.of(metric),
+        "claims": tuple(claim for claim in claims if claim is not None),
+        "log_axes": _logarithmic(tree),
+    }
 
 
 def _logarithmic(tree: dict[str, Any]) -> frozenset[str] | None:

@@ -13,19 +13,25 @@ from citrus_ray.report.figures import results
 from citrus_ray.report.numbers import interval, number, sentence
 from citrus_ray.report.tables import Table, TableRow
 
+EACH = "Test windows of all refits of a cell's winner, every round's added up."
+
 
 def predictions(found: Sequence[PredictedCell]) -> Iterable[Exhibit]:
     """Who was taken for whom, and how far probabilities can be believed; of classes alone."""
     found = [one for one in found if one.are_classes]
-    if not found:
-        return
-    shown = found[:MAX_PANELS]
-    each = "Test windows of all refits of a cell's winner, every round's added up."
-    yield Exhibit(
+    if found:
+        yield _confusion(found)
+        yield _subjects(found)
+        yield _calibration(found)
+
+
+def _confusion(found: Sequence[PredictedCell]) -> Exhibit:
+    shown = [(_named(one), one) for one in found[:MAX_PANELS]]
+    return Exhibit(
         "confusion",
         "What was taken for what",
         _confusion_shown(found),
-        f"{each} Each row is a true class, its fields the share of its windows that were taken "
+        f"{EACH} Each row is a true class, its fields the share of its windows that were taken "
         "for each class." + first(len(found), MAX_PANELS, "cells"),
         (
             Table(
@@ -43,13 +49,17 @@ def predictions(found: Sequence[PredictedCell]) -> Iterable[Exhibit]:
                 ),
             ),
         ),
-        lambda: results.confusions([(_named(one), one) for one in shown]),
+        lambda: results.confusions(shown),
     )
-    yield Exhibit(
+
+
+def _subjects(found: Sequence[PredictedCell]) -> Exhibit:
+    shown = [(_named(one), one) for one in found[:MAX_ROWS]]
+    return Exhibit(
         "subjects",
         "Subject by subject",
         _subjects_shown(found),
-        f"{each} A tick per test subject: the share of its windows that was right, over all "
+        f"{EACH} A tick per test subject: the share of its windows that was right, over all "
         "refits that tested it." + first(len(found), MAX_ROWS, "cells"),
         (
             Table(
@@ -62,13 +72,17 @@ def predictions(found: Sequence[PredictedCell]) -> Iterable[Exhibit]:
                 ),
             ),
         ),
-        lambda: results.subject_forest([(_named(one), one) for one in found[:MAX_ROWS]]),
+        lambda: results.subject_forest(shown),
     )
-    yield Exhibit(
+
+
+def _calibration(found: Sequence[PredictedCell]) -> Exhibit:
+    shown = [(_named(one), one.reliability) for one in found[:MAX_PANELS]]
+    return Exhibit(
         "calibration",
         "How far probabilities can be believed",
         _calibration_shown(found),
-        f"{each} Windows in ten bins of the probability of the class that they were taken for: a "
+        f"{EACH} Windows in ten bins of the probability of the class that they were taken for: a "
         "point on the diagonal is right as often as it says. Larger points hold more windows. The "
         "expected calibration error is the mean distance from the diagonal, by windows, of each "
         "refit by itself." + first(len(found), MAX_PANELS, "cells"),
@@ -76,15 +90,7 @@ def predictions(found: Sequence[PredictedCell]) -> Iterable[Exhibit]:
             Table(
                 "How far probabilities can be believed",
                 ("cell", "expected calibration error", "95 % interval", "counted"),
-                tuple(
-                    (
-                        _named(one),
-                        number(one.calibration_error.mean),
-                        interval(one.calibration_error),
-                        count(one.calibration_error.n, "round"),
-                    )
-                    for one in found
-                ),
+                tuple(_calibration_line(one) for one in found),
             ),
             Table(
                 "Reliability",
@@ -92,7 +98,7 @@ def predictions(found: Sequence[PredictedCell]) -> Iterable[Exhibit]:
                 tuple(row for one in found for row in _reliability_lines(one)),
             ),
         ),
-        lambda: results.reliabilities([(_named(one), one.reliability) for one in shown]),
+        lambda: results.reliabilities(shown),
     )
 
 
@@ -138,6 +144,11 @@ def _calibration_shown(found: Sequence[PredictedCell]) -> str:
     if best is not worst:
         said += f", {_named(worst)} {worst.calibration_error.mean:.1%}"
     return f"{sentence(said)}."
+
+
+def _calibration_line(one: PredictedCell) -> TableRow:
+    error = one.calibration_error
+    return _named(one), number(error.mean), interval(error), count(error.n, "round")
 
 
 def _reliability_lines(one: PredictedCell) -> Iterable[TableRow]:
