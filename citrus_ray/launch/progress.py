@@ -129,7 +129,8 @@ class Progress:
             parts.append(f"about {clock(left)} left{more}")
         parts += [f"{clock(time.monotonic() - self.started)} gone", f"{self.n_running} running"]
         if self.n_pretraining:
-            parts.append(f"{self.n_pretraining} pre-training ({self.n_parked} trials wait for it)")
+            wait = "1 trial waits" if self.n_parked == 1 else f"{self.n_parked} trials wait"
+            parts.append(f"{self.n_pretraining} pre-training ({wait} for it)")
         if self.n_elsewhere:
             parts.append(f"{self.n_elsewhere} pre-training in another sweep")
         parts.append(f"{self.n_failed} failed")

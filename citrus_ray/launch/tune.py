@@ -20,6 +20,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.tune.search import Searcher
 
 from citrus_ray import records
+from citrus_ray.experiment.labels import count
 from citrus_ray.experiment.sweep import Cell, Sweep
 from citrus_ray.launch.encoders import Encoders
 from citrus_ray.launch.failures import crash_of
@@ -137,8 +138,8 @@ class CellSearch(Searcher):  # type: ignore[misc]
         """What runs is of no use, and Tune would wait for it."""
         self.interrupted = True
         running = list(self.trials.values())
-        what = f"stopping {len(running)} trials under way"
-        self.progress.say(f"Ctrl-C: {what}; Ctrl-C again leaves at once")
+        what = f"stopping {count(len(running), 'trial')} under way"
+        self.progress.say(f"{what}; Ctrl-C leaves at once")
         for actor in (trial.temporary_state.ray_actor for trial in running):
             if actor is not None:
                 ray.kill(actor)

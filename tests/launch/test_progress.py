@@ -80,7 +80,7 @@ def test_trials_running_waiting_and_failed_are_counted(progress_of, recorded):
     found.finished(job, SimpleNamespace(status="failed", seconds=1.0))
     line = found.headline()
     assert "2/18 trials" in line
-    assert "1 running, 1 pre-training (1 trials wait for it), 1 pre-training in another" in line
+    assert "1 running, 1 pre-training (1 trial waits for it), 1 pre-training in another" in line
     assert line.endswith("1 failed")
 
 
