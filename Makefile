@@ -5,6 +5,9 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test check docs format lab bench clean help
 
+# hundreds of processes that tests start would each compile the package anew
+unexport PYTHONDONTWRITEBYTECODE
+
 # a few minutes of two cores each; the others by name: python -m tests.bench --help
 BENCHES := step curves data finetune startup memory engine
 

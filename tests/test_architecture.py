@@ -1,6 +1,7 @@
 """The arrows of the design: who may import whom, and what must stay cheap to import."""
 
 import ast
+import functools
 import itertools
 import json
 import subprocess
@@ -82,12 +83,14 @@ def rooms(names: Iterable[str]) -> set[str]:
     return {name.split(".")[1] for name in names if name.startswith("citrus_ray.")}
 
 
-MODULES = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+@functools.cache
+def modules() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def test_every_room_imports_only_what_the_design_lets_it():
     checked = set()
-    for path, tree in MODULES.items():
+    for path, tree in modules().items():
         room = room_of(path)
         checked.add(room)
         if room not in ON_ALL:
@@ -104,7 +107,7 @@ def test_the_table_of_arrows_has_no_arrow_upwards():
 
 
 def test_networks_and_losses_know_no_spec():
-    for path, tree in MODULES.items():
+    for path, tree in modules().items():
         if path.parent.name in ("nets", "losses"):
             known = [name for name in imports(tree) if ".specs" in name or name.endswith(".Spec")]
             assert not known, f"{path.relative_to(ROOT)} must not import {known}"
@@ -118,7 +121,7 @@ def module_of(path: Path) -> str:
 def test_no_import_goes_in_a_circle():
     """Those inside functions counted; those for type checkers alone not."""
     # read again, as they are changed: a copy takes five times as long
-    trees = {module_of(path): ast.parse(path.read_text()) for path in MODULES}
+    trees = {module_of(path): ast.parse(path.read_text()) for path in modules()}
 
     def known(name: str) -> str:
         while name and name not in trees:
@@ -144,7 +147,7 @@ def test_no_import_goes_in_a_circle():
 def test_one_class_name_means_one_thing():
     names = [
         node.name
-        for tree in MODULES.values()
+        for tree in modules().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
@@ -153,7 +156,7 @@ def test_one_class_name_means_one_thing():
 
 
 def test_only_launch_imports_ray():
-    users = {room_of(path) for path, tree in MODULES.items() if "ray" in roots(imports(tree))}
+    users = {room_of(path) for path, tree in modules().items() if "ray" in roots(imports(tree))}
     assert users == {"launch"}
 
 

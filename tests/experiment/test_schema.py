@@ -1,6 +1,7 @@
 """The JSON schema and the key reference: made from the specs, and kept beside them."""
 
 import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from citrus_ray.spec import parse_yaml, read_yaml
 from tests.small import SWEEP
 
 SWEEPS = by_name(PACKAGE.parent / "sweeps")
-CHECK = jsonschema.Draft202012Validator(schema.schema())
 SMALL = parse_yaml(SWEEP, "small.yaml").tree
+
+
+@functools.cache
+def check() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema.schema())
 
 
 def test_the_schema_is_one():
@@ -25,7 +30,7 @@ def test_the_schema_is_one():
 
 @pytest.mark.parametrize("name", list(SWEEPS))
 def test_every_shipped_sweep_is_accepted_and_names_its_schema(name):
-    assert [e.message for e in CHECK.iter_errors(read_yaml(SWEEPS[name]).tree)] == []
+    assert [e.message for e in check().iter_errors(read_yaml(SWEEPS[name]).tree)] == []
     first = SWEEPS[name].read_text().splitlines()[0]
     assert first.startswith(SCHEMA_LINE)
     named = SWEEPS[name].parent / first.partition("$schema=")[2]
@@ -36,7 +41,7 @@ def test_every_shipped_sweep_is_accepted_and_names_its_schema(name):
 def test_every_set_is_accepted_as_a_target(path):
     tree = copy.deepcopy(SMALL)
     tree["trial"]["finetune"]["target"] = read_yaml(path).tree
-    assert [e.message for e in CHECK.iter_errors(tree)] == []
+    assert [e.message for e in check().iter_errors(tree)] == []
 
 
 @pytest.mark.parametrize(
@@ -54,7 +59,7 @@ def test_every_set_is_accepted_as_a_target(path):
 def test_short_forms_are_accepted(key, value):
     tree = copy.deepcopy(SMALL)
     (tree["trial"] if key == "model" else tree["trial"]["finetune"])[key] = value
-    assert [e.message for e in CHECK.iter_errors(tree)] == []
+    assert [e.message for e in check().iter_errors(tree)] == []
 
 
 def put(*path: str) -> Callable[[dict[str, Any], Any], None]:
@@ -88,10 +93,10 @@ def put(*path: str) -> Callable[[dict[str, Any], Any], None]:
     ],
 )
 def test_a_broken_sweep_is_refused(edit, value):
-    assert not list(CHECK.iter_errors(SMALL))
+    assert not list(check().iter_errors(SMALL))
     tree = copy.deepcopy(SMALL)
     edit(tree, value)
-    assert list(CHECK.iter_errors(tree))
+    assert list(check().iter_errors(tree))
 
 
 def test_no_key_lacks_a_description():
